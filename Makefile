@@ -1,0 +1,59 @@
+# Everything here needs Python 3.11 to 3.13 and nothing else: `make demo` sets up the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo up test test-fast lint format requirements clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "atx needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/runtime: requirements.txt pyproject.toml | $(BIN)/python
+	@echo "setting up $(VENV) (once; a minute or two) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/dev: requirements-dev.txt $(VENV)/runtime
+	@echo "setting up what the tests need …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+setup: $(VENV)/runtime ## install atx in .venv
+setup-dev: $(VENV)/dev ## install what tests and benchmarks need, too
+
+demo: setup ## run the whole graph on the sample library and tell what it found
+	@$(BIN)/atx demo
+
+up: setup ## open the Dagster UI, its daemon and MLflow; Ctrl-C ends them
+	@$(BIN)/atx up
+
+test: lint ## check formatting, lint, types, and run every test
+	@$(BIN)/python -m pytest
+
+test-fast: setup-dev ## run the tests that need no servers of the UI and no whole run
+	@$(BIN)/python -m pytest -m "not slow" -q
+
+lint: setup-dev ## check formatting, lint and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: setup-dev ## put the code in shape
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+requirements: ## pin the dependencies anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command "make requirements" pyproject.toml -o requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command "make requirements" --extra dev pyproject.toml \
+	  --constraints requirements.txt -o requirements-dev.txt
+
+clean: ## remove .venv and caches; homes and data stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
