@@ -1,0 +1,287 @@
+"""Each table's columns: name, type, meaning, limits. They feed SQL, Arrow, UI and checks.
+
+Not here: code that reads or writes the tables. Types are Arrow's, spelled as text, so that
+nothing heavy is imported with this module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+STRING, STRINGS, INT, FLOAT, BOOL, TIME = (
+    "string",
+    "list<string>",
+    "int64",
+    "float64",
+    "bool",
+    "timestamp[us, UTC]",
+)
+
+IMDB_ID = r"^tt[0-9]{7,8}$"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    `sql` is its PostgreSQL type in the source tables. `required` says that atx cannot work
+    without it. `low`, `high` (both inclusive), `values` and `pattern` are what the source's
+    contract lets it hold, besides unknown.
+    """
+
+    name: str
+    type: str
+    meaning: str
+    sql: str = ""
+    required: bool = False
+    nullable: bool = True
+    low: float | None = None
+    high: float | None = None
+    values: tuple[str, ...] = ()
+    pattern: str = ""
+
+
+def arrow_type(name: str) -> pa.DataType:
+    """Return the Arrow type that `name`, one of this module's constants, spells."""
+    import pyarrow as pa
+
+    types: dict[str, Any] = {
+        STRING: pa.string(),
+        STRINGS: pa.list_(pa.string()),
+        INT: pa.int64(),
+        FLOAT: pa.float64(),
+        BOOL: pa.bool_(),
+        TIME: pa.timestamp("us", tz="UTC"),
+    }
+    return types[name]
+
+
+def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
+    """Return the Arrow schema of a table with these columns, in their order."""
+    import pyarrow as pa
+
+    return pa.schema([pa.field(c.name, arrow_type(c.type)) for c in columns])
+
+
+MEDIA_TYPES = ("movie", "tv_show", "tv_season", "unknown")
+PIPELINE_STATUSES = (
+    "ingested",
+    "paused",
+    "parsed",
+    "rejected",
+    "file_accepted",
+    "metadata_collected",
+    "media_accepted",
+    "queued",
+    "downloading",
+    "downloaded",
+    "transferred",
+    "complete",
+)
+REJECTION_STATUSES = ("unfiltered", "accepted", "rejected", "override")
+RSS_SOURCES = ("yts.mx", "episodefeed.com")
+LABELS = ("would_watch", "would_not_watch")
+
+#: `atp.media`: one row a release.
+MEDIA = (
+    Column(
+        "hash",
+        STRING,
+        "the release's torrent hash, lower-case hex",
+        "char(40)",
+        required=True,
+        nullable=False,
+        pattern="^[0-9a-f]{40}$",
+    ),
+    Column(
+        "media_type",
+        STRING,
+        "film, series or season; only films are used",
+        "atp.media_type",
+        required=True,
+        nullable=False,
+        values=MEDIA_TYPES,
+    ),
+    Column("media_title", STRING, "the film's title", "text", required=True),
+    Column("season", INT, "number of the season", "int"),
+    Column("episode", INT, "number of the episode", "int"),
+    Column("release_year", INT, "year of release", "int", required=True, low=1870, high=2100),
+    Column(
+        "pipeline_status",
+        STRING,
+        "how far the downloader got with it",
+        "atp.pipeline_status",
+        values=PIPELINE_STATUSES,
+    ),
+    Column("error_status", BOOL, "whether the downloader failed on it", "bool"),
+    Column("error_condition", STRING, "what the downloader failed on", "text"),
+    Column(
+        "rejection_status",
+        STRING,
+        "the verdict: override (a person's keep), accepted, rejected, unfiltered (unjudged)",
+        "atp.rejection_status",
+        required=True,
+        values=REJECTION_STATUSES,
+    ),
+    Column("rejection_reason", STRING, "the rule that rejected it; none: a person", "text", True),
+    Column("parent_path", STRING, "folder in the library", "text"),
+    Column("target_path", STRING, "file in the library", "text"),
+    Column("original_title", STRING, "name of the release", "text", required=True, nullable=False),
+    Column("original_path", STRING, "file as downloaded", "text"),
+    Column("original_link", STRING, "link to the release", "text"),
+    Column("rss_source", STRING, "feed it came from", "atp.rss_source", values=RSS_SOURCES),
+    Column("uploader", STRING, "who uploaded it", "text"),
+    Column("genre", STRINGS, "genres, English names", "text[]", required=True),
+    Column("language", STRINGS, "languages spoken, English names", "text[]", required=True),
+    Column("rt_score", INT, "Rotten Tomatoes critics' score, %", "int", True, low=0, high=100),
+    Column("metascore", INT, "Metacritic score, 0 to 100", "int", True, low=0, high=100),
+    Column(
+        "imdb_rating", FLOAT, "IMDb rating, 1 to 10 or 10 to 100", "numeric", True, low=0, high=100
+    ),
+    Column("imdb_votes", INT, "number of IMDb votes", "int", True, low=0),
+    Column("imdb_id", STRING, "IMDb id of the title", "text", required=True, pattern=IMDB_ID),
+    Column("resolution", STRING, "resolution of the release", "text"),
+    Column("video_codec", STRING, "video codec of the release", "text"),
+    Column("upload_type", STRING, "what the release was made from", "text"),
+    Column("audio_codec", STRING, "audio codec of the release", "text"),
+    Column("created_at", TIME, "when the row was made", "timestamptz", required=True),
+    Column("updated_at", TIME, "when the row was last touched", "timestamptz", required=True),
+)
+
+#: `atp.training`: one row a title.
+TRAINING = (
+    Column(
+        "imdb_id",
+        STRING,
+        "IMDb id of the title",
+        "varchar(10)",
+        required=True,
+        nullable=False,
+        pattern=IMDB_ID,
+    ),
+    Column("tmdb_id", INT, "TMDb id of the title", "int"),
+    Column("label", STRING, "the verdict; none: unjudged", "atp.label", True, values=LABELS),
+    Column("human_labeled", BOOL, "a person gave the verdict", "bool"),
+    Column("anomalous", BOOL, "right but odd: never trained on", "bool"),
+    Column(
+        "media_type",
+        STRING,
+        "film, series, season or pack; only films are used",
+        "atp.media_type",
+        required=True,
+        nullable=False,
+        values=(*MEDIA_TYPES, "tv_episode_pack"),
+    ),
+    Column("media_title", STRING, "the title", "varchar(255)", required=True, nullable=False),
+    Column("season", INT, "number of the season", "smallint"),
+    Column("episode", INT, "number of the episode", "smallint"),
+    Column("release_year", INT, "year of release", "smallint", required=True, low=1870, high=2100),
+    Column("budget", INT, "budget, US dollars", "bigint", True, low=0),
+    Column("revenue", INT, "takings, US dollars", "bigint", True, low=0),
+    Column("runtime", INT, "running time, minutes", "int", True, low=0),
+    Column("origin_country", STRINGS, "countries of origin, ISO 3166", "char(2)[]", True),
+    Column("production_companies", STRINGS, "companies that made it", "varchar(255)[]", True),
+    Column("production_countries", STRINGS, "countries it was made in", "char(2)[]", True),
+    Column("production_status", STRING, "released, in production, ...", "varchar(25)", True),
+    Column("original_language", STRING, "language it was made in, ISO 639", "char(2)", True),
+    Column("spoken_languages", STRINGS, "languages spoken, ISO 639", "char(2)[]", True),
+    Column("genre", STRINGS, "genres, English names", "varchar(20)[]", True),
+    Column("original_media_title", STRING, "title in the language it was made in", "varchar(255)"),
+    Column("tagline", STRING, "its slogan", "varchar(255)"),
+    Column("overview", STRING, "what it is about", "text"),
+    Column("tmdb_rating", FLOAT, "TMDb rating, 0 to 10", "numeric(5,3)", True, low=0, high=10),
+    Column("tmdb_votes", INT, "number of TMDb votes", "int", True, low=0),
+    Column("rt_score", INT, "Rotten Tomatoes critics' score, %", "int", True, low=0, high=100),
+    Column("metascore", INT, "Metacritic score, 0 to 100", "int", True, low=0, high=100),
+    Column(
+        "imdb_rating",
+        FLOAT,
+        "IMDb rating, 1 to 10 or 10 to 100",
+        "numeric(4,1)",
+        True,
+        low=0,
+        high=100,
+    ),
+    Column("imdb_votes", INT, "number of IMDb votes", "int", True, low=0),
+    Column("created_at", TIME, "when the row was made", "timestamptz", nullable=False),
+    Column("updated_at", TIME, "when the row was last touched", "timestamptz", nullable=False),
+    Column("reviewed", BOOL, "a person looked at the verdict", "bool"),
+)
+
+_KEY = Column("key", STRING, "what the title is known by: its IMDb id, or title|year without one")
+_IMDB = Column("imdb_id", STRING, "IMDb id, where there is one")
+_TITLE = Column("media_title", STRING, "title of the film")
+_SOURCE = Column("label_source", STRING, "who judged it: human, rule, model; none: unjudged")
+
+#: `training_table`: these, then a column a feature (named in the feature encoding).
+TRAINING_TABLE = (
+    _KEY,
+    _IMDB,
+    _TITLE,
+    Column("label", BOOL, "the verdict: true keep, false skip"),
+    Column("label_source", STRING, "who judged it: human or rule"),
+)
+
+#: `scored_results`: one row a film.
+SCORED_RESULTS = (
+    _KEY,
+    _IMDB,
+    _TITLE,
+    Column("release_year", INT, "year of release"),
+    _SOURCE,
+    Column("actual", BOOL, "the verdict trained on; none: not a training row"),
+    Column("predicted", BOOL, "the model's verdict at the champion's threshold"),
+    Column(
+        "probability",
+        FLOAT,
+        "chance of a keep; for a training row from models that did not see its label",
+    ),
+    Column("probability_in_sample", FLOAT, "chance of a keep by the champion itself"),
+    Column("cm_value", STRING, "tp, fp, tn or fn; none where actual is none"),
+    Column("model_version", INT, "version of the champion that scored it"),
+)
+
+#: Scores kept for every combination of the search and every fold.
+FOLD_SCORES = ("average_precision", "roc_auc", "recall", "precision", "f1", "log_loss")
+
+#: The hyperparameters that the search varies, in the order of their columns.
+GRID_KEYS = (
+    "max_depth",
+    "learning_rate",
+    "n_estimators",
+    "subsample",
+    "colsample_bytree",
+    "gamma",
+)
+
+_GRID_MEANINGS = {
+    "max_depth": "deepest level of a tree",
+    "learning_rate": "how much of each tree is added",
+    "n_estimators": "number of trees",
+    "subsample": "share of the rows that each tree sees",
+    "colsample_bytree": "share of the features that each tree sees",
+    "gamma": "least gain for which a leaf is split",
+}
+
+#: `hyperparameters`: one row a combination.
+GRID_SEARCH_RESULTS = (
+    *(
+        Column(k, INT if k in ("max_depth", "n_estimators") else FLOAT, _GRID_MEANINGS[k])
+        for k in GRID_KEYS
+    ),
+    Column("rank", INT, "1 for the best mean of the objective"),
+    *(
+        Column(f"{kind}_{score}", FLOAT, f"{meaning} of {score} over the folds")
+        for score in FOLD_SCORES
+        for kind, meaning in (("mean", "mean"), ("std", "standard deviation"))
+    ),
+    *(
+        Column(f"fold{fold}_{score}", FLOAT, f"{score} in fold {fold}")
+        for score in FOLD_SCORES
+        for fold in range(5)
+    ),
+)
