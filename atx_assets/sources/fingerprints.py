@@ -1,0 +1,111 @@
+"""Numbers that change when a label, or anything that a model is fed, changes in the database.
+
+Not here: what is done when they change. Each is read in the transaction of the extraction,
+so that it is the fingerprint of the very rows that were extracted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+from atx_assets.sources.layouts import SCHEMA, SourceTable
+
+if TYPE_CHECKING:
+    import psycopg
+
+# The hashes of the rows are added up: the order of the rows is nothing to a sum, and 64 bits a
+# row make two tables with one sum a matter of 1 in 10^19. Only films count. Times are left out:
+# `updated_at` moves on any update, even one that changes nothing.
+_QUERY = """
+    WITH films AS (SELECT {label}::text AS label, ({human}) AS human,
+                          hashtextextended(ROW({key}, {label})::text, 0) AS label_hash,
+                          hashtextextended(ROW({media})::text, 0) AS media_hash
+                   FROM {table} WHERE media_type::text = 'movie')
+    SELECT count(label), sum(label_hash) FILTER (WHERE label IS NOT NULL),
+           count(label) FILTER (WHERE human), sum(label_hash) FILTER (WHERE human),
+           count(*), sum(media_hash)
+    FROM films
+"""
+
+# A title with a human keep and a human skip goes by the later one, and only there does the time
+# of an update decide a label.
+_MEDIA_CONFLICTS = """
+    SELECT count(*), sum(hashtextextended(ROW(title, latest)::text, 0))
+    FROM (SELECT title, (array_agg(status ORDER BY updated_at DESC NULLS LAST, status))[1] AS latest
+          FROM (SELECT coalesce(imdb_id, lower(media_title) || '|' || release_year) AS title,
+                       rejection_status::text AS status, updated_at
+                FROM atp.media
+                WHERE media_type::text = 'movie'
+                  AND (rejection_status::text = 'override'
+                       OR rejection_status::text = 'rejected' AND rejection_reason IS NULL)) human
+          GROUP BY title HAVING count(DISTINCT status) > 1) conflicts
+"""
+
+_MEDIA_LABEL = """CASE rejection_status::text
+    WHEN 'override' THEN 'keep' WHEN 'accepted' THEN 'accepted'
+    WHEN 'rejected' THEN CASE WHEN rejection_reason IS NULL THEN 'skip' ELSE 'rejected' END END"""
+_MEDIA_HUMAN = """rejection_status::text = 'override'
+    OR rejection_status::text = 'rejected' AND rejection_reason IS NULL"""
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """Fingerprints of one moment's labels, labels given by a person, and films.
+
+    Each reads `<number of rows>-<64-bit sum in hex>`.
+    """
+
+    labels: str
+    human_labels: str
+    media: str
+
+
+def read_fingerprints(connection: psycopg.Connection, source: SourceTable) -> Fingerprints:
+    """Read the fingerprints of the transaction that `connection` is in."""
+    layout = source.layout
+    label, human = _label_expressions(source)
+    query = sql.SQL(_QUERY).format(
+        table=sql.Identifier(SCHEMA, layout.table),
+        key=sql.Identifier(layout.key),
+        label=label,
+        human=human,
+        media=sql.SQL(", ").join(map(sql.Identifier, _described(source))),
+    )
+    row = connection.execute(query).fetchone()
+    assert row is not None  # noqa: S101  (an aggregate without GROUP BY has one row)
+    labels = _fingerprint(row[0], row[1])
+    humans = _fingerprint(row[2], row[3])
+    if layout.name == "media":
+        conflicts = connection.execute(_MEDIA_CONFLICTS).fetchone()
+        if conflicts and conflicts[0]:
+            labels += "+" + _fingerprint(*conflicts)
+            humans += "+" + _fingerprint(*conflicts)
+    return Fingerprints(labels, humans, _fingerprint(row[4], row[5]))
+
+
+def _label_expressions(source: SourceTable) -> tuple[sql.Composable, sql.Composable]:
+    if source.layout.name == "media":
+        return sql.SQL(_MEDIA_LABEL), sql.SQL(_MEDIA_HUMAN)
+    # Older tables lack these columns; the defaults are those of titles.py.
+    human = sql.SQL("human_labeled" if "human_labeled" in source.columns else "false")
+    reviewed = sql.SQL("reviewed" if "reviewed" in source.columns else "true")
+    anomalous = sql.SQL("anomalous" if "anomalous" in source.columns else "false")
+    label = sql.SQL(
+        "CASE WHEN label IS NOT NULL THEN label::text || "
+        "CASE WHEN {human} THEN ' human' WHEN {reviewed} THEN ' rule' ELSE ' model' END || "
+        "CASE WHEN {anomalous} THEN ' anomalous' ELSE '' END END"
+    ).format(human=human, reviewed=reviewed, anomalous=anomalous)
+    return label, sql.SQL("label IS NOT NULL AND {}").format(human)
+
+
+def _described(source: SourceTable) -> list[str]:
+    """The columns that say which title a row is, and what it is like."""
+    named = [source.layout.key, "imdb_id", "media_title", *source.layout.features]
+    return list(dict.fromkeys(named))
+
+
+def _fingerprint(count: int, total: int | None) -> str:
+    return f"{count}-{int(total or 0) % 2**64:016x}"

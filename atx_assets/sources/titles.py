@@ -1,0 +1,236 @@
+"""From source rows to titles: which releases are one title, and what its label is.
+
+Both layouts end in the same table. Not here: cleaning of features (`learning/features.py`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.errors import AtxError
+from atx_assets.sources.layouts import Layout
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+FILM = "movie"
+UNKNOWN_TEXT = ("", "N/A")
+
+#: Verdicts on a release, the strongest first: (keep, who gave it).
+_VERDICTS = ((True, "human"), (False, "human"), (True, "rule"), (False, "rule"), (None, None))
+_UNJUDGED = 4
+
+
+def titles(rows: pa.Table, layout: Layout) -> pa.Table:
+    """Make one row a film from the source's rows.
+
+    Args:
+        rows: the source table as extracted; other media types are left out.
+        layout: the layout it is in.
+
+    Returns:
+        A table ordered bytewise by `key`: `key`, `imdb_id`, `media_title`, `label` (bool, null:
+        unjudged), `label_source` (human, rule, model or null), `label_reason` (why a rule
+        skipped it), `trains` (bool: a training row), `hash` and `original_title` (null in the
+        training layout), then the layout's feature columns as the source has them.
+
+    Raises:
+        AtxError: there is no film.
+    """
+    import pyarrow.compute as pc
+
+    films = rows.filter(pc.equal(rows["media_type"], FILM))
+    if films.num_rows == 0:
+        kinds = ", ".join(sorted(str(k) for k in set(rows["media_type"].to_pylist()))) or "no row"
+        raise AtxError(
+            f"atp.{layout.table} holds no film: media_type is never 'movie' ({kinds}); "
+            "load a library with `atx load FILE`"
+        )
+    made = _from_media(films, layout) if layout.name == "media" else _from_training(films, layout)
+    return made.sort_by("key")
+
+
+def known_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the column with 'N/A' and the empty string as null."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    unknown = pc.is_in(column, pa.array(UNKNOWN_TEXT, column.type))
+    return pc.if_else(unknown, pa.scalar(None, column.type), column)
+
+
+def _assemble(films: pa.Table, layout: Layout, made: dict[str, Any]) -> pa.Table:
+    """Put the columns of `titles` together, from `made` or else from the source."""
+    import pyarrow as pa
+
+    nothing = pa.nulls(films.num_rows, pa.string())
+    columns = {
+        "key": made["key"],
+        "imdb_id": known_text(films["imdb_id"]),
+        "media_title": _name(films),
+        "label": made["label"],
+        "label_source": made["label_source"],
+        "label_reason": made.get("label_reason", nothing),
+        "trains": pa.array(made["trains"], pa.bool_()),
+        "hash": films["hash"] if "hash" in films.column_names else nothing,
+        "original_title": films["original_title"]
+        if "original_title" in films.column_names
+        else nothing,
+    }
+    return pa.table(columns | {name: films[name] for name in layout.features})
+
+
+def _from_training(films: pa.Table, layout: Layout) -> pa.Table:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def flag(name: str, when_missing: bool) -> np.ndarray[Any, Any]:
+        if name not in films.column_names:
+            return np.full(films.num_rows, when_missing)
+        flags: np.ndarray[Any, Any] = films[name].fill_null(False).to_numpy()
+        return flags
+
+    judged = films["label"].is_valid().to_numpy()
+    human, reviewed = flag("human_labeled", False), flag("reviewed", True)
+    source = np.where(human, "human", np.where(reviewed, "rule", "model"))
+    # What the downloader decided by itself is a model's verdict: a model must not learn from it.
+    trains = judged & (human | reviewed) & ~flag("anomalous", False)
+    return _assemble(
+        films,
+        layout,
+        {
+            "key": films["imdb_id"],
+            "label": pc.equal(films["label"], "would_watch"),
+            "label_source": pa.array(source, pa.string(), mask=~judged),
+            "trains": trains,
+        },
+    )
+
+
+def _from_media(films: pa.Table, layout: Layout) -> pa.Table:
+    import numpy as np
+    import pyarrow as pa
+
+    keys = _keys(films).dictionary_encode()
+    title = keys.indices.to_numpy()
+    verdict, reason = _release_verdicts(films)
+    of_title = _title_verdicts(title, verdict, films)
+    stands = _representatives(title, films, layout)
+    keep = np.array([v[0] for v in _VERDICTS], object)
+    source = np.array([v[1] for v in _VERDICTS], object)
+    return _assemble(
+        films.take(pa.array(stands)),
+        layout,
+        {
+            "key": keys.dictionary,
+            "label": pa.array(keep[of_title], pa.bool_()),
+            "label_source": pa.array(source[of_title], pa.string()),
+            "label_reason": _reasons(title[verdict == 3], reason.filter(verdict == 3), of_title),
+            "trains": of_title != _UNJUDGED,
+        },
+    )
+
+
+def _name(films: pa.Table) -> pa.ChunkedArray:
+    """The film's title, or the name of the release where it is unknown."""
+    import pyarrow.compute as pc
+
+    if "original_title" not in films.column_names:
+        return films["media_title"]
+    own_name = pc.utf8_trim_whitespace(films["original_title"])
+    return pc.coalesce(known_text(films["media_title"]), own_name)
+
+
+def _keys(films: pa.Table) -> pa.Array:
+    """The key of each release's title.
+
+    A release without `imdb_id` joins the title of the same casefolded title and year if exactly
+    one has that pair; otherwise those without one group by the pair.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    imdb = known_text(films["imdb_id"]).combine_chunks()
+    name = _name(films).combine_chunks().dictionary_encode()
+    folded = pa.array([n.casefold() for n in name.dictionary.to_pylist()], pa.string())
+    year = pc.coalesce(pc.cast(films["release_year"], pa.string()), "").combine_chunks()
+    pair = pc.binary_join_element_wise(folded.take(name.indices), year, "|")
+
+    without = pc.unique(pair.filter(imdb.is_null()))
+    named = pa.table({"pair": pair, "imdb": imdb}).filter(
+        pc.and_(imdb.is_valid(), pc.is_in(pair, without))
+    )
+    ids = named.group_by("pair").aggregate([("imdb", "count_distinct"), ("imdb", "min")])
+    ids = ids.filter(pc.equal(ids["imdb_count_distinct"], 1)).combine_chunks()
+    joined = ids["imdb_min"].combine_chunks().take(pc.index_in(pair, ids["pair"]))
+    return pc.coalesce(imdb, joined, pair)
+
+
+def _release_verdicts(films: pa.Table) -> tuple[np.ndarray[Any, Any], pa.Array]:
+    """The verdict on each release, as an index of `_VERDICTS`, and the reason given for it."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    def is_(status: str) -> np.ndarray[Any, Any]:
+        equal = pc.equal(films["rejection_status"], status).fill_null(False)
+        found: np.ndarray[Any, Any] = equal.to_numpy()
+        return found
+
+    reason = known_text(films["rejection_reason"]).combine_chunks()
+    by_person = reason.is_null().to_numpy(zero_copy_only=False)
+    rejected = is_("rejected")
+    cases = [is_("override"), rejected & by_person, is_("accepted"), rejected]
+    return np.select(cases, [0, 1, 2, 3], _UNJUDGED), reason
+
+
+def _title_verdicts(
+    title: np.ndarray[Any, Any], verdict: np.ndarray[Any, Any], films: pa.Table
+) -> np.ndarray[Any, Any]:
+    """The verdict on each title: the strongest of its releases."""
+    import numpy as np
+
+    strongest = np.full(title.max() + 1, _UNJUDGED)
+    np.minimum.at(strongest, title, verdict)
+    # A person who said both is taken at the later word; at one instant, at the keep.
+    people = np.flatnonzero(verdict <= 1)
+    updated = films["updated_at"].to_numpy()[people].astype("int64")
+    earliest_first = people[np.lexsort((-verdict[people], updated))]
+    strongest[title[earliest_first]] = verdict[earliest_first]
+    return strongest
+
+
+def _representatives(
+    title: np.ndarray[Any, Any], films: pa.Table, layout: Layout
+) -> np.ndarray[Any, Any]:
+    """The release that stands for each title: the most complete, then the newest, then by hash.
+
+    The order does not look at labels: what is known of a title must not depend on its verdict.
+    Releases come in the order of their hashes.
+    """
+    import numpy as np
+
+    known = sum(films[name].is_valid().to_numpy().astype(int) for name in layout.features)
+    created = films["created_at"].to_numpy().astype("int64")
+    best_first = np.lexsort((-created, -known, title))
+    _, first = np.unique(title[best_first], return_index=True)
+    return best_first[first]
+
+
+def _reasons(
+    title: np.ndarray[Any, Any], reason: pa.Array, of_title: np.ndarray[Any, Any]
+) -> pa.Array:
+    """Why rules skipped each title: the distinct reasons, joined by '; '; null for other titles."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    distinct = pa.table({"title": title, "reason": reason}).group_by(["title", "reason"])
+    distinct = distinct.aggregate([]).sort_by([("title", "ascending"), ("reason", "ascending")])
+    by_title = distinct.group_by("title", use_threads=False).aggregate([("reason", "list")])
+    joined = pc.binary_join(by_title["reason_list"].combine_chunks(), "; ")
+    skipped = pa.array(np.flatnonzero(of_title == 3))
+    at = pc.index_in(pa.array(np.arange(len(of_title))), skipped)
+    found = pc.index_in(skipped, by_title["title"].combine_chunks())
+    return joined.take(found).take(at)
