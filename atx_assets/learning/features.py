@@ -1,0 +1,290 @@
+"""The feature encoding: what turns a title into the numbers that a model is fed. Data, not code.
+
+Training, batch scoring and the scoring of one title all go through `FeatureEncoding`.
+Not here: which rows train, where titles come from.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+UNKNOWN_TEXT = ("", "N/A")
+#: The one column that comes on two scales; inside atx it is 0 to 100.
+RATING = "imdb_rating"
+
+
+@dataclass(frozen=True)
+class NumericFeature:
+    """A number, scaled so that the training rows' range is 0 to 1.
+
+    `minimum` and `maximum` are null when no training row knows the number.
+    """
+
+    column: str
+    feature: str
+    minimum: float | None
+    maximum: float | None
+    zero_is_unknown: bool
+
+
+@dataclass(frozen=True)
+class Category:
+    """One 0/1 column: the spellings found in training, and how many training titles have it."""
+
+    feature: str
+    values: tuple[str, ...]
+    titles: int
+
+
+@dataclass(frozen=True)
+class CategoryFeatures:
+    """The 0/1 columns of one source column, which holds a category or a list of them."""
+
+    column: str
+    categories: tuple[Category, ...]
+
+
+@dataclass(frozen=True)
+class FeatureEncoding:
+    """All that encodes one title. `ten_means` is what an IMDb rating of exactly 10 stands for."""
+
+    layout: str
+    ten_means: int
+    numeric: tuple[NumericFeature, ...]
+    categorical: tuple[CategoryFeatures, ...]
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The features in the order of the matrix's columns."""
+        numeric = [n.feature for n in self.numeric]
+        return numeric + [c.feature for g in self.categorical for c in g.categories]
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """The source columns that are read."""
+        return [n.column for n in self.numeric] + [g.column for g in self.categorical]
+
+    def matrix(self, titles: pa.Table) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Encode titles as the dense matrix that models are trained on and fed.
+
+        Args:
+            titles: n rows with the source columns of the encoding.
+
+        Returns:
+            float32, shape (n, number of features), C order: 0 is 0.0, unknown is NaN.
+        """
+        import numpy as np
+
+        matrix = np.zeros((titles.num_rows, len(self.names)), np.float32)
+        for number, feature in enumerate(self.numeric):
+            matrix[:, number] = self._scaled(titles, feature)
+        for rows, at in self._indicators(titles):
+            matrix[rows, at] = 1.0
+        return matrix
+
+    def table(self, titles: pa.Table) -> dict[str, np.ndarray[Any, Any]]:
+        """Encode titles as columns for a reader: float32 numbers, uint8 0/1 categories.
+
+        The same numbers as `matrix`, by name of feature, each of shape (n,).
+        """
+        import numpy as np
+
+        first = len(self.numeric)
+        flags = np.zeros((len(self.names) - first, titles.num_rows), np.uint8)
+        for rows, at in self._indicators(titles):
+            flags[at - first, rows] = 1
+        numbers = {n.feature: self._scaled(titles, n) for n in self.numeric}
+        return numbers | dict(zip(self.names[first:], flags, strict=True))
+
+    def known_numbers(self, titles: pa.Table, column: str) -> np.ndarray[Any, Any]:
+        """Return a numeric source column in its own unit: float64, shape (n,), unknown as NaN."""
+        zero = next(n.zero_is_unknown for n in self.numeric if n.column == column)
+        return known_numbers(titles[column], column, zero, self.ten_means)
+
+    def _scaled(self, titles: pa.Table, feature: NumericFeature) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        numbers = self.known_numbers(titles, feature.column)
+        if feature.minimum is None or feature.maximum is None:
+            return np.full(len(numbers), np.nan, np.float32)
+        span = (feature.maximum - feature.minimum) or 1.0
+        return ((numbers - feature.minimum) / span).astype(np.float32)
+
+    def _indicators(
+        self, titles: pa.Table
+    ) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+        """For each categorical column, the rows and the matrix columns that are 1."""
+        import numpy as np
+
+        at = {name: position for position, name in enumerate(self.names)}
+        found = []
+        for group in self.categorical:
+            rows, codes, words = _words(titles[group.column])
+            # -1 stands for a category that training did not know: it makes no column.
+            columns = [at.get(feature_name(group.column, word), -1) for word in words]
+            column = np.array([*columns, -1])[codes]
+            found.append((rows[column >= 0], column[column >= 0]))
+        return found
+
+    def to_json(self) -> str:
+        """Return the encoding as JSON, the same text for the same encoding."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> FeatureEncoding:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: the text is not a feature encoding.
+        """
+        try:
+            data = json.loads(text)
+            return cls(
+                layout=data["layout"],
+                ten_means=data["ten_means"],
+                numeric=tuple(NumericFeature(**n) for n in data["numeric"]),
+                categorical=tuple(
+                    CategoryFeatures(
+                        g["column"],
+                        tuple(
+                            Category(c["feature"], tuple(c["values"]), c["titles"])
+                            for c in g["categories"]
+                        ),
+                    )
+                    for g in data["categorical"]
+                ),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a feature encoding: {error}") from error
+
+
+def fit_encoding(
+    training: pa.Table,
+    *,
+    layout: str,
+    numeric: Sequence[str],
+    categorical: Sequence[str],
+    zero_is_unknown: frozenset[str],
+    all_ratings: pa.ChunkedArray,
+    least_titles: Mapping[str, int],
+) -> FeatureEncoding:
+    """Learn the encoding from the training rows.
+
+    Args:
+        training: the training titles, with the source columns named in the other arguments.
+        layout: name of the layout, kept for the reader.
+        numeric: columns to scale.
+        categorical: columns of categories, or of lists of them.
+        zero_is_unknown: the numeric columns in which 0 stands for unknown.
+        all_ratings: `imdb_rating` of every film, which decides what a 10 means.
+        least_titles: for a column, how many training titles a category needs; 1 elsewhere.
+    """
+    import numpy as np
+
+    ten_means = _ten_means(all_ratings)
+    numbers = []
+    for column in numeric:
+        zero = column in zero_is_unknown
+        known = known_numbers(training[column], column, zero, ten_means)
+        known = known[~np.isnan(known)]
+        low, high = (float(known.min()), float(known.max())) if len(known) else (None, None)
+        numbers.append(NumericFeature(column, f"{column}_norm", low, high, zero))
+    groups = [_fit_categories(training, c, least_titles.get(c, 1)) for c in categorical]
+    return FeatureEncoding(layout, ten_means, tuple(numbers), tuple(groups))
+
+
+def feature_name(column: str, category: str) -> str:
+    """Return the name of a category's 0/1 column: `genre`, `Sci-Fi` gives `genre_sci_fi`."""
+    return column + "_" + re.sub(r"\W+", "_", category.lower())
+
+
+def known_numbers(
+    column: pa.ChunkedArray, name: str, zero_is_unknown: bool, ten_means: int
+) -> np.ndarray[Any, Any]:
+    """Return a numeric column as float64, shape (n,), with what is unknown as NaN.
+
+    An IMDb rating below 10 is on the scale of 1 to 10 and is multiplied by ten.
+    """
+    import numpy as np
+    import pyarrow.compute as pc
+
+    numbers: np.ndarray[Any, Any] = np.array(pc.cast(column, "double").to_numpy())
+    numbers[~np.isfinite(numbers)] = np.nan
+    if zero_is_unknown:
+        numbers[numbers == 0] = np.nan
+    if name == RATING:
+        small = (numbers < 10) | ((numbers == 10) & (ten_means == 10))
+        # Rounded, or 7.1 on the one scale and 71 on the other would be two numbers.
+        numbers = np.where(small, np.round(numbers * 10, 6), numbers)
+    return numbers
+
+
+def _ten_means(ratings: pa.ChunkedArray) -> int:
+    """Return the scale, 10 or 100, that most of the table's other ratings are on."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    numbers = pc.cast(ratings, "double").to_numpy()
+    return 10 if np.count_nonzero(numbers < 10) > np.count_nonzero(numbers > 10) else 100
+
+
+def _fit_categories(training: pa.Table, column: str, least: int) -> CategoryFeatures:
+    import numpy as np
+
+    rows, codes, words = _words(training[column])
+    spellings: dict[str, list[str]] = {}
+    for word in words:
+        spellings.setdefault(feature_name(column, word), []).append(word)
+    names = sorted(spellings)
+    position = {name: at for at, name in enumerate(names)}
+    of_word = np.array([position[feature_name(column, w)] for w in words] or [0])
+    # A title that names a category twice, or in two spellings, counts once.
+    pairs = np.unique(np.stack([rows, of_word[codes]]), axis=1) if len(rows) else np.empty((2, 0))
+    counts = np.bincount(pairs[1].astype(int), minlength=len(names))
+    return CategoryFeatures(
+        column,
+        tuple(
+            Category(name, tuple(sorted(spellings[name])), int(count))
+            for name, count in zip(names, counts, strict=True)
+            if count >= least
+        ),
+    )
+
+
+def _words(
+    column: pa.ChunkedArray,
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], list[str]]:
+    """Take a column of categories, or of lists of them, apart.
+
+    Returns:
+        rows and codes, int arrays of one shape: title `rows[i]` has the category
+        `words[codes[i]]`; and words, the distinct known categories.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_list(column.type):
+        flat = column.combine_chunks()
+        rows = pc.list_parent_indices(flat).to_numpy()
+        encoded = pc.list_flatten(flat).dictionary_encode()
+    else:
+        rows = np.arange(len(column))
+        encoded = column.combine_chunks().dictionary_encode()
+    words = encoded.dictionary.to_pylist()
+    codes = encoded.indices.fill_null(len(words)).to_numpy()
+    # Unknown, in any of its spellings, is dropped, and the others are numbered anew.
+    known = [at for at, word in enumerate(words) if word not in UNKNOWN_TEXT]
+    renumbered = np.full(len(words) + 1, -1)
+    renumbered[known] = np.arange(len(known))
+    codes = renumbered[codes]
+    return rows[codes >= 0], codes[codes >= 0], [words[at] for at in known]

@@ -1,0 +1,56 @@
+"""Fitting and asking XGBoost models: one way to do each, used by search, evaluation and scoring.
+
+Not here: which hyperparameters (`tuning.py`), how good the answer is (`evaluation.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xgboost as xgb
+
+#: A value of each key of the search grid, for instance `{"max_depth": 3, ...}`.
+Hyperparameters = Mapping[str, float | int]
+
+
+def training_parameters(hyperparameters: Hyperparameters) -> dict[str, Any]:
+    """Return the parameters of `xgboost.train` for a combination of the grid."""
+    chosen = {k: v for k, v in hyperparameters.items() if k != "n_estimators"}
+    return {
+        "objective": "binary:logistic",
+        "tree_method": "hist",
+        "seed": 0,
+        # One thread a model, several models at once: trees this small gain nothing from more.
+        "nthread": 1,
+        "verbosity": 0,
+        **chosen,
+    }
+
+
+def fit(
+    matrix: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], hyperparameters: Hyperparameters
+) -> xgb.Booster:
+    """Fit a classifier on a dense float32 matrix.
+
+    Args:
+        matrix: shape (n, features); 0 is 0.0, unknown is NaN.
+        labels: shape (n,), 0 or 1.
+        hyperparameters: `n_estimators` and any other parameter of the booster.
+    """
+    import xgboost as xgb
+
+    data = xgb.QuantileDMatrix(matrix, labels, nthread=1)
+    return xgb.train(
+        training_parameters(hyperparameters), data, int(hyperparameters["n_estimators"])
+    )
+
+
+def predict(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the probability of a keep, float32, shape (n,), for a dense matrix (n, features)."""
+    import numpy as np
+
+    answer: np.ndarray[Any, Any] = model.inplace_predict(matrix, missing=np.nan)
+    return answer

@@ -1,0 +1,105 @@
+"""Why a model gave a title its probability: exact tree contributions, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.learning.evaluation import SEEDS
+from atx_assets.learning.scoring import ScoringBundle, held_out_models
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    import xgboost as xgb
+
+    from atx_assets.learning.features import FeatureEncoding
+
+STRONGEST = 3
+_WORDS = {
+    "release_year": "release year",
+    "metascore": "Metascore",
+    "rt_score": "Rotten Tomatoes",
+    "imdb_rating": "IMDb rating",
+    "imdb_votes": "IMDb votes",
+    "tmdb_rating": "TMDb rating",
+    "tmdb_votes": "TMDb votes",
+    "spoken_languages": "spoken language",
+    "origin_country": "country",
+    "production_countries": "made in",
+    "production_companies": "company",
+    "original_language": "original language",
+    "production_status": "status",
+}
+
+
+def reasons(titles: pa.Table, bundle: ScoringBundle) -> list[list[str]]:
+    """Name the three features that moved each title's probability most.
+
+    The contributions are those of the models that gave the probability: the mean over the five
+    models that did not see the title's label, or the champion's where the bundle did not learn
+    from the title. A title that has no label now was asked of the champion, too.
+
+    Returns:
+        For each title, reasons such as "Metascore 88: +1.2"; the number is in log-odds, and
+        above zero it speaks for a keep.
+    """
+    import numpy as np
+
+    matrix = bundle.encoding.matrix(titles)
+    contributions = np.zeros((titles.num_rows, matrix.shape[1] + 1))
+    asked = np.zeros(titles.num_rows, int)
+    trains = titles["trains"].to_numpy()
+    for at, model in held_out_models(titles, bundle):
+        mine = at[trains[at]]
+        contributions[mine] += contributions_of(model, matrix[mine]) / len(SEEDS)
+        asked[mine] += 1
+    rest = np.flatnonzero(asked == 0)
+    contributions[rest] = contributions_of(bundle.model, matrix[rest])
+    return [
+        _in_words(titles.slice(row, 1), contributions[row, :-1], matrix[row], bundle.encoding)
+        for row in range(titles.num_rows)
+    ]
+
+
+def contributions_of(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return exact contributions in log-odds, shape (n, features + 1); the last is the bias."""
+    import numpy as np
+    import xgboost as xgb
+
+    if len(matrix) == 0:
+        return np.zeros((0, matrix.shape[1] + 1))
+    found: np.ndarray[Any, Any] = model.predict(
+        xgb.DMatrix(matrix, missing=np.nan), pred_contribs=True
+    )
+    return found
+
+
+def _in_words(
+    title: pa.Table,
+    contributions: np.ndarray[Any, Any],
+    encoded: np.ndarray[Any, Any],
+    encoding: FeatureEncoding,
+) -> list[str]:
+    import numpy as np
+
+    strongest = np.argsort(-np.abs(contributions), kind="stable")[:STRONGEST]
+    return [
+        f"{_describe(title, int(at), encoded, encoding)}: {contributions[at]:+.1f}"
+        for at in strongest
+        if abs(contributions[at]) >= 0.05
+    ]
+
+
+def _describe(
+    title: pa.Table, at: int, encoded: np.ndarray[Any, Any], encoding: FeatureEncoding
+) -> str:
+    if at < len(encoding.numeric):
+        column = encoding.numeric[at].column
+        value = float(encoding.known_numbers(title, column)[0])
+        name = _WORDS.get(column, column)
+        # NaN, the only value unequal to itself, is unknown.
+        return f"{name} unknown" if value != value else f"{name} {value:g}"
+    flat = [(g.column, c) for g in encoding.categorical for c in g.categories]
+    column, category = flat[at - len(encoding.numeric)]
+    name = _WORDS.get(column, column.replace("_", " "))
+    return f"{name} {'' if encoded[at] else 'not '}{category.values[0]}"

@@ -1,0 +1,101 @@
+"""The probabilities of every film, from one bundle. Not here: where films and bundle come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from atx_assets.learning.evaluation import FOLDS, SEEDS
+from atx_assets.learning.models import predict
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    import xgboost as xgb
+
+    from atx_assets.learning.features import FeatureEncoding
+
+#: Titles encoded at once: the dense matrix of a million titles would fill the memory.
+BATCH = 65_536
+
+
+class ScoringBundle(Protocol):
+    """What scoring needs of a bundle."""
+
+    @property
+    def encoding(self) -> FeatureEncoding:
+        """The encoding that the models were trained on."""
+
+    @property
+    def model(self) -> xgb.Booster:
+        """The model that learned from every training row."""
+
+    @property
+    def learned_from(self) -> pa.Table:
+        """`key`, and `seed0` to `seed4`: the fold that each training row was held out of."""
+
+    def fold_model(self, seed: int, fold: int) -> xgb.Booster:
+        """The model that did not see one fold."""
+
+
+def in_sample(titles: pa.Table, bundle: ScoringBundle) -> np.ndarray[Any, Any]:
+    """Ask the model that learned from every training row.
+
+    Args:
+        titles: n titles with the encoding's source columns.
+        bundle: the version that scores.
+
+    Returns:
+        float32, shape (n,).
+    """
+    import numpy as np
+
+    answers = np.empty(titles.num_rows, np.float32)
+    for start in range(0, titles.num_rows, BATCH):
+        batch = titles.slice(start, BATCH)
+        answers[start : start + BATCH] = predict(bundle.model, bundle.encoding.matrix(batch))
+    return answers
+
+
+def out_of_fold(
+    titles: pa.Table, rows: np.ndarray[Any, Any], bundle: ScoringBundle
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Ask, for each title, the five models (one a seed) that did not see its label.
+
+    Args:
+        titles: the films.
+        rows: which of them are wanted.
+        bundle: the version that scores.
+
+    Returns:
+        known: bool, shape of `rows`: the bundle learned from the title. The others no model of
+            the bundle has seen, and the champion itself may be asked.
+        probability: float64, the mean of the five, NaN where not known.
+    """
+    import numpy as np
+
+    wanted = titles.take(rows)
+    known = np.zeros(len(rows), bool)
+    total = np.zeros(len(rows))
+    matrix = bundle.encoding.matrix(wanted)
+    for at, model in held_out_models(wanted, bundle):
+        known[at] = True
+        total[at] += predict(model, matrix[at])
+    return known, np.where(known, total / len(SEEDS), np.nan)
+
+
+def held_out_models(
+    titles: pa.Table, bundle: ScoringBundle
+) -> Iterator[tuple[np.ndarray[Any, Any], xgb.Booster]]:
+    """Yield each model of the folds, with the rows of `titles` that it was kept from."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    learned = bundle.learned_from
+    place = pc.index_in(titles["key"], learned["key"]).fill_null(-1).to_numpy()
+    for seed in SEEDS:
+        folds = np.append(learned[f"seed{seed}"].to_numpy(), -1)[place]
+        for fold in range(FOLDS):
+            at = np.flatnonzero(folds == fold)
+            if len(at):
+                yield at, bundle.fold_model(seed, fold)
