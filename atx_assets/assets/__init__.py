@@ -1,0 +1,1 @@
+"""The assets, one file a room of the graph. Not here: how anything is computed (`learning/`)."""

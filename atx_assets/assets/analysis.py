@@ -1,0 +1,170 @@
+"""What people look at: the review queue and the report. Not here: figures (`figures.py`)."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from atx_assets.assets import story
+from atx_assets.assets.errors import Scored, read_scored, records_of
+from atx_assets.resources.files import DataFiles
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: How many titles the review queue names, of each kind.
+QUEUE = 50
+RECOMMENDED = 20
+
+
+@dg.asset(
+    deps=["raw_media", "scored_results"],
+    group_name=story.RESULTS,
+    kinds={"json"},
+    owners=story.OWNERS,
+    code_version="1",
+)
+def review_queue(files: DataFiles) -> dg.MaterializeResult[None]:
+    """Films to judge, or to judge again, next: what the model cannot tell, and doubtful labels."""
+    import numpy as np
+
+    from atx_assets.learning.review import rank_for_review
+
+    scored = read_scored(files)
+    results = scored.results
+    trains, judged = results["actual"].is_valid(), results["label_source"].is_valid()
+    actual = np.where(
+        trains.to_numpy(),
+        results["actual"].fill_null(False).to_numpy().astype(int),
+        # A label that nothing is trained on (odd, or the model's own) is no question to a person.
+        np.where(judged.to_numpy(), -2, -1),
+    )
+    by_person = results["label_source"].fill_null("").to_numpy(zero_copy_only=False) == "human"
+    probability = results["probability"].to_numpy()
+    ranked = rank_for_review(probability, scored.bundle.threshold, actual, by_person)
+    unjudged = actual[ranked] == -1
+    wanted = np.sort(
+        np.concatenate([np.flatnonzero(unjudged)[:QUEUE], np.flatnonzero(~unjudged)[:QUEUE]])
+    )
+    records = [
+        {"rank": at + 1, "task": _task(record), "because": _because(record, scored), **record}
+        for at, record in enumerate(records_of(scored, ranked[wanted]))
+    ]
+    path = files.write_records("review_queue", records)
+    to_judge = sum(r["task"] == "judge" for r in records)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(records),
+            "to judge": to_judge,
+            "to judge again": len(records) - to_judge,
+            "preview": story.preview(
+                records, ["rank", "task", "media_title", "release_year", "because"]
+            ),
+            "file": dg.MetadataValue.path(str(path)),
+            **story.fingerprint_metadata(story.snapshot_of(results)),
+        }
+    )
+
+
+def _task(record: dict[str, Any]) -> str:
+    return "judge" if record["actual"] is None else "judge again"
+
+
+def _because(record: dict[str, Any], scored: Scored) -> str:
+    share = f"{record['probability']:.0%}"
+    if record["actual"] is None:
+        threshold = f"{scored.bundle.threshold:.0%}"
+        return f"unjudged, and a keep at {share} is close to the threshold ({threshold})"
+    verdict = "keep" if record["actual"] else "skip"
+    giver = "a person" if record["label_source"] == "human" else "a rule"
+    return f"{giver} said {verdict}, but models blind to that put a keep at {share}"
+
+
+@dg.asset(
+    deps=[
+        "raw_media",
+        "tuned_classifier",
+        "scored_results",
+        "false_positives",
+        "false_negatives",
+        "review_queue",
+    ],
+    group_name=story.RESULTS,
+    kinds={"matplotlib", "html"},
+    owners=story.OWNERS,
+    code_version="1",
+)
+def analysis_report(files: DataFiles) -> dg.MaterializeResult[None]:
+    """One page to look at: how good the model is, what it keeps, where it errs."""
+    from importlib.resources import files as package_files
+
+    from jinja2 import Environment
+
+    from atx_assets.assets import figures
+
+    scored = read_scored(files)
+    pictures = {
+        "violins": figures.violins(scored),
+        "correlations": figures.correlations(scored),
+    }
+    for name, picture in pictures.items():
+        with files.replacing(files.folder / f"report_{name}.png") as beside:
+            beside.write_bytes(picture)
+    # Titles come from strangers: everything that is put into the page is escaped.
+    template = Environment(autoescape=True).from_string(
+        package_files("atx_assets.assets").joinpath("report.html").read_text(encoding="utf-8")
+    )
+    page = template.render(
+        numbers=list(figures.NUMBERS.values()),
+        pictures={n: base64.b64encode(p).decode() for n, p in pictures.items()},
+        false_positives=files.read_records("false_positives"),
+        false_negatives=files.read_records("false_negatives"),
+        queue=files.read_records("review_queue")[:20],
+        recommended=records_of(scored, surest_keeps(scored, RECOMMENDED)),
+        **_figures(scored),
+    )
+    path = files.write_text("analysis_report", page)
+    return dg.MaterializeResult(
+        metadata={
+            "report": dg.MetadataValue.url(path.as_uri()),
+            "bytes": path.stat().st_size,
+            "numbers by prediction": _image(pictures["violins"]),
+            "correlations": _image(pictures["correlations"]),
+            **story.fingerprint_metadata(story.snapshot_of(scored.results)),
+        }
+    )
+
+
+def surest_keeps(scored: Scored, number: int) -> np.ndarray[Any, Any]:
+    """Return the rows of the surest predicted keeps among unjudged films, the surest first."""
+    import numpy as np
+
+    results = scored.results
+    unjudged = results["label_source"].is_null().to_numpy()
+    wanted = np.flatnonzero(unjudged & results["predicted"].to_numpy())
+    order = np.argsort(-results["probability"].to_numpy()[wanted], kind="stable")
+    return wanted[order][:number]
+
+
+def _figures(scored: Scored) -> dict[str, Any]:
+    import pyarrow.compute as pc
+
+    results, about = scored.results, scored.bundle.about
+    counts = {v["values"]: v["counts"] for v in pc.value_counts(results["cm_value"]).to_pylist()}
+    sources = pc.value_counts(results["label_source"]).to_pylist()
+    return {
+        "version": scored.bundle.version,
+        "threshold": scored.bundle.threshold,
+        "quality": about["quality"],
+        "hyperparameters": about["hyperparameters"],
+        "learned_from": about["learned_from"],
+        "films": results.num_rows,
+        "confusion": {name: counts.get(name, 0) for name in ("tp", "fp", "fn", "tn")},
+        "labels": {v["values"] or "unjudged": v["counts"] for v in sources},
+    }
+
+
+def _image(picture: bytes) -> dg.MarkdownMetadataValue:
+    return dg.MetadataValue.md(f"![](data:image/png;base64,{base64.b64encode(picture).decode()})")

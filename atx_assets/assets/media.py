@@ -1,0 +1,77 @@
+"""The source tables in PostgreSQL, and their copy. Not here: what rows mean."""
+
+from dataclasses import asdict
+
+import dagster as dg
+
+from atx_assets import schemas
+from atx_assets.assets import story
+from atx_assets.resources.files import DataFiles
+from atx_assets.resources.media_database import MediaDatabase
+
+MEDIA_TABLE = dg.AssetSpec(
+    ["atp", "media"],
+    group_name=story.DATABASE,
+    kinds={"postgres", "table"},
+    owners=story.OWNERS,
+    description="The downloader's table of releases; in the `media` layout the labels are here.",
+    metadata={"dagster/column_schema": story.table_schema(schemas.MEDIA)},
+)
+TRAINING_SOURCE = dg.AssetSpec(
+    ["atp", "training"],
+    group_name=story.DATABASE,
+    kinds={"postgres", "table"},
+    owners=story.OWNERS,
+    description="The later database's table of titles; in the `training` layout, labels are here.",
+    metadata={"dagster/column_schema": story.table_schema(schemas.TRAINING)},
+)
+
+
+@dg.asset(
+    deps=[MEDIA_TABLE, TRAINING_SOURCE],
+    group_name=story.DATABASE,
+    kinds={"postgres", "parquet"},
+    owners=story.OWNERS,
+    code_version="1",
+)
+def raw_media(
+    context: dg.AssetExecutionContext, media_database: MediaDatabase, files: DataFiles
+) -> dg.MaterializeResult[None]:
+    """The source table as it stands, every row and column, at one moment."""
+    import pyarrow.compute as pc
+
+    from atx_assets.sources.extract import extract
+    from atx_assets.sources.fingerprints import read_fingerprints
+
+    path = files.path("raw_media")
+    with media_database.reading() as (connection, source):
+        context.log.info("reading atp.%s (%s layout)", source.layout.table, source.layout.name)
+        fingerprints = asdict(read_fingerprints(connection, source))
+        snapshot = {"layout": source.layout.name, "fingerprints": fingerprints}
+        with files.replacing(path) as beside:
+            rows = extract(connection, source, beside, snapshot)
+    table = files.read_table("raw_media")
+    kinds = {
+        str(v["values"]): v["counts"] for v in pc.value_counts(table["media_type"]).to_pylist()
+    }
+    columns = {c.name: c for c in source.layout.columns}
+    found = [
+        columns.get(n, schemas.Column(n, schemas.STRING, "not one of the layout's columns"))
+        for n in source.columns
+    ]
+    key = dg.AssetKey(["atp", source.layout.table])
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": rows,
+            "films": kinds.get("movie", 0),
+            "other media, left alone": rows - kinds.get("movie", 0),
+            "layout": source.layout.name,
+            "preview": story.preview(
+                table, ["media_title", "release_year", "genre", "label", "rejection_status"]
+            ),
+            "dagster/column_schema": story.table_schema(found),
+            "dagster/column_lineage": story.lineage({n: [(key, n)] for n in source.columns}),
+            "file": dg.MetadataValue.path(str(path)),
+            **story.fingerprint_metadata(snapshot),
+        }
+    )

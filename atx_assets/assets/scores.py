@@ -1,0 +1,93 @@
+"""The score of every film by the champion. Not here: how a film is scored (`learning/`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from atx_assets import schemas
+from atx_assets.assets import story
+from atx_assets.assets.classifier import champion
+from atx_assets.assets.training import read_titles
+from atx_assets.resources.bundles import Bundle
+from atx_assets.resources.files import DataFiles
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dg.asset(
+    deps=["raw_media", "tuned_classifier"],
+    group_name=story.RESULTS,
+    kinds={"xgboost", "parquet"},
+    owners=story.OWNERS,
+    code_version="1",
+    metadata={"dagster/column_schema": story.table_schema(schemas.SCORED_RESULTS)},
+)
+def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
+    """Every film with the chance that it is a keep; a judged film's from models blind to it."""
+    import pyarrow.compute as pc
+
+    titles, layout = read_titles(files)
+    bundle = champion(files, layout.name)
+    table = score_titles(titles, bundle)
+    path = files.write_table(
+        "scored_results", story.with_snapshot(table, story.snapshot_of(titles))
+    )
+    counts = {str(v["values"]): v["counts"] for v in pc.value_counts(table["cm_value"]).to_pylist()}
+    unjudged = table.filter(table["label_source"].is_null())
+    surest = unjudged.sort_by([("probability", "descending"), ("key", "ascending")])
+    parent = dg.AssetKey("raw_media")
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": table.num_rows,
+            "films": table.num_rows,
+            "unjudged films": unjudged.num_rows,
+            "unjudged films predicted keep": pc.sum(pc.cast(unjudged["predicted"], "int64")).as_py()
+            or 0,
+            **{name: counts.get(name, 0) for name in ("tp", "fp", "tn", "fn")},
+            "model version": bundle.version,
+            "threshold": bundle.threshold,
+            "preview": story.preview(surest, ["media_title", "release_year", "probability"]),
+            "the preview shows": "the surest keeps among unjudged films",
+            "dagster/column_lineage": story.lineage(
+                {name: [(parent, name)] for name in ("imdb_id", "media_title", "release_year")}
+            ),
+            "file": dg.MetadataValue.path(str(path)),
+            **story.fingerprint_metadata(story.snapshot_of(titles)),
+        }
+    )
+
+
+def score_titles(titles: pa.Table, bundle: Bundle) -> pa.Table:
+    """Score titles, as `sources/titles.py` makes them, by one bundle.
+
+    Returns:
+        The columns of `schemas.SCORED_RESULTS`, a row a title in the order given.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    from atx_assets.learning.scoring import in_sample, out_of_fold
+
+    champions = in_sample(titles, bundle).astype(np.float64)
+    probability = champions.copy()
+    trains = titles["trains"].to_numpy()
+    rows = np.flatnonzero(trains)
+    known, blind = out_of_fold(titles, rows, bundle)
+    # A title judged since the bundle was made: no model of it has seen the label.
+    probability[rows[known]] = blind[known]
+    predicted = probability >= bundle.threshold
+    actual = titles["label"].fill_null(False).to_numpy()
+    outcome = np.array(["tn", "fp", "fn", "tp"], object)[2 * actual + predicted]
+    made: dict[str, Any] = {
+        "actual": pa.array(np.where(trains, actual, None), pa.bool_()),
+        "predicted": predicted,
+        "probability": probability,
+        "probability_in_sample": champions,
+        "cm_value": pa.array(np.where(trains, outcome, None), pa.string()),
+        "model_version": np.full(titles.num_rows, bundle.version),
+    }
+    schema = schemas.arrow_schema(schemas.SCORED_RESULTS)
+    return pa.table([made[n] if n in made else titles[n] for n in schema.names], schema=schema)

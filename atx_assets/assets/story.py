@@ -1,0 +1,89 @@
+"""What every asset tells on its page: columns, lineage, previews. Not here: any asset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from atx_assets.schemas import Column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+OWNERS = ["team:atx"]
+PREVIEW_ROWS = 8
+
+# The groups, in the order in which data passes through them.
+DATABASE, TRAINING, MODEL, RESULTS = "database", "training", "model", "results"
+
+#: The name under which parquet files carry `Snapshot` along.
+_SNAPSHOT = b"atx"
+
+
+def table_schema(columns: Iterable[Column]) -> dg.TableSchema:
+    """Return the columns as the UI shows them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                c.name,
+                c.type,
+                c.meaning,
+                constraints=dg.TableColumnConstraints(nullable=c.nullable),
+            )
+            for c in columns
+        ]
+    )
+
+
+def lineage(sources: Mapping[str, Sequence[tuple[dg.AssetKey, str]]]) -> dg.TableColumnLineage:
+    """Return where each column came from: for a column, pairs of upstream asset and column."""
+    return dg.TableColumnLineage(
+        {
+            column: [dg.TableColumnDep(asset_key=key, column_name=name) for key, name in parents]
+            for column, parents in sources.items()
+        }
+    )
+
+
+def preview(rows: pa.Table | Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Any:
+    """Return the first rows as a table that a person can read."""
+    if not isinstance(rows, Sequence):
+        present = [c for c in columns if c in rows.column_names]
+        rows, columns = rows.select(present).slice(0, PREVIEW_ROWS).to_pylist(), present
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    for row in rows[:PREVIEW_ROWS]:
+        lines.append("| " + " | ".join(_cell(row.get(c)) for c in columns) + " |")
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.3f}".rstrip("0").rstrip(".")
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    # A title may hold anything: as text, it must not become a cell's border or a tag.
+    text = str(value).replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;")
+    return " ".join(text.split())[:80]
+
+
+def with_snapshot(table: pa.Table, snapshot: Mapping[str, Any]) -> pa.Table:
+    """Return the table carrying what it was made from: layout and fingerprints."""
+    return table.replace_schema_metadata({_SNAPSHOT: json.dumps(dict(snapshot)).encode()})
+
+
+def snapshot_of(table: pa.Table) -> dict[str, Any]:
+    """Return what `with_snapshot` attached."""
+    snapshot: dict[str, Any] = json.loads((table.schema.metadata or {})[_SNAPSHOT])
+    return snapshot
+
+
+def fingerprint_metadata(snapshot: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fingerprints as metadata; sensors compare them with the database's."""
+    return {f"atx/{k}": v for k, v in snapshot["fingerprints"].items()}

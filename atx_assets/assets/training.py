@@ -1,0 +1,172 @@
+"""From titles to what a model learns from: the feature encoding and the training table.
+
+Not here: how a title or a feature is made (`sources/titles.py`, `learning/features.py`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from atx_assets import schemas
+from atx_assets.assets import story
+from atx_assets.resources.files import DataFiles
+from atx_assets.settings import read_settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from atx_assets.learning.features import FeatureEncoding
+    from atx_assets.sources.layouts import Layout
+
+
+def read_titles(files: DataFiles) -> tuple[pa.Table, Layout]:
+    """Make the titles from the extracted table, and name the layout it is in."""
+    from atx_assets.sources.layouts import LAYOUTS
+    from atx_assets.sources.titles import titles
+
+    rows = files.read_table("raw_media")
+    layout = LAYOUTS[story.snapshot_of(rows)["layout"]]
+    return story.with_snapshot(titles(rows, layout), story.snapshot_of(rows)), layout
+
+
+@dg.asset(
+    deps=["raw_media"],
+    group_name=story.TRAINING,
+    kinds={"json", "python"},
+    owners=story.OWNERS,
+    code_version="1",
+)
+def feature_encoding(files: DataFiles) -> dg.MaterializeResult[None]:
+    """How a title becomes numbers: each feature's range, each category's column."""
+    from atx_assets.learning.features import fit_encoding
+
+    titles, layout = read_titles(files)
+    encoding = fit_encoding(
+        titles.filter(titles["trains"]),
+        layout=layout.name,
+        numeric=layout.numeric,
+        categorical=(*layout.lists, *layout.singles),
+        zero_is_unknown=layout.zero_is_unknown,
+        all_ratings=titles["imdb_rating"],
+        least_titles={"production_companies": read_settings().company_min_titles},
+    )
+    path = files.write_text("feature_encoding", encoding.to_json())
+    rows = [
+        {
+            "feature": n.feature,
+            "from": n.column,
+            "range": "no title knows it"
+            if n.minimum is None
+            else f"{n.minimum:g} to {n.maximum:g}",
+        }
+        for n in encoding.numeric
+    ] + [
+        {
+            "feature": f"{g.column}_…",
+            "from": g.column,
+            "range": f"{len(g.categories)} categories, most often "
+            + ", ".join(
+                f"{c.values[0]} ({c.titles})"
+                for c in sorted(g.categories, key=lambda c: -c.titles)[:3]
+            ),
+        }
+        for g in encoding.categorical
+    ]
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(encoding.names),
+            "features": len(encoding.names),
+            "numeric features": len(encoding.numeric),
+            "IMDb rating of exactly 10 means": f"{encoding.ten_means // 10} of 10"
+            if encoding.ten_means == 10
+            else "10 of 100",
+            "preview": dg.MetadataValue.md(_as_table(rows)),
+            "dagster/column_schema": story.table_schema(_feature_columns(encoding)),
+            "dagster/column_lineage": story.lineage(_feature_parents(encoding)),
+            "file": dg.MetadataValue.path(str(path)),
+        }
+    )
+
+
+@dg.asset(
+    deps=["raw_media", "feature_encoding"],
+    group_name=story.TRAINING,
+    kinds={"parquet"},
+    owners=story.OWNERS,
+    code_version="1",
+)
+def training_table(files: DataFiles) -> dg.MaterializeResult[None]:
+    """One row a judged film: its verdict, who gave it, and its features."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from atx_assets.learning.features import FeatureEncoding
+
+    titles, _ = read_titles(files)
+    encoding = FeatureEncoding.from_json(files.read_text("feature_encoding"))
+    training = titles.filter(titles["trains"])
+    fixed = training.select([c.name for c in schemas.TRAINING_TABLE])
+    columns = dict(zip(fixed.column_names, fixed.columns, strict=True))
+    table = pa.table(columns | encoding.table(training))
+    path = files.write_table(
+        "training_table", story.with_snapshot(table, story.snapshot_of(titles))
+    )
+    keeps = pc.sum(pc.cast(table["label"], "int64")).as_py() or 0
+    by_person = pc.sum(pc.cast(pc.equal(table["label_source"], "human"), "int64")).as_py() or 0
+    unjudged = pc.sum(pc.cast(titles["label"].is_null(), "int64")).as_py() or 0
+    parent = dg.AssetKey("raw_media")
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": table.num_rows,
+            "films": titles.num_rows,
+            "keeps": keeps,
+            "skips": table.num_rows - keeps,
+            "judged by a person": by_person,
+            "judged by a rule": table.num_rows - by_person,
+            "unjudged films, left out": unjudged,
+            "judged but left out": titles.num_rows - unjudged - table.num_rows,
+            "features": len(encoding.names),
+            "preview": story.preview(
+                table, ["media_title", "label", "label_source", *encoding.names[:5]]
+            ),
+            "dagster/column_schema": story.table_schema(
+                (*schemas.TRAINING_TABLE, *_feature_columns(encoding))
+            ),
+            "dagster/column_lineage": story.lineage(
+                {
+                    **{c.name: [(parent, c.name)] for c in schemas.TRAINING_TABLE[1:3]},
+                    **_feature_parents(encoding),
+                }
+            ),
+            "file": dg.MetadataValue.path(str(path)),
+            **story.fingerprint_metadata(story.snapshot_of(titles)),
+        }
+    )
+
+
+def _feature_columns(encoding: FeatureEncoding) -> list[schemas.Column]:
+    numbers = [
+        schemas.Column(n.feature, "float", f"{n.column}, scaled to 0-1 over the training rows")
+        for n in encoding.numeric
+    ]
+    flags = [
+        schemas.Column(c.feature, "uint8", f"1 where {g.column} has {' or '.join(c.values)}")
+        for g in encoding.categorical
+        for c in g.categories
+    ]
+    return numbers + flags
+
+
+def _feature_parents(encoding: FeatureEncoding) -> dict[str, list[tuple[dg.AssetKey, str]]]:
+    parent = dg.AssetKey("raw_media")
+    numbers = {n.feature: [(parent, n.column)] for n in encoding.numeric}
+    flags = {c.feature: [(parent, g.column)] for g in encoding.categorical for c in g.categories}
+    return numbers | flags
+
+
+def _as_table(rows: list[dict[str, str]]) -> str:
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    return "\n".join([*lines, *("| " + " | ".join(r.values()) + " |" for r in rows)])

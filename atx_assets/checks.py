@@ -1,0 +1,254 @@
+"""What must hold of each asset's file, as Dagster asset checks. A blocking one stops the run.
+
+Not here: tests of our code. A check looks at the files as they lie there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from atx_assets.assets import story
+from atx_assets.assets.training import read_titles
+from atx_assets.resources.files import DataFiles
+from atx_assets.schemas import Column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_EXAMPLES = 3
+
+
+@dg.asset_check(asset="raw_media", blocking=True)
+def source_contract(files: DataFiles) -> dg.AssetCheckResult:
+    """Types, ranges and known values of the source's columns are those of its layout."""
+    from atx_assets.sources.layouts import LAYOUTS
+
+    rows = files.read_table("raw_media")
+    layout = LAYOUTS[story.snapshot_of(rows)["layout"]]
+    faults = [
+        fault
+        for column in layout.columns
+        if column.name in rows.column_names
+        for fault in _faults(rows, column, layout.key)
+    ]
+    return dg.AssetCheckResult(
+        passed=not faults,
+        description=f"atp.{layout.table}: " + "; ".join(faults)
+        if faults
+        else f"{rows.num_rows} rows of atp.{layout.table} are as the {layout.name} layout says",
+        metadata={"faults": len(faults)},
+    )
+
+
+def _faults(rows: pa.Table, column: Column, key: str) -> Iterator[str]:
+    """Say in words what rows hold in a column that its layout does not let it hold."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from atx_assets.schemas import arrow_type
+
+    values = rows[column.name]
+    if values.type != arrow_type(column.type):
+        yield f"{column.name} is {values.type}, not {column.type}"
+        return
+    tests: list[tuple[str, Any]] = []
+    if not column.nullable:
+        tests.append(("is missing", values.is_null()))
+    if column.values:
+        known = pa.array([*column.values], pa.string())
+        tests.append(("is an unknown value", pc.invert(pc.is_in(values, known))))
+    if column.pattern:
+        fits = pc.match_substring_regex(values, column.pattern)
+        tests.append((f"does not match {column.pattern}", pc.invert(fits)))
+    if column.low is not None:
+        tests.append((f"is below {column.low:g}", pc.less(values, column.low)))
+    if column.high is not None:
+        tests.append((f"is above {column.high:g}", pc.greater(values, column.high)))
+    for words, failing in tests:
+        # What is unknown breaks no range and no pattern.
+        wrong = failing if words == "is missing" else pc.and_(failing, values.is_valid())
+        bad = rows.select(list({key, column.name})).filter(wrong)
+        if bad.num_rows:
+            examples = ", ".join(
+                f"{r[column.name]!r} in {r[key]}" for r in bad.slice(0, _EXAMPLES).to_pylist()
+            )
+            yield f"{column.name} {words} in {bad.num_rows} rows ({examples})"
+
+
+def _unique(table: pa.Table, key: str, what: str) -> dg.AssetCheckResult:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    counts = pa.table({key: table[key]}).group_by(key).aggregate([(key, "count")])
+    twice = counts.filter(pc.greater(counts[f"{key}_count"], 1))
+    missing = table[key].null_count
+    examples = ", ".join(map(str, twice[key].slice(0, _EXAMPLES).to_pylist()))
+    passed = twice.num_rows == 0 and missing == 0
+    return dg.AssetCheckResult(
+        passed=passed,
+        description=f"{table.num_rows} {what}, each {key} once"
+        if passed
+        else f"{twice.num_rows} values of {key} stand more than once ({examples}), {missing} are "
+        "missing",
+        metadata={"repeated": twice.num_rows, "missing": missing},
+    )
+
+
+@dg.asset_check(asset="raw_media", blocking=True)
+def source_keys_unique(files: DataFiles) -> dg.AssetCheckResult:
+    """Each row of the source has a key, and no two the same."""
+    from atx_assets.sources.layouts import LAYOUTS
+
+    rows = files.read_table("raw_media")
+    return _unique(rows, LAYOUTS[story.snapshot_of(rows)["layout"]].key, "rows")
+
+
+@dg.asset_check(asset="training_table", blocking=True)
+def training_keys_unique(files: DataFiles) -> dg.AssetCheckResult:
+    """Each training row has a key, and no two the same."""
+    return _unique(files.read_table("training_table"), "key", "training rows")
+
+
+@dg.asset_check(asset="training_table", blocking=True)
+def enough_labels(files: DataFiles) -> dg.AssetCheckResult:
+    """There are enough keeps and enough skips to learn from."""
+    import pyarrow.compute as pc
+
+    from atx_assets.learning.evaluation import LEAST_LABELS, too_few_labels
+
+    table = files.read_table("training_table")
+    keeps = pc.sum(pc.cast(table["label"], "int64")).as_py() or 0
+    skips = table.num_rows - keeps
+    passed = min(keeps, skips) >= LEAST_LABELS
+    return dg.AssetCheckResult(
+        passed=passed,
+        description=f"{keeps} keeps and {skips} skips" if passed else too_few_labels(keeps, skips),
+        metadata={"keeps": keeps, "skips": skips, "needed of each": LEAST_LABELS},
+    )
+
+
+@dg.asset_check(asset="training_table", blocking=True)
+def only_trusted_labels(files: DataFiles) -> dg.AssetCheckResult:
+    """No training row is unjudged, and none has a verdict that a model gave."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = files.read_table("training_table")
+    trusted = pc.is_in(table["label_source"], pa.array(["human", "rule"]))
+    bad = table.filter(pc.or_(pc.invert(trusted), table["label"].is_null()))
+    examples = ", ".join(bad["key"].slice(0, _EXAMPLES).to_pylist())
+    return dg.AssetCheckResult(
+        passed=bad.num_rows == 0,
+        description=f"{bad.num_rows} training rows are unjudged or judged by a model: {examples}"
+        if bad.num_rows
+        else f"all {table.num_rows} training rows were judged by a person or a rule",
+        metadata={"untrusted": bad.num_rows},
+    )
+
+
+@dg.asset_check(asset="training_table", additional_deps=["feature_encoding", "raw_media"])
+def encoder_round_trip(files: DataFiles) -> dg.AssetCheckResult:
+    """The encoding, read back from its file, makes the training table's numbers, bit for bit."""
+    import numpy as np
+    import pyarrow as pa
+
+    from atx_assets.learning.features import FeatureEncoding
+
+    table = files.read_table("training_table")
+    encoding = FeatureEncoding.from_json(files.read_text("feature_encoding"))
+    titles, _ = read_titles(files)
+    if not pa.array(table["key"]).equals(pa.array(titles.filter(titles["trains"])["key"])):
+        return dg.AssetCheckResult(
+            passed=False, description="training_table has other titles than raw_media now gives"
+        )
+    matrix = encoding.matrix(titles.filter(titles["trains"]))
+    different = [
+        name
+        for at, name in enumerate(encoding.names)
+        if name not in table.column_names
+        or not np.array_equal(
+            table[name].to_numpy().astype(np.float32), matrix[:, at], equal_nan=True
+        )
+    ]
+    return dg.AssetCheckResult(
+        passed=not different,
+        description=f"features that differ: {', '.join(different[:_EXAMPLES])}"
+        if different
+        else f"{len(encoding.names)} features of {table.num_rows} titles are the same again",
+        metadata={"different features": len(different)},
+    )
+
+
+@dg.asset_check(asset="scored_results", additional_deps=["raw_media"])
+def every_film_scored_once(files: DataFiles) -> dg.AssetCheckResult:
+    """Each film that was read has one score, a number from 0 to 1."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    results = files.read_table("scored_results")
+    titles, _ = read_titles(files)
+    repeated = results.num_rows - len(pc.unique(results["key"]))
+    keys = results["key"].combine_chunks()
+    missing = titles["key"].filter(pc.invert(pc.is_in(titles["key"], keys)))
+    strange = keys.filter(pc.invert(pc.is_in(keys, titles["key"].combine_chunks())))
+    probability = results["probability"]
+    inside = pc.and_(pc.greater_equal(probability, 0), pc.less_equal(probability, 1))
+    no_number = results.num_rows - (pc.sum(pc.cast(inside, pa.int64())).as_py() or 0)
+    faults = {
+        "scored more than once": repeated,
+        "not scored": len(missing),
+        "scored but not read": len(strange),
+        "without a probability": no_number,
+    }
+    found = ", ".join(f"{number} films {what}" for what, number in faults.items() if number)
+    return dg.AssetCheckResult(
+        passed=not found,
+        description=found or f"all {titles.num_rows} films are scored, each once",
+        metadata=dict(faults),
+    )
+
+
+def _agrees(files: DataFiles, asset: str, kind: str) -> dg.AssetCheckResult:
+    import pyarrow.compute as pc
+
+    results = files.read_table("scored_results")
+    expected = set(results.filter(pc.equal(results["cm_value"], kind))["key"].to_pylist())
+    listed = [record["key"] for record in files.read_records(asset)]
+    differing = expected.symmetric_difference(listed)
+    passed = not differing and len(listed) == len(expected)
+    return dg.AssetCheckResult(
+        passed=passed,
+        description=f"{len(listed)} films, as in the confusion matrix"
+        if passed
+        else f"{len(listed)} films are listed and {len(expected)} are {kind} in scored_results: "
+        + ", ".join(sorted(differing)[:_EXAMPLES]),
+        metadata={"listed": len(listed), "in the confusion matrix": len(expected)},
+    )
+
+
+@dg.asset_check(asset="false_positives", additional_deps=["scored_results"])
+def false_positives_agree(files: DataFiles) -> dg.AssetCheckResult:
+    """The list holds the films that the confusion matrix counts as false positives."""
+    return _agrees(files, "false_positives", "fp")
+
+
+@dg.asset_check(asset="false_negatives", additional_deps=["scored_results"])
+def false_negatives_agree(files: DataFiles) -> dg.AssetCheckResult:
+    """The list holds the films that the confusion matrix counts as false negatives."""
+    return _agrees(files, "false_negatives", "fn")
+
+
+CHECKS = [
+    source_contract,
+    source_keys_unique,
+    training_keys_unique,
+    enough_labels,
+    only_trusted_labels,
+    encoder_round_trip,
+    every_film_scored_once,
+    false_positives_agree,
+    false_negatives_agree,
+]

@@ -1,0 +1,50 @@
+"""The one place where assets, checks, jobs and resources meet. Not here: any of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from atx_assets.assets import analysis, classifier, errors, media, scores, training
+from atx_assets.checks import CHECKS
+from atx_assets.jobs import JOBS
+from atx_assets.resources.files import DataFiles
+from atx_assets.resources.media_database import MediaDatabase
+from atx_assets.resources.mlflow import Mlflow
+from atx_assets.settings import read_settings
+
+ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
+    media.MEDIA_TABLE,
+    media.TRAINING_SOURCE,
+    media.raw_media,
+    training.feature_encoding,
+    training.training_table,
+    classifier.hyperparameters,
+    classifier.tuned_classifier,
+    scores.scored_results,
+    errors.false_positives,
+    errors.false_negatives,
+    analysis.review_queue,
+    analysis.analysis_report,
+]
+
+
+def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """Put the graph together; a test hands in resources of its own by name."""
+    multiprocess = read_settings().executor == "multiprocess"
+    return dg.Definitions(
+        assets=ASSETS,
+        asset_checks=CHECKS,
+        jobs=JOBS,
+        # One process for all steps: starting one for each costs seconds a step.
+        executor=dg.multiprocess_executor if multiprocess else dg.in_process_executor,
+        resources={
+            "media_database": MediaDatabase(),
+            "files": DataFiles(),
+            "mlflow": Mlflow(),
+            **(resource_overrides or {}),
+        },
+    )
+
+
+defs = build_defs()

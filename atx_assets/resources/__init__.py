@@ -1,0 +1,1 @@
+"""What assets are handed: PostgreSQL, MLflow, the files under the data folder."""

@@ -1,0 +1,162 @@
+"""The files under the data folder: where each is, and writing them in one step.
+
+Not here: what is in them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from atx_assets.errors import AtxError
+from atx_assets.settings import read_settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: The file that each asset leaves, by the asset's name.
+FILES = {
+    "raw_media": "media.parquet",
+    "feature_encoding": "feature_encoding.json",
+    "training_table": "binomial_classifier_training_data.parquet",
+    "hyperparameters": "grid_search_results.parquet",
+    "tuned_classifier": "binomial_classifier.ubj",
+    "scored_results": "binomial_classifier_results.parquet",
+    "false_positives": "false_positives.json",
+    "false_negatives": "false_negatives.json",
+    "review_queue": "review_queue.json",
+    "analysis_report": "report.html",
+}
+
+
+class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The folder that every asset reads from and writes to."""
+
+    directory: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """The data folder: `directory`, or `ATX_DATA_DIR` when that is empty."""
+        return Path(self.directory) if self.directory else read_settings().data_dir
+
+    def path(self, asset: str) -> Path:
+        """Return the path of an asset's file."""
+        return self.folder / FILES[asset]
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[DataFiles]:
+        """Hold the folder while a run (or a step, where each has a process) writes to it."""
+        run = context.run_id or "-"
+        with _only_writer(self.folder, run, context.log):
+            yield self
+
+    @contextmanager
+    def replacing(self, path: Path) -> Iterator[Path]:
+        """Yield a path beside `path` to write to; it takes the place of `path` in one step.
+
+        When the block fails, what was there stays, and nothing is left beside it.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+        try:
+            yield beside
+            with beside.open("rb") as written:
+                os.fsync(written.fileno())
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def write_table(self, asset: str, table: pa.Table) -> Path:
+        """Write an asset's table as parquet; the same rows give the same bytes."""
+        import pyarrow.parquet as pq
+
+        path = self.path(asset)
+        with self.replacing(path) as beside:
+            pq.write_table(table, beside, compression="zstd")
+        return path
+
+    def write_text(self, asset: str, text: str) -> Path:
+        """Write an asset's text in UTF-8."""
+        path = self.path(asset)
+        with self.replacing(path) as beside:
+            beside.write_text(text, encoding="utf-8")
+        return path
+
+    def write_records(self, asset: str, records: list[dict[str, Any]]) -> Path:
+        """Write an asset's records as JSON that a person can read."""
+        return self.write_text(asset, json.dumps(records, indent=2, ensure_ascii=False) + "\n")
+
+    def read_table(self, asset: str) -> pa.Table:
+        """Read an asset's table.
+
+        Raises:
+            AtxError: it is not there, or is no parquet file.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            return pq.read_table(self._existing(asset))
+        except pa.ArrowInvalid as error:
+            raise AtxError(f"{self.path(asset)} is damaged: materialise {asset} again") from error
+
+    def read_text(self, asset: str) -> str:
+        """Read an asset's text.
+
+        Raises:
+            AtxError: it is not there.
+        """
+        return self._existing(asset).read_text(encoding="utf-8")
+
+    def read_records(self, asset: str) -> list[dict[str, Any]]:
+        """Read an asset's records.
+
+        Raises:
+            AtxError: they are not there, or are no JSON.
+        """
+        try:
+            records: list[dict[str, Any]] = json.loads(self.read_text(asset))
+        except json.JSONDecodeError as error:
+            raise AtxError(f"{self.path(asset)} is damaged: materialise {asset} again") from error
+        return records
+
+    def _existing(self, asset: str) -> Path:
+        path = self.path(asset)
+        if not path.exists():
+            raise AtxError(f"{path} is missing: materialise {asset} first, or run full_rebuild")
+        return path
+
+
+@contextmanager
+def _only_writer(folder: Path, run_id: str, log: logging.Logger | None) -> Iterator[None]:
+    """Wait until no other process writes to the folder, and keep others out.
+
+    The kernel gives the lock up when its process ends, however it ends.
+    """
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".writer.lock").open("a+") as lock:
+        waiting = False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not waiting and log is not None:
+                    lock.seek(0)
+                    log.info("waiting for run %s, which is writing to %s", lock.read(), folder)
+                waiting = True
+                time.sleep(0.5)
+        lock.truncate(0)
+        lock.write(run_id)
+        lock.flush()
+        yield

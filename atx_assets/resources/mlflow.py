@@ -1,0 +1,122 @@
+"""MLflow as assets see it: where it is, and one MLflow run for each model trained.
+
+dagster-mlflow ties the MLflow run to the Dagster run. Not here: what is logged.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import dagster as dg
+
+from atx_assets.errors import AtxError
+from atx_assets.settings import Settings, read_settings
+
+EXPERIMENT = "atx"
+
+
+def tracking_uri(settings: Settings) -> str:
+    """Return the address of the MLflow server, or the embedded store under the home."""
+    if settings.mlflow_host:
+        host = settings.mlflow_host
+        url = host if "://" in host else f"http://{host}"
+        return f"{url}:{settings.mlflow_port}"
+    return f"sqlite:///{settings.home / 'mlflow' / 'mlflow.db'}"
+
+
+def web_url(settings: Settings) -> str:
+    """Return the address of MLflow's pages, which `atx up` serves for the embedded store."""
+    if settings.mlflow_host:
+        return tracking_uri(settings)
+    return f"http://127.0.0.1:{settings.mlflow_port}"
+
+
+class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The MLflow server that `MLFLOW_HOST` names, or the embedded store."""
+
+    @contextmanager
+    def run(self, context: dg.AssetExecutionContext) -> Iterator[Any]:
+        """Open the MLflow run of this Dagster run, and end it in the state that is true.
+
+        dagster-mlflow's own resource would open it before the first asset, import a hundred
+        megabytes to do so, and leave a failed step's run marked as finished.
+
+        Raises:
+            AtxError: MLflow does not answer within seconds.
+        """
+        settings = read_settings()
+        reach(settings)
+        # MLflow's own retries take minutes before they give up.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        for noisy in ("mlflow", "alembic"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        import mlflow
+        from dagster_mlflow.resources import MlFlow
+
+        _make_experiment(settings)
+        resource = MlFlow(
+            SimpleNamespace(
+                log=context.log,
+                dagster_run=context.run,
+                run_id=context.run_id,
+                resource_config={
+                    "experiment_name": EXPERIMENT,
+                    "mlflow_tracking_uri": tracking_uri(settings),
+                    "env": {},
+                    "extra_tags": {},
+                },
+            )
+        )
+        state = "FAILED"
+        try:
+            yield resource
+            state = "FINISHED"
+        except KeyboardInterrupt:
+            state = "KILLED"
+            raise
+        finally:
+            mlflow.end_run(state)
+
+    def run_url(self, experiment_id: str, run_id: str) -> str:
+        """Return the address of a run's page."""
+        return f"{web_url(read_settings())}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def reach(settings: Settings) -> None:
+    """Make sure that MLflow can be used, within seconds.
+
+    Raises:
+        AtxError: it does not answer.
+    """
+    import urllib.error
+    import urllib.request
+
+    if not settings.mlflow_host:
+        (settings.home / "mlflow").mkdir(parents=True, exist_ok=True)
+        return
+    url = tracking_uri(settings)
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=10):  # noqa: S310  (http is meant)
+            pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise AtxError(
+            f"MLflow does not answer at {url} ({reason}): start it, or check MLFLOW_HOST and "
+            "MLFLOW_PORT; the last model stays in place"
+        ) from error
+
+
+def _make_experiment(settings: Settings) -> None:
+    """Make the experiment where its artifacts belong: beside the embedded store."""
+    import mlflow
+
+    mlflow.set_tracking_uri(tracking_uri(settings))
+    if mlflow.get_experiment_by_name(EXPERIMENT) is None:
+        artifacts = None if settings.mlflow_host else (settings.home / "mlflow/artifacts").as_uri()
+        mlflow.create_experiment(EXPERIMENT, artifact_location=artifacts)
