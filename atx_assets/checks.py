@@ -6,7 +6,7 @@ Not here: tests of our code. A check looks at the files as they lie there.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -45,37 +45,19 @@ def source_contract(files: DataFiles) -> dg.AssetCheckResult:
 
 def _faults(rows: pa.Table, column: Column, key: str) -> Iterator[str]:
     """Say in words what rows hold in a column that its layout does not let it hold."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     from atx_assets.schemas import arrow_type
+    from atx_assets.sources.rules import broken_rules
 
     values = rows[column.name]
     if values.type != arrow_type(column.type):
         yield f"{column.name} is {values.type}, not {column.type}"
         return
-    tests: list[tuple[str, Any]] = []
-    if not column.nullable:
-        tests.append(("is missing", values.is_null()))
-    if column.values:
-        known = pa.array([*column.values], pa.string())
-        tests.append(("is an unknown value", pc.invert(pc.is_in(values, known))))
-    if column.pattern:
-        fits = pc.match_substring_regex(values, column.pattern)
-        tests.append((f"does not match {column.pattern}", pc.invert(fits)))
-    if column.low is not None:
-        tests.append((f"is below {column.low:g}", pc.less(values, column.low)))
-    if column.high is not None:
-        tests.append((f"is above {column.high:g}", pc.greater(values, column.high)))
-    for words, failing in tests:
-        # What is unknown breaks no range and no pattern.
-        wrong = failing if words == "is missing" else pc.and_(failing, values.is_valid())
-        bad = rows.select(list({key, column.name})).filter(wrong)
-        if bad.num_rows:
-            examples = ", ".join(
-                f"{r[column.name]!r} in {r[key]}" for r in bad.slice(0, _EXAMPLES).to_pylist()
-            )
-            yield f"{column.name} {words} in {bad.num_rows} rows ({examples})"
+    for words, broken in broken_rules(values, column):
+        bad = rows.select(list({key, column.name})).filter(broken)
+        examples = ", ".join(
+            f"{r[column.name]!r} in {r[key]}" for r in bad.slice(0, _EXAMPLES).to_pylist()
+        )
+        yield f"{column.name} {words} in {bad.num_rows} rows ({examples})"
 
 
 def _unique(table: pa.Table, key: str, what: str) -> dg.AssetCheckResult:

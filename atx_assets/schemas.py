@@ -245,6 +245,35 @@ SCORED_RESULTS = (
     Column("model_version", INT, "version of the champion that scored it"),
 )
 
+#: `false_positives` and `false_negatives`: one record a mistake.
+ERROR_RECORDS = (
+    _TITLE,
+    *(
+        Column(c.name, c.type, c.meaning)
+        for c in MEDIA
+        if c.name in ("release_year", "rt_score", "metascore", "imdb_rating", "imdb_votes")
+    ),
+    *(
+        c
+        for c in SCORED_RESULTS
+        if c.name in ("predicted", "actual", "cm_value", "probability", "label_source")
+    ),
+    Column("label_reason", STRING, "why a rule skipped it"),
+    Column("why", STRINGS, "what moved the probability most, in log-odds"),
+    _IMDB,
+    Column("original_title", STRING, "name of the release that stands for the title"),
+    Column("hash", STRING, "hash of that release"),
+    _KEY,
+)
+
+#: `review_queue`: one record a title to judge.
+REVIEW_QUEUE = (
+    Column("rank", INT, "1 for the one to judge first"),
+    Column("task", STRING, "judge, or judge again"),
+    Column("because", STRING, "why it is there"),
+    *ERROR_RECORDS,
+)
+
 #: Scores kept for every combination of the search and every fold.
 FOLD_SCORES = ("average_precision", "roc_auc", "recall", "precision", "f1", "log_loss")
 

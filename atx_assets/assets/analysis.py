@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from atx_assets import schemas
 from atx_assets.assets import story
 from atx_assets.assets.errors import Scored, read_scored, records_of
 from atx_assets.resources.files import DataFiles
@@ -25,6 +26,7 @@ RECOMMENDED = 20
     kinds={"json"},
     owners=story.OWNERS,
     code_version="1",
+    metadata={"dagster/column_schema": story.table_schema(schemas.REVIEW_QUEUE)},
 )
 def review_queue(files: DataFiles) -> dg.MaterializeResult[None]:
     """Films to judge, or to judge again, next: what the model cannot tell, and doubtful labels."""
@@ -62,6 +64,7 @@ def review_queue(files: DataFiles) -> dg.MaterializeResult[None]:
             "preview": story.preview(
                 records, ["rank", "task", "media_title", "release_year", "because"]
             ),
+            "dagster/column_lineage": story.from_scores(schemas.REVIEW_QUEUE),
             "file": dg.MetadataValue.path(str(path)),
             **story.fingerprint_metadata(story.snapshot_of(results)),
         }
@@ -95,6 +98,7 @@ def _because(record: dict[str, Any], scored: Scored) -> str:
     kinds={"matplotlib", "html"},
     owners=story.OWNERS,
     code_version="1",
+    metadata={"dagster/column_schema": story.table_schema(schemas.ERROR_RECORDS)},
 )
 def analysis_report(files: DataFiles) -> dg.MaterializeResult[None]:
     """One page to look at: how good the model is, what it keeps, where it errs."""
@@ -112,6 +116,7 @@ def analysis_report(files: DataFiles) -> dg.MaterializeResult[None]:
     for name, picture in pictures.items():
         with files.replacing(files.folder / f"report_{name}.png") as beside:
             beside.write_bytes(picture)
+    recommended = records_of(scored, surest_keeps(scored, RECOMMENDED))
     # Titles come from strangers: everything that is put into the page is escaped.
     template = Environment(autoescape=True).from_string(
         package_files("atx_assets.assets").joinpath("report.html").read_text(encoding="utf-8")
@@ -122,12 +127,18 @@ def analysis_report(files: DataFiles) -> dg.MaterializeResult[None]:
         false_positives=files.read_records("false_positives"),
         false_negatives=files.read_records("false_negatives"),
         queue=files.read_records("review_queue")[:20],
-        recommended=records_of(scored, surest_keeps(scored, RECOMMENDED)),
+        recommended=recommended,
         **_figures(scored),
     )
     path = files.write_text("analysis_report", page)
     return dg.MaterializeResult(
         metadata={
+            "dagster/row_count": scored.results.num_rows,
+            "preview": story.preview(
+                recommended, ["media_title", "release_year", "probability", "why"]
+            ),
+            "the preview shows": "the surest keeps among unjudged films",
+            "dagster/column_lineage": story.from_scores(schemas.ERROR_RECORDS),
             "report": dg.MetadataValue.url(path.as_uri()),
             "bytes": path.stat().st_size,
             "numbers by prediction": _image(pictures["violins"]),

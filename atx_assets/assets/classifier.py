@@ -12,6 +12,7 @@ import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.assets import story
+from atx_assets.assets.training import feature_columns
 from atx_assets.errors import AtxError
 from atx_assets.resources.bundles import Bundle, Bundles, NewBundle
 from atx_assets.resources.files import DataFiles
@@ -112,6 +113,13 @@ def hyperparameters(
             "standard deviation over the folds": best["std_average_precision"],
             "within one standard error of the best": _near(rows, best, FOLDS),
             "preview": story.preview(best_first, shown),
+            "dagster/column_lineage": story.lineage(
+                {
+                    c.name: [(dg.AssetKey("training_table"), "label")]
+                    for c in schemas.GRID_SEARCH_RESULTS
+                    if c.name not in schemas.GRID_KEYS
+                }
+            ),
             "file": dg.MetadataValue.path(str(path)),
         }
     )
@@ -202,6 +210,7 @@ def tuned_classifier(
     figures = {f"out-of-fold {k}": q["mean"] for k, q in quality.items() if k in measures}
     return dg.MaterializeResult(
         metadata={
+            "dagster/row_count": len(data.labels),
             "version": bundle.version,
             **figures,
             "PR-AUC of the best single-feature rule": quality["rule_pr_auc"]["mean"],
@@ -210,12 +219,15 @@ def tuned_classifier(
             "trained on": len(data.labels),
             "keeps": int(data.labels.sum()),
             "hyperparameters": chosen,
-            "quality": dg.MetadataValue.md(_quality_table(quality)),
+            "preview": dg.MetadataValue.md(_quality_table(quality)),
             "evaluation": "mean over 25 folds (five folds, five seeds); none saw its own labels",
             "MLflow run": dg.MetadataValue.url(url),
             "file": dg.MetadataValue.path(str(files.path("tuned_classifier"))),
             "bundle": dg.MetadataValue.path(str(bundle.folder)),
-            "dagster/column_lineage": story.lineage({}),
+            "dagster/column_schema": story.table_schema(feature_columns(data.encoding)),
+            "dagster/column_lineage": story.lineage(
+                {n: [(dg.AssetKey("training_table"), n)] for n in data.encoding.names}
+            ),
         }
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from atx_assets import schemas
 from atx_assets.assets import story
 from atx_assets.assets.training import read_titles
 from atx_assets.errors import AtxError
@@ -118,6 +119,7 @@ def _errors(
             "preview": story.preview(
                 records, ["media_title", "release_year", "probability", "label_source", "why"]
             ),
+            "dagster/column_lineage": story.from_scores(schemas.ERROR_RECORDS),
             "file": dg.MetadataValue.path(str(path)),
             **story.fingerprint_metadata(story.snapshot_of(results)),
         }
@@ -130,6 +132,7 @@ def _errors(
     kinds={"json"},
     owners=story.OWNERS,
     code_version="1",
+    metadata={"dagster/column_schema": story.table_schema(schemas.ERROR_RECORDS)},
 )
 def false_positives(files: DataFiles) -> dg.MaterializeResult[None]:
     """Films that the model would keep and the label skips, the surest mistake first."""
@@ -142,6 +145,7 @@ def false_positives(files: DataFiles) -> dg.MaterializeResult[None]:
     kinds={"json"},
     owners=story.OWNERS,
     code_version="1",
+    metadata={"dagster/column_schema": story.table_schema(schemas.ERROR_RECORDS)},
 )
 def false_negatives(files: DataFiles) -> dg.MaterializeResult[None]:
     """Films that the model would skip and the label keeps, the surest mistake first."""

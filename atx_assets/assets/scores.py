@@ -53,6 +53,10 @@ def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
             "the preview shows": "the surest keeps among unjudged films",
             "dagster/column_lineage": story.lineage(
                 {name: [(parent, name)] for name in ("imdb_id", "media_title", "release_year")}
+                | {
+                    name: [(parent, column) for column in bundle.encoding.columns]
+                    for name in ("probability", "probability_in_sample", "predicted")
+                }
             ),
             "file": dg.MetadataValue.path(str(path)),
             **story.fingerprint_metadata(story.snapshot_of(titles)),

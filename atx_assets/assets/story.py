@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from atx_assets.schemas import Column
+from atx_assets.schemas import MEDIA, SCORED_RESULTS, Column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,6 +46,24 @@ def lineage(sources: Mapping[str, Sequence[tuple[dg.AssetKey, str]]]) -> dg.Tabl
             for column, parents in sources.items()
         }
     )
+
+
+def from_scores(columns: Iterable[Column]) -> dg.TableColumnLineage:
+    """Return the lineage of records about films: from their scores, or else from the source."""
+    scores, source = dg.AssetKey("scored_results"), dg.AssetKey("raw_media")
+    scored = {c.name for c in SCORED_RESULTS}
+    given = {c.name for c in MEDIA}
+    parents: dict[str, list[tuple[dg.AssetKey, str]]] = {
+        "because": [(scores, "probability"), (scores, "actual")],
+        "task": [(scores, "actual")],
+        "rank": [(scores, "probability"), (scores, "actual")],
+        "label_reason": [(source, "rejection_reason")],
+    }
+    for name in (c.name for c in columns):
+        if name in scored or name in given:
+            parents[name] = [(scores if name in scored else source, name)]
+    wanted = {c.name for c in columns}
+    return lineage({name: found for name, found in parents.items() if name in wanted})
 
 
 def preview(rows: pa.Table | Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Any:

@@ -83,7 +83,7 @@ def feature_encoding(files: DataFiles) -> dg.MaterializeResult[None]:
             if encoding.ten_means == 10
             else "10 of 100",
             "preview": dg.MetadataValue.md(_as_table(rows)),
-            "dagster/column_schema": story.table_schema(_feature_columns(encoding)),
+            "dagster/column_schema": story.table_schema(feature_columns(encoding)),
             "dagster/column_lineage": story.lineage(_feature_parents(encoding)),
             "file": dg.MetadataValue.path(str(path)),
         }
@@ -132,7 +132,7 @@ def training_table(files: DataFiles) -> dg.MaterializeResult[None]:
                 table, ["media_title", "label", "label_source", *encoding.names[:5]]
             ),
             "dagster/column_schema": story.table_schema(
-                (*schemas.TRAINING_TABLE, *_feature_columns(encoding))
+                (*schemas.TRAINING_TABLE, *feature_columns(encoding))
             ),
             "dagster/column_lineage": story.lineage(
                 {
@@ -146,7 +146,8 @@ def training_table(files: DataFiles) -> dg.MaterializeResult[None]:
     )
 
 
-def _feature_columns(encoding: FeatureEncoding) -> list[schemas.Column]:
+def feature_columns(encoding: FeatureEncoding) -> list[schemas.Column]:
+    """Describe each feature as a column."""
     numbers = [
         schemas.Column(n.feature, "float", f"{n.column}, scaled to 0-1 over the training rows")
         for n in encoding.numeric

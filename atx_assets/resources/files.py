@@ -54,7 +54,7 @@ class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[DataFiles]:
         """Hold the folder while a run (or a step, where each has a process) writes to it."""
-        run = context.run_id or "-"
+        run = context.run.run_id if context.run else "-"
         with _only_writer(self.folder, run, context.log):
             yield self
 

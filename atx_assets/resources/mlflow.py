@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -54,25 +55,10 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
         # MLflow's own retries take minutes before they give up.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        for noisy in ("mlflow", "alembic"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
         import mlflow
-        from dagster_mlflow.resources import MlFlow
 
         _make_experiment(settings)
-        resource = MlFlow(
-            SimpleNamespace(
-                log=context.log,
-                dagster_run=context.run,
-                run_id=context.run_id,
-                resource_config={
-                    "experiment_name": EXPERIMENT,
-                    "mlflow_tracking_uri": tracking_uri(settings),
-                    "env": {},
-                    "extra_tags": {},
-                },
-            )
-        )
+        resource = _dagster_mlflow(context, settings)
         state = "FAILED"
         try:
             yield resource
@@ -112,9 +98,33 @@ def reach(settings: Settings) -> None:
         ) from error
 
 
+def _dagster_mlflow(context: dg.AssetExecutionContext, settings: Settings) -> Any:
+    with warnings.catch_warnings():
+        # It says at every import that it is in beta, which our versions are pinned for.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        from dagster_mlflow.resources import MlFlow
+
+        return MlFlow(
+            SimpleNamespace(
+                log=context.log,
+                dagster_run=context.run,
+                run_id=context.run.run_id,
+                resource_config={
+                    "experiment_name": EXPERIMENT,
+                    "mlflow_tracking_uri": tracking_uri(settings),
+                    "env": {},
+                    "extra_tags": {},
+                },
+            )
+        )
+
+
 def _make_experiment(settings: Settings) -> None:
     """Make the experiment where its artifacts belong: beside the embedded store."""
     import mlflow
+
+    for noisy in ("mlflow", "mlflow.store.db.utils", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
     mlflow.set_tracking_uri(tracking_uri(settings))
     if mlflow.get_experiment_by_name(EXPERIMENT) is None:

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from psycopg.pq.abc import PGresult
 
-# Between the elements of an array, and for an element that is null: control characters that
-# separate units and records, and that no title, genre or company holds.
-_UNIT, _NULL = "\x1f", "\x1e"
+# Between the elements of an array, for an element that is null, and for an empty one that is
+# alone (else it would read as the empty array): control characters that separate units, records
+# and groups, and that no title, genre or company holds.
+_UNIT, _NULL, _BLANK = "\x1f", "\x1e", "\x1d"
 _BATCH_BYTES = 16 << 20
 
 
@@ -71,6 +72,8 @@ def extract(
         # A parallel sort in memory beats a walk along the primary key's index, which reads the
         # table in random order; and the order of "C" does not depend on the database's locale.
         connection.execute("SET LOCAL work_mem = '64MB'")
+        # A database may be set to spell times in a way that Arrow cannot read.
+        connection.execute("SET LOCAL datestyle = 'ISO'")
         for chunk in _copy(connection, source):
             if failures:
                 break
@@ -87,27 +90,32 @@ def _copy(connection: psycopg.Connection, source: SourceTable) -> Iterator[bytes
     """Yield the table as CSV, cut between rows, a batch at a time."""
     known = {column.name: column.type for column in source.known}
     query = sql.SQL(
-        'COPY (SELECT {columns} FROM {table} ORDER BY {key} COLLATE "C") TO STDOUT (FORMAT csv)'
+        'COPY (SELECT {columns} FROM {table} ORDER BY {key} COLLATE "C") TO STDOUT '
+        "(FORMAT csv, ENCODING 'UTF8')"
     ).format(
-        columns=sql.SQL(", ").join(_expression(n, known.get(n, "")) for n in source.columns),
+        columns=sql.SQL(", ").join(
+            _expression(name, known.get(name, ""), stored_as)
+            for name, stored_as in source.columns.items()
+        ),
         table=sql.Identifier(SCHEMA, source.layout.table),
         key=sql.Identifier(source.layout.key),
     )
     # The low-level interface: iterating over psycopg's copy object takes ten times the time a row.
     libpq = connection.pgconn
     _raise_unless(libpq.exec_(query.as_bytes(connection)), ExecStatus.COPY_OUT)
-    parts, size, length = list[bytes](), 0, 0
+    parts, size, finished = list[bytes](), 0, False
     try:
-        while (length := (got := libpq.get_copy_data(0))[0]) > 0:
+        while (got := libpq.get_copy_data(0))[0] > 0:
             parts.append(bytes(got[1]))
-            size += length
+            size += got[0]
             if size >= _BATCH_BYTES:
                 yield b"".join(parts)
                 parts, size = [], 0
         while (result := libpq.get_result()) is not None:
             _raise_unless(result, ExecStatus.COMMAND_OK)
+        finished = True
     finally:
-        if length > 0:  # given up half-way: the connection is still full of rows
+        if not finished:  # the connection is still full of rows, or of the failure's results
             connection.close()
     yield b"".join(parts)
 
@@ -118,12 +126,18 @@ def _raise_unless(result: PGresult, wanted: ExecStatus) -> None:
         raise errors.lookup(state)(result.get_error_message())
 
 
-def _expression(name: str, kind: str) -> sql.Composable:
-    column = sql.Identifier(name)
+def _expression(name: str, kind: str, stored_as: str) -> sql.Composable:
+    column: sql.Composable = sql.Identifier(name)
+    if stored_as in ("character", "character[]"):
+        # Else an empty char(2) would read as two blanks, and not as unknown.
+        column = sql.SQL("({})::text" + stored_as.removeprefix("character")).format(column)
     if kind in (INT, BOOL, FLOAT, STRING):
         return column
     if kind == STRINGS:
-        return sql.SQL("array_to_string({}, {}, {})").format(column, _UNIT, _NULL)
+        return sql.SQL(
+            "CASE WHEN ({0})[1] = '' AND cardinality({0}) = 1 THEN {3} "
+            "ELSE array_to_string({0}, {1}, {2}) END"
+        ).format(column, _UNIT, _NULL, _BLANK)
     if kind == TIME:
         return sql.SQL(
             "CASE WHEN {0} >= '0001-01-01' AND {0} < '9999-12-31' THEN {0}::timestamptz END"
@@ -179,6 +193,7 @@ def _split(pc: Any, flat: pa.Array) -> pa.Array:
     words = pc.split_pattern(encoded.dictionary, _UNIT)
     values = words.values
     values = pc.if_else(pc.equal(values, _NULL), pa.scalar(None, pa.string()), values)
+    values = pc.if_else(pc.equal(values, _BLANK), "", values)
     split = pa.ListArray.from_arrays(words.offsets, values)
     empty = pa.array([[]], pa.list_(pa.string()))
     split = pa.concat_arrays([split, empty])

@@ -30,25 +30,36 @@ _QUERY = """
     FROM films
 """
 
-# A title with a human keep and a human skip goes by the later one, and only there does the time
-# of an update decide a label.
-_MEDIA_CONFLICTS = """
-    SELECT count(*), sum(hashtextextended(ROW(title, latest)::text, 0))
-    FROM (SELECT title, (array_agg(status ORDER BY updated_at DESC NULLS LAST, status))[1] AS latest
-          FROM (SELECT coalesce(imdb_id, lower(media_title) || '|' || release_year) AS title,
-                       rejection_status::text AS status, updated_at
-                FROM atp.media
-                WHERE media_type::text = 'movie'
-                  AND (rejection_status::text = 'override'
-                       OR rejection_status::text = 'rejected' AND rejection_reason IS NULL)) human
-          GROUP BY title HAVING count(DISTINCT status) > 1) conflicts
-"""
-
-_MEDIA_LABEL = """CASE rejection_status::text
+# As in titles.py: 'N/A' and the empty string are unknown, and a film of unknown name goes by the
+# name of its release.
+_UNKNOWN_REASON = "coalesce(rejection_reason, '') IN ('', 'N/A')"
+_RELEASE_NAME = "CASE WHEN coalesce(media_title, '') IN ('', 'N/A') THEN original_title END"
+_IMDB_ID = "nullif(nullif(imdb_id, ''), 'N/A')"
+_PAIR = f"lower(coalesce({_RELEASE_NAME}, media_title)) || '|' || coalesce(release_year::text, '')"
+_MEDIA_LABEL = f"""CASE rejection_status::text
     WHEN 'override' THEN 'keep' WHEN 'accepted' THEN 'accepted'
-    WHEN 'rejected' THEN CASE WHEN rejection_reason IS NULL THEN 'skip' ELSE 'rejected' END END"""
-_MEDIA_HUMAN = """rejection_status::text = 'override'
-    OR rejection_status::text = 'rejected' AND rejection_reason IS NULL"""
+    WHEN 'rejected' THEN CASE WHEN {_UNKNOWN_REASON} THEN 'skip' ELSE 'rejected' END END"""
+_MEDIA_HUMAN = f"""rejection_status::text = 'override'
+    OR rejection_status::text = 'rejected' AND {_UNKNOWN_REASON}"""
+
+# A title with a human keep and a human skip goes by the later one, and only there does the time
+# of an update decide a label. Only a person's release without an id needs a look at the others.
+_MEDIA_CONFLICTS = f"""
+    WITH human AS MATERIALIZED (
+        SELECT {_IMDB_ID} AS imdb, {_PAIR} AS pair, {_MEDIA_LABEL} AS status, updated_at
+        FROM atp.media WHERE media_type::text = 'movie' AND ({_MEDIA_HUMAN})),
+    ids AS (
+        SELECT {_PAIR} AS pair, min({_IMDB_ID}) AS sole FROM atp.media
+        WHERE EXISTS (SELECT FROM human WHERE imdb IS NULL)
+          AND media_type::text = 'movie' AND {_IMDB_ID} IS NOT NULL
+          AND {_PAIR} IN (SELECT pair FROM human WHERE imdb IS NULL)
+        GROUP BY 1 HAVING count(DISTINCT {_IMDB_ID}) = 1)
+    SELECT count(*), sum(hashtextextended(ROW(title, latest)::text, 0))
+    FROM (SELECT coalesce(imdb, sole, pair) AS title,
+                 (array_agg(status ORDER BY updated_at DESC NULLS LAST, status))[1] AS latest
+          FROM human LEFT JOIN ids USING (pair)
+          GROUP BY 1 HAVING count(DISTINCT status) > 1) conflicts
+"""  # noqa: S608  (put together from the constants above)
 
 
 @dataclass(frozen=True)
@@ -72,7 +83,7 @@ def read_fingerprints(connection: psycopg.Connection, source: SourceTable) -> Fi
         key=sql.Identifier(layout.key),
         label=label,
         human=human,
-        media=sql.SQL(", ").join(map(sql.Identifier, _described(source))),
+        media=sql.SQL(", ").join(_described(source)),
     )
     row = connection.execute(query).fetchone()
     assert row is not None  # noqa: S101  (an aggregate without GROUP BY has one row)
@@ -101,10 +112,11 @@ def _label_expressions(source: SourceTable) -> tuple[sql.Composable, sql.Composa
     return label, sql.SQL("label IS NOT NULL AND {}").format(human)
 
 
-def _described(source: SourceTable) -> list[str]:
+def _described(source: SourceTable) -> list[sql.Composable]:
     """The columns that say which title a row is, and what it is like."""
     named = [source.layout.key, "imdb_id", "media_title", *source.layout.features]
-    return list(dict.fromkeys(named))
+    columns: list[sql.Composable] = [sql.Identifier(name) for name in dict.fromkeys(named)]
+    return [*columns, sql.SQL(_RELEASE_NAME)] if source.layout.name == "media" else columns
 
 
 def _fingerprint(count: int, total: int | None) -> str:

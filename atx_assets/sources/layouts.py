@@ -148,7 +148,7 @@ def _choose(
             return LAYOUTS[wanted]
         raise AtxError(
             f"ATX_SOURCE={wanted}, but there is no table {SCHEMA}.{LAYOUTS[wanted].table} in "
-            f"database {connection.info.dbname}"
+            f"database {connection.info.dbname}: unset ATX_SOURCE, or check PG_DB"
         )
     # The training layout keeps an atp.media without metadata beside it: it goes first.
     if "label" in found.get("training", {}):
@@ -166,9 +166,13 @@ def _choose(
 
 def _check_columns(layout: Layout, columns: dict[str, str]) -> None:
     table = f"{SCHEMA}.{layout.table}"
-    missing = [c.name for c in layout.columns if c.required and c.name not in columns]
+    missing = [c for c in layout.columns if c.required and c.name not in columns]
     if missing:
-        raise AtxError(f"{table} lacks the column {', '.join(missing)}, which atx needs")
+        raise AtxError(
+            f"{table} lacks the column {', '.join(c.name for c in missing)}, which atx needs: "
+            f"ALTER TABLE {table} {', '.join(f'ADD COLUMN {c.name} {c.sql}' for c in missing)}; "
+            "or check PG_DB and ATX_SOURCE"
+        )
     for column in layout.columns:
         kind = columns.get(column.name)
         if kind is not None and kind not in _ACCEPTED[column.type]:
