@@ -1,0 +1,145 @@
+"""Each check, on files in which it must fail, and on the finished ones, in which it must not."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from atx_assets import checks
+from atx_assets.assets import story
+from atx_assets.resources.files import DataFiles
+
+pytestmark = pytest.mark.slow
+
+
+def replace(table: pa.Table, row: int, **values: object) -> pa.Table:
+    """The table with some values of one row replaced, and what it carries along kept."""
+    for name, value in values.items():
+        column = table[name].to_pylist()
+        column[row] = value
+        at = table.column_names.index(name)
+        table = table.set_column(at, name, pa.array(column, table[name].type))
+    return table
+
+
+@pytest.mark.parametrize("check", checks.CHECKS, ids=lambda c: c.check_key.name)
+def test_passes_on_what_the_graph_made(check, finished):
+    result = check(finished.files)
+    assert result.passed, result.description
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"release_year": 9999}, "release_year is above 2100 in 1 rows (9999 in "),
+        ({"metascore": 101}, "metascore is above 100"),
+        ({"imdb_votes": -1}, "imdb_votes is below 0"),
+        ({"imdb_id": "tt123"}, "imdb_id does not match"),
+        ({"rejection_status": "maybe"}, "rejection_status is an unknown value"),
+        ({"original_title": None}, "original_title is missing"),
+        ({"hash": "XYZ"}, "hash does not match"),
+    ],
+)
+def test_source_contract_names_column_value_and_row(copied, values, says):
+    rows = copied.files.read_table("raw_media")
+    copied.files.write_table("raw_media", replace(rows, 0, **values))
+    result = checks.source_contract(copied.files)
+    assert not result.passed
+    assert says in result.description
+
+
+def test_source_contract_sees_a_column_of_another_type(copied):
+    rows = copied.files.read_table("raw_media")
+    at = rows.column_names.index("release_year")
+    text = pc.cast(rows["release_year"], pa.string())
+    copied.files.write_table("raw_media", rows.set_column(at, "release_year", text))
+    result = checks.source_contract(copied.files)
+    assert not result.passed
+    assert "release_year is string, not int64" in result.description
+
+
+def test_keys_that_stand_twice_are_named(copied):
+    for asset, check in (
+        ("raw_media", checks.source_keys_unique),
+        ("training_table", checks.training_keys_unique),
+    ):
+        table = copied.files.read_table(asset)
+        copied.files.write_table(asset, pa.concat_tables([table, table.slice(0, 1)]))
+        result = check(copied.files)
+        assert not result.passed
+        assert str(table.slice(0, 1).to_pylist()[0]["hash" if asset == "raw_media" else "key"]) in (
+            result.description
+        )
+
+
+def test_too_few_labels_of_a_class_say_how_many_there_are_and_are_needed(copied):
+    table = copied.files.read_table("training_table")
+    keeps = table.filter(table["label"]).slice(0, 19)
+    skips = table.filter(pc.invert(table["label"]))
+    copied.files.write_table("training_table", pa.concat_tables([keeps, skips]))
+    result = checks.enough_labels(copied.files)
+    assert not result.passed
+    assert f"19 keeps and {skips.num_rows} skips" in result.description
+    assert "at least 20 of each" in result.description
+
+
+@pytest.mark.parametrize(
+    "values", [{"label_source": "model"}, {"label_source": None}, {"label": None}]
+)
+def test_a_label_that_nobody_gave_is_not_trained_on(copied, values):
+    table = copied.files.read_table("training_table")
+    copied.files.write_table("training_table", replace(table, 3, **values))
+    result = checks.only_trusted_labels(copied.files)
+    assert not result.passed
+    assert table["key"][3].as_py() in result.description
+
+
+def test_an_encoding_that_makes_other_numbers_is_found(copied):
+    encoding = json.loads(copied.files.read_text("feature_encoding"))
+    encoding["numeric"][0]["maximum"] += 1
+    copied.files.write_text("feature_encoding", json.dumps(encoding))
+    result = checks.encoder_round_trip(copied.files)
+    assert not result.passed
+    assert "release_year_norm" in result.description
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: t.slice(1), "1 films not scored"),
+        (lambda t: pa.concat_tables([t, t.slice(0, 1)]), "1 films scored more than once"),
+        (lambda t: replace(t, 0, key="tt0000000"), "1 films scored but not read"),
+        (lambda t: replace(t, 0, probability=float("nan")), "1 films without a probability"),
+    ],
+)
+def test_a_film_not_scored_exactly_once_is_found(copied, change, says):
+    results = copied.files.read_table("scored_results")
+    changed = change(results)
+    copied.files.write_table(
+        "scored_results", story.with_snapshot(changed, story.snapshot_of(results))
+    )
+    result = checks.every_film_scored_once(copied.files)
+    assert not result.passed
+    assert says in result.description
+
+
+@pytest.mark.parametrize("kind", ["positives", "negatives"])
+def test_a_list_that_lacks_a_mistake_is_found(copied, kind):
+    files: DataFiles = copied.files
+    records = files.read_records(f"false_{kind}")
+    files.write_records(f"false_{kind}", records[1:])
+    check = getattr(checks, f"false_{kind}_agree")
+    result = check(files)
+    assert not result.passed
+    assert records[0]["key"] in result.description
+
+
+def test_a_failed_blocking_check_stops_what_is_downstream(copied):
+    before = copied.files.path("tuned_classifier").read_bytes()
+    with copied.connect() as connection:
+        connection.execute("UPDATE atp.media SET release_year = 9999 WHERE imdb_id IS NOT NULL")
+    result = copied.run("full_rebuild")
+    assert not result.success
+    assert "training_table" not in {e.step_key for e in result.all_events if e.is_step_start}
+    assert copied.files.path("tuned_classifier").read_bytes() == before
