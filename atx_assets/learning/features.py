@@ -248,8 +248,9 @@ def _fit_categories(training: pa.Table, column: str, least: int) -> CategoryFeat
     position = {name: at for at, name in enumerate(names)}
     of_word = np.array([position[feature_name(column, w)] for w in words] or [0])
     # A title that names a category twice, or in two spellings, counts once.
-    pairs = np.unique(np.stack([rows, of_word[codes]]), axis=1) if len(rows) else np.empty((2, 0))
-    counts = np.bincount(pairs[1].astype(int), minlength=len(names))
+    width = max(len(names), 1)
+    once = np.unique(rows * width + of_word[codes])
+    counts = np.bincount(once % width, minlength=len(names))
     return CategoryFeatures(
         column,
         tuple(
@@ -275,7 +276,8 @@ def _words(
 
     if pa.types.is_list(column.type):
         flat = column.combine_chunks()
-        rows = pc.list_parent_indices(flat).to_numpy()
+        lengths = pc.list_value_length(flat).fill_null(0).to_numpy()
+        rows = np.repeat(np.arange(len(flat)), lengths)
         encoded = pc.list_flatten(flat).dictionary_encode()
     else:
         rows = np.arange(len(column))

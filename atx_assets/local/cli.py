@@ -1,0 +1,179 @@
+"""The program `atx`: its commands, and what a failure looks like. Not here: what a command does.
+
+A command is a function below that imports what it needs when it runs (`atx --help` stays
+quick) and calls one function of a module beside this file. Failures are raised, not printed:
+`main` makes the one line and the exit status of them.
+"""
+
+import logging
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from atx_assets.errors import AtxError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--verbose", is_flag=True, help="Show details, and the traceback of a failure.")
+def cli(verbose: bool) -> None:
+    """Learn one person's taste from the titles they labelled."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("atx: %(message)s"))
+    logger = logging.getLogger("atx_assets")
+    logger.handlers = [handler]
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    logger.propagate = False
+
+
+@cli.command()
+def start() -> None:
+    """Start the embedded servers and leave them running until `atx stop`."""
+    from atx_assets.local.home import start_servers
+    from atx_assets.settings import read_settings
+
+    settings = start_servers(read_settings())
+    click.echo(f"media: {settings.database}")
+    click.echo('for other programs: eval "$(atx env)"')
+
+
+@cli.command()
+def stop() -> None:
+    """Stop the embedded servers that `atx start` has left running."""
+    from atx_assets.local.home import stop_servers
+    from atx_assets.settings import read_settings
+
+    settings = read_settings()
+    if stop_servers(settings):
+        click.echo("stopped")
+    else:
+        click.echo(f"another atx is using {settings.home}: the server stops when that ends")
+
+
+@cli.command()
+def env() -> None:
+    """Print the exports with which `dagster dev` and other programs reach the same servers."""
+    import shlex
+
+    from atx_assets.local.home import exports, running_home
+    from atx_assets.settings import read_settings
+
+    values = exports(running_home(read_settings()))
+    if values["PG_PASS"]:
+        click.echo("atx: these lines hold the password of the database", err=True)
+    for name, value in values.items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+
+
+@cli.command()
+def up() -> None:
+    """Open the Dagster UI with its daemon, and MLflow, until Ctrl-C."""
+    from atx_assets.local.up import up as run_up
+    from atx_assets.settings import read_settings
+
+    run_up(read_settings(), click.echo)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--beside-other-tables",
+    is_flag=True,
+    help="Make atp's tables even in a database that holds tables atx does not know.",
+)
+def load(file: Path, beside_other_tables: bool) -> None:
+    """Put a parquet export of either layout into the database."""
+    from atx_assets.local.load import load as load_export
+    from atx_assets.settings import read_settings
+
+    load_export(read_settings(), file, click.echo, beside_other_tables=beside_other_tables)
+
+
+@cli.command()
+@click.option(
+    "--job",
+    type=click.Choice(["full_rebuild", "refresh", "score"]),
+    default="full_rebuild",
+    show_default=True,
+    help="All; all but the hyperparameter search; or scoring without training.",
+)
+@click.option(
+    "--select",
+    metavar="ASSETS",
+    help="Assets instead of a job, as Dagster selects them: 'key:scored_results+'.",
+)
+def run(job: str, select: str | None) -> None:
+    """Materialise the assets without the UI, and tell what was found."""
+    from atx_assets.local.home import open_home
+    from atx_assets.local.run import run_job
+    from atx_assets.local.summary import summary
+    from atx_assets.settings import read_settings
+
+    with open_home(read_settings()) as settings:
+        click.echo(f"media: {settings.database}")
+        run_job(settings, click.echo, job=job, select=select or "")
+        for line in summary(settings):
+            click.echo(line)
+
+
+@cli.command()
+def demo() -> None:
+    """Run everything on the sample library, on the embedded servers."""
+    from atx_assets.local.demo import demo as run_demo
+    from atx_assets.settings import read_settings
+
+    run_demo(read_settings(), click.echo)
+
+
+@cli.command()
+def doctor() -> None:
+    """Check each connection, permission and setting, a line each, with the mend."""
+    from atx_assets.local.doctor import doctor as run_doctor
+    from atx_assets.settings import read_settings
+
+    run_doctor(read_settings(), click.echo)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status; a failure is one line on stderr."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # So that `atx up --verbose` works like `atx --verbose up`.
+    verbose = "--verbose" in words
+    words = ["--verbose"] * verbose + [word for word in words if word != "--verbose"]
+    for sent in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(sent) is not signal.SIG_IGN:  # as nohup has set it
+            signal.signal(sent, _exit)
+    try:
+        return int(cli.main(words, prog_name="atx", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except Exception as error:
+        if verbose:
+            traceback.print_exc()
+        click.echo(f"atx: {_line(error, verbose)}", err=True)
+        return 1
+
+
+def _line(error: Exception, verbose: bool) -> str:
+    message = " ".join(str(error).split())
+    if isinstance(error, AtxError):
+        return message
+    hint = "" if verbose else " (use --verbose for the traceback)"
+    return f"{type(error).__name__}: {message}{hint}"
+
+
+def _exit(signum: int, _frame: FrameType | None) -> NoReturn:
+    """End like after Ctrl-C, so that what was started is ended and given back."""
+    raise SystemExit(128 + signum)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

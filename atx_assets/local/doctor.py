@@ -1,0 +1,100 @@
+"""`atx doctor`: a line for each connection, permission and setting, with the mend.
+
+Not here: the mending.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from atx_assets.errors import AtxError
+from atx_assets.local.dagster_storage import reach_storage
+from atx_assets.local.home import open_home
+from atx_assets.settings import Settings
+
+_LEAST_FREE = 1 << 30
+
+
+def doctor(settings: Settings, say: Callable[[str], None]) -> None:
+    """Check everything that a run needs, a line each.
+
+    Raises:
+        AtxError: something is wrong; how many things, the lines say which.
+    """
+    failed = 0
+
+    def line(name: str, check: Callable[[], str]) -> None:
+        nonlocal failed
+        try:
+            say(f"ok    {name}: {check()}")
+        except AtxError as error:
+            failed += 1
+            say(f"FAIL  {name}: {error}")
+
+    line("home", lambda: _writable(settings.home, "ATX_HOME"))
+    line("data folder", lambda: _writable(settings.data_dir, "ATX_DATA_DIR"))
+    try:
+        with open_home(settings) as ready:
+            for name, check in _checks(ready):
+                line(name, check)
+    except AtxError as error:
+        failed += 1
+        say(f"FAIL  servers: {error}")
+    if failed:
+        raise AtxError(f"{failed} of the checks above failed")
+
+
+def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
+    where = "your server" if settings.pg_host and "/" not in settings.pg_host else "a local socket"
+    yield "media database", lambda: f"{settings.database} ({where}); {_media(settings)}"
+    yield "Dagster's storage", lambda: reach_storage(settings)
+    yield "MLflow", lambda: _mlflow(settings)
+    yield (
+        "settings",
+        lambda: f"executor {settings.executor}, statement timeout {settings.statement_timeout} s",
+    )
+
+
+def _writable(folder: Any, setting: str) -> str:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AtxError(f"{folder} cannot be made ({error.strerror}): set {setting}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise AtxError(f"{folder} cannot be written to: change its owner, or set {setting}")
+    free = shutil.disk_usage(folder).free
+    if free < _LEAST_FREE:
+        raise AtxError(f"{folder} has {free >> 20} MB free, and a run needs 1,024: make room")
+    return f"{folder} can be written to, {free >> 30} GB free"
+
+
+def _media(settings: Settings) -> str:
+    """Find the layout, and count films and labels as a run would, reading nothing else."""
+    from atx_assets.learning.evaluation import LEAST_LABELS
+    from atx_assets.resources.database import connect, explained
+    from atx_assets.sources.fingerprints import read_fingerprints
+    from atx_assets.sources.layouts import find_source
+
+    connection = connect(
+        settings.database, statement_timeout=settings.statement_timeout, read_only=True
+    )
+    with connection, explained(settings.database):
+        source = find_source(connection, settings.source)
+        prints = read_fingerprints(connection, source)
+    labels, films = (int(p.split("-")[0]) for p in (prints.labels, prints.media))
+    if labels < 2 * LEAST_LABELS:
+        raise AtxError(
+            f"atp.{source.layout.table} has {labels} labelled rows; at least {LEAST_LABELS} keeps "
+            f"and {LEAST_LABELS} skips are needed: judge more films"
+        )
+    return f"atp.{source.layout.table}, {films} rows of films, {labels} with a label"
+
+
+def _mlflow(settings: Settings) -> str:
+    from atx_assets.resources.mlflow import reach, tracking_uri
+
+    reach(settings)
+    return tracking_uri(settings)

@@ -1,0 +1,162 @@
+"""The folder ATX_HOME made ready for work: its parts, its servers and databases, its environment.
+
+Not here: how the server is run (`postgres.py`), nor the processes of the UI (`up.py`).
+"""
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+
+from atx_assets.errors import AtxError
+from atx_assets.local.postgres import EmbeddedPostgres
+from atx_assets.settings import ROOT, Settings
+
+#: Dagster's own storage lies in a database apart from the media.
+DAGSTER_DATABASE = "dagster"
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def open_home(settings: Settings) -> Iterator[Settings]:
+    """Make the home ready, hold its embedded server, and yield the settings to work with.
+
+    The server is started only if `PG_HOST` or `DAGSTER_POSTGRES_URL` leaves something for it,
+    and is given back at the end. The databases that it serves are made if missing.
+
+    Raises:
+        AtxError: the home cannot be written, or the server cannot be started.
+    """
+    prepare(settings)
+    server = EmbeddedPostgres(settings.home)
+    filled = _filled(settings, server)
+    if not _needs_server(settings, server):
+        yield filled
+        return
+    with server:
+        _ensure_databases(settings, server)
+        yield filled
+
+
+def start_servers(settings: Settings) -> Settings:
+    """Make the home ready and leave its embedded server running until `stop_servers`."""
+    prepare(settings)
+    server = EmbeddedPostgres(settings.home)
+    if _needs_server(settings, server):
+        server.start_and_keep()
+        _ensure_databases(settings, server)
+    return _filled(settings, server)
+
+
+def stop_servers(settings: Settings) -> bool:
+    """Stop the embedded server; False if another atx uses it, and stops it when it ends."""
+    return EmbeddedPostgres(settings.home).stop()
+
+
+def running_home(settings: Settings) -> Settings:
+    """Return the settings that reach the servers of a home that is in use already.
+
+    Raises:
+        AtxError: the embedded server is needed and does not run.
+    """
+    server = EmbeddedPostgres(settings.home)
+    if _needs_server(settings, server) and not server.is_running():
+        raise AtxError(
+            f"the embedded PostgreSQL of {settings.home} is not running: start it with `atx start`"
+        )
+    return _filled(settings, server)
+
+
+def exports(settings: Settings) -> dict[str, str]:
+    """Return the environment in which any process reaches the servers of `settings`."""
+    values = {
+        "ATX_HOME": str(settings.home),
+        "ATX_DATA_DIR": str(settings.data_dir),
+        "DAGSTER_HOME": str(settings.dagster_home),
+        "DAGSTER_POSTGRES_URL": settings.dagster_postgres_url,
+        "PG_HOST": settings.pg_host,
+        "PG_PORT": str(settings.pg_port),
+        "PG_DB": settings.pg_db,
+        "PG_USER": settings.pg_user,
+        "PG_PASS": settings.pg_pass,
+    }
+    if settings.mlflow_host:
+        values["MLFLOW_HOST"] = settings.mlflow_host
+        values["MLFLOW_PORT"] = str(settings.mlflow_port)
+    return values
+
+
+def prepare(settings: Settings) -> None:
+    """Make the home and Dagster's folder in it, with the repository's `dagster.yaml`.
+
+    Raises:
+        AtxError: they cannot be written.
+    """
+    try:
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.dagster_home.mkdir(mode=0o700, exist_ok=True)
+        _copy_changed(ROOT / "dagster.yaml", settings.dagster_home / "dagster.yaml")
+    except OSError as error:
+        raise AtxError(
+            f"cannot make {settings.home} ready ({error.strerror}: {error.filename}): set ATX_HOME "
+            "to a folder of your own"
+        ) from error
+
+
+def _copy_changed(source: Path, target: Path) -> None:
+    """Copy in one step: a Dagster process that starts meanwhile never reads half a file."""
+    content = source.read_bytes()
+    if target.exists() and target.read_bytes() == content:
+        return
+    fd, beside = tempfile.mkstemp(dir=target.parent, prefix=target.name)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+        Path(beside).replace(target)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+
+
+def _dagster_url(server: EmbeddedPostgres) -> str:
+    # Bare postgresql:// means psycopg 3 to SQLAlchemy, and dagster-postgres works with psycopg2.
+    where = f"host={quote(server.host)}&port={server.port}"
+    return f"postgresql+psycopg2://{server.user}@/{DAGSTER_DATABASE}?{where}"
+
+
+def _serves_media(settings: Settings, server: EmbeddedPostgres) -> bool:
+    # In a shell that has evaluated `atx env`, PG_HOST names our own server: still ours to hold.
+    return settings.pg_host in ("", server.host)
+
+
+def _serves_dagster(settings: Settings, server: EmbeddedPostgres) -> bool:
+    return settings.dagster_postgres_url in ("", _dagster_url(server))
+
+
+def _needs_server(settings: Settings, server: EmbeddedPostgres) -> bool:
+    return _serves_media(settings, server) or _serves_dagster(settings, server)
+
+
+def _ensure_databases(settings: Settings, server: EmbeddedPostgres) -> None:
+    if _serves_media(settings, server):
+        server.ensure_database(settings.pg_db)
+    if _serves_dagster(settings, server):
+        server.ensure_database(DAGSTER_DATABASE)
+
+
+def _filled(settings: Settings, server: EmbeddedPostgres) -> Settings:
+    url = settings.dagster_postgres_url or _dagster_url(server)
+    for bare in ("postgres://", "postgresql://"):
+        if url.startswith(bare):
+            url = "postgresql+psycopg2://" + url.removeprefix(bare)
+    filled = replace(settings, dagster_postgres_url=url)
+    if not _serves_media(settings, server):
+        return filled
+    return replace(
+        filled, pg_host=server.host, pg_port=server.port, pg_user=server.user, pg_pass=""
+    )

@@ -1,0 +1,28 @@
+"""`atx load`: a parquet export into the database that the settings name.
+
+Not here: the loading itself (`sources/load.py`).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from atx_assets.local.home import open_home
+from atx_assets.resources.database import connect, explained
+from atx_assets.settings import Settings
+from atx_assets.sources.load import load_file
+
+
+def load(
+    settings: Settings, path: Path, say: Callable[[str], None], *, beside_other_tables: bool
+) -> None:
+    """Load a file and tell what became of its rows.
+
+    Raises:
+        AtxError: the database or the file cannot be used.
+    """
+    with open_home(settings) as ready:
+        connection = connect(ready.database, statement_timeout=ready.statement_timeout)
+        with connection, explained(ready.database):
+            report = load_file(connection, path, beside_other_tables=beside_other_tables)
+        for line in report.lines():
+            say(line)

@@ -1,0 +1,123 @@
+"""`atx up`: the Dagster UI with daemon, and MLflow's, on one home until Ctrl-C.
+
+Not here: how children are started and ended (`processes.py`).
+
+`dagster dev` rather than webserver and daemon side by side. Measured with a trivial asset on two
+cores: 10.7 s against 6.3 s until the UI answers, but a daemon on its own starts a new code
+server every minute (2.5 s of CPU each time, and two of them alive at once), while `dagster dev`
+shares one between both, and it loads what `workspace.yaml` says like the plain command.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from atx_assets.errors import AtxError
+from atx_assets.local.home import exports, open_home, prepare
+from atx_assets.local.locks import try_lock, unlock
+from atx_assets.local.processes import Children, answers_http, free_port
+from atx_assets.settings import ROOT, Settings
+
+#: Seconds for a server to answer for the first time; MLflow makes its tables meanwhile.
+_START = 300.0
+
+logger = logging.getLogger(__name__)
+
+
+def up(settings: Settings, say: Callable[[str], None]) -> None:
+    """Run the UIs until Ctrl-C, a signal or the death of one; then end them all.
+
+    Raises:
+        AtxError: another `atx up` has this home, or a server ended or did not answer.
+    """
+    with _only_one(settings) as record, open_home(settings) as ready:
+        (ready.home / "logs").mkdir(mode=0o700, exist_ok=True)
+        children = Children(ready.home / "logs")
+        try:
+            ui = _start_dagster(ready, children, say)
+            record(ui)
+            mlflow = "" if ready.mlflow_host else _start_mlflow(ready, children, say)
+            children.wait_until(lambda: answers_http(f"{ui}/server_info"), "Dagster", _START)
+            if mlflow:
+                children.wait_until(lambda: answers_http(f"{mlflow}/health"), "MLflow", _START)
+            say(f"Dagster {ui}" + (f"   MLflow {mlflow}" if mlflow else ""))
+            say(f"home {ready.home}   data {ready.data_dir}")
+            say("Ctrl-C ends everything")
+            with contextlib.suppress(KeyboardInterrupt):  # the way to end it, and no failure
+                while True:
+                    children.check()
+                    time.sleep(0.5)
+        finally:
+            _let_finish()
+            children.end()
+
+
+def _start_dagster(settings: Settings, children: Children, say: Callable[[str], None]) -> str:
+    port = _port("Dagster", settings.ui_port, "ATX_UI_PORT", say)
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(ROOT / "workspace.yaml")]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    children.start("Dagster", command, environment=os.environ | exports(settings), folder=ROOT)
+    return f"http://127.0.0.1:{port}"
+
+
+def _start_mlflow(settings: Settings, children: Children, say: Callable[[str], None]) -> str:
+    port = _port("MLflow", settings.mlflow_port, "MLFLOW_PORT", say)
+    store = settings.home / "mlflow"
+    (store / "artifacts").mkdir(mode=0o700, parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "1", "--no-serve-artifacts"]
+    command += ["--backend-store-uri", f"sqlite:///{store / 'mlflow.db'}"]
+    command += ["--default-artifact-root", str(store / "artifacts")]
+    # Its runner of background jobs is eight processes and over a gigabyte, for evaluations of
+    # language models.
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    children.start("MLflow", command, environment=environment, folder=store)
+    return f"http://127.0.0.1:{port}"
+
+
+def _port(name: str, wanted: int, setting: str, say: Callable[[str], None]) -> int:
+    port = free_port(wanted)
+    if port != wanted:
+        say(f"port {wanted} is taken: {name} uses {port} ({setting} sets another)")
+    return port
+
+
+@contextlib.contextmanager
+def _only_one(settings: Settings) -> Iterator[Callable[[str], None]]:
+    """Hold the home against a second `atx up`; yields what writes our address for it to read."""
+    prepare(settings)
+    locks = settings.home / "locks"
+    locks.mkdir(mode=0o700, exist_ok=True)
+    fd = try_lock(locks / "up")
+    if fd is None:
+        raise AtxError(f"`atx up` is already running on {settings.home}{_who(locks / 'up')}")
+
+    def record(url: str) -> None:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, json.dumps({"pid": os.getpid(), "url": url}).encode(), 0)
+
+    try:
+        record("")
+        yield record
+    finally:
+        unlock(fd)
+
+
+def _who(lock: Path) -> str:
+    try:
+        first = json.loads(lock.read_text())
+        return f" (pid {first['pid']}{', ' * bool(first['url'])}{first['url']})"
+    except (ValueError, KeyError):
+        return ""  # it is just writing it
+
+
+def _let_finish() -> None:
+    """A second Ctrl-C would leave behind what the first was about to end; it takes seconds."""
+    for sent in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sent, signal.SIG_IGN)

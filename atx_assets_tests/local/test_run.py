@@ -1,0 +1,223 @@
+"""`atx run` as a person meets it: progress, summary, and one clear line for what went wrong."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from atx_assets.local.cli import main
+from atx_assets.local.home import DAGSTER_DATABASE
+from atx_assets.local.postgres import EmbeddedPostgres
+from atx_assets.resources.database import connect
+from atx_assets.sample import LIBRARY
+from atx_assets.settings import Database
+from atx_assets.sources.load import load_file
+
+pytestmark = pytest.mark.slow
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def atx(
+    postgres: EmbeddedPostgres,
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Run:
+    """Run the program on a fresh database and home; it returns status, stdout and stderr."""
+    postgres.ensure_database(DAGSTER_DATABASE)
+    for name, value in {
+        "PG_HOST": database.host,
+        "PG_PORT": str(database.port),
+        "PG_DB": database.name,
+        "PG_USER": database.user,
+        "PG_PASS": "",
+        "ATX_HOME": str(tmp_path / "home"),
+        "ATX_DATA_DIR": str(tmp_path / "data"),
+        "DAGSTER_POSTGRES_URL": (
+            f"postgresql+psycopg2://{database.user}@/{DAGSTER_DATABASE}"
+            f"?host={database.host}&port={database.port}"
+        ),
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    def run(*words: str, **settings: str) -> tuple[int, str, str]:
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        status = main(words)
+        told = capsys.readouterr()
+        return status, told.out, told.err
+
+    return run
+
+
+def one_line(err: str) -> str:
+    lines = [line for line in err.splitlines() if line.startswith("atx: ")]
+    assert "Traceback" not in err
+    assert len(lines) == 1, err
+    return lines[0]
+
+
+@pytest.fixture
+def sample(database: Database) -> Database:
+    with connect(database, statement_timeout=60) as connection:
+        load_file(connection, LIBRARY)
+    return database
+
+
+def change(database: Database, statement: str) -> None:
+    with connect(database, statement_timeout=60) as connection:
+        connection.execute(statement)
+
+
+def test_run_tells_each_asset_and_a_check_that_failed(atx, sample):
+    status, out, err = atx("run", "--select", "training_table")
+    assert status == 1
+    assert "raw_media first" in one_line(err)
+    status, out, err = atx("run", "--select", "+training_table")
+    assert status == 0, err
+    for words in ("raw_media", "films 19893", "training_table", "keeps 747, skips 3253"):
+        assert words in out
+
+
+@pytest.mark.parametrize("words", ["nonsense", "key:nothing_like_it", "owner:("])
+def test_a_selection_of_nothing_names_what_there_is(atx, words):
+    status, _, err = atx("run", "--select", words)
+    assert status == 1
+    assert f"--select {words!r}" in one_line(err)
+
+
+def test_an_unreachable_database_names_host_port_and_settings(atx):
+    status, _, err = atx("run", PG_HOST="127.0.0.1", PG_PORT="1")
+    assert status == 1
+    line = one_line(err)
+    assert "127.0.0.1:1" in line
+    assert "PG_HOST and PG_PORT" in line
+
+
+def test_a_database_that_is_not_there_names_it(atx):
+    status, _, err = atx("run", PG_DB="nowhere")
+    assert status == 1
+    assert "createdb nowhere" in one_line(err)
+
+
+def test_an_empty_database_says_what_is_needed_and_how_to_fill_it(atx):
+    status, _, err = atx("run")
+    assert status == 1
+    assert "neither layout of atx" in one_line(err)
+    assert "atx load FILE" in one_line(err)
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("ALTER TABLE atp.media DROP COLUMN metascore", "atp.media lacks the column metascore"),
+        (
+            "ALTER TABLE atp.media ALTER release_year TYPE text",
+            "atp.media.release_year is of type text; atx reads int64",
+        ),
+        ("UPDATE atp.media SET media_type = 'tv_show'", "holds no film"),
+        ("DELETE FROM atp.media", "holds no film"),
+        (
+            "UPDATE atp.media SET rejection_status = 'unfiltered', rejection_reason = NULL"
+            " WHERE rejection_status IN ('accepted', 'override')",
+            "0 keeps and",
+        ),
+        (
+            "DELETE FROM atp.media WHERE rejection_status IN ('accepted', 'override') AND hash >"
+            " (SELECT hash FROM atp.media WHERE rejection_status = 'accepted' ORDER BY 1 LIMIT 1)",
+            "at least 20 of each are needed",
+        ),
+        (
+            "UPDATE atp.media SET release_year = 9999 WHERE hash = (SELECT min(hash) FROM atp.media)",
+            "release_year is above 2100 in 1 rows",
+        ),
+    ],
+)
+def test_a_library_that_cannot_be_learned_from_says_why(atx, sample, statement, says, tmp_path):
+    change(sample, statement)
+    status, _, err = atx("run", "--select", "+key:hyperparameters")
+    assert status == 1
+    assert says in one_line(err)
+    left = {p.name for p in (tmp_path / "data").iterdir() if ".new" in p.name}
+    assert not left
+    assert not (tmp_path / "data" / "grid_search_results.parquet").exists()
+
+
+def test_a_missing_permission_names_the_grant(atx, sample):
+    with psycopg.connect(
+        f"host={sample.host} user={sample.user} dbname={sample.name}", autocommit=True
+    ) as connection:
+        connection.execute("DROP ROLE IF EXISTS nobody_much")
+        connection.execute("CREATE ROLE nobody_much LOGIN")
+        try:
+            status, _, err = atx("run", PG_USER="nobody_much")
+            assert status == 1
+            assert "GRANT USAGE ON SCHEMA atp TO nobody_much" in one_line(err)
+            connection.execute("GRANT USAGE ON SCHEMA atp TO nobody_much")
+            status, _, err = atx("run", PG_USER="nobody_much")
+            assert status == 1
+            assert "GRANT SELECT ON atp.media TO nobody_much" in one_line(err)
+            connection.execute("GRANT SELECT ON atp.media TO nobody_much")
+            status, _, err = atx("run", "--select", "raw_media", PG_USER="nobody_much")
+            assert status == 0, err
+        finally:
+            connection.execute("DROP OWNED BY nobody_much; DROP ROLE nobody_much")
+
+
+def test_an_unreachable_storage_of_dagster_is_one_line(atx, sample):
+    status, _, err = atx("run", DAGSTER_POSTGRES_URL="postgresql+psycopg2://x@127.0.0.1:1/dagster")
+    assert status == 1
+    assert "DAGSTER_POSTGRES_URL" in one_line(err)
+
+
+def test_mlflow_that_does_not_answer_fails_in_seconds_and_leaves_the_last_model(
+    atx, sample, tmp_path
+):
+    import time
+
+    from atx_assets.learning.tuning import GRID
+
+    small = {name: values[:1] for name, values in GRID.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("atx_assets.learning.tuning.GRID", small)
+        status, _, err = atx("run")
+        assert status == 0, err
+        champion = (tmp_path / "data" / "models" / "champion.json").read_bytes()
+        started = time.monotonic()
+        status, _, err = atx(
+            "run", "--select", "tuned_classifier", MLFLOW_HOST="127.0.0.1", MLFLOW_PORT="1"
+        )
+    assert status == 1
+    assert time.monotonic() - started < 15
+    assert "MLflow does not answer at http://127.0.0.1:1" in one_line(err)
+    assert (tmp_path / "data" / "models" / "champion.json").read_bytes() == champion
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("PG_PORT", "many"), ("ATX_SOURCE", "films"), ("ATX_EXECUTOR", "dask"), ("ATX_UI_PORT", "0")],
+)
+def test_a_setting_that_cannot_be_used_is_named(atx, setting, value):
+    status, _, err = atx("run", **{setting: value})
+    assert status == 1
+    assert f"{setting}={value!r}" in one_line(err)
+
+
+def test_doctor_says_ok_for_a_library_that_is_ready(atx, sample):
+    status, out, err = atx("doctor")
+    assert status == 0, out + err
+    assert "FAIL" not in out
+    assert "4,000" in out or "with a label" in out
+
+
+def test_doctor_names_each_fault_with_its_mend(atx, sample):
+    status, out, err = atx("doctor", PG_DB="nowhere", MLFLOW_HOST="127.0.0.1", MLFLOW_PORT="1")
+    assert status == 1
+    assert "FAIL  media database" in out
+    assert "createdb nowhere" in out
+    assert "FAIL  MLflow" in out
+    assert "2 of the checks above failed" in one_line(err)
