@@ -70,10 +70,7 @@ class Cluster:
 
     @property
     def lives(self) -> bool:
-        """Whether any process of the server is there, answering or not.
-
-        Asked of the kernel: a pid from `postmaster.pid` may be somebody else's by now.
-        """
+        """Whether any process of the server is there; the kernel knows, a pid may be reused."""
         if self._process:
             self._process.poll()  # else a dead child of ours stays a zombie
         if not self._alive.exists():
@@ -295,8 +292,10 @@ def _serves(pid: int, data: Path) -> bool:
 def _worst_line(text: str) -> str:
     """Return the line of a server's or initdb's output that says why it gave up."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # Not what clients were told while it was starting; and what comes later is but a consequence.
+    telling = [line for line in lines if "the database system is" not in line]
     for word in ("PANIC:  ", "FATAL:  ", "error: ", "ERROR:  ", "could not"):
-        for line in reversed(lines):
+        for line in telling:
             if word in line:
                 return line[line.index(word) :].removeprefix(word if ":" in word else "")
     return lines[-1] if lines else "it said nothing"

@@ -1,7 +1,6 @@
 """A small library of real films in a real database, and the graph run on it once."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,9 +54,7 @@ class Workplace:
                     .execute_in_process(
                         instance=instance,
                         raise_on_error=False,
-                        run_config={
-                            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}
-                        },
+                        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                     )
                 )
         finally:
@@ -117,7 +114,7 @@ def finished(
 @pytest.fixture
 def copied(
     finished: Workplace, database: Database, small_library: Path, tmp_path: Path
-) -> Iterator[Workplace]:
+) -> Workplace:
     """A copy of the finished workplace that a test may change."""
     import shutil
 
@@ -125,4 +122,4 @@ def copied(
     place = Workplace(database, tmp_path / "home")
     with place.connect() as connection:
         load_file(connection, small_library)
-    yield place
+    return place
