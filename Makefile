@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up test test-fast lint format requirements clean
+.PHONY: help setup setup-dev demo up test test-fast lint format pictures requirements clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ lint: setup-dev ## check formatting, lint and types
 format: setup-dev ## put the code in shape
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
+
+pictures: setup-dev ## make the README's picture anew, from the home of `make demo`
+	@$(BIN)/python docs/make_pictures.py
 
 requirements: ## pin the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url \

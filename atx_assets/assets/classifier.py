@@ -177,7 +177,9 @@ def tuned_classifier(
     chosen = best_combination(files.read_table("hyperparameters"))
     with mlflow.run(context) as mlflow_run:
         held_out = evaluation.out_of_fold(data.matrix, data.labels, chosen)
-        threshold = evaluation.best_f1_threshold(data.labels, held_out.probabilities.mean(axis=0))
+        # In float64, as scoring does: in float32 the threshold may lie above its own title.
+        blind = held_out.probabilities.mean(axis=0, dtype=float)
+        threshold = evaluation.best_f1_threshold(data.labels, blind)
         measures = evaluation.fold_measures(
             data.labels, held_out.assignment, held_out.probabilities, threshold
         )

@@ -8,6 +8,7 @@ from atx_assets import schemas
 from atx_assets.assets import story
 from atx_assets.resources.files import DataFiles
 from atx_assets.resources.media_database import MediaDatabase
+from atx_assets.sample import MADE_UP, strangers
 
 MEDIA_TABLE = dg.AssetSpec(
     ["atp", "media"],
@@ -55,6 +56,7 @@ def raw_media(
         str(v["values"]): v["counts"] for v in pc.value_counts(table["media_type"]).to_pylist()
     }
     columns = {c.name: c for c in source.layout.columns}
+    made_up = "hash" in source.columns and strangers(table["hash"].to_pylist()) == 0
     found = [
         columns.get(n, schemas.Column(n, schemas.STRING, "not one of the layout's columns"))
         for n in source.columns
@@ -63,6 +65,7 @@ def raw_media(
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": rows,
+            **({"note": MADE_UP} if made_up else {}),
             "films": kinds.get("movie", 0),
             "other media, left alone": rows - kinds.get("movie", 0),
             "layout": source.layout.name,

@@ -124,21 +124,20 @@ class Cluster:
             return
         # A fast shutdown leaves nothing to recover; an immediate one recovers at the next start.
         for how, seconds in ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0)):
-            if self.lives and (pid := self._pid()):
-                with contextlib.suppress(ProcessLookupError):  # its children are just ending
-                    os.kill(pid, how)
-            self._wait_until_gone(seconds)
+            end, told = time.monotonic() + seconds, None
+            while self.lives and time.monotonic() < end:
+                # One that is just starting has not written its pid yet.
+                if (pid := self._pid()) and pid != told:
+                    with contextlib.suppress(ProcessLookupError):  # its children are just ending
+                        os.kill(pid, how)
+                    told = pid
+                time.sleep(0.02)
         if self.lives:
             raise AtxError(f"the PostgreSQL server of {self.home} (pid {self._pid()}) does not end")
         if self.socket_folder != self.data:
             with contextlib.suppress(OSError):  # it may be gone, and is no harm where it stays
                 self.socket_folder.rmdir()
         self._process = None
-
-    def _wait_until_gone(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while self.lives and time.monotonic() < end:
-            time.sleep(0.02)
 
     def _spawn(self) -> None:
         programs = _programs()

@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from atx_assets.errors import AtxError
-from atx_assets.local.home import open_home
+from atx_assets.local.home import open_home, uses_own_servers
 from atx_assets.local.run import run_job
 from atx_assets.local.summary import summary
-from atx_assets.sample import LIBRARY
+from atx_assets.sample import LIBRARY, strangers
 from atx_assets.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ _UNSET = "PG_HOST= MLFLOW_HOST= DAGSTER_POSTGRES_URL="
 
 def _apart(settings: Settings) -> Settings:
     """Return settings of the embedded servers alone, apart from a library that is configured."""
-    if not (settings.pg_host or settings.mlflow_host or settings.dagster_postgres_url):
+    own = uses_own_servers(settings)
+    if own and not settings.mlflow_host:
         return settings
     defaults = read_settings({})
     home = settings.home.with_name(settings.home.name + "-demo")
@@ -63,17 +64,11 @@ def _load_sample(settings: Settings, say: Callable[[str], None]) -> None:
 
 def _refuse_other_library(connection: psycopg.Connection, settings: Settings) -> None:
     """Keep the sample out of somebody's real library."""
-    import pyarrow.parquet as pq
-
     row = connection.execute("SELECT to_regclass('atp.media'), to_regclass('atp.training')")
     media, training = row.fetchone() or (None, None)
     others = 0
     if media is not None:
-        sample = pq.read_table(LIBRARY, columns=["hash"])["hash"].to_pylist()
-        found = connection.execute(
-            "SELECT count(*) FROM atp.media WHERE hash::text <> ALL (%s)", (sample,)
-        ).fetchone()
-        others = found[0] if found else 0
+        others = strangers(h for (h,) in connection.execute("SELECT hash::text FROM atp.media"))
     connection.rollback()
     if others or training is not None:
         raise AtxError(

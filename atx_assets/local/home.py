@@ -138,6 +138,12 @@ def _serves_dagster(settings: Settings, server: EmbeddedPostgres) -> bool:
     return settings.dagster_postgres_url in ("", _dagster_url(server))
 
 
+def uses_own_servers(settings: Settings) -> bool:
+    """Say whether media and Dagster's storage are both on the embedded server of the home."""
+    server = EmbeddedPostgres(settings.home)
+    return _serves_media(settings, server) and _serves_dagster(settings, server)
+
+
 def _needs_server(settings: Settings, server: EmbeddedPostgres) -> bool:
     return _serves_media(settings, server) or _serves_dagster(settings, server)
 

@@ -22,7 +22,7 @@ def load(
     """
     with open_home(settings) as ready:
         connection = connect(ready.database, statement_timeout=ready.statement_timeout)
-        with connection, explained(ready.database):
+        with explained(ready.database), connection:
             report = load_file(connection, path, beside_other_tables=beside_other_tables)
         for line in report.lines():
             say(line)

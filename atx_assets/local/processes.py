@@ -11,7 +11,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +59,8 @@ class Children:
         """Start `command` in `folder` with the whole of `environment`."""
         log = self._logs / f"{name.lower().replace(' ', '-')}.log"
         trim(log, largest=0)  # what the last time left goes to .1
-        with log.open("ab") as output:
+        # A signal between the start and its entry here would leave a child that nobody ends.
+        with _signals_later(), log.open("ab") as output:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -69,9 +70,9 @@ class Children:
                 cwd=folder,
                 start_new_session=True,
             )
-        child = Child(name, process, log)
-        self._children.append(child)
-        self._watch(process.pid)
+            child = Child(name, process, log)
+            self._children.append(child)
+            self._watch(process.pid)
         return child
 
     def check(self) -> None:
@@ -127,6 +128,24 @@ class Children:
         if self._watcher.stdin:
             self._watcher.stdin.write(f"{group}\n".encode())
             self._watcher.stdin.flush()
+
+
+@contextlib.contextmanager
+def _signals_later() -> Iterator[None]:
+    """Put off what asks us to end until the block is through; in the main thread."""
+    caught: list[int] = []
+    asking = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {sent: signal.getsignal(sent) for sent in asking}
+    heeded = {sent: how for sent, how in before.items() if how is not signal.SIG_IGN}
+    for sent in heeded:
+        signal.signal(sent, lambda number, _frame: caught.append(number))
+    try:
+        yield
+    finally:
+        for sent, how in heeded.items():
+            signal.signal(sent, how)
+        for number in caught:
+            signal.raise_signal(number)
 
 
 def free_port(wanted: int) -> int:

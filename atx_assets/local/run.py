@@ -155,6 +155,7 @@ class _Progress:
 
 #: The figures told of an asset in its line of progress.
 _FIGURES = (
+    "note",
     "films",
     "keeps",
     "skips",

@@ -42,10 +42,17 @@ def connect(
             password=database.password or None,
             connect_timeout=_CONNECT_SECONDS,
             application_name="atx",
-            options=f"-c timezone=UTC -c statement_timeout={statement_timeout * 1000}",
+            client_encoding="UTF8",
         )
     except psycopg.OperationalError as error:
         raise AtxError(f"cannot connect to {database}: {_why(error, database)}") from error
+    # Not as `options` of the connection: poolers between us and the server refuse those.
+    with explained(database), connection.transaction():
+        connection.execute(
+            "SELECT set_config('TimeZone', 'UTC', false),"
+            " set_config('statement_timeout', %s, false)",
+            (str(statement_timeout * 1000),),
+        )
     if read_only:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
@@ -57,7 +64,8 @@ def explained(database: Database) -> Iterator[None]:
     """Turn PostgreSQL's failures inside the block into one line with the mend.
 
     Raises:
-        AtxError: a statement took too long, a permission is missing, the connection was lost.
+        AtxError: a statement took too long, a permission is missing, the connection was lost,
+            or the server could not do it just now.
     """
     import psycopg
     from psycopg import errors
@@ -66,39 +74,68 @@ def explained(database: Database) -> Iterator[None]:
         yield
     except errors.QueryCanceled as error:
         raise AtxError(
-            f"a statement on {database} took longer than ATX_STATEMENT_TIMEOUT allows: raise it, "
-            "or see what keeps the server busy"
+            f"a statement on {database} was ended ({_told(error)}): raise ATX_STATEMENT_TIMEOUT "
+            "(seconds), or see what keeps the server busy"
         ) from error
     except errors.InsufficientPrivilege as error:
         raise AtxError(
-            f"{database}: {_first_line(error)}; GRANT what is missing to {database.user}"
+            f"{database}: {_told(error)}; GRANT what is missing to {database.user}"
+        ) from error
+    except errors.ReadOnlySqlTransaction as error:
+        raise AtxError(
+            f"{database} may only be read ({_told(error)}): name its primary server in PG_HOST"
         ) from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        if not _is_lost(error):
+            raise AtxError(f"{database} could not do it: {_told(error)}; run it again") from error
         raise AtxError(
-            f"the connection to {database} was lost ({_first_line(error)}): is the server up? "
+            f"the connection to {database} was lost ({_told(error)}): is the server up? "
             "Nothing was changed; run it again"
         ) from error
 
 
+def _is_lost(error: psycopg.Error) -> bool:
+    """Whether the server went away; a full disk or a deadlock are operational errors, too."""
+    state = error.sqlstate or "08"
+    return state.startswith(("08", "57P"))
+
+
 def _why(error: psycopg.OperationalError, database: Database) -> str:
-    text = _first_line(error)
-    # psycopg gives no code for what fails before the session begins.
+    """Say why there is no connection, and what to do.
+
+    A failure before the session begins has no code, so it is known by its words; those of a
+    server that speaks another language are given as they are.
+    """
+    told = str(error)
+    name = database.name
     for sign, mend in (
         ("password authentication failed", "wrong password or user; check PG_USER and PG_PASS"),
         ("no password supplied", "it wants a password; set PG_PASS"),
         (
-            f'database "{database.name}" does not exist',
-            f"there is no such database; check PG_DB, or make it with `createdb {database.name}`",
+            f'database "{name}" does not exist',
+            f"there is no such database; check PG_DB, or make it with `createdb {name}`",
         ),
-        ("does not exist", "there is no such user; check PG_USER"),
+        ('" does not exist', "there is no such user; check PG_USER"),
         ("too many", "it has no connection free; try again, or raise max_connections"),
+        ("connection slots", "it has no connection free; try again, or raise max_connections"),
         ("starting up", "it is starting up; try again in a moment"),
+        ("shutting down", "it is shutting down; try again when it is up"),
+        ("no pg_hba.conf entry", "it lets nobody in from here; add a line to its pg_hba.conf"),
+        ("resolve host", "no host is known by that name; check PG_HOST"),
+        ("permission denied for database", f"GRANT CONNECT ON DATABASE {name} to PG_USER"),
     ):
-        if sign in str(error):
+        if sign in told:
             return mend
-    return f"{text}; is it up? Check PG_HOST and PG_PORT"
+    if "FATAL" in told:
+        return f"{_told(error)}; check PG_USER, PG_PASS and PG_DB"
+    return f"{_told(error)}; is it up? Check PG_HOST and PG_PORT"
 
 
-def _first_line(error: BaseException) -> str:
+def _told(error: psycopg.Error) -> str:
+    """What the server or the client library said, without its position, hint and advice."""
+    if error.diag.message_primary:
+        return error.diag.message_primary
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    # Of several addresses of a host, the last one tried; advice is on lines of its own.
+    said = [line for line in lines if "failed:" in line] or lines
+    return said[-1].rpartition("failed: ")[2] if said else type(error).__name__

@@ -132,11 +132,11 @@ def _usable(found: pa.DataType, wanted: str) -> bool:
         return True
     if wanted == STRINGS:
         lists = t.is_list(found) or t.is_large_list(found) or t.is_fixed_size_list(found)
-        return lists and _usable(found.value_type, STRING)
+        return bool(lists and _usable(found.value_type, STRING))
     if wanted == STRING:
         text = t.is_string(found) or t.is_large_string(found) or t.is_string_view(found)
         # Some writers do not mark text as such.
-        return text or t.is_binary(found) or t.is_large_binary(found)
+        return bool(text or t.is_binary(found) or t.is_large_binary(found))
     if wanted in (INT, FLOAT):
         return bool(t.is_integer(found) or t.is_floating(found) or t.is_decimal(found))
     return bool({BOOL: t.is_boolean, TIME: t.is_timestamp}[wanted](found))

@@ -65,6 +65,11 @@ class Receiver:
     unique: tuple[str, ...]
 
     @property
+    def key(self) -> str:
+        """The column that rows are known by."""
+        return self.layout.key
+
+    @property
     def table(self) -> sql.Identifier:
         """The table's name in SQL."""
         return sql.Identifier(SCHEMA, self.layout.table)
@@ -142,15 +147,19 @@ def _ensure(
 
 
 def _missing_grants(connection: psycopg.Connection) -> str:
-    """Return the GRANT that making a table waits for; asked first: afterwards nothing answers."""
+    """Return the GRANTs that making a table waits for; asked first: afterwards nothing answers."""
     user, database = map(_identifier, (connection.info.user, connection.info.dbname))
-    schema = "SELECT count(*) FROM pg_catalog.pg_namespace WHERE nspname = %s"
-    if connection.execute(schema, (SCHEMA,)).fetchone() == (0,):
-        return f"GRANT CREATE ON DATABASE {database} TO {user};"
-    may = "SELECT has_schema_privilege(%s, 'USAGE') AND has_schema_privilege(%s, 'CREATE')"
-    if connection.execute(may, (SCHEMA, SCHEMA)).fetchone() == (True,):
-        return ""
-    return f"GRANT USAGE, CREATE ON SCHEMA {SCHEMA} TO {user};"
+    grants = []
+    may = "SELECT has_database_privilege(current_database(), 'CREATE')"
+    if connection.execute(may).fetchone() != (True,):
+        grants.append(f"GRANT CREATE ON DATABASE {database} TO {user};")
+    may = (
+        "SELECT has_schema_privilege(oid, 'USAGE') AND has_schema_privilege(oid, 'CREATE')"
+        " FROM pg_catalog.pg_namespace WHERE nspname = %s"
+    )
+    if connection.execute(may, (SCHEMA,)).fetchone() == (False,):
+        grants.append(f"GRANT USAGE, CREATE ON SCHEMA {SCHEMA} TO {user};")
+    return " ".join(grants)
 
 
 def _visible(connection: psycopg.Connection) -> bool:

@@ -126,7 +126,8 @@ def _numbers(values: pa.Array, column: Column) -> tuple[pa.Array, Faults]:
         values = values.cast(pa.string())
     if column.type == INT and t.is_integer(values.type) and not t.is_uint64(values.type):
         return values.cast(pa.int64()), []
-    floats = values.cast(pa.float64())
+    # Near enough to look at; what is kept of a whole number is the number itself.
+    floats = values.cast(pa.float64(), safe=False)
     if t.is_floating(values.type) or t.is_string(values.type):
         # pandas writes a missing number as NaN, and whole numbers with gaps as floats.
         floats = _nulled(floats, pc.is_nan(floats))

@@ -66,7 +66,10 @@ def refuse_clashes(
     The first row of a key in the file stays, those after it go. The same for other columns that
     the table lets hold each value once, there also against the rows of other keys in the table.
     """
-    key = receiver.layout.key
+    key = receiver.key
+    # Readers go on; a row that another writer adds after the look at the table would clash.
+    connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(receiver.table))
+    connection.execute("ANALYZE incoming")
     yield from _delete(
         connection,
         receiver,
@@ -115,7 +118,7 @@ def _delete(
 ) -> Iterator[tuple[str, int, list[str]]]:
     statement = sql.SQL(query).format(
         column=sql.Identifier(column),
-        key=sql.Identifier(receiver.layout.key),
+        key=sql.Identifier(receiver.key),
         row=sql.Identifier(ROW),
         table=receiver.table,
     )
@@ -125,13 +128,15 @@ def _delete(
 
 
 def upsert(connection: psycopg.Connection, receiver: Receiver) -> tuple[int, int]:
-    """Take the rows over; return how many were added and how many changed.
+    """Take the rows that `refuse_clashes` left; return how many were added and how many changed.
 
     A row that says the same is not touched: the trigger would set its `updated_at`.
     """
-    key = receiver.layout.key
+    key = receiver.key
     compared = [c for c in receiver.columns if c.name not in (key, *TIMES)]
-    changes = [sql.SQL("{0} = new.{0}").format(sql.Identifier(c.name)) for c in compared]
+    changes: list[sql.Composable] = [
+        sql.SQL("{0} = new.{0}").format(sql.Identifier(c.name)) for c in compared
+    ]
     if any(c.name == "updated_at" for c in receiver.columns):
         # The trigger does it, too, in a table that has one.
         changes.append(sql.SQL("updated_at = now()"))
@@ -142,10 +147,7 @@ def upsert(connection: psycopg.Connection, receiver: Receiver) -> tuple[int, int
         "changes": sql.SQL(", ").join(changes),
         "old": _names(compared, "old"),
         "new": _names(compared, "new"),
-        "row": sql.Identifier(ROW),
     }
-    # Readers go on; a writer between the two statements could add a key that the second adds.
-    connection.execute(sql.SQL("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE").format(**parts))
     changed = connection.execute(
         sql.SQL(
             "UPDATE {table} AS old SET {changes} FROM incoming AS new"
@@ -156,7 +158,6 @@ def upsert(connection: psycopg.Connection, receiver: Receiver) -> tuple[int, int
         sql.SQL(
             "INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming AS new"
             " WHERE NOT EXISTS (SELECT FROM {table} AS old WHERE old.{key} = new.{key})"
-            " ORDER BY {row}"
         ).format(**parts)
     ).rowcount
     return added, changed

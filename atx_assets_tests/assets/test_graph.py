@@ -88,10 +88,21 @@ def test_lists_agree_with_the_confusion_matrix_and_start_with_the_surest(finishe
         probabilities = [sign * r["probability"] for r in records]
         assert probabilities == sorted(probabilities)
         assert all(len(r["why"]) > 0 for r in records)
-        for field in (
-            "media_title predicted actual cm_value probability release_year rt_score metascore "
-            "imdb_rating imdb_votes original_title hash imdb_id"
-        ).split():
+        for field in [
+            "media_title",
+            "predicted",
+            "actual",
+            "cm_value",
+            "probability",
+            "release_year",
+            "rt_score",
+            "metascore",
+            "imdb_rating",
+            "imdb_votes",
+            "original_title",
+            "hash",
+            "imdb_id",
+        ]:
             assert field in records[0]
 
 

@@ -309,7 +309,7 @@ def test_a_server_that_gives_up_says_why(home: Path) -> None:
     with EmbeddedPostgres(home):
         pass
     (home / "postgres" / "global" / "pg_control").unlink()
-    with pytest.raises(AtxError, match="did not start: could not open file"):
+    with pytest.raises(AtxError, match="did not start: could not find the database system"):
         EmbeddedPostgres(home).acquire()
     assert not Cluster(home).lives
 

@@ -126,6 +126,26 @@ def test_nobody_answering_is_no_failure() -> None:
     assert not answers_http(f"http://127.0.0.1:{unused_port()}/")
 
 
+def test_a_signal_in_the_middle_of_a_start_leaves_no_child(
+    children: Children, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+
+    class Interrupted(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *arguments: object, **options: object) -> None:
+            super().__init__(*arguments, **options)  # type: ignore[call-overload]
+            started.append(self.pid)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sh(children, "exec sleep 60", tmp_path)
+    monkeypatch.undo()
+    children.end()
+    assert started
+    assert all(gone(pid) for pid in started)
+
+
 # -- the whole of it
 
 

@@ -1,0 +1,118 @@
+"""The probabilities of films: by the champion, and by the models that did not see a label."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from atx_assets.learning import scoring
+from atx_assets.learning.evaluation import best_f1_threshold
+from atx_assets.learning.models import predict
+from atx_assets.learning.scoring import held_out_models, in_sample, out_of_fold
+
+
+def stranger(films: pa.Table, key: str) -> pa.Table:
+    """The first film under a key that no bundle knows."""
+    one = films.slice(0, 1)
+    return one.set_column(one.schema.get_field_index("key"), "key", pa.array([key]))
+
+
+class TestInSample:
+    def test_it_is_the_champions_answer_to_every_film(self, films, bundle):
+        answers = in_sample(films, bundle)
+        expected = predict(bundle.model, bundle.encoding.matrix(films))
+        assert answers.dtype == np.float32
+        assert np.array_equal(answers, expected)
+
+    @pytest.mark.parametrize("batch", [1, 7, 299, 300, 301])
+    def test_batches_of_any_size_give_the_same_bits(self, films, bundle, monkeypatch, batch):
+        whole = in_sample(films, bundle)
+        monkeypatch.setattr(scoring, "BATCH", batch)
+        assert in_sample(films, bundle).tobytes() == whole.tobytes()
+
+    def test_no_films_give_no_answers(self, films, bundle):
+        assert in_sample(films.slice(0, 0), bundle).shape == (0,)
+
+
+class TestOutOfFold:
+    def test_it_is_the_mean_of_the_five_models_that_did_not_see_the_title(self, films, bundle):
+        rows = np.flatnonzero(films["trains"].to_numpy())[::7]
+        known, probability = out_of_fold(films, rows, bundle)
+        assert known.all()
+        matrix = bundle.encoding.matrix(films)
+        learned = bundle.learned_from.to_pylist()
+        folds = {row["key"]: [row[f"seed{s}"] for s in range(5)] for row in learned}
+        keys = films["key"].to_pylist()
+        for at, row in enumerate(rows):
+            answers = [
+                float(predict(bundle.fold_models[seed][fold], matrix[row : row + 1])[0])
+                for seed, fold in enumerate(folds[keys[row]])
+            ]
+            assert probability[at] == pytest.approx(np.mean(answers), abs=1e-15)
+
+    def test_it_is_to_the_last_bit_the_mean_that_a_threshold_is_chosen_on(
+        self, films, bundle, made_up
+    ):
+        # A mean in float32 put the threshold above the very title that it was taken from.
+        rows = np.flatnonzero(films["trains"].to_numpy())
+        _, probability = out_of_fold(films, rows, bundle)
+        answers = np.empty((5, len(rows)), np.float32)
+        for seed in range(5):
+            folds = bundle.learned_from[f"seed{seed}"].to_numpy()
+            for fold in range(5):
+                blind = predict(bundle.fold_models[seed][fold], made_up.matrix[folds == fold])
+                answers[seed, folds == fold] = blind
+        assert np.array_equal(probability, answers.mean(axis=0, dtype=float))
+        threshold = best_f1_threshold(made_up.labels, answers.mean(axis=0, dtype=float))
+        assert threshold in probability
+
+    def test_it_is_not_the_champions_answer(self, films, bundle):
+        rows = np.flatnonzero(films["trains"].to_numpy())
+        _, probability = out_of_fold(films, rows, bundle)
+        assert np.abs(probability - in_sample(films, bundle)[rows]).max() > 0.1
+
+    def test_a_title_is_known_by_its_key_wherever_it_stands(self, films, bundle):
+        rows = np.flatnonzero(films["trains"].to_numpy())
+        _, before = out_of_fold(films, rows, bundle)
+        backwards = films.take(pa.array(np.arange(films.num_rows)[::-1]))
+        _, after = out_of_fold(backwards, films.num_rows - 1 - rows, bundle)
+        assert np.array_equal(before, after)
+
+    def test_titles_that_the_bundle_did_not_learn_from_are_said_to_be_unknown(self, films, bundle):
+        unjudged = np.flatnonzero(~films["trains"].to_numpy())
+        known, probability = out_of_fold(films, unjudged, bundle)
+        assert not known.any()
+        assert np.isnan(probability).all()
+        mixed = pa.concat_tables([stranger(films, "new|2025"), films])
+        known, probability = out_of_fold(mixed, np.array([1, 0, 2]), bundle)
+        assert known.tolist() == [True, False, True]
+        assert np.isnan(probability).tolist() == [False, True, False]
+
+    def test_no_rows_give_no_answers(self, films, bundle):
+        known, probability = out_of_fold(films, np.array([], int), bundle)
+        assert known.shape == probability.shape == (0,)
+
+
+class TestHeldOutModels:
+    def test_each_known_title_comes_once_a_seed(self, films, bundle):
+        bundle.asked.clear()
+        times = np.zeros(films.num_rows, int)
+        for at, _ in held_out_models(films, bundle):
+            times[at] += 1
+        trains = films["trains"].to_numpy()
+        assert set(times[trains]) == {5}
+        assert set(times[~trains]) == {0}
+        assert sorted(bundle.asked) == [(s, f) for s in range(5) for f in range(5)]
+
+    def test_only_the_models_that_are_needed_are_read(self, films, bundle):
+        bundle.asked.clear()
+        list(held_out_models(films.slice(3, 1), bundle))
+        assert [seed for seed, _ in bundle.asked] == [0, 1, 2, 3, 4]
+
+    def test_the_model_of_a_fold_was_fitted_without_the_title(self, films, bundle, made_up):
+        learned = bundle.learned_from
+        for at, _ in held_out_models(films, bundle):
+            seed, fold = bundle.asked[-1]
+            keys = films["key"].take(pa.array(at))
+            theirs = learned.filter(pc.is_in(learned["key"], keys))[f"seed{seed}"]
+            assert set(theirs.to_pylist()) == {fold}
