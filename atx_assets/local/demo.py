@@ -53,10 +53,11 @@ def _apart(settings: Settings) -> Settings:
 
 
 def _load_sample(settings: Settings, say: Callable[[str], None]) -> None:
-    from atx_assets.resources.database import connect
+    from atx_assets.resources.database import connect, explained
     from atx_assets.sources.load import load_file
 
-    with connect(settings.database, statement_timeout=settings.statement_timeout) as connection:
+    connection = connect(settings.database, statement_timeout=settings.statement_timeout)
+    with explained(settings.database), connection:
         _refuse_other_library(connection, settings)
         report = load_file(connection, LIBRARY)
     say(f"  loaded: {report.added:,} releases added, {report.unchanged:,} there already")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Queue
 from typing import TYPE_CHECKING, Any
 
@@ -55,11 +56,20 @@ def extract(
     def parse_and_write() -> None:
         nonlocal rows
         try:
-            with pq.ParquetWriter(path, schema, **_parquet_options(schema)) as writer:
+            with (
+                pq.ParquetWriter(path, schema, **_parquet_options(schema)) as writer,
+                ThreadPoolExecutor(1) as beside,
+            ):
+                written: Future[None] | None = None
                 while (chunk := chunks.get()) is not None:
+                    # A batch is parsed while the one before it is compressed and written.
                     table = _parse(chunk, schema)
                     rows += table.num_rows
-                    writer.write_table(table)
+                    if written:
+                        written.result()
+                    written = beside.submit(writer.write_table, table)
+                if written:
+                    written.result()
         except BaseException as failure:
             failures.append(failure)
             # Keep taking, or the reading side waits for ever on a full queue.

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import psycopg
 
 # The hashes of the rows are added up: the order of the rows is nothing to a sum, and 64 bits a
-# row make two tables with one sum a matter of 1 in 10^19. Only films count. Times are left out:
-# `updated_at` moves on any update, even one that changes nothing.
+# row make two tables with one sum a matter of 1 in 10^19. Only films count. `updated_at` is
+# left out: it moves on any update, even one that changes nothing.
 _QUERY = """
     WITH films AS (SELECT {label}::text AS label, ({human}) AS human,
                           hashtextextended(ROW({key}, {label})::text, 0) AS label_hash,
@@ -116,7 +116,10 @@ def _described(source: SourceTable) -> list[sql.Composable]:
     """The columns that say which title a row is, and what it is like."""
     named = [source.layout.key, "imdb_id", "media_title", *source.layout.features]
     columns: list[sql.Composable] = [sql.Identifier(name) for name in dict.fromkeys(named)]
-    return [*columns, sql.SQL(_RELEASE_NAME)] if source.layout.name == "media" else columns
+    if source.layout.name == "media":
+        # The time of its making decides which release stands for a title.
+        columns += [sql.SQL(_RELEASE_NAME), sql.SQL("extract(epoch FROM created_at)::text")]
+    return columns
 
 
 def _fingerprint(count: int, total: int | None) -> str:

@@ -150,7 +150,10 @@ def _missing_grants(connection: psycopg.Connection) -> str:
     """Return the GRANTs that making a table waits for; asked first: afterwards nothing answers."""
     user, database = map(_identifier, (connection.info.user, connection.info.dbname))
     grants = []
-    may = "SELECT has_database_privilege(current_database(), 'CREATE')"
+    may = (
+        "SELECT has_database_privilege(current_database(), 'CREATE')"
+        " OR to_regnamespace('atp') IS NOT NULL"
+    )
     if connection.execute(may).fetchone() != (True,):
         grants.append(f"GRANT CREATE ON DATABASE {database} TO {user};")
     may = (

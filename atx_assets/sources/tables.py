@@ -34,7 +34,7 @@ _OTHER_TABLES = """
 
 # Like the owner's database: touched by any update, even one that changes nothing.
 _TOUCH = """
-    CREATE OR REPLACE FUNCTION atp.touch_updated_at() RETURNS trigger LANGUAGE plpgsql AS
+    CREATE FUNCTION atp.touch_updated_at() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN NEW.updated_at := clock_timestamp(); RETURN NEW; END $$
 """
 
@@ -77,7 +77,9 @@ def _present_columns(connection: psycopg.Connection, layout: Layout) -> set[str]
 
 
 def _create(connection: psycopg.Connection, layout: Layout, columns: Sequence[Column]) -> None:
-    connection.execute("CREATE SCHEMA IF NOT EXISTS atp")
+    # IF NOT EXISTS would ask for CREATE on the database even where the schema is there.
+    if connection.execute("SELECT to_regnamespace('atp')").fetchone() == (None,):
+        connection.execute("CREATE SCHEMA atp")
     for column in columns:
         name = column.sql.removeprefix("atp.")
         there = "SELECT to_regtype(%s) IS NOT NULL"
@@ -92,7 +94,9 @@ def _create(connection: psycopg.Connection, layout: Layout, columns: Sequence[Co
     described = [_definition(column, layout.key) for column in columns]
     connection.execute(sql.SQL("CREATE TABLE {} ({})").format(table, sql.SQL(", ").join(described)))
     if any(column.name == "updated_at" for column in columns):
-        connection.execute(_TOUCH)
+        there = "SELECT to_regprocedure('atp.touch_updated_at()')"
+        if connection.execute(there).fetchone() == (None,):
+            connection.execute(_TOUCH)
         connection.execute(
             sql.SQL(
                 "CREATE TRIGGER touch_updated_at BEFORE UPDATE ON {}"
@@ -109,6 +113,8 @@ def _definition(column: Column, key: str) -> sql.Composable:
         parts.append(sql.SQL("PRIMARY KEY"))
     elif not column.nullable:
         parts.append(sql.SQL("NOT NULL"))
+    if column.name == "tmdb_id":
+        parts.append(sql.SQL("UNIQUE"))
     if column.name in ("human_labeled", "anomalous"):
         parts.append(sql.SQL("NOT NULL DEFAULT false"))
     if column.name in ("created_at", "updated_at"):

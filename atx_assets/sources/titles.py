@@ -190,12 +190,14 @@ def _title_verdicts(
 ) -> np.ndarray[Any, Any]:
     """The verdict on each title: the strongest of its releases."""
     import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
     strongest = np.full(title.max() + 1, _UNJUDGED)
     np.minimum.at(strongest, title, verdict)
     # A person who said both is taken at the later word; at one instant, at the keep.
     people = np.flatnonzero(verdict <= 1)
-    updated = films["updated_at"].to_numpy()[people].astype("int64")
+    updated = pc.cast(films["updated_at"], pa.int64()).fill_null(0).to_numpy()[people]
     earliest_first = people[np.lexsort((-verdict[people], updated))]
     strongest[title[earliest_first]] = verdict[earliest_first]
     return strongest
@@ -210,10 +212,19 @@ def _representatives(
     Releases come in the order of their hashes.
     """
     import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    known = sum(films[name].is_valid().to_numpy().astype(int) for name in layout.features)
-    created = films["created_at"].to_numpy().astype("int64")
-    best_first = np.lexsort((-created, -known, title))
+    def known(name: str) -> np.ndarray[Any, Any]:
+        column = films[name]
+        if pa.types.is_list(column.type):
+            column = pc.greater(pc.list_value_length(column), 0).fill_null(False)
+            return np.asarray(column.to_numpy())
+        return np.asarray(column.is_valid().to_numpy())
+
+    completeness = np.sum([known(name) for name in layout.features], axis=0)
+    created = pc.cast(films["created_at"], pa.int64()).fill_null(0).to_numpy()
+    best_first = np.lexsort((-created, -completeness, title))
     _, first = np.unique(title[best_first], return_index=True)
     return best_first[first]
 

@@ -1,7 +1,6 @@
 """The copy of a source table: every row and column, in key order, of one moment."""
 
 import threading
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -257,41 +256,6 @@ class TestWhatIsCopied:
 
 
 class TestOrder:
-    def test_rows_come_in_the_order_of_their_keys_bytes_in_any_collation(
-        self, library, release, path
-    ):
-        # A language's order puts 'a' beside 'A', and punctuation behind letters.
-        name = f"{library.database.name}_l"
-        for locale in ("icu ICU_LOCALE 'en-US'", "libc LC_COLLATE 'en_US.UTF-8'"):
-            with suppress(errors.FeatureNotSupported, errors.WrongObjectType):
-                library.execute(
-                    f"CREATE DATABASE {name} TEMPLATE template0 LOCALE 'C' ENCODING 'UTF8' "
-                    f"LOCALE_PROVIDER {locale}"
-                )
-                break
-        else:
-            pytest.skip("this server knows no order but that of bytes")
-        try:
-            with psycopg.connect(
-                host=library.database.host,
-                port=library.database.port,
-                user=library.database.user,
-                dbname=name,
-                autocommit=True,
-            ) as connection:
-                other = replace(
-                    library,
-                    database=replace(library.database, name=name),
-                    connection=connection,
-                )
-                keys = ["b", "a", "B", "A", "_", "-a", "é", "e", "z", "10", "9", "Z", "ﬀ", "💫"]
-                other.create("media", types={"hash": "text"})
-                other.insert("media", [release(n) | {"hash": k} for n, k in enumerate(keys)])
-                found = other.extract(path)["hash"].to_pylist()
-        finally:
-            library.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        assert found == sorted(keys, key=str.encode)
-
     def test_the_bytes_do_not_depend_on_the_order_in_the_table(
         self, library, release, tmp_path, titles_of
     ):
