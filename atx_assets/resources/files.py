@@ -62,10 +62,11 @@ class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
     def replacing(self, path: Path) -> Iterator[Path]:
         """Yield a path beside `path` to write to; it takes the place of `path` in one step.
 
-        When the block fails, what was there stays, and nothing is left beside it.
+        When the block fails, what was there stays, and nothing is left beside it. What a process
+        that was killed has left is written over: only one run at a time holds the folder.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+        beside = path.with_name(f".{path.name}.new")
         try:
             yield beside
             with beside.open("rb") as written:

@@ -1,0 +1,117 @@
+"""Files under the data folder: replaced in one step, written by one run at a time."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from atx_assets.errors import AtxError
+from atx_assets.resources.files import DataFiles
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from atx_assets.resources.files import _only_writer
+with _only_writer(Path(sys.argv[1]), sys.argv[2], None):
+    print("held", time.time(), flush=True)
+    time.sleep(float(sys.argv[3]))
+    print("let go", time.time(), flush=True)
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> DataFiles:
+    return DataFiles(directory=str(tmp_path / "data"))
+
+
+def test_a_failed_write_leaves_what_was_there_and_nothing_beside_it(files):
+    path = files.write_text("analysis_report", "old")
+
+    def fail_half_way() -> None:
+        with files.replacing(path) as beside:
+            beside.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
+    assert path.read_text() == "old"
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_killed_write_leaves_what_was_there(files):
+    path = files.write_text("analysis_report", "old")
+    code = (
+        "import os, sys; from atx_assets.resources.files import DataFiles;"
+        "files = DataFiles(directory=sys.argv[1]); path = files.path('analysis_report');"
+        "beside = files.replacing(path).__enter__(); beside.write_text('half');"
+        "os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(files.folder)], check=False)
+    assert path.read_text() == "old"
+    files.write_text("analysis_report", "new")
+    assert path.read_text() == "new"
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_missing_file_says_what_to_materialise(files):
+    with pytest.raises(AtxError, match="materialise scored_results first, or run full_rebuild"):
+        files.read_table("scored_results")
+
+
+@pytest.mark.parametrize("content", [b"", b"no parquet", b"PAR1 but no more PAR1"])
+def test_a_damaged_table_is_named(files, content):
+    files.folder.mkdir(parents=True)
+    files.path("raw_media").write_bytes(content)
+    with pytest.raises(AtxError, match=r"media\.parquet is damaged: materialise raw_media again"):
+        files.read_table("raw_media")
+
+
+def test_damaged_records_are_named(files):
+    files.write_text("review_queue", "[{")
+    with pytest.raises(AtxError, match="is damaged: materialise review_queue again"):
+        files.read_records("review_queue")
+
+
+def test_the_same_rows_give_the_same_bytes(files):
+    table = pa.table({"key": ["a", "b"], "probability": [0.1, None]})
+    first = files.write_table("scored_results", table).read_bytes()
+    assert files.write_table("scored_results", table).read_bytes() == first
+
+
+def test_two_runs_do_not_write_at_once(files):
+    command = [sys.executable, "-c", HOLD, str(files.folder)]
+    first = subprocess.Popen([*command, "first", "2"], stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    assert first.stdout.readline().startswith("held")
+    second = subprocess.Popen([*command, "second", "0"], stdout=subprocess.PIPE, text=True)
+    out, _ = second.communicate(timeout=30)
+    let_go = float(first.communicate(timeout=30)[0].split()[-1])
+    assert float(out.splitlines()[0].split()[-1]) >= let_go
+
+
+def test_a_killed_run_gives_the_folder_up(files):
+    command = [sys.executable, "-c", HOLD, str(files.folder)]
+    first = subprocess.Popen([*command, "first", "600"], stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    first.stdout.readline()
+    first.kill()
+    first.wait()
+    started = time.monotonic()
+    subprocess.run([*command, "second", "0"], check=True, timeout=30, capture_output=True)
+    assert time.monotonic() - started < 20
+
+
+def test_a_run_holds_the_folder_from_its_first_step_to_its_last(files):
+    seen = []
+
+    @dg.asset
+    def looks(files: DataFiles) -> None:
+        lock = files.folder / ".writer.lock"
+        seen.append(lock.read_text())
+
+    result = dg.materialize([looks], resources={"files": files})
+    assert seen == [result.run_id]
