@@ -110,7 +110,9 @@ def environment() -> dict[str, str]:
     """Return the process's environment over the values of `.env` in the repository root."""
     from dotenv import dotenv_values
 
-    beneath = {k: v for k, v in dotenv_values(ROOT / ".env").items() if v is not None}
+    beneath = {
+        k: v for k, v in dotenv_values(ROOT / ".env", interpolate=False).items() if v is not None
+    }
     return {**beneath, **os.environ}
 
 

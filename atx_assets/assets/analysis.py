@@ -11,7 +11,7 @@ from atx_assets import schemas
 from atx_assets.assets import story
 from atx_assets.assets.errors import Scored, read_scored, records_of
 from atx_assets.resources.files import DataFiles
-from atx_assets.sample import MADE_UP, strangers
+from atx_assets.sample import MADE_UP, is_sample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,7 +129,7 @@ def analysis_report(files: DataFiles) -> dg.MaterializeResult[None]:
         false_negatives=files.read_records("false_negatives"),
         queue=files.read_records("review_queue")[:20],
         recommended=recommended,
-        note=MADE_UP if _is_sample(scored) else "",
+        note=MADE_UP if is_sample(scored.titles["hash"]) else "",
         **_figures(scored),
     )
     path = files.write_text("analysis_report", page)
@@ -159,11 +159,6 @@ def surest_keeps(scored: Scored, number: int) -> np.ndarray[Any, Any]:
     wanted = np.flatnonzero(unjudged & results["predicted"].to_numpy())
     order = np.argsort(-results["probability"].to_numpy()[wanted], kind="stable")
     return wanted[order][:number]
-
-
-def _is_sample(scored: Scored) -> bool:
-    hashes = scored.titles["hash"]
-    return bool(hashes.null_count == 0 and strangers(hashes.to_pylist()) == 0)
 
 
 def _figures(scored: Scored) -> dict[str, Any]:

@@ -41,9 +41,10 @@ def read_scored(files: DataFiles) -> Scored:
     titles, _ = read_titles(files)
     results = files.read_table("scored_results")
     place = pc.index_in(results["key"], titles["key"])
-    if place.null_count or results.num_rows != titles.num_rows:
+    same = story.snapshot_of(results) == story.snapshot_of(titles)
+    if not same or place.null_count or results.num_rows != titles.num_rows:
         raise AtxError(
-            "scored_results does not cover the films that raw_media now holds: materialise "
+            "scored_results was not made from the films that raw_media now holds: materialise "
             "scored_results again, or run the job score"
         )
     bundle = Bundles(files).version(results["model_version"][0].as_py())

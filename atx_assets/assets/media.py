@@ -1,6 +1,7 @@
 """The source tables in PostgreSQL, and their copy. Not here: what rows mean."""
 
 from dataclasses import asdict
+from typing import Any
 
 import dagster as dg
 
@@ -8,7 +9,7 @@ from atx_assets import schemas
 from atx_assets.assets import story
 from atx_assets.resources.files import DataFiles
 from atx_assets.resources.media_database import MediaDatabase
-from atx_assets.sample import MADE_UP, strangers
+from atx_assets.sample import MADE_UP, is_sample
 
 MEDIA_TABLE = dg.AssetSpec(
     ["atp", "media"],
@@ -40,6 +41,7 @@ def raw_media(
 ) -> dg.MaterializeResult[None]:
     """The source table as it stands, every row and column, at one moment."""
     import pyarrow.compute as pc
+    import pyarrow.parquet as pq
 
     from atx_assets.sources.extract import extract
     from atx_assets.sources.fingerprints import read_fingerprints
@@ -51,12 +53,12 @@ def raw_media(
         snapshot = {"layout": source.layout.name, "fingerprints": fingerprints}
         with files.replacing(path) as beside:
             rows = extract(connection, source, beside, snapshot)
-    table = files.read_table("raw_media")
-    kinds = {
-        str(v["values"]): v["counts"] for v in pc.value_counts(table["media_type"]).to_pylist()
-    }
+    # Not the whole file again: memory must not grow with the table.
+    types = pq.read_table(path, columns=["media_type"])["media_type"]
+    kinds = {str(v["values"]): v["counts"] for v in pc.value_counts(types).to_pylist()}
+    first: Any = next(pq.ParquetFile(path).iter_batches(story.PREVIEW_ROWS), [])
     columns = {c.name: c for c in source.layout.columns}
-    made_up = "hash" in source.columns and strangers(table["hash"].to_pylist()) == 0
+    made_up = "hash" in source.columns and is_sample(pq.read_table(path, columns=["hash"])["hash"])
     found = [
         columns.get(n, schemas.Column(n, schemas.STRING, "not one of the layout's columns"))
         for n in source.columns
@@ -70,7 +72,7 @@ def raw_media(
             "other media, left alone": rows - kinds.get("movie", 0),
             "layout": source.layout.name,
             "preview": story.preview(
-                table, ["media_title", "release_year", "genre", "label", "rejection_status"]
+                first, ["media_title", "release_year", "genre", "label", "rejection_status"]
             ),
             "dagster/column_schema": story.table_schema(found),
             "dagster/column_lineage": story.lineage({n: [(key, n)] for n in source.columns}),

@@ -10,7 +10,7 @@ from atx_assets import schemas
 from atx_assets.assets import story
 from atx_assets.assets.classifier import champion
 from atx_assets.assets.training import read_titles
-from atx_assets.resources.bundles import Bundle
+from atx_assets.resources.bundles import Bundle, Bundles
 from atx_assets.resources.files import DataFiles
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
 
     titles, layout = read_titles(files)
     bundle = champion(files, layout.name)
+    Bundles(files).copy_champion()
     table = score_titles(titles, bundle)
     path = files.write_table(
         "scored_results", story.with_snapshot(table, story.snapshot_of(titles))
@@ -52,7 +53,9 @@ def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
             "preview": story.preview(surest, ["media_title", "release_year", "probability"]),
             "the preview shows": "the surest keeps among unjudged films",
             "dagster/column_lineage": story.lineage(
-                {name: [(parent, name)] for name in ("imdb_id", "media_title", "release_year")}
+                story.title_parents(layout.name)
+                | {"release_year": [(parent, "release_year")]}
+                | {"actual": story.title_parents(layout.name)["label"]}
                 | {
                     name: [(parent, column) for column in bundle.encoding.columns]
                     for name in ("probability", "probability_in_sample", "predicted")

@@ -66,13 +66,34 @@ def from_scores(columns: Iterable[Column]) -> dg.TableColumnLineage:
     return lineage({name: found for name, found in parents.items() if name in wanted})
 
 
-def preview(rows: pa.Table | Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Any:
+def title_parents(layout: str) -> dict[str, list[tuple[dg.AssetKey, str]]]:
+    """Return which columns of the source a title's own columns come from, in a layout."""
+    labels = {
+        "media": ("rejection_status", "rejection_reason"),
+        "training": ("label", "human_labeled", "reviewed"),
+    }[layout]
+    parents = {
+        "key": ("imdb_id", "media_title", "release_year"),
+        "imdb_id": ("imdb_id",),
+        "media_title": ("media_title",),
+        "label": labels,
+        "label_source": labels,
+    }
+    source = dg.AssetKey("raw_media")
+    return {column: [(source, name) for name in names] for column, names in parents.items()}
+
+
+def preview(
+    rows: pa.Table | Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    limit: int = PREVIEW_ROWS,
+) -> Any:
     """Return the first rows as a table that a person can read."""
     if not isinstance(rows, Sequence):
-        present = [c for c in columns if c in rows.column_names]
-        rows, columns = rows.select(present).slice(0, PREVIEW_ROWS).to_pylist(), present
+        present = [c for c in columns if c in rows.schema.names]
+        rows, columns = rows.select(present).slice(0, limit).to_pylist(), present
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    for row in rows[:PREVIEW_ROWS]:
+    for row in rows[:limit]:
         lines.append("| " + " | ".join(_cell(row.get(c)) for c in columns) + " |")
     return dg.MetadataValue.md("\n".join(lines))
 

@@ -82,7 +82,7 @@ def feature_encoding(files: DataFiles) -> dg.MaterializeResult[None]:
             "IMDb rating of exactly 10 means": f"{encoding.ten_means // 10} of 10"
             if encoding.ten_means == 10
             else "10 of 100",
-            "preview": dg.MetadataValue.md(_as_table(rows)),
+            "preview": story.preview(rows, ["feature", "from", "range"], limit=len(rows)),
             "dagster/column_schema": story.table_schema(feature_columns(encoding)),
             "dagster/column_lineage": story.lineage(_feature_parents(encoding)),
             "file": dg.MetadataValue.path(str(path)),
@@ -104,7 +104,7 @@ def training_table(files: DataFiles) -> dg.MaterializeResult[None]:
 
     from atx_assets.learning.features import FeatureEncoding
 
-    titles, _ = read_titles(files)
+    titles, layout = read_titles(files)
     encoding = FeatureEncoding.from_json(files.read_text("feature_encoding"))
     training = titles.filter(titles["trains"])
     fixed = training.select([c.name for c in schemas.TRAINING_TABLE])
@@ -116,7 +116,6 @@ def training_table(files: DataFiles) -> dg.MaterializeResult[None]:
     keeps = pc.sum(pc.cast(table["label"], "int64")).as_py() or 0
     by_person = pc.sum(pc.cast(pc.equal(table["label_source"], "human"), "int64")).as_py() or 0
     unjudged = pc.sum(pc.cast(titles["label"].is_null(), "int64")).as_py() or 0
-    parent = dg.AssetKey("raw_media")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": table.num_rows,
@@ -136,7 +135,7 @@ def training_table(files: DataFiles) -> dg.MaterializeResult[None]:
             ),
             "dagster/column_lineage": story.lineage(
                 {
-                    **{c.name: [(parent, c.name)] for c in schemas.TRAINING_TABLE[1:3]},
+                    **story.title_parents(layout.name),
                     **_feature_parents(encoding),
                 }
             ),
@@ -165,9 +164,3 @@ def _feature_parents(encoding: FeatureEncoding) -> dict[str, list[tuple[dg.Asset
     numbers = {n.feature: [(parent, n.column)] for n in encoding.numeric}
     flags = {c.feature: [(parent, g.column)] for g in encoding.categorical for c in g.categories}
     return numbers | flags
-
-
-def _as_table(rows: list[dict[str, str]]) -> str:
-    names = list(rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
-    return "\n".join([*lines, *("| " + " | ".join(r.values()) + " |" for r in rows)])

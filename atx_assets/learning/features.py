@@ -217,7 +217,7 @@ def known_numbers(
     import numpy as np
     import pyarrow.compute as pc
 
-    numbers: np.ndarray[Any, Any] = np.array(pc.cast(column, "double").to_numpy())
+    numbers: np.ndarray[Any, Any] = np.array(pc.cast(column, "double", safe=False).to_numpy())
     numbers[~np.isfinite(numbers)] = np.nan
     if zero_is_unknown:
         numbers[numbers == 0] = np.nan

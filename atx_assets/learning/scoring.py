@@ -32,7 +32,7 @@ class ScoringBundle(Protocol):
 
     @property
     def learned_from(self) -> pa.Table:
-        """`key`, and `seed0` to `seed4`: the fold that each training row was held out of."""
+        """`key`, `media_title`, and `seed0` to `seed4`: the fold a row was held out of."""
 
     def fold_model(self, seed: int, fold: int) -> xgb.Booster:
         """The model that did not see one fold."""
@@ -89,13 +89,31 @@ def held_out_models(
 ) -> Iterator[tuple[np.ndarray[Any, Any], xgb.Booster]]:
     """Yield each model of the folds, with the rows of `titles` that it was kept from."""
     import numpy as np
-    import pyarrow.compute as pc
 
+    place = _place(titles, bundle.learned_from).to_numpy()
     learned = bundle.learned_from
-    place = pc.index_in(titles["key"], learned["key"]).fill_null(-1).to_numpy()
     for seed in SEEDS:
         folds = np.append(learned[f"seed{seed}"].to_numpy(), -1)[place]
         for fold in range(FOLDS):
             at = np.flatnonzero(folds == fold)
             if len(at):
                 yield at, bundle.fold_model(seed, fold)
+
+
+def _place(titles: pa.Table, learned: pa.Table) -> pa.Array:
+    """Find each title among those that a bundle learned from: its row there, or -1.
+
+    By key, or else by a name that only one of them has: a title gets another key when its IMDb id
+    becomes known, and the champion, which saw its label, must not be asked then. A title that is
+    taken for its namesake is asked of models that have not seen it either.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = pa.array(range(learned.num_rows), pa.int64())
+    named = pa.table({"name": learned["media_title"], "row": rows}).group_by("name")
+    alone = named.aggregate([("row", "count"), ("row", "max")])
+    alone = alone.filter(pc.equal(alone["row_count"], 1)).combine_chunks()
+    by_name = alone["row_max"].take(pc.index_in(titles["media_title"], alone["name"]))
+    by_key = pc.cast(pc.index_in(titles["key"], learned["key"]), pa.int64())
+    return pc.coalesce(by_key, by_name, pa.scalar(-1, pa.int64()))

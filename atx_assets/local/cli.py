@@ -98,17 +98,17 @@ def load(file: Path, beside_other_tables: bool) -> None:
 @click.option(
     "--job",
     type=click.Choice(["full_rebuild", "refresh", "score"]),
-    default="full_rebuild",
-    show_default=True,
-    help="All; all but the hyperparameter search; or scoring without training.",
+    help="All, which is the default; all but the hyperparameter search; or scoring alone.",
 )
 @click.option(
     "--select",
     metavar="ASSETS",
     help="Assets instead of a job, as Dagster selects them: 'key:scored_results+'.",
 )
-def run(job: str, select: str | None) -> None:
+def run(job: str | None, select: str | None) -> None:
     """Materialise the assets without the UI, and tell what was found."""
+    if select and job:
+        raise click.UsageError("name a --job or --select assets, not both")
     from atx_assets.local.home import open_home
     from atx_assets.local.run import run_job
     from atx_assets.local.summary import summary
@@ -116,7 +116,7 @@ def run(job: str, select: str | None) -> None:
 
     with open_home(read_settings()) as settings:
         click.echo(f"media: {settings.database}")
-        run_job(settings, click.echo, job=job, select=select or "")
+        run_job(settings, click.echo, job=job or "full_rebuild", select=select or "")
         for line in summary(settings):
             click.echo(line)
 

@@ -277,7 +277,7 @@ def _programs() -> Path:
 
 
 def _serves(pid: int, data: Path) -> bool:
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     try:
         process = psutil.Process(pid)

@@ -1,7 +1,14 @@
 """Dagster's own storage, seen before Dagster is: whether it can be reached and written to."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from atx_assets.errors import AtxError
 from atx_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 
 def reach_storage(settings: Settings) -> str:
@@ -13,10 +20,20 @@ def reach_storage(settings: Settings) -> str:
         AtxError: it cannot be reached, or no table may be made there.
     """
     import psycopg
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
 
-    url = settings.dagster_postgres_url.replace("postgresql+psycopg2://", "postgresql://")
     try:
-        with psycopg.connect(url, connect_timeout=10) as connection:
+        url = make_url(settings.dagster_postgres_url).set(drivername="postgresql")
+    except (ArgumentError, ValueError):
+        # The message would repeat the address, and the password in it.
+        raise AtxError(
+            "DAGSTER_POSTGRES_URL is no address of a database: write it as "
+            "postgresql+psycopg2://USER:PASSWORD@HOST:PORT/DATABASE"
+        ) from None
+    try:
+        address = url.render_as_string(hide_password=False)
+        with psycopg.connect(address, connect_timeout=10) as connection:
             may = "SELECT has_schema_privilege(current_schema(), 'CREATE')"
             if connection.execute(may).fetchone() != (True,):
                 raise AtxError(
@@ -24,8 +41,15 @@ def reach_storage(settings: Settings) -> str:
                     f"{connection.info.dbname}: make it the owner of that database"
                 )
             return f"database {connection.info.dbname}"
-    except psycopg.Error as error:
-        reason = str(error).strip().splitlines()[0]
+    except psycopg.Error:
         raise AtxError(
-            f"Dagster's storage cannot be reached ({reason}): check DAGSTER_POSTGRES_URL"
-        ) from error
+            f"Dagster's storage cannot be reached ({_place(url)}): is the server up? Check "
+            "DAGSTER_POSTGRES_URL, its user and its password (with @, : and / written as %40, "
+            "%3A and %2F)"
+        ) from None
+
+
+def _place(url: URL) -> str:
+    """Say where a database is, without what of a password an unescaped @ has put there."""
+    host = (url.host or str(url.query.get("host", ""))).rpartition("@")[2]
+    return f"{url.database} on {host}:{url.port or 5432}"

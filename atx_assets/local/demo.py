@@ -5,6 +5,7 @@ Not here: the sample (`sample/`), loading (`sources/load.py`), running (`run.py`
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from atx_assets.errors import AtxError
 from atx_assets.local.home import open_home, uses_own_servers
 from atx_assets.local.run import run_job
 from atx_assets.local.summary import summary
-from atx_assets.sample import LIBRARY, strangers
+from atx_assets.sample import LIBRARY, is_sample
 from atx_assets.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -35,11 +36,15 @@ def demo(settings: Settings, say: Callable[[str], None]) -> None:
         run_job(ready, say)
         for line in summary(ready):
             say(line)
-    up = "make up" if apart == settings else f"ATX_HOME={apart.home} {_UNSET} atx up"
-    say(f"  UI      {up}, then http://127.0.0.1:{apart.ui_port}")
+    up = "make up" if apart == settings else _up_apart(apart)
+    say(f"  UI      `{up}`, then http://127.0.0.1:{apart.ui_port}")
 
 
-_UNSET = "PG_HOST= MLFLOW_HOST= DAGSTER_POSTGRES_URL="
+def _up_apart(apart: Settings) -> str:
+    """Write the command that opens the UI of a demo apart, and not of the owner's library."""
+    home, data = shlex.quote(str(apart.home)), shlex.quote(str(apart.data_dir))
+    unset = "PG_HOST= MLFLOW_HOST= DAGSTER_POSTGRES_URL= ATX_SOURCE="
+    return f"{unset} ATX_HOME={home} ATX_DATA_DIR={data} make up"
 
 
 def _apart(settings: Settings) -> Settings:
@@ -65,11 +70,14 @@ def _load_sample(settings: Settings, say: Callable[[str], None]) -> None:
 
 def _refuse_other_library(connection: psycopg.Connection, settings: Settings) -> None:
     """Keep the sample out of somebody's real library."""
+    import pyarrow as pa
+
     row = connection.execute("SELECT to_regclass('atp.media'), to_regclass('atp.training')")
     media, training = row.fetchone() or (None, None)
-    others = 0
+    others = False
     if media is not None:
-        others = strangers(h for (h,) in connection.execute("SELECT hash::text FROM atp.media"))
+        found = [h for (h,) in connection.execute("SELECT hash::text FROM atp.media")]
+        others = bool(found) and not is_sample(pa.chunked_array([found], pa.string()))
     connection.rollback()
     if others or training is not None:
         raise AtxError(

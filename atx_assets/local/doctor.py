@@ -94,7 +94,7 @@ def _media(settings: Settings) -> str:
 
 
 def _mlflow(settings: Settings) -> str:
-    from atx_assets.resources.mlflow import reach, tracking_uri
+    from atx_assets.resources.mlflow import reach, shown_uri
 
     reach(settings)
-    return tracking_uri(settings)
+    return shown_uri(settings)

@@ -74,7 +74,7 @@ def running_home(settings: Settings) -> Settings:
 
 def exports(settings: Settings) -> dict[str, str]:
     """Return the environment in which any process reaches the servers of `settings`."""
-    values = {
+    return {
         "ATX_HOME": str(settings.home),
         "ATX_DATA_DIR": str(settings.data_dir),
         "DAGSTER_HOME": str(settings.dagster_home),
@@ -84,11 +84,11 @@ def exports(settings: Settings) -> dict[str, str]:
         "PG_DB": settings.pg_db,
         "PG_USER": settings.pg_user,
         "PG_PASS": settings.pg_pass,
+        # Empty ones, too: they hide what `.env` says from those that start in another home.
+        "ATX_SOURCE": settings.source,
+        "MLFLOW_HOST": settings.mlflow_host,
+        "MLFLOW_PORT": str(settings.mlflow_port),
     }
-    if settings.mlflow_host:
-        values["MLFLOW_HOST"] = settings.mlflow_host
-        values["MLFLOW_PORT"] = str(settings.mlflow_port)
-    return values
 
 
 def prepare(settings: Settings) -> None:

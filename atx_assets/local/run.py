@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from atx_assets.errors import AtxError
 from atx_assets.local.dagster_storage import reach_storage
+from atx_assets.local.dead_runs import TAG, process_name
 from atx_assets.local.home import exports
 from atx_assets.settings import Settings
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     import dagster as dg
 
 Say = Callable[[str], None]
-JOBS = ("full_rebuild", "refresh", "score")
 
 
 def run_job(settings: Settings, say: Say, *, job: str = "full_rebuild", select: str = "") -> None:
@@ -31,7 +31,7 @@ def run_job(settings: Settings, say: Say, *, job: str = "full_rebuild", select: 
     Args:
         settings: of an open home.
         say: takes a line of progress.
-        job: one of `JOBS`.
+        job: the name of one of the graph's jobs.
         select: assets in Dagster's selection syntax, instead of a job.
 
     Raises:
@@ -53,10 +53,11 @@ def run_job(settings: Settings, say: Say, *, job: str = "full_rebuild", select: 
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 instance=instance,
                 run_id=run_id,
+                tags={TAG: process_name(os.getpid())},
                 raise_on_error=False,
                 asset_selection=_selected(dg, definitions, select) if select else None,
             )
-        if not result.success:
+        if progress.failure or not result.success:
             raise AtxError(progress.failure or f"run {run_id} failed: see its page in the UI")
 
 
@@ -141,16 +142,17 @@ class _Progress:
         elif kind == "ASSET_CHECK_EVALUATION":
             self._tell_of_check(event.asset_check_evaluation_data)
         elif kind == "STEP_FAILURE" and not self.failure:
-            error = event.step_failure_data.error
-            self.failure = f"{event.step_key}: {_cause(error)}"
+            self.failure = f"{event.step_key}: {_cause(event.step_failure_data.error)}"
+        elif kind in ("RUN_FAILURE", "RESOURCE_INIT_FAILURE") and not self.failure:
+            error = getattr(event.event_specific_data, "error", None)
+            self.failure = _cause(error) if error else ""
 
     def _tell_of_check(self, check: Any) -> None:
         if check.passed:
             return
         line = f"{check.asset_key.to_user_string()}: {check.check_name}: {check.description}"
-        self._say(f"    failed check: {check.check_name}")
-        if check.blocking:
-            self.failure = line
+        self._say(f"    failed check: {check.check_name}: {check.description}")
+        self.failure = self.failure or line
 
 
 #: The figures told of an asset in its line of progress.

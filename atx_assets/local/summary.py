@@ -39,7 +39,8 @@ def summary(settings: Settings) -> Iterator[str]:
     yield f"  false positives        {outcomes.get('fp', 0):>8,}   predicted keep, labelled skip"
     yield f"  false negatives        {outcomes.get('fn', 0):>8,}   predicted skip, labelled keep"
     yield ""
-    yield f"  surest among unjudged films (a predicted keep from {bundle.threshold:.0%} on)"
+    if best.num_rows:
+        yield f"  surest among unjudged films (a predicted keep from {bundle.threshold:.0%} on)"
     for film in best.slice(0, RECOMMENDED).to_pylist():
         year = film["release_year"] or "?"
         yield f"    {film['probability']:4.0%}  {film['media_title']} ({year})"

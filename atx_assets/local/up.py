@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from atx_assets.errors import AtxError
+from atx_assets.local.dagster_storage import reach_storage
+from atx_assets.local.dead_runs import fail_dead_runs
 from atx_assets.local.home import exports, open_home, prepare
 from atx_assets.local.locks import try_lock, unlock
 from atx_assets.local.processes import Children, answers_http, free_port
@@ -38,6 +40,9 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
     """
     with _only_one(settings) as record, open_home(settings) as ready:
         (ready.home / "logs").mkdir(mode=0o700, exist_ok=True)
+        os.environ.update(exports(ready))
+        reach_storage(ready)
+        fail_dead_runs(ready, say)
         children = Children(ready.home / "logs")
         try:
             ui = _start_dagster(ready, children, say)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -67,6 +68,16 @@ class Bundle:
         import pyarrow.parquet as pq
 
         return pq.read_table(pa.BufferReader(self._read(_LEARNED)))
+
+    @property
+    def is_whole(self) -> bool:
+        """Say whether every file is there, as it was saved."""
+        try:
+            for name in self.about["files"]:
+                self._read(name)
+        except (OSError, ValueError, KeyError, AtxError):
+            return False
+        return True
 
     def fold_model(self, seed: int, fold: int) -> xgb.Booster:
         """The model that did not see the rows of one fold under one seed."""
@@ -132,34 +143,50 @@ class Bundles:
             )
         return Bundle(folder, number)
 
-    def has_champion(self) -> bool:
-        """Say whether a model has been trained."""
-        return (self._root / "champion.json").exists()
-
     def promote(self, new: NewBundle) -> Bundle:
         """Save a version whole, then make it the champion in one step.
 
-        A bundle equal to the champion's, byte for byte, makes no new version.
+        A bundle equal to the champion's, byte for byte, makes no new version. A champion that is
+        damaged or gone is no hindrance: the new one takes its place.
         """
         self._root.mkdir(parents=True, exist_ok=True)
         self._sweep()
         folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self._root))
         _save(new, folder)
-        if self.has_champion() and self.champion().about == json.loads(_text(folder / _ABOUT)):
+        champion = self._whole_champion()
+        if champion and champion.about == json.loads(_text(folder / _ABOUT)):
             shutil.rmtree(folder)
-            bundle = self.champion()
+            bundle = champion
         else:
             version = max(self._versions(), default=0) + 1
             folder.chmod(0o755)
             folder.rename(self._root / str(version))
+            _sync(self._root)
             bundle = Bundle(self._root / str(version), version)
             with self._files.replacing(self._root / "champion.json") as beside:
                 beside.write_text(json.dumps({"version": version}) + "\n")
             for old in self._versions()[:-KEPT]:
                 shutil.rmtree(self._root / str(old))
-        with self._files.replacing(self._files.path("tuned_classifier")) as beside:
-            shutil.copyfile(bundle.folder / _MODEL, beside)
+        self.copy_champion()
         return bundle
+
+    def copy_champion(self) -> None:
+        """Make `binomial_classifier.ubj` the champion's model, if it is not.
+
+        A process that died after a promotion may have left that of the version before.
+        """
+        model, copy = self.champion().folder / _MODEL, self._files.path("tuned_classifier")
+        if copy.exists() and copy.read_bytes() == model.read_bytes():
+            return
+        with self._files.replacing(copy) as beside:
+            shutil.copyfile(model, beside)
+
+    def _whole_champion(self) -> Bundle | None:
+        try:
+            champion = self.champion()
+        except (AtxError, OSError, ValueError, KeyError):
+            return None
+        return champion if champion.is_whole else None
 
     def _versions(self) -> list[int]:
         return sorted(int(p.name) for p in self._root.iterdir() if p.name.isdigit())
@@ -187,6 +214,17 @@ def _save(new: NewBundle, folder: Path) -> None:
     }
     about = json.dumps({**new.about, "files": digests}, indent=1, ensure_ascii=False)
     (folder / _ABOUT).write_text(about + "\n", encoding="utf-8")
+    # Before the folder is named champion, its files must be able to outlive a loss of power.
+    for path in [*folder.rglob("*"), folder]:
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _fold_file(seed: int, fold: int) -> str:

@@ -144,8 +144,15 @@ def _only_writer(folder: Path, run_id: str, log: logging.Logger | None) -> Itera
     """
     import fcntl
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".writer.lock").open("a+") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = (folder / ".writer.lock").open("a+")
+    except OSError as error:
+        raise AtxError(
+            f"{folder} cannot be written to ({error.strerror}): change its owner, or set "
+            "ATX_DATA_DIR"
+        ) from error
+    with opened as lock:
         waiting = False
         while True:
             try:

@@ -19,6 +19,8 @@ from atx_assets.errors import AtxError
 from atx_assets.settings import Settings, read_settings
 
 EXPERIMENT = "atx"
+#: The registered model, and the alias of the version that scores.
+MODEL, ALIAS = "atx", "champion"
 
 
 def tracking_uri(settings: Settings) -> str:
@@ -30,10 +32,16 @@ def tracking_uri(settings: Settings) -> str:
     return f"sqlite:///{settings.home / 'mlflow' / 'mlflow.db'}"
 
 
+def shown_uri(settings: Settings) -> str:
+    """Return the address without a user and password that may stand in it."""
+    scheme, _, rest = tracking_uri(settings).partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2] if scheme.startswith('http') else rest}"
+
+
 def web_url(settings: Settings) -> str:
     """Return the address of MLflow's pages, which `atx up` serves for the embedded store."""
     if settings.mlflow_host:
-        return tracking_uri(settings)
+        return shown_uri(settings)
     return f"http://127.0.0.1:{settings.mlflow_port}"
 
 
@@ -69,6 +77,27 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
         finally:
             mlflow.end_run(state)
 
+    def mirror_champion(self, run: Any, version: int) -> None:
+        """Register the run's model and give it the alias `champion`, unless its version has it.
+
+        Args:
+            run: what `run` yielded, with the model logged as `model`.
+            version: of the bundle, which the registered model carries as a tag.
+        """
+        from mlflow.exceptions import MlflowException
+
+        run.set_tag("atx_version", version)
+        client = run.tracking_client
+        try:
+            known = client.get_model_version_by_alias(MODEL, ALIAS)
+            if known.tags.get("atx_version") == str(version):
+                return
+        except MlflowException:
+            pass  # nothing is registered yet
+        registered = run.register_model(f"runs:/{run.active_run().info.run_id}/model", MODEL)
+        client.set_model_version_tag(MODEL, registered.version, "atx_version", str(version))
+        client.set_registered_model_alias(MODEL, ALIAS, registered.version)
+
     def run_url(self, experiment_id: str, run_id: str) -> str:
         """Return the address of a run's page."""
         return f"{web_url(read_settings())}/#/experiments/{experiment_id}/runs/{run_id}"
@@ -93,7 +122,8 @@ def reach(settings: Settings) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise AtxError(
-            f"MLflow does not answer at {url} ({reason}): start it, or check MLFLOW_HOST and "
+            f"MLflow does not answer at {shown_uri(settings)} "
+            f"({reason}): start it, or check MLFLOW_HOST and "
             "MLFLOW_PORT; the last model stays in place"
         ) from error
 

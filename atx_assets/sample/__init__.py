@@ -4,8 +4,13 @@ What is in the file, and what of it is made up, is told in this folder's README.
 made it is `make_library`, which no other module imports.
 """
 
-from collections.abc import Iterable
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 LIBRARY: Path = Path(__file__).with_name("library.parquet")
 """One parquet file in the `media` layout, one row a release, ordered by hash."""
@@ -13,9 +18,10 @@ LIBRARY: Path = Path(__file__).with_name("library.parquet")
 MADE_UP = "the viewer is made up: this is the sample library"
 
 
-def strangers(hashes: Iterable[str]) -> int:
-    """Count the releases, named by their hashes, that are not of the sample library."""
+def is_sample(hashes: pa.ChunkedArray) -> bool:
+    """Say whether all of these releases are of the sample library, and there is one."""
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    ours = set(pq.read_table(LIBRARY, columns=["hash"])["hash"].to_pylist())
-    return sum(each not in ours for each in hashes)
+    ours = pq.read_table(LIBRARY, columns=["hash"])["hash"].combine_chunks()
+    return 0 < len(hashes) <= len(ours) and bool(pc.all(pc.is_in(hashes, ours)).as_py())

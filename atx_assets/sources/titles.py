@@ -67,7 +67,7 @@ def _assemble(films: pa.Table, layout: Layout, made: dict[str, Any]) -> pa.Table
     nothing = pa.nulls(films.num_rows, pa.string())
     columns = {
         "key": made["key"],
-        "imdb_id": known_text(films["imdb_id"]),
+        "imdb_id": made["imdb_id"],
         "media_title": _name(films),
         "label": made["label"],
         "label_source": made["label_source"],
@@ -102,6 +102,7 @@ def _from_training(films: pa.Table, layout: Layout) -> pa.Table:
         layout,
         {
             "key": films["imdb_id"],
+            "imdb_id": films["imdb_id"],
             "label": pc.equal(films["label"], "would_watch"),
             "label_source": pa.array(source, pa.string(), mask=~judged),
             "trains": trains,
@@ -113,7 +114,8 @@ def _from_media(films: pa.Table, layout: Layout) -> pa.Table:
     import numpy as np
     import pyarrow as pa
 
-    keys = _keys(films).dictionary_encode()
+    ids, all_keys = _ids_and_keys(films)
+    keys = all_keys.dictionary_encode()
     title = keys.indices.to_numpy()
     verdict, reason = _release_verdicts(films)
     of_title = _title_verdicts(title, verdict, films)
@@ -125,6 +127,8 @@ def _from_media(films: pa.Table, layout: Layout) -> pa.Table:
         layout,
         {
             "key": keys.dictionary,
+            # That of the title: the release that stands for it may have none of its own.
+            "imdb_id": ids.take(pa.array(stands)),
             "label": pa.array(keep[of_title], pa.bool_()),
             "label_source": pa.array(source[of_title], pa.string()),
             "label_reason": _reasons(title[verdict == 3], reason.filter(verdict == 3), of_title),
@@ -143,8 +147,8 @@ def _name(films: pa.Table) -> pa.ChunkedArray:
     return pc.coalesce(known_text(films["media_title"]), own_name)
 
 
-def _keys(films: pa.Table) -> pa.Array:
-    """The key of each release's title.
+def _ids_and_keys(films: pa.Table) -> tuple[pa.Array, pa.Array]:
+    """The IMDb id of each release's title, null where none has one, and the title's key.
 
     A release without `imdb_id` joins the title of the same casefolded title and year if exactly
     one has that pair; otherwise those without one group by the pair.
@@ -165,7 +169,8 @@ def _keys(films: pa.Table) -> pa.Array:
     ids = named.group_by("pair").aggregate([("imdb", "count_distinct"), ("imdb", "min")])
     ids = ids.filter(pc.equal(ids["imdb_count_distinct"], 1)).combine_chunks()
     joined = ids["imdb_min"].combine_chunks().take(pc.index_in(pair, ids["pair"]))
-    return pc.coalesce(imdb, joined, pair)
+    ids = pc.coalesce(imdb, joined)
+    return ids, pc.coalesce(ids, pair)
 
 
 def _release_verdicts(films: pa.Table) -> tuple[np.ndarray[Any, Any], pa.Array]:

@@ -39,7 +39,8 @@ def make_table(layout: str = "media", **columns: Sequence[Any]) -> pa.Table:
         name: pa.array(values, schemas.arrow_type(TYPES[name])) for name, values in known.items()
     }
     others = {name: values for name, values in columns.items() if name not in known}
-    return pa.table(known | others)
+    names = pa.array([f"Film {n}" for n in range(rows)], pa.string())
+    return pa.table({"media_title": names} | known | others)
 
 
 def make_encoding(
@@ -167,7 +168,7 @@ class MemoryBundle:
 def bundle(made_up: Taught) -> MemoryBundle:
     recipe = PLAIN | {"n_estimators": 20}
     held_out = out_of_fold(made_up.matrix, made_up.labels, recipe)
-    learned = {"key": made_up.titles["key"]}
+    learned = {name: made_up.titles[name] for name in ("key", "media_title")}
     learned |= {f"seed{s}": pa.array(folds) for s, folds in enumerate(held_out.assignment)}
     model = fit(made_up.matrix, made_up.labels, recipe)
     return MemoryBundle(made_up.encoding, model, pa.table(learned), held_out.models)

@@ -216,7 +216,8 @@ class TestCategories:
             pa.array(["Drama", "War", "Sci-Fi", "Drama"]),
             mask=pa.array([False, True, False]),
         )
-        titles = table(metascore=[1, 2, 3]).set_column(5, "genre", hidden)
+        titles = table(metascore=[1, 2, 3])
+        titles = titles.set_column(titles.column_names.index("genre"), "genre", hidden)
         encoding = encoding_of(titles)
         assert encoding.names[5:] == ["genre_drama"]
         assert column(encoding, titles, "genre_drama") == [1, 0, 1]

@@ -1,5 +1,7 @@
 """The probabilities of films: by the champion, and by the models that did not see a label."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,10 +13,12 @@ from atx_assets.learning.models import predict
 from atx_assets.learning.scoring import held_out_models, in_sample, out_of_fold
 
 
-def stranger(films: pa.Table, key: str) -> pa.Table:
-    """The first film under a key that no bundle knows."""
+def stranger(films: pa.Table, key: str, name: str = "Stranger") -> pa.Table:
+    """The first film under a key and a name that no bundle knows."""
     one = films.slice(0, 1)
-    return one.set_column(one.schema.get_field_index("key"), "key", pa.array([key]))
+    for column, value in (("key", key), ("media_title", name)):
+        one = one.set_column(one.schema.get_field_index(column), column, pa.array([value]))
+    return one
 
 
 class TestInSample:
@@ -87,6 +91,22 @@ class TestOutOfFold:
         known, probability = out_of_fold(mixed, np.array([1, 0, 2]), bundle)
         assert known.tolist() == [True, False, True]
         assert np.isnan(probability).tolist() == [False, True, False]
+
+    def test_a_title_under_another_key_is_still_asked_of_models_blind_to_it(self, films, bundle):
+        """Kept out: a title whose id became known, asked of the champion that saw its label."""
+        _, before = out_of_fold(films, np.array([0]), bundle)
+        again = stranger(films, "tt9999999", films["media_title"][0].as_py())
+        known, now = out_of_fold(again, np.array([0]), bundle)
+        assert known.all()
+        assert np.array_equal(now, before)
+
+    def test_a_name_that_two_titles_have_finds_neither(self, films, bundle):
+        names = pa.array(["Twins"] * bundle.learned_from.num_rows)
+        twins = replace(
+            bundle, learned_from=bundle.learned_from.set_column(1, "media_title", names)
+        )
+        known, _ = out_of_fold(stranger(films, "new|2025", "Twins"), np.array([0]), twins)
+        assert not known.any()
 
     def test_no_rows_give_no_answers(self, films, bundle):
         known, probability = out_of_fold(films, np.array([], int), bundle)

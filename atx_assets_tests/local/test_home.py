@@ -90,8 +90,8 @@ def test_a_shell_that_evaluated_the_exports_still_holds_the_server(settings: Set
     assert not Cluster(settings.home).lives
 
 
-def test_the_exports_name_mlflow_only_where_it_is_set(settings: Settings) -> None:
-    assert "MLFLOW_HOST" not in exports(settings)
+def test_the_exports_hide_an_mlflow_that_is_set_elsewhere(settings: Settings) -> None:
+    assert exports(settings)["MLFLOW_HOST"] == ""
     own = replace(settings, mlflow_host="tracker", mlflow_port=5001)
     assert exports(own)["MLFLOW_HOST"] == "tracker"
     assert exports(own)["MLFLOW_PORT"] == "5001"

@@ -175,6 +175,115 @@ def test_an_unreachable_storage_of_dagster_is_one_line(atx, sample):
     assert "DAGSTER_POSTGRES_URL" in one_line(err)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg2://x:s3cret@127.0.0.1:1/dagster",
+        "postgresql+psycopg://x:s3cret%@127.0.0.1:1/dagster",
+        "postgresql+psycopg2://x:a@s3cret@127.0.0.1:1/dagster",
+        "s3cret",
+    ],
+)
+def test_no_password_shows_in_what_is_said_of_dagsters_storage(atx, sample, url):
+    status, out, err = atx("doctor", DAGSTER_POSTGRES_URL=url)
+    assert status == 1
+    assert "FAIL  Dagster's storage" in out
+    assert "s3cret" not in out + err
+
+
+def test_no_password_shows_in_what_is_said_of_mlflow(atx, sample):
+    status, out, err = atx("doctor", MLFLOW_HOST="http://x:s3cret@127.0.0.1", MLFLOW_PORT="1")
+    assert status == 1
+    assert "MLflow does not answer at http://127.0.0.1:1" in out
+    assert "s3cret" not in out + err
+
+
+def test_a_data_folder_that_cannot_be_written_to_is_named(atx, sample, tmp_path):
+    (tmp_path / "file").write_text("")
+    status, _, err = atx("run", "--job", "score", ATX_DATA_DIR=str(tmp_path / "file" / "data"))
+    assert status == 1
+    assert "ATX_DATA_DIR" in one_line(err)
+
+
+def test_a_failed_check_that_blocks_nothing_fails_the_command_all_the_same(
+    atx, sample, monkeypatch
+):
+    from atx_assets.learning.features import FeatureEncoding
+
+    table = FeatureEncoding.table
+    monkeypatch.setattr(
+        FeatureEncoding,
+        "table",
+        lambda self, titles: table(self, titles) | {"metascore_norm": [0.5] * titles.num_rows},
+    )
+    status, _, err = atx("run", "--select", "+key:training_table")
+    assert status == 1
+    assert "encoder_round_trip: features that differ: metascore_norm" in one_line(err)
+
+
+def test_a_run_whose_process_is_gone_is_marked_failed_and_one_that_lives_is_not(
+    atx, sample, tmp_path
+):
+    """Kept out: a killed run that keeps every later job waiting for ever."""
+    import os
+
+    import dagster as dg
+
+    from atx_assets.local.dead_runs import TAG, fail_dead_runs, process_name
+    from atx_assets.settings import read_settings
+
+    status, _, err = atx("run", "--select", "raw_media")
+    assert status == 0, err
+    said = []
+    started = dg.DagsterRunStatus.STARTED
+    with dg.DagsterInstance.from_config(str(read_settings().dagster_home)) as instance:
+        alive = {TAG: process_name(os.getppid())}
+        runs = {
+            name: instance.create_run_for_job(
+                _one_job(), status=started, tags={"atx/writes": "data"} | tags
+            )
+            for name, tags in (("dead", {}), ("gone", {TAG: "1 0.00"}), ("alive", alive))
+        }
+        fail_dead_runs(read_settings(), said.append)
+        status_of = {name: instance.get_run_by_id(r.run_id).status for name, r in runs.items()}
+        for run in runs.values():
+            instance.delete_run(run.run_id)
+    failed = dg.DagsterRunStatus.FAILURE
+    assert status_of == {"dead": failed, "gone": failed, "alive": started}
+    assert len(said) == 2
+
+
+def _one_job():
+    import dagster as dg
+
+    @dg.op
+    def nothing():
+        pass
+
+    @dg.job
+    def one():
+        nothing()
+
+    return one
+
+
+def test_the_demo_keeps_away_from_what_is_configured(monkeypatch, tmp_path, capsys):
+    from atx_assets.local.demo import _apart, _up_apart
+    from atx_assets.local.home import exports
+    from atx_assets.settings import read_settings
+
+    settings = read_settings(
+        {"MLFLOW_HOST": "mlflow.home", "ATX_SOURCE": "training", "ATX_HOME": str(tmp_path / "a b")}
+    )
+    apart = _apart(settings)
+    assert apart.home == tmp_path / "a b-demo"
+    values = exports(apart)
+    assert values["MLFLOW_HOST"] == values["ATX_SOURCE"] == ""
+    assert values["ATX_DATA_DIR"] == str(apart.home / "data")
+    assert f"ATX_DATA_DIR='{apart.home}/data'" in _up_apart(apart)
+    assert _apart(read_settings({})) == read_settings({})
+
+
 def test_mlflow_that_does_not_answer_fails_in_seconds_and_leaves_the_last_model(
     atx, sample, tmp_path
 ):

@@ -1,6 +1,7 @@
 """Bundles: saved whole, promoted in one step, the last ten kept, checked when read."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -134,6 +135,34 @@ def test_a_changed_file_of_a_bundle_is_not_read(files):
     path.write_text(json.dumps(data))
     with pytest.raises(AtxError, match=r"feature_encoding\.json is not the file that was saved"):
         _ = Bundles(files).champion().encoding
+
+
+@pytest.mark.parametrize("damage", ["cut the model", "empty bundle.json", "no folder", "pointer"])
+def test_training_again_mends_a_damaged_champion(files, damage):
+    """Kept out: a line that says "run full_rebuild", and a full_rebuild that keeps the damage."""
+    folder = Bundles(files).promote(bundle()).folder
+    if damage == "cut the model":
+        (folder / "model.ubj").write_bytes(b"half")
+    elif damage == "empty bundle.json":
+        (folder / "bundle.json").write_text("")
+    elif damage == "no folder":
+        shutil.rmtree(folder)
+    else:
+        (folder.parent / "champion.json").write_text("")
+    mended = Bundles(files).promote(bundle())
+    assert mended.is_whole
+    assert Bundles(files).champion().version == mended.version
+    assert files.path("tuned_classifier").read_bytes() == (mended.folder / "model.ubj").read_bytes()
+
+
+def test_the_copy_of_the_model_follows_the_champion(files):
+    """Kept out: after a kill between pointer and copy, the old model beside the new champion."""
+    Bundles(files).promote(bundle())
+    old = files.path("tuned_classifier").read_bytes()
+    new = Bundles(files).promote(bundle(1))
+    files.path("tuned_classifier").write_bytes(old)
+    Bundles(files).copy_champion()
+    assert files.path("tuned_classifier").read_bytes() == (new.folder / "model.ubj").read_bytes()
 
 
 def test_no_champion_says_what_to_run(files):

@@ -162,6 +162,17 @@ class TestGrouping:
         assert made["key"] == "tt0000009"
         assert verdict(made) == (True, "human", True)
 
+    def test_the_title_keeps_its_id_when_a_release_without_one_stands_for_it(
+        self, release, titles_of
+    ):
+        rows = [
+            release(1, imdb_id="tt0000009", media_title="Heat", metascore=None),
+            release(2, imdb_id=None, media_title="Heat", metascore=76),
+        ]
+        made = only(titles_of("media", rows))
+        assert made["metascore"] == 76
+        assert (made["key"], made["imdb_id"]) == ("tt0000009", "tt0000009")
+
     @pytest.mark.parametrize("unknown", [None, "", "N/A"])
     def test_an_unknown_id_is_no_id(self, release, titles_of, unknown):
         rows = [
