@@ -19,6 +19,7 @@ import pytest
 
 from atx_assets import schemas
 from atx_assets.local.cluster import Cluster
+from atx_assets.sample import LIBRARY
 from atx_assets.settings import ROOT, Database
 
 pytestmark = pytest.mark.slow
@@ -177,7 +178,7 @@ def test_the_demo_tells_what_a_newcomer_wants_to_know(home):
         "best single-feature rule",
         "false positives",
         "false negatives",
-        "surest among unjudged films",
+        "unjudged films predicted keep",
         "report.html",
         "http://127.0.0.1:3000",
     ):
@@ -196,6 +197,38 @@ def test_the_demo_stays_out_of_a_home_with_another_library(home, shared_data):
     assert done.returncode == 1
     assert "holds another library already" in done.stderr
     assert "ATX_HOME=.atx-demo" in done.stderr
+
+
+def test_a_real_library_is_not_loaded_among_the_made_up_viewers_films(home, shared_data):
+    assert home("load", str(LIBRARY)).returncode == 0
+    done = home("load", str(shared_data / "media.parquet"))
+    assert done.returncode == 1
+    assert "holds the sample library" in done.stderr
+    assert home("load", str(LIBRARY)).returncode == 0
+
+
+def test_ctrl_c_in_the_search_stops_at_once_and_leaves_what_was_there(home):
+    assert home("load", str(LIBRARY)).returncode == 0
+    run = subprocess.Popen(
+        [sys.executable, "-m", "atx_assets.local.cli", "run"],
+        env=home.environment,
+        cwd="/",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    for line in run.stdout:
+        if "fits" in line:
+            break
+    os.kill(run.pid, signal.SIGINT)
+    asked = time.monotonic()
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "atx: stopped" in err
+    assert time.monotonic() - asked < 15
+    assert (home.data / "binomial_classifier_training_data.parquet").exists()
+    assert not (home.data / "grid_search_results.parquet").exists()
 
 
 def test_a_run_launched_in_the_ui_waits_its_turn_and_ends_well(home, shared_data):

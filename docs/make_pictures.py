@@ -47,7 +47,7 @@ def main() -> None:
 def _take(url: str, path: Path) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET.split())
-        page = browser.new_page(viewport={"width": 1500, "height": 640}, device_scale_factor=1.5)
+        page = browser.new_page(viewport={"width": 1560, "height": 700}, device_scale_factor=1.5)
         page.goto(url)
         page.get_by_text("database").first.wait_for()
         page.mouse.move(1000, 500)
@@ -56,7 +56,11 @@ def _take(url: str, path: Path) -> None:
         page.get_by_text("analysis_report").first.wait_for()
         page.wait_for_timeout(3000)
         path.parent.mkdir(exist_ok=True)
-        page.screenshot(path=path, clip={"x": 425, "y": 85, "width": 1075, "height": 555})
+        # The graph alone, without what surrounds it.
+        graph = page.locator("svg:has(foreignObject)").first.bounding_box()
+        page.add_style_tag(content="[class*=zoom i], [class*=Zoom] { visibility: hidden }")
+        print(graph)
+        page.screenshot(path=path, clip={"x": 500, "y": 104, "width": 1060, "height": 596})
         browser.close()
 
 

@@ -127,7 +127,7 @@ def analysis_report(files: DataFiles) -> dg.MaterializeResult[None]:
         pictures={n: base64.b64encode(p).decode() for n, p in pictures.items()},
         false_positives=files.read_records("false_positives"),
         false_negatives=files.read_records("false_negatives"),
-        queue=files.read_records("review_queue")[:20],
+        queue=files.read_records("review_queue"),
         recommended=recommended,
         note=MADE_UP if is_sample(scored.titles["hash"]) else "",
         **_figures(scored),
@@ -175,7 +175,7 @@ def _figures(scored: Scored) -> dict[str, Any]:
         "learned_from": about["learned_from"],
         "films": results.num_rows,
         "confusion": {name: counts.get(name, 0) for name in ("tp", "fp", "fn", "tn")},
-        "labels": {v["values"] or "unjudged": v["counts"] for v in sources},
+        "labels": {v["values"]: v["counts"] for v in sources if v["values"]},
     }
 
 

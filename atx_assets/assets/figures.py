@@ -31,6 +31,11 @@ def violins(scored: Scored) -> bytes:
     figure, axes = _canvas(1, len(NUMBERS), (3.0 * len(NUMBERS), 3.8))
     for axis, (name, label) in zip(axes.flat, NUMBERS.items(), strict=True):
         axis.set_title(label, fontsize=10)
+        if not np.isfinite(values[name]).any():
+            axis.text(0.5, 0.5, "not known for any film", ha="center", transform=axis.transAxes)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            continue
         axis.set_xticks([0, 1], ["skip", "keep"])
         for at, (colour, wanted) in enumerate(((_SKIP, ~predicted), (_KEEP, predicted))):
             shown = values[name][wanted & ~np.isnan(values[name])]
@@ -48,10 +53,7 @@ def violins(scored: Scored) -> bytes:
                 textcoords="offset points",
                 fontsize=8,
             )
-        if not np.isfinite(values[name]).any():
-            axis.text(0.5, 0.5, "not known for any film", ha="center", transform=axis.transAxes)
-            axis.set_yticks([])
-        elif name == "imdb_votes":
+        if name == "imdb_votes":
             ticks = axis.get_yticks()
             axis.set_yticks(ticks, [f"{10**t:,.0f}" for t in ticks])
     return _png(figure)

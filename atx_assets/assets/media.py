@@ -68,7 +68,7 @@ def raw_media(
         metadata={
             "dagster/row_count": rows,
             **({"note": MADE_UP} if made_up else {}),
-            "films": kinds.get("movie", 0),
+            "rows of films": kinds.get("movie", 0),
             "other media, left alone": rows - kinds.get("movie", 0),
             "layout": source.layout.name,
             "preview": story.preview(

@@ -119,7 +119,7 @@ def training_table(files: DataFiles) -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": table.num_rows,
-            "films": titles.num_rows,
+            "judged films": table.num_rows,
             "keeps": keeps,
             "skips": table.num_rows - keeps,
             "judged by a person": by_person,

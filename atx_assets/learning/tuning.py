@@ -7,6 +7,7 @@ time. Not here: the folds (`evaluation.py`), what is done with the winner.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -76,6 +77,7 @@ def grid_search(
     scores = np.empty((len(combinations), len(folds), len(SCORES)))
     workers = os.cpu_count() or 1
     fits_done = count(1)
+    given_up = threading.Event()
 
     def score_share(fold: int, worker: int) -> None:
         held_out = np.zeros(len(labels), bool)
@@ -86,6 +88,8 @@ def grid_search(
         train = xgb.QuantileDMatrix(compact[~held_out], labels[~held_out], nthread=1)
         test = xgb.DMatrix(compact[held_out], nthread=1)
         for group in groups[worker::workers]:
+            if given_up.is_set():
+                return
             largest = combinations[group[-1]]
             model = xgb.train(training_parameters(largest), train, int(largest["n_estimators"]))
             for at in group:
@@ -96,8 +100,13 @@ def grid_search(
     # Threads, not processes: XGBoost works outside Python's lock, and a thread starts at once.
     with ThreadPoolExecutor(workers) as pool:
         shares = [(fold, worker) for fold in range(len(folds)) for worker in range(workers)]
-        for finished in [pool.submit(score_share, *share) for share in shares]:
-            finished.result()
+        try:
+            for finished in [pool.submit(score_share, *share) for share in shares]:
+                finished.result()
+        except BaseException:
+            # Ctrl-C, say: the pool would otherwise fit all that is left before it lets go.
+            given_up.set()
+            raise
     best = int(np.argmax(scores[:, :, SCORES.index("average_precision")].mean(axis=1)))
     return SearchResult(combinations, scores, best)
 

@@ -154,6 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
+        click.echo("atx: stopped; what was there before stays in place", err=True)
         return 130
     except Exception as error:
         if verbose:

@@ -70,17 +70,35 @@ def _load_sample(settings: Settings, say: Callable[[str], None]) -> None:
 
 def _refuse_other_library(connection: psycopg.Connection, settings: Settings) -> None:
     """Keep the sample out of somebody's real library."""
-    import pyarrow as pa
-
-    row = connection.execute("SELECT to_regclass('atp.media'), to_regclass('atp.training')")
-    media, training = row.fetchone() or (None, None)
-    others = False
-    if media is not None:
-        found = [h for (h,) in connection.execute("SELECT hash::text FROM atp.media")]
-        others = bool(found) and not is_sample(pa.chunked_array([found], pa.string()))
-    connection.rollback()
-    if others or training is not None:
+    if _tables(connection) and not holds_sample(connection):
         raise AtxError(
             f"the embedded database of {settings.home} holds another library already: run the "
             "demo in a home of its own, `ATX_HOME=.atx-demo ATX_DATA_DIR=.atx-demo/data make demo`"
         )
+
+
+def holds_sample(connection: psycopg.Connection) -> bool:
+    """Say whether the database holds the sample library, and nothing else."""
+    import pyarrow as pa
+
+    if _tables(connection) != ["media"]:
+        return False
+    with connection.transaction():
+        found = [h for (h,) in connection.execute("SELECT hash::text FROM atp.media")]
+    return is_sample(pa.chunked_array([found], pa.string()))
+
+
+def _tables(connection: psycopg.Connection) -> list[str]:
+    """Name the tables of the layouts that are there and hold a row."""
+    from psycopg import sql
+
+    filled = []
+    with connection.transaction():
+        for name in ("media", "training"):
+            there = connection.execute("SELECT to_regclass(%s)", (f"atp.{name}",)).fetchone()
+            if there == (None,):
+                continue
+            row = sql.SQL("SELECT 1 FROM {} LIMIT 1").format(sql.Identifier("atp", name))
+            if connection.execute(row).fetchone():
+                filled.append(name)
+    return filled

@@ -6,8 +6,10 @@ Not here: the loading itself (`sources/load.py`).
 from collections.abc import Callable
 from pathlib import Path
 
+from atx_assets.errors import AtxError
 from atx_assets.local.home import open_home
 from atx_assets.resources.database import connect, explained
+from atx_assets.sample import LIBRARY
 from atx_assets.settings import Settings
 from atx_assets.sources.load import load_file
 
@@ -20,9 +22,18 @@ def load(
     Raises:
         AtxError: the database or the file cannot be used.
     """
+    from atx_assets.local.demo import holds_sample
+
     with open_home(settings) as ready:
         connection = connect(ready.database, statement_timeout=ready.statement_timeout)
         with explained(ready.database), connection:
+            if path.resolve() != LIBRARY and holds_sample(connection):
+                raise AtxError(
+                    f"{ready.database} holds the sample library, and your films do not belong "
+                    "among those of a made-up viewer: load them into a home of their own, "
+                    "`ATX_HOME=.atx-mine ATX_DATA_DIR=data-mine atx load FILE`, or remove "
+                    f"{ready.home} and {ready.data_dir} first"
+                )
             report = load_file(connection, path, beside_other_tables=beside_other_tables)
         for line in report.lines():
             say(line)

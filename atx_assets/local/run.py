@@ -57,6 +57,8 @@ def run_job(settings: Settings, say: Say, *, job: str = "full_rebuild", select: 
                 raise_on_error=False,
                 asset_selection=_selected(dg, definitions, select) if select else None,
             )
+        if progress.interrupted:
+            raise KeyboardInterrupt
         if progress.failure or not result.success:
             raise AtxError(progress.failure or f"run {run_id} failed: see its page in the UI")
 
@@ -78,13 +80,16 @@ def _job(definitions: dg.Definitions, job: str, select: str) -> dg.JobDefinition
 
 def _selected(dg: Any, definitions: dg.Definitions, select: str) -> list[dg.AssetKey]:
     graph = definitions.resolve_asset_graph()
+    names = ", ".join(k.to_user_string() for k in sorted(graph.materializable_asset_keys))
     try:
         found = dg.AssetSelection.from_string(select).resolve(graph)
     except dg.DagsterError as error:  # not written in the syntax, or names nothing
-        raise AtxError(f"--select {select!r}: {_first_line(error)}") from error
+        raise AtxError(
+            f"--select {select!r} cannot be used ({_first_line(error)}); write for instance "
+            f"'key:scored_results+'; the assets are {names}"
+        ) from error
     keys = sorted(found & graph.materializable_asset_keys)
     if not keys:
-        names = ", ".join(k.to_user_string() for k in sorted(graph.materializable_asset_keys))
         raise AtxError(f"--select {select!r} names no asset of atx; they are {names}")
     return keys
 
@@ -98,6 +103,7 @@ class _Progress:
         self._started: dict[str, float] = {}
         self._ended = threading.Event()
         self.failure = ""
+        self.interrupted = False
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -142,7 +148,9 @@ class _Progress:
         elif kind == "ASSET_CHECK_EVALUATION":
             self._tell_of_check(event.asset_check_evaluation_data)
         elif kind == "STEP_FAILURE" and not self.failure:
-            self.failure = f"{event.step_key}: {_cause(event.step_failure_data.error)}"
+            error: Any = event.step_failure_data.error
+            self.interrupted = error.cls_name == "DagsterExecutionInterruptedError"
+            self.failure = f"{event.step_key}: {_cause(error)}"
         elif kind in ("RUN_FAILURE", "RESOURCE_INIT_FAILURE") and not self.failure:
             error = getattr(event.event_specific_data, "error", None)
             self.failure = _cause(error) if error else ""
@@ -158,7 +166,9 @@ class _Progress:
 #: The figures told of an asset in its line of progress.
 _FIGURES = (
     "note",
+    "rows of films",
     "films",
+    "judged films",
     "keeps",
     "skips",
     "features",
@@ -169,7 +179,6 @@ _FIGURES = (
     "mistakes",
     "to judge",
     "to judge again",
-    "bytes",
 )
 
 

@@ -22,9 +22,10 @@ def summary(settings: Settings) -> Iterator[str]:
     bundle = Bundles(files).version(results["model_version"][0].as_py())
     quality, learned = bundle.about["quality"], bundle.about["learned_from"]
     unjudged = results.filter(results["label_source"].is_null())
+    keeps = unjudged.filter(unjudged["predicted"])
     outcomes = {v["values"]: v["counts"] for v in pc.value_counts(results["cm_value"]).to_pylist()}
     rule = quality["rule_pr_auc"]
-    best = unjudged.sort_by([("probability", "descending"), ("key", "ascending")])
+    best = keeps.sort_by([("probability", "descending"), ("key", "ascending")])
 
     yield ""
     yield f"  films read and scored  {results.num_rows:>8,}"
@@ -39,8 +40,7 @@ def summary(settings: Settings) -> Iterator[str]:
     yield f"  false positives        {outcomes.get('fp', 0):>8,}   predicted keep, labelled skip"
     yield f"  false negatives        {outcomes.get('fn', 0):>8,}   predicted skip, labelled keep"
     yield ""
-    if best.num_rows:
-        yield f"  surest among unjudged films (a predicted keep from {bundle.threshold:.0%} on)"
+    yield f"  unjudged films predicted keep (from {bundle.threshold:.0%} on): {keeps.num_rows:,}"
     for film in best.slice(0, RECOMMENDED).to_pylist():
         year = film["release_year"] or "?"
         yield f"    {film['probability']:4.0%}  {film['media_title']} ({year})"

@@ -136,7 +136,8 @@ def _dagster_mlflow(context: dg.AssetExecutionContext, settings: Settings) -> An
 
         return MlFlow(
             SimpleNamespace(
-                log=context.log,
+                # What it logs, that a run of its own is open, nobody asks for.
+                log=logging.getLogger("dagster_mlflow"),
                 dagster_run=context.run,
                 run_id=context.run.run_id,
                 resource_config={

@@ -79,7 +79,7 @@ def test_run_tells_each_asset_and_a_check_that_failed(atx, sample):
     assert "raw_media first" in one_line(err)
     status, out, err = atx("run", "--select", "+training_table")
     assert status == 0, err
-    for words in ("raw_media", "films 19893", "training_table", "keeps 747, skips 3253"):
+    for words in ("raw_media", "rows of films 19893", "training_table", "keeps 747, skips 3253"):
         assert words in out
 
 
