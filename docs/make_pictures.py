@@ -54,13 +54,13 @@ def _take(url: str, path: Path) -> None:
         # The UI's own short cut: open all groups.
         page.keyboard.press("Alt+e")
         page.get_by_text("analysis_report").first.wait_for()
-        page.wait_for_timeout(3000)
+        # The colours of the assets come later than the assets.
+        page.wait_for_timeout(12_000)
         path.parent.mkdir(exist_ok=True)
-        # The graph alone, without what surrounds it.
+        # The graph alone, without the panels around it.
         graph = page.locator("svg:has(foreignObject)").first.bounding_box()
-        page.add_style_tag(content="[class*=zoom i], [class*=Zoom] { visibility: hidden }")
-        print(graph)
-        page.screenshot(path=path, clip={"x": 500, "y": 104, "width": 1060, "height": 596})
+        assert graph is not None
+        page.screenshot(path=path, clip=graph)
         browser.close()
 
 

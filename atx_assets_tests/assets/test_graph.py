@@ -153,6 +153,14 @@ def test_a_film_judged_since_training_is_asked_of_the_champion(copied):
     assert now["probability"] == now["probability_in_sample"] == unjudged["probability"]
 
 
+def test_an_unchanged_model_is_not_registered_again(copied):
+    import mlflow
+
+    assert copied.run("refresh").success
+    mlflow.set_tracking_uri(f"sqlite:///{copied.home / 'mlflow' / 'mlflow.db'}")
+    assert len(mlflow.MlflowClient().search_model_versions("name='atx'")) == 1
+
+
 def test_refresh_trains_on_changed_labels_with_the_hyperparameters_found_last(copied):
     grid = copied.files.path("hyperparameters").read_bytes()
     before = Bundles(copied.files).champion()
@@ -247,6 +255,8 @@ def test_mlflow_has_one_finished_run_with_a_model_that_loads(finished):
     quality = Bundles(finished.files).champion().about["quality"]
     assert runs[0].data.metrics["pr_auc_mean"] == pytest.approx(quality["pr_auc"]["mean"])
     models = mlflow.search_logged_models([experiment.experiment_id], output_format="list")
+    registered = mlflow.MlflowClient().get_model_version_by_alias("atx", "champion")
+    assert registered.tags == {"atx_version": "1"}
     loaded = mlflow.xgboost.load_model(models[0].model_uri)
     champion = Bundles(finished.files).champion().model
     assert loaded.save_raw("ubj") == champion.save_raw("ubj")

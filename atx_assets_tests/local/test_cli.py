@@ -88,7 +88,7 @@ def test_an_unknown_command_is_told_with_the_usage(environment: dict[str, str]) 
     ("failure", "status", "told"),
     [
         (ValueError("two\nlines"), 1, "atx: ValueError: two lines (use --verbose for the"),
-        (KeyboardInterrupt(), 130, ""),
+        (KeyboardInterrupt(), 130, "atx: stopped; what was there before stays in place"),
     ],
 )
 def test_what_nobody_expected_is_one_line_too(
