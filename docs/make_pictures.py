@@ -47,7 +47,7 @@ def main() -> None:
 def _take(url: str, path: Path) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET.split())
-        page = browser.new_page(viewport={"width": 1560, "height": 700}, device_scale_factor=1.5)
+        page = browser.new_page(viewport={"width": 1560, "height": 1150}, device_scale_factor=1.5)
         page.goto(url)
         page.get_by_text("database").first.wait_for()
         page.mouse.move(1000, 500)
@@ -57,7 +57,7 @@ def _take(url: str, path: Path) -> None:
         # The colours of the assets come later than the assets.
         page.wait_for_timeout(12_000)
         path.parent.mkdir(exist_ok=True)
-        # The graph alone, without the panels around it.
+        # The graph alone; the page is tall, so that the zoom's buttons lie below it.
         graph = page.locator("svg:has(foreignObject)").first.bounding_box()
         assert graph is not None
         page.screenshot(path=path, clip=graph)

@@ -206,9 +206,9 @@ def tuned_classifier(
                 },
             },
         )
-        url = _log(mlflow_run, mlflow, new, data, files)
+        url, model_uri = _log(mlflow_run, mlflow, new, data, files)
         bundle = Bundles(files).promote(new)
-        mlflow.mirror_champion(mlflow_run, bundle.version)
+        mlflow.mirror_champion(mlflow_run, model_uri, bundle.version)
     context.log.info("version %d, PR-AUC %.3f", bundle.version, quality["pr_auc"]["mean"])
     figures = {f"out-of-fold {k}": q["mean"] for k, q in quality.items() if k in measures}
     return dg.MaterializeResult(
@@ -282,8 +282,10 @@ def _sha256(files: DataFiles) -> str:
         return hashlib.sha256(stream.getvalue()).hexdigest()
 
 
-def _log(run: Any, mlflow: Mlflow, new: NewBundle, data: TrainingData, files: DataFiles) -> str:
-    """Log the model to its MLflow run, and return the address of the run's page."""
+def _log(
+    run: Any, mlflow: Mlflow, new: NewBundle, data: TrainingData, files: DataFiles
+) -> tuple[str, str]:
+    """Log the model to its MLflow run; return the address of the run's page, and the model's."""
     quality = new.about["quality"]
     run.set_tag("mlflow.runName", f"atx, {len(data.labels)} labels")
     run.log_params(new.about["hyperparameters"])
@@ -297,7 +299,7 @@ def _log(run: Any, mlflow: Mlflow, new: NewBundle, data: TrainingData, files: Da
     )
     run.log_text(new.encoding.to_json(), "feature_encoding.json")
     run.log_artifact(str(files.path("hyperparameters")))
-    run.xgboost.log_model(
+    logged = run.xgboost.log_model(
         new.model,
         name="model",
         model_format="ubj",
@@ -305,7 +307,7 @@ def _log(run: Any, mlflow: Mlflow, new: NewBundle, data: TrainingData, files: Da
         pip_requirements=_requirements(),
     )
     active = run.active_run().info
-    return mlflow.run_url(active.experiment_id, active.run_id)
+    return mlflow.run_url(active.experiment_id, active.run_id), logged.model_uri
 
 
 def _requirements() -> list[str]:

@@ -77,11 +77,12 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
         finally:
             mlflow.end_run(state)
 
-    def mirror_champion(self, run: Any, version: int) -> None:
-        """Register the run's model and give it the alias `champion`, unless its version has it.
+    def mirror_champion(self, run: Any, model_uri: str, version: int) -> None:
+        """Register a model and give it the alias `champion`, unless its version has it.
 
         Args:
-            run: what `run` yielded, with the model logged as `model`.
+            run: what `run` yielded.
+            model_uri: where the model was logged.
             version: of the bundle, which the registered model carries as a tag.
         """
         from mlflow.exceptions import MlflowException
@@ -92,10 +93,16 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
             known = client.get_model_version_by_alias(MODEL, ALIAS)
             if known.tags.get("atx_version") == str(version):
                 return
-        except MlflowException:
-            pass  # nothing is registered yet
-        registered = run.register_model(f"runs:/{run.active_run().info.run_id}/model", MODEL)
-        client.set_model_version_tag(MODEL, registered.version, "atx_version", str(version))
+        except MlflowException:  # there is no champion yet
+            if not client.search_registered_models(f"name = '{MODEL}'"):
+                client.create_registered_model(MODEL)
+        registered = client.create_model_version(
+            MODEL,
+            model_uri,
+            run_id=run.active_run().info.run_id,
+            tags={"atx_version": str(version)},
+            model_id=model_uri.rpartition("/")[2],
+        )
         client.set_registered_model_alias(MODEL, ALIAS, registered.version)
 
     def run_url(self, experiment_id: str, run_id: str) -> str:
