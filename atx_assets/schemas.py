@@ -23,6 +23,9 @@ STRING, STRINGS, INT, FLOAT, BOOL, TIME = (
 
 IMDB_ID = r"^tt[0-9]{7,8}$"
 
+#: What stands for unknown in a text, beside null.
+UNKNOWN_TEXT = ("", "N/A")
+
 
 @dataclass(frozen=True)
 class Column:

@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from atx_assets.schemas import UNKNOWN_TEXT
+
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-UNKNOWN_TEXT = ("", "N/A")
 #: The one column that comes on two scales; inside atx it is 0 to 100.
 RATING = "imdb_rating"
 

@@ -15,6 +15,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.learning.models import Hyperparameters, training_parameters
+from atx_assets.schemas import FOLD_SCORES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,8 +31,6 @@ GRID: dict[str, Sequence[float | int]] = {
     "gamma": (0, 0.1, 0.2),
 }
 
-SCORES = ("average_precision", "roc_auc", "recall", "precision", "f1", "log_loss")
-
 
 @dataclass(frozen=True)
 class SearchResult:
@@ -39,7 +38,7 @@ class SearchResult:
 
     Attributes:
         combinations: what was tried, in the order of scikit-learn's `ParameterGrid`.
-        scores: shape (combinations, folds, len(SCORES)); log loss is positive, less is better.
+        scores: shape (combinations, folds, len(FOLD_SCORES)); log loss is positive, less is better.
         best: index of the winner: the best mean average precision, the first of equals.
     """
 
@@ -74,7 +73,7 @@ def grid_search(
     combinations: list[Hyperparameters] = list(ParameterGrid({k: [*v] for k, v in grid.items()}))
     groups = _same_trees(combinations)
     compact = _without_zero_flags(matrix, flags_from)
-    scores = np.empty((len(combinations), len(folds), len(SCORES)))
+    scores = np.empty((len(combinations), len(folds), len(FOLD_SCORES)))
     workers = os.cpu_count() or 1
     fits_done = count(1)
     given_up = threading.Event()
@@ -107,7 +106,7 @@ def grid_search(
             # Ctrl-C, say: the pool would otherwise fit all that is left before it lets go.
             given_up.set()
             raise
-    best = int(np.argmax(scores[:, :, SCORES.index("average_precision")].mean(axis=1)))
+    best = int(np.argmax(scores[:, :, FOLD_SCORES.index("average_precision")].mean(axis=1)))
     return SearchResult(combinations, scores, best)
 
 
@@ -140,7 +139,7 @@ def _without_zero_flags(matrix: np.ndarray[Any, Any], flags_from: int) -> sparse
 
 
 def _scores(truth: np.ndarray[Any, Any], answer: np.ndarray[Any, Any]) -> list[float]:
-    """Return the SCORES of one fold, as scikit-learn's scorers compute them."""
+    """Return the FOLD_SCORES of one fold, as scikit-learn's scorers compute them."""
     import numpy as np
     from sklearn import metrics
 

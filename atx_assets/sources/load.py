@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from psycopg import errors
 
 from atx_assets.errors import AtxError
+from atx_assets.schemas import UNKNOWN_TEXT
 from atx_assets.sources.export_file import Export, open_export
 from atx_assets.sources.layouts import SCHEMA
 from atx_assets.sources.receiving import Receiver, complete_enums, ready_receiver
 from atx_assets.sources.row_values import Faults, converted
 from atx_assets.sources.rules import broken_rules, unstorable
 from atx_assets.sources.staging import ROW, copy_rows, make_incoming, refuse_clashes, upsert
-from atx_assets.sources.titles import UNKNOWN_TEXT
 
 if TYPE_CHECKING:
     import psycopg

@@ -8,8 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from atx_assets.schemas import FLOAT, INT, STRING, STRINGS, TIME, Column
-from atx_assets.sources.titles import UNKNOWN_TEXT
+from atx_assets.schemas import FLOAT, INT, STRING, STRINGS, TIME, UNKNOWN_TEXT, Column
 
 if TYPE_CHECKING:
     import pyarrow as pa

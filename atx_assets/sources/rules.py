@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from atx_assets.schemas import FLOAT, INT, STRING, STRINGS, Column
-from atx_assets.sources.titles import UNKNOWN_TEXT
+from atx_assets.schemas import FLOAT, INT, STRING, STRINGS, UNKNOWN_TEXT, Column
 
 if TYPE_CHECKING:
     import pyarrow as pa

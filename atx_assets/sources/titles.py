@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.errors import AtxError
+from atx_assets.schemas import UNKNOWN_TEXT
 from atx_assets.sources.layouts import Layout
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FILM = "movie"
-UNKNOWN_TEXT = ("", "N/A")
 
 #: Verdicts on a release, the strongest first: (keep, who gave it).
 _VERDICTS = ((True, "human"), (False, "human"), (True, "rule"), (False, "rule"), (None, None))

@@ -11,7 +11,8 @@ from xgboost import XGBClassifier
 from atx_assets.learning import tuning
 from atx_assets.learning.evaluation import FOLDS, assign_folds
 from atx_assets.learning.models import fit, predict
-from atx_assets.learning.tuning import GRID, SCORES, grid_search
+from atx_assets.learning.tuning import GRID, grid_search
+from atx_assets.schemas import FOLD_SCORES
 
 SMALL = {
     "max_depth": (2, 4),
@@ -43,7 +44,7 @@ def search(library, grid, **changed):
 
 def scikit_learns(library, grid) -> GridSearchCV:
     everything = np.arange(len(library.labels))
-    named = {score: score for score in SCORES} | {"log_loss": "neg_log_loss"}
+    named = {score: score for score in FOLD_SCORES} | {"log_loss": "neg_log_loss"}
     peer = GridSearchCV(
         XGBClassifier(objective="binary:logistic", tree_method="hist", random_state=0, n_jobs=1),
         {key: list(values) for key, values in grid.items()},
@@ -57,7 +58,7 @@ def scikit_learns(library, grid) -> GridSearchCV:
 
 def assert_the_same(ours, peers: GridSearchCV) -> None:
     assert [dict(c) for c in ours.combinations] == peers.cv_results_["params"]
-    for number, name in enumerate(SCORES):
+    for number, name in enumerate(FOLD_SCORES):
         sign = -1 if name == "log_loss" else 1
         for fold in range(FOLDS):
             theirs = sign * peers.cv_results_[f"split{fold}_test_{name}"]
@@ -121,7 +122,7 @@ def test_the_zeros_of_numbers_are_not_left_out(made_up):
 
 def test_the_winner_is_the_first_of_equals(made_up):
     twice = search(made_up, SMALL | {"gamma": (0.2, 0.2), "colsample_bytree": (0.8, 0.8)})
-    means = twice.scores[:, :, SCORES.index("average_precision")].mean(axis=1)
+    means = twice.scores[:, :, FOLD_SCORES.index("average_precision")].mean(axis=1)
     equals = np.flatnonzero(means == means.max())
     assert len(equals) >= 4
     assert twice.best == equals[0]
