@@ -89,6 +89,7 @@ def test_the_last_ten_versions_are_kept(files, monkeypatch):
         Bundles(files).version(1)
 
 
+@pytest.mark.slow
 def test_a_promotion_that_is_killed_leaves_the_champion(files):
     """At every step of it: kept out: a champion of which half is the old version."""
     Bundles(files).promote(bundle())
