@@ -6,7 +6,7 @@ Not here: what is done with them. A process reads its settings once, where it st
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from atx_assets.errors import AtxError
@@ -18,6 +18,7 @@ if not (ROOT / "workspace.yaml").exists():
 
 SOURCES = ("media", "training")
 EXECUTORS = ("in_process", "multiprocess")
+ALERT_FORMATS = ("ntfy", "slack", "discord", "json")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,26 @@ class Database:
     def __str__(self) -> str:
         """Name the database as a message should: never with its password."""
         return f"{self.name} on {self.host}:{self.port} as {self.user}"
+
+
+@dataclass(frozen=True)
+class Automation:
+    """When things run by themselves, and who is told when they cannot. Times are in seconds.
+
+    `label_drop_limit` is a share of the labels, above 0 and up to 1. The addresses may hold a
+    secret, and are empty where nobody is to be told.
+    """
+
+    label_quiet_seconds: int
+    label_max_wait_seconds: int
+    rule_label_interval: int
+    label_drop_limit: float
+    retrain_cron: str
+    timezone: str
+    retrain_always: bool
+    alert_url: str = field(repr=False)
+    alert_format: str
+    heartbeat_url: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -57,6 +78,9 @@ class Settings:
     company_min_titles: int
     statement_timeout: int
     ui_port: int
+    correction_user: str
+    correction_pass: str = field(repr=False)
+    automation: Automation
 
     @property
     def dagster_home(self) -> Path:
@@ -76,6 +100,17 @@ class Settings:
                 '`atx start`, then `eval "$(atx env)"`, or set PG_HOST to your own server'
             )
         return Database(self.pg_host, self.pg_port, self.pg_db, self.pg_user, self.pg_pass)
+
+    @property
+    def correction_database(self) -> Database:
+        """The media database as the user who may correct labels in it.
+
+        Raises:
+            AtxError: see `database`.
+        """
+        if not self.correction_user:
+            return self.database
+        return replace(self.database, user=self.correction_user, password=self.correction_pass)
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -103,6 +138,20 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         company_min_titles=_integer(values, "ATX_COMPANY_MIN_TITLES", 5, 1, 1_000_000),
         statement_timeout=_integer(values, "ATX_STATEMENT_TIMEOUT", 300, 1, 86_400),
         ui_port=_integer(values, "ATX_UI_PORT", 3000, 1, 65535),
+        correction_user=values.get("ATX_CORRECTION_PG_USER", ""),
+        correction_pass=values.get("ATX_CORRECTION_PG_PASS", ""),
+        automation=Automation(
+            label_quiet_seconds=_integer(values, "ATX_LABEL_QUIET_SECONDS", 20, 0, 3600),
+            label_max_wait_seconds=_integer(values, "ATX_LABEL_MAX_WAIT_SECONDS", 300, 0, 86_400),
+            rule_label_interval=_integer(values, "ATX_RULE_LABEL_INTERVAL", 3600, 0, 604_800),
+            label_drop_limit=_share(values, "ATX_LABEL_DROP_LIMIT", 0.5),
+            retrain_cron=values.get("ATX_RETRAIN_CRON") or "0 2 * * *",
+            timezone=_timezone(values, "ATX_TIMEZONE"),
+            retrain_always=_yes_or_no(values, "ATX_RETRAIN_ALWAYS"),
+            alert_url=_url(values, "ATX_ALERT_URL"),
+            alert_format=_choice(values, "ATX_ALERT_FORMAT", ALERT_FORMATS, "ntfy"),
+            heartbeat_url=_url(values, "ATX_HEARTBEAT_URL"),
+        ),
     )
 
 
@@ -136,3 +185,40 @@ def _integer(values: Mapping[str, str], name: str, default: int, low: int, high:
     if not low <= value <= high:
         raise AtxError(f"{name}={text!r} is not a whole number from {low} to {high}")
     return value
+
+
+def _share(values: Mapping[str, str], name: str, default: float) -> float:
+    text = values.get(name) or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise AtxError(f"{name}={text!r} is not a number above 0 and up to 1, such as {default}")
+    return value
+
+
+def _yes_or_no(values: Mapping[str, str], name: str) -> bool:
+    return _choice(values, name, ("yes", "no"), "no") == "yes"
+
+
+def _timezone(values: Mapping[str, str], name: str) -> str:
+    """Return the name of a time zone, by default the machine's own."""
+    from zoneinfo import ZoneInfo
+
+    from tzlocal import get_localzone_name
+
+    zone = values.get(name) or get_localzone_name() or "UTC"
+    try:
+        ZoneInfo(zone)
+    except (KeyError, ValueError, OSError) as error:
+        raise AtxError(f"{name}={zone!r} is no time zone; write for instance Europe/Berlin") from error
+    return zone
+
+
+def _url(values: Mapping[str, str], name: str) -> str:
+    url = values.get(name, "")
+    if url and not url.startswith(("http://", "https://")):
+        # Not repeated: it may hold a secret.
+        raise AtxError(f"{name} is no address that begins with http:// or https://")
+    return url
