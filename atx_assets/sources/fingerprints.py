@@ -7,7 +7,7 @@ so that it is the fingerprint of the very rows that were extracted.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
@@ -19,15 +19,17 @@ if TYPE_CHECKING:
 # The hashes of the rows are added up: the order of the rows is nothing to a sum, and 64 bits a
 # row make two tables with one sum a matter of 1 in 10^19. Only films count. `updated_at` is
 # left out: it moves on any update, even one that changes nothing.
-_QUERY = """
+_LABELS = """
     WITH films AS (SELECT {label}::text AS label, ({human}) AS human,
-                          hashtextextended(ROW({key}, {label})::text, 0) AS label_hash,
-                          hashtextextended(ROW({media})::text, 0) AS media_hash
+                          hashtextextended(ROW({key}, {label})::text, 0) AS hash
                    FROM {table} WHERE media_type::text = 'movie')
-    SELECT count(label), sum(label_hash) FILTER (WHERE label IS NOT NULL),
-           count(label) FILTER (WHERE human), sum(label_hash) FILTER (WHERE human),
-           count(*), sum(media_hash)
+    SELECT count(label), sum(hash) FILTER (WHERE label IS NOT NULL),
+           count(label) FILTER (WHERE human), sum(hash) FILTER (WHERE human)
     FROM films
+"""
+_FILMS = """
+    SELECT count(*), sum(hashtextextended(ROW({media})::text, 0))
+    FROM {table} WHERE media_type::text = 'movie'
 """
 
 # As in titles.py: 'N/A' and the empty string are unknown, and a film of unknown name goes by the
@@ -63,53 +65,79 @@ _MEDIA_CONFLICTS = f"""
 
 
 @dataclass(frozen=True)
-class Fingerprints:
-    """Fingerprints of one moment's labels, labels given by a person, and films.
+class LabelFingerprints:
+    """Fingerprints of one moment's labels by a person or a rule, and of those by a person.
 
-    Each reads `<number of rows>-<64-bit sum in hex>`.
+    Each reads `<number of rows>-<64-bit sum in hex>`. A verdict that a model gave is none of
+    them: nothing learns from it, so it counts as something that is known of a film.
     """
 
     labels: str
     human_labels: str
+
+
+@dataclass(frozen=True)
+class Fingerprints(LabelFingerprints):
+    """Fingerprints of one moment's labels, and of its films with all that scoring reads."""
+
     media: str
 
 
 def read_fingerprints(connection: psycopg.Connection, source: SourceTable) -> Fingerprints:
     """Read the fingerprints of the transaction that `connection` is in."""
-    layout = source.layout
-    label, human = _label_expressions(source)
-    query = sql.SQL(_QUERY).format(
-        table=sql.Identifier(SCHEMA, layout.table),
-        key=sql.Identifier(layout.key),
-        label=label,
-        human=human,
+    labels = read_label_fingerprints(connection, source)
+    query = sql.SQL(_FILMS).format(
+        table=sql.Identifier(SCHEMA, source.layout.table),
         media=sql.SQL(", ").join(_described(source)),
     )
-    row = connection.execute(query).fetchone()
-    assert row is not None  # noqa: S101  (an aggregate without GROUP BY has one row)
-    labels = _fingerprint(row[0], row[1])
-    humans = _fingerprint(row[2], row[3])
-    if layout.name == "media":
-        conflicts = connection.execute(_MEDIA_CONFLICTS).fetchone()
-        if conflicts and conflicts[0]:
+    return Fingerprints(labels.labels, labels.human_labels, _fingerprint(*_row(connection, query)))
+
+
+def read_label_fingerprints(
+    connection: psycopg.Connection, source: SourceTable
+) -> LabelFingerprints:
+    """Read the fingerprints of the labels alone, in half the time."""
+    label, human = _label_expressions(source)
+    query = sql.SQL(_LABELS).format(
+        table=sql.Identifier(SCHEMA, source.layout.table),
+        key=sql.Identifier(source.layout.key),
+        label=label,
+        human=human,
+    )
+    row = _row(connection, query)
+    labels, humans = _fingerprint(*row[:2]), _fingerprint(*row[2:])
+    if source.layout.name == "media":
+        conflicts = _row(connection, sql.SQL(_MEDIA_CONFLICTS))
+        if conflicts[0]:
             labels += "+" + _fingerprint(*conflicts)
             humans += "+" + _fingerprint(*conflicts)
-    return Fingerprints(labels, humans, _fingerprint(row[4], row[5]))
+    return LabelFingerprints(labels, humans)
+
+
+def _row(connection: psycopg.Connection, query: sql.SQL | sql.Composed) -> tuple[Any, ...]:
+    row: tuple[Any, ...] | None = connection.execute(query).fetchone()
+    assert row is not None  # noqa: S101  (an aggregate without GROUP BY has one row)
+    return row
 
 
 def _label_expressions(source: SourceTable) -> tuple[sql.Composable, sql.Composable]:
     if source.layout.name == "media":
         return sql.SQL(_MEDIA_LABEL), sql.SQL(_MEDIA_HUMAN)
-    # Older tables lack these columns; the defaults are those of titles.py.
-    human = sql.SQL("human_labeled" if "human_labeled" in source.columns else "false")
-    reviewed = sql.SQL("reviewed" if "reviewed" in source.columns else "true")
-    anomalous = sql.SQL("anomalous" if "anomalous" in source.columns else "false")
+    human, reviewed, anomalous = _flags(source)
     label = sql.SQL(
-        "CASE WHEN label IS NOT NULL THEN label::text || "
-        "CASE WHEN {human} THEN ' human' WHEN {reviewed} THEN ' rule' ELSE ' model' END || "
+        "CASE WHEN label IS NOT NULL AND ({human} OR {reviewed}) THEN label::text || "
+        "CASE WHEN {human} THEN ' human' ELSE ' rule' END || "
         "CASE WHEN {anomalous} THEN ' anomalous' ELSE '' END END"
     ).format(human=human, reviewed=reviewed, anomalous=anomalous)
     return label, sql.SQL("label IS NOT NULL AND {}").format(human)
+
+
+def _flags(source: SourceTable) -> tuple[sql.SQL, sql.SQL, sql.SQL]:
+    """human_labeled, reviewed, anomalous; older tables lack them, then as in titles.py."""
+    human = sql.SQL("human_labeled" if "human_labeled" in source.columns else "false")
+    reviewed = sql.SQL("reviewed" if "reviewed" in source.columns else "true")
+    anomalous = sql.SQL("anomalous" if "anomalous" in source.columns else "false")
+    return human, reviewed, anomalous
 
 
 def _described(source: SourceTable) -> list[sql.Composable]:
@@ -119,6 +147,10 @@ def _described(source: SourceTable) -> list[sql.Composable]:
     if source.layout.name == "media":
         # The time of its making decides which release stands for a title.
         columns += [sql.SQL(_RELEASE_NAME), sql.SQL("extract(epoch FROM created_at)::text")]
+    else:
+        human, reviewed, _ = _flags(source)
+        by_model = "CASE WHEN NOT {} AND {} IS NOT TRUE THEN label::text END"
+        columns.append(sql.SQL(by_model).format(human, reviewed))
     return columns
 
 

@@ -11,6 +11,7 @@ from atx_assets.sources.layouts import MEDIA, TRAINING
 DAY = datetime(2025, 4, 1, tzinfo=UTC)
 LABELS, HUMAN, FILMS = "labels", "human_labels", "media"
 ALL = {LABELS, HUMAN, FILMS}
+ALL_BUT_HUMAN = {LABELS, FILMS}
 RULE_SKIP = {"rejection_status": "rejected", "rejection_reason": "rt_score is null"}
 
 #: A value that is another than the one before, by type.
@@ -259,13 +260,15 @@ class TestTrainingLayout:
             (1, "anomalous = true", {LABELS, HUMAN}),
             (2, "label = 'would_watch'", {LABELS}),
             (2, "human_labeled = true", {LABELS, HUMAN}),
-            (2, "reviewed = false", {LABELS}),
-            (2, "reviewed = NULL", {LABELS}),
+            (2, "reviewed = false", ALL_BUT_HUMAN),
+            (2, "reviewed = NULL", ALL_BUT_HUMAN),
             (2, "anomalous = true", {LABELS}),
-            (3, "reviewed = true", {LABELS}),
+            (3, "label = 'would_not_watch'", {FILMS}),
+            (3, "reviewed = true", ALL_BUT_HUMAN),
             (3, "reviewed = NULL", set()),
-            (3, "human_labeled = true", {LABELS, HUMAN}),
-            (4, "label = 'would_watch'", {LABELS}),
+            (3, "human_labeled = true", ALL),
+            (4, "label = 'would_watch'", {FILMS}),
+            (4, "label = 'would_watch', reviewed = true", {LABELS}),
             (4, "label = 'would_watch', human_labeled = true", {LABELS, HUMAN}),
             (4, "reviewed = true", set()),
             (4, "human_labeled = true", set()),
