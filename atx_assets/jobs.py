@@ -1,12 +1,16 @@
-"""The three ways through the graph. Not here: when they run."""
+"""The three ways through the graph. Not here: when they run; correcting labels."""
+
+from typing import Any
 
 import dagster as dg
+
+from atx_assets.correction_jobs import CORRECTION_JOBS
 
 #: Jobs with this tag write the same files; `dagster.yaml` lets one run at a time.
 WRITES = {"atx/writes": "data"}
 
-_SEARCH = dg.AssetSelection.assets("hyperparameters")
-_SCORING = dg.AssetSelection.assets(
+#: The assets that are made without training.
+SCORED = (
     "raw_media",
     "scored_results",
     "false_positives",
@@ -14,6 +18,10 @@ _SCORING = dg.AssetSelection.assets(
     "review_queue",
     "analysis_report",
 )
+#: Jobs that write to the owner's tables, and not to our files.
+CORRECTIONS = ("correct_labels", "undo_correction")
+
+_SEARCH = dg.AssetSelection.assets("hyperparameters")
 
 full_rebuild = dg.define_asset_job(
     "full_rebuild",
@@ -29,9 +37,9 @@ refresh = dg.define_asset_job(
 )
 score = dg.define_asset_job(
     "score",
-    _SCORING,
+    dg.AssetSelection.assets(*SCORED),
     description="No training: read the films, score them by the champion, report.",
     tags=WRITES,
 )
 
-JOBS = [full_rebuild, refresh, score]
+JOBS: list[Any] = [full_rebuild, refresh, score, *CORRECTION_JOBS]

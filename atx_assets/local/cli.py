@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import click
 
@@ -121,6 +121,65 @@ def run(job: str | None, select: str | None) -> None:
             click.echo(line)
 
 
+@cli.group()
+def correct() -> None:
+    """Correct labels in the database, or undo that; a preview, unless --write is given."""
+
+
+_WRITE = "Write it; without, it is only shown."
+
+
+@correct.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--write", is_flag=True, help=_WRITE)
+def keep(ids: tuple[str, ...], write: bool) -> None:
+    """Say that films are keeps; a downloader may then fetch them.
+
+    An ID is an IMDb id or the hash of a release; - reads them from standard input.
+    """
+    _correct(ids, "keep", write)
+
+
+@correct.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--write", is_flag=True, help=_WRITE)
+def skip(ids: tuple[str, ...], write: bool) -> None:
+    """Say that films are skips.
+
+    An ID is an IMDb id or the hash of a release; - reads them from standard input.
+    """
+    _correct(ids, "skip", write)
+
+
+def _correct(ids: tuple[str, ...], verdict: Literal["keep", "skip"], write: bool) -> None:
+    from atx_assets.local.correct import correct as correct_labels
+    from atx_assets.local.correct import given_ids
+    from atx_assets.settings import read_settings
+
+    found = given_ids(ids, sys.stdin)
+    correct_labels(read_settings(), found, verdict, click.echo, write=write)
+
+
+@correct.command()
+@click.argument("number", type=click.IntRange(1))
+@click.option("--write", is_flag=True, help=_WRITE)
+def undo(number: int, write: bool) -> None:
+    """Undo the correction of that NUMBER, but for rows that have changed since."""
+    from atx_assets.local.correct import undo as undo_correction
+    from atx_assets.settings import read_settings
+
+    undo_correction(read_settings(), number, click.echo, write=write)
+
+
+@correct.command("list")
+def list_() -> None:
+    """List the corrections recorded in this home, the newest first."""
+    from atx_assets.local.correct import list_corrections
+    from atx_assets.settings import read_settings
+
+    list_corrections(read_settings(), click.echo)
+
+
 @cli.command()
 def demo() -> None:
     """Run everything on the sample library, on the embedded servers."""
@@ -131,12 +190,13 @@ def demo() -> None:
 
 
 @cli.command()
-def doctor() -> None:
+@click.option("--send-test-alert", is_flag=True, help="Send a test message to ATX_ALERT_URL.")
+def doctor(send_test_alert: bool) -> None:
     """Check each connection, permission and setting, a line each, with the mend."""
     from atx_assets.local.doctor import doctor as run_doctor
     from atx_assets.settings import read_settings
 
-    run_doctor(read_settings(), click.echo)
+    run_doctor(read_settings(), click.echo, send_test_alert=send_test_alert)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,8 +18,15 @@ from atx_assets.settings import Settings
 _LEAST_FREE = 1 << 30
 
 
-def doctor(settings: Settings, say: Callable[[str], None]) -> None:
+def doctor(
+    settings: Settings, say: Callable[[str], None], *, send_test_alert: bool = False
+) -> None:
     """Check everything that a run needs, a line each.
+
+    Args:
+        settings: what to check.
+        say: is called with each line.
+        send_test_alert: send a message to `ATX_ALERT_URL`, too.
 
     Raises:
         AtxError: something is wrong; how many things, the lines say which.
@@ -36,6 +43,7 @@ def doctor(settings: Settings, say: Callable[[str], None]) -> None:
 
     line("home", lambda: _writable(settings.home, "ATX_HOME"))
     line("data folder", lambda: _writable(settings.data_dir, "ATX_DATA_DIR"))
+    line("alerts", lambda: _alerts(settings, send_test=send_test_alert))
     try:
         with open_home(settings) as ready:
             for name, check in _checks(ready):
@@ -50,6 +58,8 @@ def doctor(settings: Settings, say: Callable[[str], None]) -> None:
 def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
     where = "your server" if settings.pg_host and "/" not in settings.pg_host else "a local socket"
     yield "media database", lambda: f"{settings.database} ({where}); {_media(settings)}"
+    if settings.correction_user:
+        yield "corrections", lambda: _corrections(settings)
     yield "Dagster's storage", lambda: reach_storage(settings)
     yield "MLflow", lambda: _mlflow(settings)
     yield (
@@ -93,8 +103,33 @@ def _media(settings: Settings) -> str:
     return f"atp.{source.layout.table}, {films} rows of films, {labels} with a label"
 
 
+def _corrections(settings: Settings) -> str:
+    from atx_assets.resources.corrections import check_permission
+
+    return check_permission(settings)
+
+
 def _mlflow(settings: Settings) -> str:
     from atx_assets.resources.mlflow import reach, shown_uri
 
     reach(settings)
     return shown_uri(settings)
+
+
+def _alerts(settings: Settings, *, send_test: bool) -> str:
+    """Say where alerts go. The address itself may hold a secret, and is never shown."""
+    from atx_assets.automation.alert_messages import Alert
+    from atx_assets.automation.alerts import receiver, send
+
+    if not settings.automation.alert_url:
+        if send_test:
+            raise AtxError("no test message can be sent: set ATX_ALERT_URL")
+        return "to the log alone; set ATX_ALERT_URL to be told"
+    try:
+        where = f"to {receiver(settings)} as {settings.automation.alert_format}"
+        if not send_test:
+            return where
+        send(settings, Alert("test", "atx: a test", "Alerts of atx arrive here."))
+    except AtxError as error:
+        raise AtxError(f"{error}: check ATX_ALERT_URL and ATX_ALERT_FORMAT") from error
+    return f"{where}; a test message was sent"

@@ -51,6 +51,19 @@ def titles(rows: pa.Table, layout: Layout) -> pa.Table:
     return made.sort_by("key")
 
 
+def title_keys(films: pa.Table, layout: Layout) -> pa.Array:
+    """Return the key of the title that each film row belongs to, as `titles` has it in `key`.
+
+    Args:
+        films: rows of the source table whose `media_type` is a film's, all of them: which title
+            a release without an IMDb id joins depends on the others.
+        layout: the layout they are in.
+    """
+    if layout.name == "media":
+        return _ids_and_keys(films)[1]
+    return films["imdb_id"].combine_chunks()
+
+
 def known_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return the column with 'N/A' and the empty string as null."""
     import pyarrow as pa

@@ -1,0 +1,1 @@
+"""What runs by itself: sensors, the nightly schedule, alerts. Not here: the jobs they ask for."""

@@ -1,0 +1,139 @@
+"""The file `alerts.json` of the home: which causes were raised, and which of them were told.
+
+Not here: when a cause is raised, and telling it (`alerts.py`).
+"""
+
+import fcntl
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+_KEPT_SECONDS = 30 * 86_400
+_LOCK_SECONDS = 10
+
+
+@dataclass
+class Raised:
+    """One cause that was raised. Times are in seconds since 1970.
+
+    `tried` is when sending it was last begun. `told` is true once it has arrived, or when there
+    was nobody to send it to.
+    """
+
+    title: str
+    text: str
+    at: float
+    tried: float
+    told: bool
+
+
+class AlertFile:
+    """What was raised, by cause, shared by every process of a home."""
+
+    def __init__(self, home: Path) -> None:
+        """Name the file of `home`; it is made when something is raised."""
+        self.path = home / "alerts.json"
+
+    def peek(self) -> dict[str, Raised] | None:
+        """Return the entries of 30 days without waiting for anybody; None if the file is damaged.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        try:
+            entries = _parsed(self.path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (ValueError, TypeError, RecursionError):
+            return None
+        oldest = time.time() - _KEPT_SECONDS
+        return {cause: entry for cause, entry in entries.items() if entry.at >= oldest}
+
+    @contextmanager
+    def changing(self, log: logging.Logger) -> Iterator[dict[str, Raised]]:
+        """Yield the entries for changing; nobody else reads them for a change meanwhile.
+
+        When the block ends well they are written in one step. A damaged file is put aside first,
+        and nothing is known then.
+
+        Raises:
+            OSError: the file cannot be read or written, or another process holds it for seconds.
+        """
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(self.path.with_suffix(".lock")):
+            entries = self.peek()
+            if entries is None:
+                aside = self.path.with_suffix(".json.damaged")
+                self.path.replace(aside)
+                log.warning("%s is damaged and was put aside as %s", self.path, aside.name)
+                entries = {}
+            before = _written(entries)
+            yield entries
+            if (after := _written(entries)) != before:
+                self._replace(after)
+
+    def _replace(self, content: bytes) -> None:
+        # One name for all: who writes holds the lock, and a killed writer's rest is written over.
+        beside = self.path.with_name(f".{self.path.name}.new")
+        try:
+            fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(fd)
+            beside.replace(self.path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def _written(entries: dict[str, Raised]) -> bytes:
+    return (json.dumps({c: asdict(e) for c, e in entries.items()}, indent=2) + "\n").encode()
+
+
+def _parsed(content: bytes) -> dict[str, Raised]:
+    values = json.loads(content)
+    if not isinstance(values, dict):
+        raise TypeError("no object")
+    return {cause: _entry(**fields) for cause, fields in values.items()}
+
+
+def _entry(*, title: Any, text: Any, at: Any, tried: Any, told: Any) -> Raised:
+    if not (isinstance(title, str) and isinstance(text, str) and isinstance(told, bool)):
+        raise TypeError("not as it was written")
+    return Raised(title, text, float(at), float(tried), told)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a flock(2) lock, which the kernel gives back however its holder dies.
+
+    It lies beside the file: one on the file itself would be lost when that is replaced.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _lock(fd)
+        try:
+            yield
+        finally:
+            # For copies that a fork has made of the open file, too.
+            fcntl.flock(fd, fcntl.LOCK_UN)
+    finally:
+        os.close(fd)
+
+
+def _lock(fd: int) -> None:
+    # Not without end: a holder that was stopped would hang the sensors with it.
+    until = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > until:
+                raise TimeoutError(error.errno, "another process has held it for long") from None
+        time.sleep(0.01)

@@ -1,0 +1,210 @@
+"""The titles that the ids of a correction name, found as the rest of atx finds titles.
+
+Not here: what is written to their rows (`corrections.py`).
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.errors import AtxError
+from atx_assets.schemas import IMDB_ID, MEDIA
+from atx_assets.sources.correction_plan import (
+    RowChange,
+    TitleChange,
+    Values,
+    fetched_note,
+    label_words,
+)
+from atx_assets.sources.extract import extract
+from atx_assets.sources.layouts import SourceTable
+from atx_assets.sources.titles import FILM, title_keys, titles
+
+if TYPE_CHECKING:
+    import psycopg
+    import pyarrow as pa
+
+_HASH = next(column.pattern for column in MEDIA if column.name == "hash")
+
+#: Columns that say nothing of which title a row is, nor of its label, and are long.
+_NOT_READ = {"overview", "tagline", "parent_path", "target_path", "original_path", "original_link"}
+
+#: Later than any time that a row may hold now.
+_LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+
+
+def well_formed(ids: Sequence[str], source: SourceTable) -> list[str]:
+    """Return the ids as they are stored, each once; those that are none stay as they are."""
+    stripped = (given.strip() for given in ids)
+    media = source.layout.name == "media"
+    found = dict.fromkeys(
+        given.lower() if media and _matches(_HASH, given.lower()) else given for given in stripped
+    )
+    if not found:
+        raise AtxError(f"no id was given: {_advice(source)}")
+    return list(found)
+
+
+def _matches(pattern: str, text: str) -> bool:
+    # `$` alone would let a line's end through.
+    return re.fullmatch(pattern.removeprefix("^").removesuffix("$"), text) is not None
+
+
+def _advice(source: SourceTable) -> str:
+    if source.layout.name == "training":
+        return "give IMDb ids such as tt0133093"
+    return "give IMDb ids such as tt0133093, or hashes of releases (40 hex digits)"
+
+
+@dataclass(frozen=True)
+class Library:
+    """The table at one moment: rows of films and of others, and the titles by their key.
+
+    `title_of` maps the key of each film's row, in the order of `films`, to that of its title.
+    """
+
+    source: SourceTable
+    films: pa.Table
+    others: pa.Table
+    title_of: dict[str, str]
+    titles: dict[str, dict[str, Any]]
+
+    def rows_of(self, keys: Iterable[str]) -> dict[str, list[str]]:
+        """Return the keys of each title's rows, the one touched last at the end.
+
+        Written in this order, and restored in it, they keep it: where a person said both keep and
+        skip of one title, the later word counts.
+        """
+        rows: dict[str, list[str]] = {key: [] for key in keys}
+        order = ["updated_at"] if "updated_at" in self.films.column_names else []
+        films = self.films.sort_by([(n, "ascending") for n in (*order, self.source.layout.key)])
+        for row_key in films[self.source.layout.key].to_pylist():
+            if (title_key := self.title_of[row_key]) in rows:
+                rows[title_key].append(row_key)
+        return rows
+
+    def label(self, key: str) -> str:
+        """Say the title's label and who gave it."""
+        return label_words(self.titles[key]["label"], self.titles[key]["label_source"])
+
+    def labels_after(self, changes: Iterable[RowChange]) -> dict[str, str]:
+        """Say the label of every title as it would be once the changes are written."""
+        import pyarrow as pa
+
+        films, at = self.films, {key: i for i, key in enumerate(self.title_of)}
+        written = [(at[row.key], dict[str, Any](row.now)) for row in changes]
+        for second, (_, now) in enumerate(written):
+            # As the trigger of the table does, one after the other.
+            now["updated_at"] = _LATEST + timedelta(seconds=second)
+        for name in {name for _, now in written for name in now} & set(films.column_names):
+            values = films[name].to_pylist()
+            for i, now in written:
+                values[i] = now.get(name, values[i])
+            index = films.schema.get_field_index(name)
+            field = films.schema.field(name)
+            films = films.set_column(index, field, pa.array(values, field.type))
+        made = titles(films, self.source.layout)
+        labels = zip(*(made[c].to_pylist() for c in ("label", "label_source")), strict=True)
+        return {
+            key: label_words(*label)
+            for key, label in zip(made["key"].to_pylist(), labels, strict=True)
+        }
+
+    def change(self, title_key: str, row_key: str, was: Values, now: Values) -> RowChange:
+        """Describe the change of one of a title's rows."""
+        title = self.titles[title_key]
+        name, year = title["media_title"], title["release_year"]
+        return RowChange(row_key, name, year, title["imdb_id"], was, dict(now))
+
+    def title(
+        self, key: str, releases: int, becomes: str, rows: Sequence[RowChange]
+    ) -> TitleChange:
+        """Describe the change of a title."""
+        title = self.titles[key]
+        name, year = title["media_title"], title["release_year"]
+        return TitleChange(
+            name,
+            year,
+            title["imdb_id"],
+            releases,
+            self.label(key),
+            becomes,
+            tuple(rows),
+            fetched_note(rows),
+        )
+
+
+def read_library(connection: psycopg.Connection, source: SourceTable) -> Library:
+    """Read what titles are made from, by the very way of `raw_media` and `titles`."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    known = {c.name for c in source.known} - _NOT_READ
+    part = SourceTable(source.layout, {n: k for n, k in source.columns.items() if n in known})
+    with tempfile.TemporaryDirectory(prefix="atx-") as folder:
+        path = Path(folder) / "library.parquet"
+        extract(connection, part, path, {})
+        rows = pq.read_table(path, memory_map=False)
+    is_film = pc.equal(rows["media_type"], FILM)
+    films = rows.filter(is_film)
+    made = titles(rows, source.layout)
+    described = made.select(
+        ["key", "imdb_id", "media_title", "release_year", "label", "label_source"]
+    )
+    return Library(
+        source,
+        films,
+        rows.filter(pc.invert(is_film)),
+        dict(
+            zip(
+                films[source.layout.key].to_pylist(),
+                title_keys(films, source.layout).to_pylist(),
+                strict=True,
+            )
+        ),
+        {title["key"]: title for title in described.to_pylist()},
+    )
+
+
+def chosen(library: Library, ids: Sequence[str]) -> list[str]:
+    """Return the keys of the titles that the ids name, each once, in the order given.
+
+    Raises:
+        AtxError: some name none; the line lists all of them.
+    """
+    source = library.source
+    columns = dict.fromkeys((source.layout.key, "imdb_id"))
+    other = {
+        row[name]: row["media_type"]
+        for row in library.others.select([*columns, "media_type"]).to_pylist()
+        for name in columns
+    }
+    media = source.layout.name == "media"
+    keys, faults = dict[str, None](), dict[str, list[str]]()
+    for given in ids:
+        is_hash, is_id = _matches(_HASH, given.lower()), _matches(IMDB_ID, given)
+        key = given if is_id else library.title_of.get(given)
+        if is_hash and not media:
+            faults.setdefault("hashes, by which this table knows nothing", []).append(given)
+        elif not (is_hash or is_id):
+            faults.setdefault("malformed", []).append(repr(given))
+        elif key in library.titles:
+            keys[key] = None
+        elif given in other:
+            faults.setdefault("not a film", []).append(f"{given} ({other[given]})")
+        else:
+            faults.setdefault("unknown", []).append(given)
+    if faults:
+        wrong = sum(map(len, faults.values()))
+        told = "; ".join(f"{reason}: {', '.join(names)}" for reason, names in faults.items())
+        raise AtxError(
+            f"{wrong:,} of {len(ids):,} ids cannot be used, and nothing was written ({told}): "
+            f"{_advice(source)}"
+        )
+    return list(keys)
