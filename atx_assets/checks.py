@@ -3,8 +3,6 @@
 Not here: tests of our code. A check looks at the files as they lie there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -12,8 +10,12 @@ import dagster as dg
 
 from atx_assets.assets import story
 from atx_assets.assets.training import read_titles
+from atx_assets.automation.decide import BY_HAND, lost_rows
+from atx_assets.automation.observe import results_of
+from atx_assets.automation.tags import BY_ITSELF, LABELS_STILL_THERE
 from atx_assets.resources.files import DataFiles
 from atx_assets.schemas import Column
+from atx_assets.settings import read_settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +50,7 @@ def source_contract(files: DataFiles) -> dg.AssetCheckResult:
     )
 
 
-def _faults(rows: pa.Table, column: Column, key: str) -> Iterator[str]:
+def _faults(rows: "pa.Table", column: Column, key: str) -> Iterator[str]:
     """Say in words what rows hold in a column that its layout does not let it hold."""
     from atx_assets.schemas import arrow_type
     from atx_assets.sources.rules import broken_rules
@@ -65,7 +67,7 @@ def _faults(rows: pa.Table, column: Column, key: str) -> Iterator[str]:
         yield f"{column.name} {words} in {bad.num_rows} rows ({examples})"
 
 
-def _unique(table: pa.Table, key: str, what: str) -> dg.AssetCheckResult:
+def _unique(table: "pa.Table", key: str, what: str) -> dg.AssetCheckResult:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -82,6 +84,26 @@ def _unique(table: pa.Table, key: str, what: str) -> dg.AssetCheckResult:
         "missing",
         metadata={"repeated": twice.num_rows, "missing": missing},
     )
+
+
+@dg.asset_check(asset="raw_media", name=LABELS_STILL_THERE, blocking=True)
+def labels_still_there(
+    context: dg.AssetCheckExecutionContext, files: DataFiles
+) -> dg.AssetCheckResult:
+    """Labels and films are there as before, unless a person has started the run."""
+    snapshot = story.snapshot_of(files.read_table("raw_media"))["fingerprints"]
+    results = results_of(context.instance)
+    limit = read_settings().automation.label_drop_limit
+    lost = results and (
+        lost_rows("labels", results.labels, snapshot["labels"], limit)
+        or lost_rows("films", results.media, snapshot["media"], limit)
+    )
+    by_hand = BY_ITSELF not in context.run.tags
+    if not lost:
+        return dg.AssetCheckResult(passed=True, description="labels and films are there as before")
+    if by_hand:
+        return dg.AssetCheckResult(passed=True, description=f"{lost}; the run was started by hand")
+    return dg.AssetCheckResult(passed=False, description=f"{lost}: {BY_HAND}")
 
 
 @dg.asset_check(asset="raw_media", blocking=True)
@@ -229,6 +251,7 @@ def false_negatives_agree(files: DataFiles) -> dg.AssetCheckResult:
 
 
 CHECKS = [
+    labels_still_there,
     source_contract,
     source_keys_unique,
     training_keys_unique,

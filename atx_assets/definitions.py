@@ -1,4 +1,7 @@
-"""The one place where assets, checks, jobs and resources meet. Not here: any of them."""
+"""The one place where assets, checks, jobs, sensors, schedules and resources meet.
+
+Not here: any of them.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,6 +9,8 @@ from typing import Any
 import dagster as dg
 
 from atx_assets.assets import analysis, classifier, errors, media, scores, training
+from atx_assets.automation.schedules import nightly_schedule
+from atx_assets.automation.sensors import SENSORS
 from atx_assets.checks import CHECKS
 from atx_assets.jobs import JOBS
 from atx_assets.resources.files import DataFiles
@@ -31,11 +36,14 @@ ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
 
 def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Put the graph together; a test hands in resources of its own by name."""
-    multiprocess = read_settings().executor == "multiprocess"
+    settings = read_settings()
+    multiprocess = settings.executor == "multiprocess"
     return dg.Definitions(
         assets=ASSETS,
         asset_checks=CHECKS,
         jobs=JOBS,
+        sensors=SENSORS,
+        schedules=[nightly_schedule(settings)],
         # One process for all steps: starting one for each costs seconds a step.
         executor=dg.multiprocess_executor if multiprocess else dg.in_process_executor,
         resources={

@@ -212,7 +212,9 @@ def _timezone(values: Mapping[str, str], name: str) -> str:
     try:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError) as error:
-        raise AtxError(f"{name}={zone!r} is no time zone; write for instance Europe/Berlin") from error
+        raise AtxError(
+            f"{name}={zone!r} is no time zone; write for instance Europe/Berlin"
+        ) from error
     return zone
 
 

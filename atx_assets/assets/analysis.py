@@ -26,6 +26,7 @@ RECOMMENDED = 20
     group_name=story.RESULTS,
     kinds={"json"},
     owners=story.OWNERS,
+    freshness_policy=story.FRESHNESS,
     code_version="1",
     metadata={"dagster/column_schema": story.table_schema(schemas.REVIEW_QUEUE)},
 )
@@ -98,6 +99,7 @@ def _because(record: dict[str, Any], scored: Scored) -> str:
     group_name=story.RESULTS,
     kinds={"matplotlib", "html"},
     owners=story.OWNERS,
+    freshness_policy=story.FRESHNESS,
     code_version="1",
     metadata={"dagster/column_schema": story.table_schema(schemas.ERROR_RECORDS)},
 )

@@ -15,9 +15,11 @@ from atx_assets import schemas
 from atx_assets.assets import story
 from atx_assets.assets.training import feature_columns
 from atx_assets.errors import AtxError
+from atx_assets.recipe import recipe_version
 from atx_assets.resources.bundles import Bundle, Bundles, NewBundle
 from atx_assets.resources.files import DataFiles
 from atx_assets.resources.mlflow import Mlflow
+from atx_assets.settings import read_settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,6 +124,7 @@ def hyperparameters(
                 }
             ),
             "file": dg.MetadataValue.path(str(path)),
+            **_learned(data),
         }
     )
 
@@ -233,8 +236,15 @@ def tuned_classifier(
             "dagster/column_lineage": story.lineage(
                 {n: [(dg.AssetKey("training_table"), n)] for n in data.encoding.names}
             ),
+            **_learned(data),
         }
     )
+
+
+def _learned(data: TrainingData) -> dict[str, str]:
+    """Say what was learned from, as sensors and the nightly schedule compare it."""
+    fingerprints = story.fingerprint_metadata(story.snapshot_of(data.table))
+    return {**fingerprints, "atx/recipe": recipe_version(read_settings())}
 
 
 def _quality(measures: dict[str, list[float]], rule: "Rule") -> dict[str, dict[str, Any]]:

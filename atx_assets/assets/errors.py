@@ -132,6 +132,7 @@ def _errors(
     group_name=story.RESULTS,
     kinds={"json"},
     owners=story.OWNERS,
+    freshness_policy=story.FRESHNESS,
     code_version="1",
     metadata={"dagster/column_schema": story.table_schema(schemas.ERROR_RECORDS)},
 )
@@ -145,6 +146,7 @@ def false_positives(files: DataFiles) -> dg.MaterializeResult[None]:
     group_name=story.RESULTS,
     kinds={"json"},
     owners=story.OWNERS,
+    freshness_policy=story.FRESHNESS,
     code_version="1",
     metadata={"dagster/column_schema": story.table_schema(schemas.ERROR_RECORDS)},
 )

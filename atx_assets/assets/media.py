@@ -7,9 +7,12 @@ import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.assets import story
+from atx_assets.assets.training import read_titles
 from atx_assets.resources.files import DataFiles
 from atx_assets.resources.media_database import MediaDatabase
 from atx_assets.sample import MADE_UP, is_sample
+from atx_assets.sources.label_changes import LabelChanges, label_changes
+from atx_assets.sources.titles import FILM
 
 MEDIA_TABLE = dg.AssetSpec(
     ["atp", "media"],
@@ -64,13 +67,17 @@ def raw_media(
         for n in source.columns
     ]
     key = dg.AssetKey(["atp", source.layout.table])
+    changes = _label_changes(files) if kinds.get(FILM) else None
+    if changes is not None:
+        _tell(context, changes)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": rows,
             **({"note": MADE_UP} if made_up else {}),
-            "rows of films": kinds.get("movie", 0),
-            "other media, left alone": rows - kinds.get("movie", 0),
+            "rows of films": kinds.get(FILM, 0),
+            "other media, left alone": rows - kinds.get(FILM, 0),
             "layout": source.layout.name,
+            **_changes_metadata(changes),
             "preview": story.preview(
                 first, ["media_title", "release_year", "genre", "label", "rejection_status"]
             ),
@@ -80,3 +87,35 @@ def raw_media(
             **story.fingerprint_metadata(snapshot),
         }
     )
+
+
+def _label_changes(files: DataFiles) -> LabelChanges | None:
+    """Compare the labels just read with those learned from last; None where nothing was learned."""
+    if not files.path("training_table").exists():
+        return None
+    titles, _ = read_titles(files)
+    return label_changes(titles, files.read_table("training_table"))
+
+
+def _tell(context: dg.AssetExecutionContext, changes: LabelChanges) -> None:
+    """Say on the run's page and in its log why there is something to do."""
+    context.log.info("labels since the last training: %s", changes)
+    counts = {
+        "atx/labels_added": changes.added,
+        "atx/labels_changed": changes.changed,
+        "atx/labels_removed": changes.removed,
+    }
+    context.instance.add_run_tags(context.run.run_id, {k: str(v) for k, v in counts.items()})
+
+
+def _changes_metadata(changes: LabelChanges | None) -> dict[str, Any]:
+    if changes is None:
+        return {}
+    return {
+        "labels added": changes.added,
+        "labels changed": changes.changed,
+        "labels removed": changes.removed,
+        "changed since the last training": story.preview(
+            changes.first, ["media_title", "release_year", "was", "is"], limit=len(changes.first)
+        ),
+    }

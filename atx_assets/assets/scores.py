@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     group_name=story.RESULTS,
     kinds={"xgboost", "parquet"},
     owners=story.OWNERS,
+    freshness_policy=story.FRESHNESS,
     code_version="1",
     metadata={"dagster/column_schema": story.table_schema(schemas.SCORED_RESULTS)},
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 OWNERS = ["team:atx"]
+
+#: For what people read: the nightly run makes it anew, whatever has changed or not.
+FRESHNESS = dg.FreshnessPolicy.time_window(
+    warn_window=timedelta(hours=26), fail_window=timedelta(hours=50)
+)
 PREVIEW_ROWS = 8
 
 # The groups, in the order in which data passes through them.

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from atx_assets.automation.failures import cause_of
 from atx_assets.errors import AtxError
 from atx_assets.local.dagster_storage import reach_storage
-from atx_assets.local.dead_runs import TAG, process_name
 from atx_assets.local.home import exports
 from atx_assets.settings import Settings
 
@@ -53,7 +53,6 @@ def run_job(settings: Settings, say: Say, *, job: str = "full_rebuild", select: 
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 instance=instance,
                 run_id=run_id,
-                tags={TAG: process_name(os.getpid())},
                 raise_on_error=False,
                 asset_selection=_selected(dg, definitions, select) if select else None,
             )
@@ -150,10 +149,10 @@ class _Progress:
         elif kind == "STEP_FAILURE" and not self.failure:
             error: Any = event.step_failure_data.error
             self.interrupted = error.cls_name == "DagsterExecutionInterruptedError"
-            self.failure = f"{event.step_key}: {_cause(error)}"
+            self.failure = f"{event.step_key}: {cause_of(error)}"
         elif kind in ("RUN_FAILURE", "RESOURCE_INIT_FAILURE") and not self.failure:
             error = getattr(event.event_specific_data, "error", None)
-            self.failure = _cause(error) if error else ""
+            self.failure = cause_of(error) if error else ""
 
     def _tell_of_check(self, check: Any) -> None:
         if check.passed:
@@ -188,14 +187,6 @@ def _told(metadata: Any) -> str:
         f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
         for name, value in shown
     )
-
-
-def _cause(error: Any) -> str:
-    """Find the line worth telling: ours if there is one, else the innermost error's."""
-    while error.cause is not None and error.cls_name != "AtxError":
-        error = error.cause
-    message: str = error.message.strip().splitlines()[0]
-    return message.removeprefix("atx_assets.errors.AtxError: ")
 
 
 def _first_line(error: Any) -> str:

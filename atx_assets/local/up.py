@@ -20,7 +20,6 @@ from pathlib import Path
 
 from atx_assets.errors import AtxError
 from atx_assets.local.dagster_storage import reach_storage
-from atx_assets.local.dead_runs import fail_dead_runs
 from atx_assets.local.home import exports, open_home, prepare
 from atx_assets.local.locks import try_lock, unlock
 from atx_assets.local.processes import Children, answers_http, free_port
@@ -42,7 +41,7 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
         (ready.home / "logs").mkdir(mode=0o700, exist_ok=True)
         os.environ.update(exports(ready))
         reach_storage(ready)
-        fail_dead_runs(ready, say)
+        _fail_dead_runs(ready, say)
         children = Children(ready.home / "logs")
         try:
             ui = _start_dagster(ready, children, say)
@@ -61,6 +60,16 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
         finally:
             _let_finish()
             children.end()
+
+
+def _fail_dead_runs(settings: Settings, say: Callable[[str], None]) -> None:
+    import dagster as dg
+
+    from atx_assets.automation.dead_runs import fail_dead_runs
+
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        for run in fail_dead_runs(instance):
+            say(f"run {run.run_id[:8]} ({run.job_name}) had lost its process: marked as failed")
 
 
 def _start_dagster(settings: Settings, children: Children, say: Callable[[str], None]) -> str:

@@ -1,0 +1,55 @@
+"""Runs that Dagster believes to be under way though their process is gone.
+
+Not here: runs that are alive, whoever started them, and when to look (`run_launcher.py` while
+Dagster runs, `local/up.py` before it starts).
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+#: Seconds by which the clock may have been set between a process's start and its run's.
+_CLOCK = 5.0
+
+
+def process_is_gone(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether the process that started the run is there no more.
+
+    Every event of a run carries the number of its process. A process of that number which began
+    after the run did is another one: numbers are given again, and after a power cut all are new.
+    A run that has no such event has not got as far; it is for the start timeout.
+    """
+    import psutil
+
+    page = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.RUN_START, limit=1)
+    for record in page.records:
+        entry = record.event_log_entry
+        pid = entry.dagster_event.pid if entry.dagster_event else None
+        if pid is None:
+            continue
+        try:
+            process = psutil.Process(pid)
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return True
+            return bool(process.create_time() > entry.timestamp + _CLOCK)
+        except psutil.NoSuchProcess:
+            return True
+    return False
+
+
+def fail_dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """Mark the runs as failed whose process is gone; called before a Dagster of this home starts.
+
+    Nobody is there to start them: those that have not begun are dead as well.
+
+    Returns:
+        The runs that were marked.
+    """
+    starting = dg.DagsterRunStatus.STARTING
+    under_way = [starting, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    marked = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=under_way)):
+        if run.status == starting or process_is_gone(instance, run.run_id):
+            instance.report_run_failed(run, "its process is gone: it was killed, or power was lost")
+            marked.append(run)
+    return marked

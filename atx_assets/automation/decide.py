@@ -1,0 +1,357 @@
+"""What to do about labels and films that differ from the results: decisions, and nothing else.
+
+Each is a pure function of what was seen (`observe.py`); time is an argument. Not here: looking
+at the database or at Dagster, asking for a run (`sensors.py`, `schedules.py`).
+
+The decisions are level-triggered: the state of the database now is compared with the state that
+the results were made from. Nothing is remembered of single changes, so none can be lost.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from atx_assets.settings import Automation
+    from atx_assets.sources.fingerprints import Fingerprints
+
+#: Minutes from a failed run to the next attempt at the same state.
+RETRY_MINUTES = (1, 5, 25)
+LAST_ATTEMPT = len(RETRY_MINUTES) + 1
+#: Minutes from a run that is not repeated to another attempt, once the films have changed: what
+#: was wrong with them may be mended.
+RETRY_CHANGED_MINUTES = 5
+
+FAILED, STOPPED, CANCELED, SUCCEEDED = "failed", "stopped", "canceled", "succeeded"
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the results were made from: the fingerprints of each, and who made the latest.
+
+    Results that agree hold one fingerprint of a kind; more of them say that a run ended between
+    two, and an empty one that it is not known.
+
+    Attributes:
+        labels: of the labels that the model learned from, and of those the lists were made with.
+        human_labels: the same of labels given by a person.
+        media: of the films that the lists were made from.
+        latest: number of the latest record of theirs; another one after each materialisation.
+        made_by: the id of the run that made the latest.
+        trained_at: seconds since the epoch.
+    """
+
+    labels: frozenset[str]
+    human_labels: frozenset[str]
+    media: frozenset[str]
+    latest: int
+    made_by: str
+    trained_at: float
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A run that a sensor asked for, and that has ended.
+
+    `outcome` is FAILED, STOPPED (a blocking check failed), CANCELED (by a person) or SUCCEEDED;
+    `gone_from` and `wanted` are fingerprints, `films` that of the films at the time.
+    """
+
+    run_id: str
+    gone_from: str
+    wanted: str
+    films: str
+    outcome: str
+    ended: float
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What earlier looks saw; lost, it costs a wait for quiet and nothing else.
+
+    Attributes:
+        wanted: the fingerprint seen at the last look.
+        since: when it came, taken as midway between the two looks.
+        differs_since: when the results began to differ, or a run was last asked for; 0: they agree.
+        looked: time of the last look.
+    """
+
+    wanted: str = ""
+    since: float = 0.0
+    differs_since: float = 0.0
+    looked: float = 0.0
+
+    @classmethod
+    def from_cursor(cls, cursor: str | None) -> Seen:
+        """Read what `cursor` wrote; a cursor of another version counts as none."""
+        try:
+            return cls(**json.loads(cursor or "{}"))
+        except (TypeError, ValueError):
+            return cls()
+
+    def cursor(self) -> str:
+        """Write it as text."""
+        return json.dumps(asdict(self))
+
+    def at(self, wanted: str, now: float, *, differs: bool) -> Seen:
+        """Return what has been seen after a look at `now`."""
+        since = self.since
+        if wanted != self.wanted:
+            # A look long ago says nothing of when the change came.
+            since = (self.looked + now) / 2 if now - self.looked < _LOOK_FRESH else now
+        differs_since = (self.differs_since or now) if differs else 0.0
+        return Seen(wanted, since, differs_since, now)
+
+
+_LOOK_FRESH = 60.0
+
+
+@dataclass(frozen=True)
+class State:
+    """All that a decision is made from; `attempts` has the newest first."""
+
+    now: float
+    database: Fingerprints
+    results: Results | None
+    in_flight: Sequence[str]
+    attempts: Sequence[Attempt]
+    seen: Seen
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run to ask for. The key names the state gone from, the state wanted and the attempt."""
+
+    run_key: str
+    gone_from: str
+    wanted: str
+    films: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do, and why in words with numbers.
+
+    `request` is None where there is nothing to do yet; `refused` says that a person has to act.
+    """
+
+    reason: str
+    seen: Seen
+    request: Request | None = None
+    refused: bool = False
+
+
+NOTHING_MADE = (
+    "there are no results yet: run full_rebuild once (in the UI, or `atx run`), or wait for the "
+    "nightly run"
+)
+
+
+def decide_labels(state: State, rules: Automation) -> Decision:
+    """Decide whether to learn from the labels anew: the job `refresh`."""
+    results, database = state.results, state.database
+    agree = results is not None and results.labels == {database.labels}
+    seen = state.seen.at(database.labels, state.now, differs=not agree)
+    if results is None:
+        return Decision(NOTHING_MADE, seen)
+    if agree:
+        return Decision(f"the results hold the {_count(database.labels):,} labels there are", seen)
+    if lost := _lost(results, database, rules):
+        return Decision(lost, seen, refused=True)
+    if state.in_flight:
+        return Decision(_waiting(state), seen)
+    what = _difference("labels", results.labels, database.labels)
+    if results.human_labels == {database.human_labels}:
+        what += ", all of it by rules"
+        due = results.trained_at + rules.rule_label_interval
+        if state.now < due:
+            return Decision(
+                f"{what}: learned from at most once in {_span(rules.rule_label_interval)}, "
+                f"next in {_span(due - state.now)} (ATX_RULE_LABEL_INTERVAL)",
+                seen,
+            )
+    else:
+        what += _people(results.human_labels, database.human_labels)
+    return _ask(state, rules, seen, what, database.labels, results.labels)
+
+
+def decide_films(state: State, rules: Automation) -> Decision:
+    """Decide whether to score the films anew, without learning: the job `score`."""
+    results, database = state.results, state.database
+    agree = results is not None and results.media == {database.media}
+    seen = state.seen.at(database.media, state.now, differs=not agree)
+    if results is None:
+        return Decision(NOTHING_MADE, seen)
+    if agree:
+        return Decision(f"the results hold the {_count(database.media):,} films there are", seen)
+    if lost := _lost(results, database, rules):
+        return Decision(lost, seen, refused=True)
+    if state.in_flight:
+        return Decision(_waiting(state), seen)
+    what = _difference("films", results.media, database.media)
+    patience = seen.differs_since + rules.label_max_wait_seconds - state.now
+    if _refresh_is_near(state, rules) and patience > 0:
+        return Decision(
+            f"{what}; labels differ, too, and their refresh reads the films as well: it has "
+            f"{_span(patience)}",
+            seen,
+        )
+    return _ask(state, rules, seen, what, database.media, results.media)
+
+
+def _refresh_is_near(state: State, rules: Automation) -> bool:
+    results, database = state.results, state.database
+    if results is None or results.labels == {database.labels}:
+        return False
+    by_person = results.human_labels != {database.human_labels}
+    return by_person or state.now >= results.trained_at + rules.rule_label_interval
+
+
+def _ask(
+    state: State, rules: Automation, seen: Seen, what: str, wanted: str, have: frozenset[str]
+) -> Decision:
+    """Ask for a run once it is quiet, or once what failed may be tried again."""
+    results = state.results
+    assert results is not None  # noqa: S101  (both callers have returned otherwise)
+    tried = _tried(state.attempts, wanted, have, results.made_by)
+    if tried and (wait := _before_next(tried, state)):
+        return Decision(f"{what}; {wait}", seen)
+    quiet, waited = state.now - seen.since, state.now - seen.differs_since
+    if quiet < rules.label_quiet_seconds and waited < rules.label_max_wait_seconds:
+        return Decision(
+            f"{what}; quiet for {quiet:.0f} s of {rules.label_quiet_seconds} "
+            f"(waiting for {waited:.0f} s of at most {rules.label_max_wait_seconds})",
+            seen,
+        )
+    gone_from, attempt = min(have - {wanted}), len(tried) + 1
+    request = Request(
+        run_key=f"{gone_from}@{results.latest}>{wanted}#{attempt}",
+        gone_from=gone_from,
+        wanted=wanted,
+        films=state.database.media,
+        attempt=attempt,
+    )
+    # The longest wait begins anew: what comes while the run is under way waits for the next.
+    reason = what + (f"; attempt {attempt}" if attempt > 1 else "")
+    return Decision(reason, replace(seen, differs_since=state.now), request)
+
+
+def _tried(
+    attempts: Sequence[Attempt], wanted: str, have: frozenset[str], made_by: str
+) -> list[Attempt]:
+    """Return the latest attempts in a row that did not bring `wanted`, the newest first.
+
+    One that succeeded counts only if it made the results that are there and left them where they
+    were: its code reads the database otherwise than ours, and asking again would never end.
+    """
+    own = {attempt.run_id for attempt in attempts}
+    found = []
+    for attempt in attempts:
+        if attempt.wanted != wanted:
+            break
+        if attempt.outcome == SUCCEEDED and not (made_by in own and attempt.gone_from in have):
+            break
+        found.append(attempt)
+    return found
+
+
+def _before_next(tried: Sequence[Attempt], state: State) -> str:
+    """Say what has to pass before the next attempt; nothing if it may come now."""
+    last, ago = tried[0], state.now - tried[0].ended
+    told = f"attempt {len(tried)} (run {last.run_id[:8]}) {_OUTCOMES[last.outcome]}"
+    repeated = last.outcome in (FAILED, SUCCEEDED)
+    if repeated and len(tried) <= len(RETRY_MINUTES):
+        wait = RETRY_MINUTES[len(tried) - 1] * 60 - ago
+        return f"{told}, the next in {_span(wait)}" if wait > 0 else ""
+    if last.films == state.database.media:
+        return f"{told}: left until something changes, or the nightly run"
+    wait = RETRY_CHANGED_MINUTES * 60 - ago
+    return f"{told}; films have changed since, the next in {_span(wait)}" if wait > 0 else ""
+
+
+_OUTCOMES = {
+    FAILED: "failed",
+    STOPPED: "was stopped by a check",
+    CANCELED: "was canceled by hand",
+    SUCCEEDED: "ended well and left the results as they were",
+}
+
+
+def lost_rows(what: str, before: frozenset[str], now: str, limit: float) -> str:
+    """Say how many rows are gone if all are, or more than the share `limit`; else nothing."""
+    had, have = max(map(_count, before), default=0), _count(now)
+    if had and (not have or have < had * (1 - limit)):
+        return f"{had - have:,} of {had:,} {what} are gone at once"
+    return ""
+
+
+def _lost(results: Results, database: Fingerprints, rules: Automation) -> str:
+    limit = rules.label_drop_limit
+    lost = lost_rows("labels", results.labels, database.labels, limit)
+    lost = lost or lost_rows("films", results.media, database.media, limit)
+    return f"{lost}: {BY_HAND}" if lost else ""
+
+
+BY_HAND = (
+    "nothing is rebuilt from that. If it is meant, materialise full_rebuild by hand (in the UI, or "
+    "`atx run`); ATX_LABEL_DROP_LIMIT sets the share that may go"
+)
+
+
+def decide_nightly(
+    now: Sequence[str], searched: Sequence[str], trained: Sequence[str], *, always: bool
+) -> tuple[bool, str]:
+    """Decide whether a night needs search and training; say why.
+
+    Args:
+        now: labels, films and recipe as they are.
+        searched: the same of the last search for hyperparameters, empty if there was none.
+        trained: the same of the last training.
+        always: search and train in any case.
+    """
+    if always:
+        return True, "ATX_RETRAIN_ALWAYS is set"
+    if not searched or not trained:
+        return True, "nothing has been searched and trained yet"
+    names = ("labels", "films", "code or settings")
+    changed = [
+        name
+        for name, current, *earlier in zip(names, now, searched, trained, strict=True)
+        if set(earlier) != {current}
+    ]
+    if changed:
+        return True, f"{', '.join(changed)} changed since the last search and training"
+    return False, (
+        "labels, films and code are those of the last search and training: nothing is searched "
+        "and trained, everything is scored and reported"
+    )
+
+
+def _waiting(state: State) -> str:
+    others = f" and {len(state.in_flight) - 1} more" if len(state.in_flight) > 1 else ""
+    return f"waiting for {state.in_flight[0]}{others} to end"
+
+
+def _difference(what: str, have: frozenset[str], wanted: str) -> str:
+    before = max((_count(h) for h in have - {wanted}), default=0)
+    return f"{what} differ from the results ({before:,} rows then, {_count(wanted):,} now)"
+
+
+def _people(have: frozenset[str], wanted: str) -> str:
+    before = max((_count(h) for h in have - {wanted}), default=0)
+    return f", by a person too ({before:,} then, {_count(wanted):,} now)"
+
+
+def _count(fingerprint: str) -> int:
+    """Read the number of rows that a fingerprint begins with."""
+    return int(fingerprint.partition("-")[0] or 0)
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{max(seconds, 0):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,104 @@
+"""Why a run failed, in one line, and whether a person is to be told.
+
+Who repeats what is decided in one place: sensors try their runs again (`decide.py`), Dagster
+repeats none, and a run that a check stopped is not repeated at all. What is left is told of here.
+Not here: sending (`alerts.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from atx_assets.automation.alert_messages import Alert
+from atx_assets.automation.decide import LAST_ATTEMPT
+from atx_assets.automation.tags import (
+    ATTEMPT,
+    LABELS_STILL_THERE,
+    NIGHTLY,
+    SCHEDULE,
+    SENSOR,
+    WANTED,
+)
+
+_DROP, _CHECK, _NIGHTLY = "drop", "check:", "nightly:"
+#: The beginnings of causes that are healed when any run, or a nightly one, has ended well.
+HEALED, HEALED_AT_NIGHT = (_DROP, _CHECK), (_NIGHTLY,)
+
+
+def alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> Alert | None:
+    """Say what to tell of a failed run; None where it is tried again, or a person started it.
+
+    Args:
+        instance: where the run's events are.
+        run: the run.
+        message: what Dagster said of the failure, for a run of which no step failed.
+    """
+    where = f"job {run.job_name}, run {run.run_id}"
+    if check := failed_blocking_check(instance, run.run_id):
+        if check.check_name == LABELS_STILL_THERE:
+            return refusal(check.description or "")
+        name = f"{check.asset_key.to_user_string()}: {check.check_name}"
+        return Alert(
+            f"{_CHECK}{name}: {check.description}",
+            "atx: a check stopped the graph",
+            f"{name}: {check.description}\nThe results stay as they were ({where}).",
+        )
+    error = _error_of(instance, run.run_id) or message
+    if run.tags.get(SENSOR) and run.tags.get(ATTEMPT) == str(LAST_ATTEMPT):
+        return Alert(
+            f"{run.tags[SENSOR]}:{run.tags.get(WANTED)}",
+            "atx: the results cannot be brought up to date",
+            f"{LAST_ATTEMPT} attempts failed, the last with: {error}\n"
+            f"Left until something changes, or the nightly run ({where}).",
+        )
+    if is_nightly(run):
+        return Alert(
+            f"{_NIGHTLY}{error}",
+            "atx: the nightly run failed",
+            f"{error}\nThe results stay as they were; the next night tries again ({where}).",
+        )
+    return None
+
+
+def refusal(text: str) -> Alert:
+    """Say that a sensor or a check refuses to rebuild: one cause, whoever finds it."""
+    return Alert(_DROP, "atx: labels are gone", text)
+
+
+def is_nightly(run: dg.DagsterRun) -> bool:
+    """Whether the schedule asked for the run."""
+    return run.tags.get(SCHEDULE) == NIGHTLY
+
+
+def failed_blocking_check(
+    instance: dg.DagsterInstance, run_id: str
+) -> dg.AssetCheckEvaluation | None:
+    """Return the blocking check that stopped a run, if one did."""
+    page = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    for record in page.records:
+        event = record.event_log_entry.dagster_event
+        check = event.asset_check_evaluation_data if event else None
+        if check and check.blocking and not check.passed:
+            return check
+    return None
+
+
+def cause_of(error: Any) -> str:
+    """Find the line worth telling: ours if there is one, else the innermost error's."""
+    while error.cause is not None and error.cls_name != "AtxError":
+        error = error.cause
+    message: str = error.message.strip().splitlines()[0]
+    return message.removeprefix("atx_assets.errors.AtxError: ")
+
+
+def _error_of(instance: dg.DagsterInstance, run_id: str) -> str:
+    """Return the first failed step with its cause in one line; empty if no step failed."""
+    page = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    for record in page.records:
+        event = record.event_log_entry.dagster_event
+        error: Any = event.step_failure_data.error if event else None
+        if event and error:
+            return f"{event.step_key}: {cause_of(error)}"
+    return ""

@@ -1,0 +1,184 @@
+"""Looks at the database and at Dagster's records: what decisions are made from.
+
+Not here: the decisions (`decide.py`). Nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from atx_assets.automation.decide import (
+    CANCELED,
+    FAILED,
+    STOPPED,
+    SUCCEEDED,
+    Attempt,
+    Request,
+    Results,
+    Seen,
+    State,
+)
+from atx_assets.automation.failures import failed_blocking_check
+from atx_assets.automation.tags import (
+    ATTEMPT,
+    BY_ITSELF,
+    FILMS,
+    GONE_FROM,
+    SENSOR,
+    WANTED,
+    WHY,
+)
+from atx_assets.resources.database import connect, explained
+from atx_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from atx_assets.sources.fingerprints import Fingerprints
+
+#: The assets that people read; together they are the results.
+READ = ("false_positives", "false_negatives", "review_queue", "analysis_report")
+#: The asset that says which labels were learned from.
+TRAINED = "tuned_classifier"
+SEARCHED = "hyperparameters"
+
+#: Seconds that a look at the database may take: Dagster ends a tick after 60.
+LOOK_SECONDS = 30
+
+_IN_FLIGHT = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def look(
+    instance: dg.DagsterInstance, settings: Settings, sensor: str, seen: Seen, now: float
+) -> State:
+    """Look at the database and at the records of one sensor's runs.
+
+    Runs are looked at before what they make, and that before the database: a run that ends
+    meanwhile is taken for one under way, and never for one that left its work undone.
+
+    Raises:
+        AtxError: the database cannot be reached or read, or takes too long.
+    """
+    in_flight = runs_in_flight(instance)
+    attempts, results = attempts_of(instance, sensor), results_of(instance)
+    return State(now, fingerprints_now(settings), results, in_flight, attempts, seen)
+
+
+def fingerprints_now(settings: Settings) -> Fingerprints:
+    """Read the fingerprints of labels and films.
+
+    Raises:
+        AtxError: see `look`.
+    """
+    from atx_assets.sources.fingerprints import read_fingerprints
+    from atx_assets.sources.layouts import find_source
+
+    database = settings.database
+    timeout = min(LOOK_SECONDS, settings.statement_timeout)
+    connection = connect(database, statement_timeout=timeout, read_only=True)
+    with connection, explained(database):
+        return read_fingerprints(connection, find_source(connection, settings.source))
+
+
+def results_of(instance: dg.DagsterInstance) -> Results | None:
+    """Return what the results were made from; None where one of them was never made."""
+    records = {name: _latest(instance, name) for name in (*READ, TRAINED)}
+    if not all(records.values()):
+        return None
+    made = [_Made(records[name]) for name in READ]
+    trained = _Made(records[TRAINED])
+    latest = max((*made, trained), key=lambda m: m.number)
+    return Results(
+        labels=frozenset(m.told("atx/labels") for m in (*made, trained)),
+        human_labels=frozenset(m.told("atx/human_labels") for m in (*made, trained)),
+        media=frozenset(m.told("atx/media") for m in made),
+        latest=latest.number,
+        made_by=latest.run_id,
+        trained_at=trained.at,
+    )
+
+
+def learned_from(instance: dg.DagsterInstance, asset: str) -> tuple[str, ...]:
+    """Return labels, films and recipe of the last search or training, empty if there was none."""
+    record = _latest(instance, asset)
+    if record is None:
+        return ()
+    made = _Made(record)
+    return made.told("atx/labels"), made.told("atx/media"), made.told("atx/recipe")
+
+
+def runs_in_flight(instance: dg.DagsterInstance) -> list[str]:
+    """Name the runs that are queued or under way and may write results, in words."""
+    from atx_assets.jobs import CORRECTIONS
+
+    records = instance.get_run_records(dg.RunsFilter(statuses=_IN_FLIGHT))
+    return [
+        f"run {record.dagster_run.run_id[:8]} ({record.dagster_run.job_name})"
+        for record in records
+        if record.dagster_run.job_name not in CORRECTIONS
+    ]
+
+
+def attempts_of(instance: dg.DagsterInstance, sensor: str) -> list[Attempt]:
+    """Return the ended runs that a sensor asked for, the newest first."""
+    records = instance.get_run_records(dg.RunsFilter(tags={SENSOR: sensor}), limit=20)
+    return [_attempt(instance, r) for r in records if r.dagster_run.is_finished]
+
+
+def tags_of(request: Request, sensor: str, why: str) -> dict[str, str]:
+    """Return the tags by which `attempts_of` finds the run again, and a person sees why it is."""
+    return {
+        BY_ITSELF: "yes",
+        SENSOR: sensor,
+        ATTEMPT: str(request.attempt),
+        GONE_FROM: request.gone_from,
+        WANTED: request.wanted,
+        FILMS: request.films,
+        WHY: why,
+    }
+
+
+def _attempt(instance: dg.DagsterInstance, record: Any) -> Attempt:
+    run = record.dagster_run
+    outcome = {
+        dg.DagsterRunStatus.SUCCESS: SUCCEEDED,
+        dg.DagsterRunStatus.CANCELED: CANCELED,
+    }.get(run.status, FAILED)
+    attempt = Attempt(
+        run_id=run.run_id,
+        gone_from=run.tags.get(GONE_FROM, ""),
+        wanted=run.tags.get(WANTED, ""),
+        films=run.tags.get(FILMS, ""),
+        outcome=outcome,
+        ended=record.end_time or record.update_timestamp.timestamp(),
+    )
+    if outcome == FAILED and failed_blocking_check(instance, run.run_id):
+        return replace(attempt, outcome=STOPPED)
+    return attempt
+
+
+class _Made:
+    """One record of a materialisation: its number, its run, its time, what it told."""
+
+    def __init__(self, record: Any) -> None:
+        self.number: int = record.storage_id
+        self.run_id: str = record.run_id
+        self.at: float = record.timestamp
+        self._metadata = record.asset_materialization.metadata
+
+    def told(self, name: str) -> str:
+        value = self._metadata.get(name)
+        return str(value.value) if value is not None else ""
+
+
+def _latest(instance: dg.DagsterInstance, asset: str) -> Any:
+    records: Sequence[Any] = instance.fetch_materializations(dg.AssetKey(asset), limit=1).records
+    return records[0] if records else None

@@ -1,0 +1,70 @@
+"""The nightly run. Not here: what it does (`jobs.py`), whether it trains (`decide.py`)."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from atx_assets.automation.decide import decide_nightly
+from atx_assets.automation.observe import SEARCHED, TRAINED, fingerprints_now, learned_from
+from atx_assets.automation.tags import BY_ITSELF, NIGHTLY, WHY
+from atx_assets.errors import AtxError
+from atx_assets.jobs import SCORED, full_rebuild
+from atx_assets.recipe import recipe_version
+from atx_assets.settings import Settings, read_settings
+
+_DESCRIPTION = (
+    "Rebuilds everything every night, at {cron} ({zone}; ATX_RETRAIN_CRON, ATX_TIMEZONE). When "
+    "labels, films and code are those of the last search and training, nothing is searched and "
+    "trained, and everything is scored and reported, so that it stays fresh; "
+    "ATX_RETRAIN_ALWAYS=yes trains all the same. A night that was missed is caught up "
+    "at the next start. To quiet it, switch it off on this page (Automation); it stays off until "
+    "you switch it on."
+)
+
+
+def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
+    """Make the schedule.
+
+    Raises:
+        AtxError: `ATX_RETRAIN_CRON` is no cron expression.
+    """
+    automation = settings.automation
+    try:
+        return dg.ScheduleDefinition(
+            name=NIGHTLY,
+            job=full_rebuild,
+            cron_schedule=automation.retrain_cron,
+            execution_timezone=automation.timezone,
+            execution_fn=nightly_request,
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+            description=_DESCRIPTION.format(cron=automation.retrain_cron, zone=automation.timezone),
+        )
+    except dg.DagsterInvalidDefinitionError as error:
+        raise AtxError(
+            f"ATX_RETRAIN_CRON={automation.retrain_cron!r} is no cron expression; write for "
+            "instance '0 2 * * *'"
+        ) from error
+
+
+def nightly_request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Ask for the whole graph, or for its scoring where nothing has changed."""
+    train, why = _decide(context.instance)
+    return dg.RunRequest(
+        asset_selection=None if train else [dg.AssetKey(name) for name in SCORED],
+        tags={BY_ITSELF: "yes", WHY: why},
+    )
+
+
+def _decide(instance: dg.DagsterInstance) -> tuple[bool, str]:
+    try:
+        settings = read_settings()
+        found = fingerprints_now(settings)
+    except AtxError as error:
+        # The run meets the same failure, and a failed night is told of; a skipped one is not.
+        return True, f"the database could not be looked at beforehand: {error}"
+    return decide_nightly(
+        (found.labels, found.media, recipe_version(settings)),
+        learned_from(instance, SEARCHED),
+        learned_from(instance, TRAINED),
+        always=settings.automation.retrain_always,
+    )

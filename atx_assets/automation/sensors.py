@@ -1,0 +1,155 @@
+"""The sensors: each looks, decides, and asks for a run or says why not.
+
+Not here: the decisions (`decide.py`), what is looked at (`observe.py`), which failures a person
+is told of (`failures.py`) and how (`alerts.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from atx_assets.automation.alerts import clear, heartbeat, raise_alert, send_pending
+from atx_assets.automation.decide import (
+    RETRY_MINUTES,
+    Decision,
+    Seen,
+    State,
+    decide_films,
+    decide_labels,
+)
+from atx_assets.automation.failures import HEALED, HEALED_AT_NIGHT, alert_of, is_nightly, refusal
+from atx_assets.automation.observe import look, tags_of
+from atx_assets.errors import AtxError
+from atx_assets.jobs import full_rebuild, refresh, score
+from atx_assets.settings import Automation, Settings, read_settings
+
+if TYPE_CHECKING:
+    import logging
+
+#: Seconds between two looks. Dagster's daemon has no shorter round than five.
+LABEL_INTERVAL, FILM_INTERVAL = 5, 30
+
+_QUIET = (
+    " To quiet it, switch it off on this page (Automation); it stays off until you switch it on."
+)
+_TRIES = ", ".join(map(str, RETRY_MINUTES))
+
+
+def tick(
+    context: dg.SensorEvaluationContext,
+    sensor: str,
+    decide: Callable[[State, Automation], Decision],
+    now: float,
+) -> dg.SensorResult:
+    """Look once and answer with a run to start, or the reason why there is none.
+
+    A look that fails concludes nothing: the cursor stays as it was.
+    """
+    seen = Seen.from_cursor(context.cursor)
+    try:
+        settings = read_settings()
+        state = look(context.instance, settings, sensor, seen, now)
+    except AtxError as error:
+        return dg.SensorResult(skip_reason=f"nothing concluded: {error}", cursor=context.cursor)
+    decision = decide(state, settings.automation)
+    if decision.refused:
+        raise_alert(settings, refusal(decision.reason), context.log)
+    request = decision.request
+    if request is None:
+        return dg.SensorResult(skip_reason=decision.reason, cursor=decision.seen.cursor())
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(request.run_key, tags=tags_of(request, sensor, decision.reason))
+        ],
+        cursor=decision.seen.cursor(),
+    )
+
+
+@dg.sensor(
+    job=refresh,
+    minimum_interval_seconds=LABEL_INTERVAL,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Learns from changed labels. Every 5 seconds it compares the labels in the database with "
+        "those that the results were made from, and asks for the job refresh where they differ: "
+        "once they have been quiet for ATX_LABEL_QUIET_SECONDS (20), after at most "
+        "ATX_LABEL_MAX_WAIT_SECONDS (300); for labels that only rules gave, at most once in "
+        "ATX_RULE_LABEL_INTERVAL (an hour). A run that fails is tried again after "
+        f"{_TRIES} minutes, then left until something changes or the night. It refuses, and tells "
+        "you, when more than half of the labels are gone at once." + _QUIET
+    ),
+)
+def label_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """Ask for `refresh` when labels differ from the results."""
+    result = tick(context, "label_sensor", decide_labels, time.time())
+    _quietly(context.log, lambda settings: send_pending(settings, context.log))
+    return result
+
+
+@dg.sensor(
+    job=score,
+    minimum_interval_seconds=FILM_INTERVAL,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Scores new films. Every 30 seconds it compares the films in the database, with all that "
+        "scoring reads of them, with those that the results were made from, and asks for the job "
+        "score where they differ; nothing is trained. It waits for quiet, tries again and refuses "
+        "like label_sensor, and leaves films to the refresh that changed labels bring." + _QUIET
+    ),
+)
+def film_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """Ask for `score` when films differ from the results."""
+    return tick(context, "film_sensor", decide_films, time.time())
+
+
+@dg.run_failure_sensor(
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Tells you what will not mend itself: a blocking check stopped a run, the last attempt of "
+        "a sensor failed, or the nightly run failed. One message for each cause, to ATX_ALERT_URL "
+        "if that is set, and to the log." + _QUIET
+    ),
+)
+def alert_on_failure(context: dg.RunFailureSensorContext) -> None:
+    """Tell a person of a failed run that nobody tries again."""
+    alert = alert_of(context.instance, context.dagster_run, context.failure_event.message or "")
+    if alert:
+        _quietly(context.log, lambda settings: raise_alert(settings, alert, context.log))
+
+
+@dg.run_status_sensor(
+    run_status=dg.DagsterRunStatus.SUCCESS,
+    monitored_jobs=[full_rebuild, refresh, score],
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "After each nightly run that ends well, calls ATX_HEARTBEAT_URL, if that is set: a "
+        "dead-man switch tells you when the call fails to come. After any run that ends well, what "
+        "it healed may raise an alert again." + _QUIET
+    ),
+)
+def heartbeat_on_success(context: dg.RunStatusSensorContext) -> None:
+    """Call the heartbeat after a good night, and forget the alerts that are healed."""
+    night = is_nightly(context.dagster_run)
+
+    def healed(settings: Settings) -> None:
+        for cause in (*HEALED, *(HEALED_AT_NIGHT if night else ())):
+            clear(settings, cause)
+        if night:
+            heartbeat(settings, context.log)
+
+    _quietly(context.log, healed)
+
+
+SENSORS = [label_sensor, film_sensor, alert_on_failure, heartbeat_on_success]
+
+
+def _quietly(log: logging.Logger, act: Callable[[Settings], object]) -> None:
+    """Do what must not fail a tick: settings that cannot be read are told of by the other ticks."""
+    try:
+        act(read_settings())
+    except AtxError as error:
+        log.warning("%s", error)

@@ -1,0 +1,34 @@
+"""What decides a model beside labels and films: code, libraries, settings, as one short text.
+
+Not here: what is learned. Two models of one recipe, labels and films are the same bytes.
+"""
+
+import hashlib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from atx_assets.settings import Settings
+
+_LIBRARIES = ("numpy", "pyarrow", "scikit-learn", "xgboost", "xgboost-cpu")
+#: What runs the graph, and does not change what it makes.
+_OTHERS = ("automation", "local", "sample")
+
+
+def recipe_version(settings: Settings) -> str:
+    """Return a digest of the code as it lies there, the libraries and the settings that count."""
+    digest = hashlib.sha256(str(settings.company_min_titles).encode())
+    for library in _LIBRARIES:
+        digest.update(f"{library} {_version(library)}\n".encode())
+    package = Path(__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package)
+        if name.parts[0] not in _OTHERS:
+            digest.update(f"{name}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:  # one of the two builds of XGBoost
+        return ""
