@@ -1,0 +1,156 @@
+"""Which failures a person is told of, in which words, and once: real runs and a real receiver."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import dagster as dg
+import pytest
+
+from atx_assets.automation.decide import LAST_ATTEMPT
+from atx_assets.automation.sensors import alert_on_failure, heartbeat_on_success
+
+pytestmark = pytest.mark.slow
+
+NIGHT = {"dagster/schedule_name": "nightly", "atx/by_itself": "yes"}
+
+
+class Receiver:
+    """An HTTP server that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[str, str]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer.got.append(("GET", self.path))
+                self.send_response(200)
+                self.end_headers()
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                outer.got.append((self.headers["Title"], body.decode()))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+
+@pytest.fixture
+def receiver(monkeypatch) -> Iterator[Receiver]:
+    made = Receiver()
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setenv("ATX_ALERT_URL", f"{made.url}/topic")
+    monkeypatch.setenv("ATX_HEARTBEAT_URL", f"{made.url}/alive")
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def ends(living, result) -> None:
+    """Let the sensor look at the end of a run, as the daemon does."""
+    (event,) = [e for e in result.all_events if e.is_job_success or e.is_job_failure]
+    sensor = heartbeat_on_success if result.success else alert_on_failure
+    context = dg.build_run_status_sensor_context(
+        sensor_name=sensor.name,
+        dagster_event=event,
+        dagster_instance=living.instance,
+        dagster_run=living.instance.get_run_by_id(result.run_id),
+    )
+    with living.place.environment():
+        sensor(context if result.success else context.for_run_failure())
+
+
+def fail(living, tags=None, job="refresh"):
+    return living.place.run(job, living.instance, tags, MLFLOW_HOST="127.0.0.1", MLFLOW_PORT="9")
+
+
+def test_a_run_by_hand_that_fails_is_told_of_where_it_was_started(living, receiver):
+    ends(living, fail(living))
+    assert receiver.got == []
+
+
+def test_attempts_are_told_of_when_the_last_has_failed(living, receiver):
+    for attempt in (1, LAST_ATTEMPT - 1):
+        tags = {"atx/sensor": "label_sensor", "atx/wanted": "7-a", "atx/attempt": str(attempt)}
+        ends(living, fail(living, tags))
+    assert receiver.got == []
+    ends(living, fail(living, tags | {"atx/attempt": str(LAST_ATTEMPT)}))
+    ((title, text),) = receiver.got
+    assert title == "atx: the results cannot be brought up to date"
+    first, second = text.splitlines()
+    assert first.startswith(
+        f"{LAST_ATTEMPT} attempts failed, the last with: tuned_classifier: MLflow does not answer"
+    )
+    assert second.startswith("Left until something changes, or the nightly run (job refresh, run ")
+
+
+def test_a_check_that_stops_the_graph_is_told_of_once(living, receiver):
+    living.connection.execute(
+        "UPDATE atp.media SET release_year = 9999 WHERE imdb_id = %s", (living.some_titles(1)[0],)
+    )
+    for tags in ({}, NIGHT, {"atx/sensor": "film_sensor", "atx/attempt": "1"}):
+        result = living.place.run("score", living.instance, tags)
+        assert not result.success
+        ends(living, result)
+    ((title, text),) = receiver.got
+    assert title == "atx: a check stopped the graph"
+    assert text.startswith("raw_media: source_contract: atp.media: release_year is above 2100 in 1")
+    assert "The results stay as they were (job score, run " in text
+
+
+def test_what_was_healed_is_told_of_when_it_comes_again(living, receiver):
+    title = living.some_titles(1)[0]
+    for _ in range(2):
+        for year in (9999, 1999):
+            living.connection.execute(
+                "UPDATE atp.media SET release_year = %s WHERE imdb_id = %s", (year, title)
+            )
+            ends(living, living.place.run("score", living.instance))
+    assert [told[0] for told in receiver.got] == ["atx: a check stopped the graph"] * 2
+
+
+def test_a_night_that_fails_is_told_of_once_until_a_night_ends_well(living, receiver):
+    for _ in range(2):
+        ends(living, fail(living, NIGHT))
+    ((title, text),) = receiver.got
+    assert title == "atx: the nightly run failed"
+    assert text.startswith("tuned_classifier: MLflow does not answer at http://127.0.0.1:9 (")
+    ends(living, living.place.run("refresh", living.instance, NIGHT))
+    assert receiver.got[1:] == [("GET", "/alive")]
+    ends(living, fail(living, NIGHT))
+    assert len(receiver.got) == 3
+
+
+def test_only_a_good_night_calls_the_heartbeat(living, receiver):
+    ends(living, living.place.run("score", living.instance))
+    assert receiver.got == []
+    ends(living, living.place.run("score", living.instance, NIGHT))
+    assert receiver.got == [("GET", "/alive")]
+
+
+def test_gone_labels_are_one_cause_for_sensor_and_check(living, receiver):
+    living.connection.execute(
+        "UPDATE atp.media SET rejection_status = 'unfiltered', rejection_reason = NULL"
+    )
+    living.tick()
+    living.tick("film_sensor")
+    result = living.place.run("refresh", living.instance, NIGHT)
+    assert not result.success
+    ends(living, result)
+    ((title, text),) = receiver.got
+    assert title == "atx: labels are gone"
+    assert text.startswith("750 of 750 labels are gone at once: nothing is rebuilt from that.")
+
+
+def test_a_dead_address_breaks_nothing_and_is_not_shown(living, receiver, monkeypatch):
+    monkeypatch.setenv("ATX_ALERT_URL", "http://127.0.0.1:9/a-secret-topic")
+    ends(living, fail(living, NIGHT))
+    assert '"told": false' in living.alerts()
+    assert "a-secret-topic" not in living.alerts()
