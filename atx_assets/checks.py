@@ -11,8 +11,9 @@ import dagster as dg
 from atx_assets.assets import story
 from atx_assets.assets.training import read_titles
 from atx_assets.automation.decide import BY_HAND, lost_rows
+from atx_assets.automation.failures import started_by_itself
 from atx_assets.automation.observe import results_of
-from atx_assets.automation.tags import BY_ITSELF, LABELS_STILL_THERE
+from atx_assets.automation.tags import LABELS_STILL_THERE
 from atx_assets.resources.files import DataFiles
 from atx_assets.schemas import Column
 from atx_assets.settings import read_settings
@@ -98,10 +99,9 @@ def labels_still_there(
         lost_rows("labels", results.labels, snapshot["labels"], limit)
         or lost_rows("films", results.media, snapshot["media"], limit)
     )
-    by_hand = BY_ITSELF not in context.run.tags
     if not lost:
         return dg.AssetCheckResult(passed=True, description="labels and films are there as before")
-    if by_hand:
+    if not started_by_itself(context.run):
         return dg.AssetCheckResult(passed=True, description=f"{lost}; the run was started by hand")
     return dg.AssetCheckResult(passed=False, description=f"{lost}: {BY_HAND}")
 

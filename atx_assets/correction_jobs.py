@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Titles in the preview.
 SHOWN = 300
 
-_DRY_RUN = "Only show what would change, and write nothing. Untick it to write."
+_DRY_RUN = "Only show what would change, and write nothing. false writes."
 
 
 class Verdict(Enum):

@@ -100,12 +100,7 @@ def _label_changes(files: DataFiles) -> LabelChanges | None:
 def _tell(context: dg.AssetExecutionContext, changes: LabelChanges) -> None:
     """Say on the run's page and in its log why there is something to do."""
     context.log.info("labels since the last training: %s", changes)
-    counts = {
-        "atx/labels_added": changes.added,
-        "atx/labels_changed": changes.changed,
-        "atx/labels_removed": changes.removed,
-    }
-    context.instance.add_run_tags(context.run.run_id, {k: str(v) for k, v in counts.items()})
+    context.instance.add_run_tags(context.run.run_id, {"atx/labels": str(changes)})
 
 
 def _changes_metadata(changes: LabelChanges | None) -> dict[str, Any]:

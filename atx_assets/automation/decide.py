@@ -10,6 +10,7 @@ the results were made from. Nothing is remembered of single changes, so none can
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
@@ -50,22 +51,6 @@ class Results:
     latest: int
     made_by: str
     trained_at: float
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """A run that a sensor asked for, and that has ended.
-
-    `outcome` is FAILED, STOPPED (a blocking check failed), CANCELED (by a person) or SUCCEEDED;
-    `gone_from` and `wanted` are fingerprints, `films` that of the films at the time.
-    """
-
-    run_id: str
-    gone_from: str
-    wanted: str
-    films: str
-    outcome: str
-    ended: float
 
 
 @dataclass(frozen=True)
@@ -110,6 +95,50 @@ _LOOK_FRESH = 60.0
 
 
 @dataclass(frozen=True)
+class Request:
+    """A run to ask for: from which state, made by which record, to which, at which attempt.
+
+    Dagster starts one run for a key. That of a state alone would do for the first time that labels
+    are put back and forth; the number of the record that is gone from makes each time another.
+    """
+
+    gone_from: str
+    latest: int
+    wanted: str
+    films: str
+    attempt: int
+
+    @property
+    def run_key(self) -> str:
+        """The key by which Dagster knows the run."""
+        return f"{self.gone_from}@{self.latest}>{self.wanted}&{self.films}#{self.attempt}"
+
+    @classmethod
+    def from_key(cls, run_key: str) -> Request | None:
+        """Read a key; None if it is none of ours."""
+        if not (found := _KEY.fullmatch(run_key)):
+            return None
+        gone_from, latest, wanted, films, attempt = found.groups()
+        return cls(gone_from, int(latest), wanted, films, int(attempt))
+
+
+_KEY = re.compile("(.*)@([0-9]+)>(.*)&(.*)#([0-9]+)")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A run that a sensor asked for, and that has ended.
+
+    `outcome` is FAILED, STOPPED (a blocking check failed), CANCELED (by a person) or SUCCEEDED.
+    """
+
+    run_id: str
+    request: Request
+    outcome: str
+    ended: float
+
+
+@dataclass(frozen=True)
 class State:
     """All that a decision is made from; `attempts` has the newest first."""
 
@@ -119,17 +148,6 @@ class State:
     in_flight: Sequence[str]
     attempts: Sequence[Attempt]
     seen: Seen
-
-
-@dataclass(frozen=True)
-class Request:
-    """A run to ask for. The key names the state gone from, the state wanted and the attempt."""
-
-    run_key: str
-    gone_from: str
-    wanted: str
-    films: str
-    attempt: int
 
 
 @dataclass(frozen=True)
@@ -228,13 +246,7 @@ def _ask(
             seen,
         )
     gone_from, attempt = min(have - {wanted}), len(tried) + 1
-    request = Request(
-        run_key=f"{gone_from}@{results.latest}>{wanted}#{attempt}",
-        gone_from=gone_from,
-        wanted=wanted,
-        films=state.database.media,
-        attempt=attempt,
-    )
+    request = Request(gone_from, results.latest, wanted, state.database.media, attempt)
     # The longest wait begins anew: what comes while the run is under way waits for the next.
     reason = what + (f"; attempt {attempt}" if attempt > 1 else "")
     return Decision(reason, replace(seen, differs_since=state.now), request)
@@ -251,9 +263,11 @@ def _tried(
     own = {attempt.run_id for attempt in attempts}
     found = []
     for attempt in attempts:
-        if attempt.wanted != wanted:
+        if attempt.request.wanted != wanted:
             break
-        if attempt.outcome == SUCCEEDED and not (made_by in own and attempt.gone_from in have):
+        if attempt.outcome == SUCCEEDED and not (
+            made_by in own and attempt.request.gone_from in have
+        ):
             break
         found.append(attempt)
     return found
@@ -267,7 +281,7 @@ def _before_next(tried: Sequence[Attempt], state: State) -> str:
     if repeated and len(tried) <= len(RETRY_MINUTES):
         wait = RETRY_MINUTES[len(tried) - 1] * 60 - ago
         return f"{told}, the next in {_span(wait)}" if wait > 0 else ""
-    if last.films == state.database.media:
+    if last.request.films == state.database.media:
         return f"{told}: left until something changes, or the nightly run"
     wait = RETRY_CHANGED_MINUTES * 60 - ago
     return f"{told}; films have changed since, the next in {_span(wait)}" if wait > 0 else ""

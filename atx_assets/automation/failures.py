@@ -12,14 +12,13 @@ from typing import Any
 import dagster as dg
 
 from atx_assets.automation.alert_messages import Alert
-from atx_assets.automation.decide import LAST_ATTEMPT
+from atx_assets.automation.decide import LAST_ATTEMPT, Request
 from atx_assets.automation.tags import (
-    ATTEMPT,
     LABELS_STILL_THERE,
     NIGHTLY,
+    RUN_KEY,
     SCHEDULE,
     SENSOR,
-    WANTED,
 )
 
 _DROP, _CHECK, _NIGHTLY = "drop", "check:", "nightly:"
@@ -46,9 +45,10 @@ def alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> 
             f"{name}: {check.description}\nThe results stay as they were ({where}).",
         )
     error = _error_of(instance, run.run_id) or message
-    if run.tags.get(SENSOR) and run.tags.get(ATTEMPT) == str(LAST_ATTEMPT):
+    request = Request.from_key(run.tags.get(RUN_KEY, ""))
+    if request and request.attempt == LAST_ATTEMPT:
         return Alert(
-            f"{run.tags[SENSOR]}:{run.tags.get(WANTED)}",
+            f"{run.tags.get(SENSOR)}:{request.wanted}",
             "atx: the results cannot be brought up to date",
             f"{LAST_ATTEMPT} attempts failed, the last with: {error}\n"
             f"Left until something changes, or the nightly run ({where}).",
@@ -65,6 +65,11 @@ def alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> 
 def refusal(text: str) -> Alert:
     """Say that a sensor or a check refuses to rebuild: one cause, whoever finds it."""
     return Alert(_DROP, "atx: labels are gone", text)
+
+
+def started_by_itself(run: dg.DagsterRun) -> bool:
+    """Whether a sensor or the schedule asked for the run, and no person did."""
+    return SENSOR in run.tags or SCHEDULE in run.tags
 
 
 def is_nightly(run: dg.DagsterRun) -> bool:

@@ -6,7 +6,6 @@ Not here: the decisions (`decide.py`). Nothing is written.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -23,15 +22,7 @@ from atx_assets.automation.decide import (
     State,
 )
 from atx_assets.automation.failures import failed_blocking_check
-from atx_assets.automation.tags import (
-    ATTEMPT,
-    BY_ITSELF,
-    FILMS,
-    GONE_FROM,
-    SENSOR,
-    WANTED,
-    WHY,
-)
+from atx_assets.automation.tags import RUN_KEY, SENSOR
 from atx_assets.resources.database import connect, explained
 from atx_assets.settings import Settings
 
@@ -130,39 +121,26 @@ def runs_in_flight(instance: dg.DagsterInstance) -> list[str]:
 def attempts_of(instance: dg.DagsterInstance, sensor: str) -> list[Attempt]:
     """Return the ended runs that a sensor asked for, the newest first."""
     records = instance.get_run_records(dg.RunsFilter(tags={SENSOR: sensor}), limit=20)
-    return [_attempt(instance, r) for r in records if r.dagster_run.is_finished]
+    ended = [_attempt(instance, r) for r in records if r.dagster_run.is_finished]
+    return [attempt for attempt in ended if attempt is not None]
 
 
-def tags_of(request: Request, sensor: str, why: str) -> dict[str, str]:
-    """Return the tags by which `attempts_of` finds the run again, and a person sees why it is."""
-    return {
-        BY_ITSELF: "yes",
-        SENSOR: sensor,
-        ATTEMPT: str(request.attempt),
-        GONE_FROM: request.gone_from,
-        WANTED: request.wanted,
-        FILMS: request.films,
-        WHY: why,
-    }
-
-
-def _attempt(instance: dg.DagsterInstance, record: Any) -> Attempt:
+def _attempt(instance: dg.DagsterInstance, record: Any) -> Attempt | None:
     run = record.dagster_run
-    outcome = {
-        dg.DagsterRunStatus.SUCCESS: SUCCEEDED,
-        dg.DagsterRunStatus.CANCELED: CANCELED,
-    }.get(run.status, FAILED)
-    attempt = Attempt(
-        run_id=run.run_id,
-        gone_from=run.tags.get(GONE_FROM, ""),
-        wanted=run.tags.get(WANTED, ""),
-        films=run.tags.get(FILMS, ""),
-        outcome=outcome,
-        ended=record.end_time or record.update_timestamp.timestamp(),
-    )
+    request = Request.from_key(run.tags.get(RUN_KEY, ""))
+    if request is None:
+        return None
+    outcome = _OUTCOMES.get(run.status, FAILED)
     if outcome == FAILED and failed_blocking_check(instance, run.run_id):
-        return replace(attempt, outcome=STOPPED)
-    return attempt
+        outcome = STOPPED
+    ended = record.end_time or record.update_timestamp.timestamp()
+    return Attempt(run.run_id, request, outcome, ended)
+
+
+_OUTCOMES = {
+    dg.DagsterRunStatus.SUCCESS: SUCCEEDED,
+    dg.DagsterRunStatus.CANCELED: CANCELED,
+}
 
 
 class _Made:

@@ -6,7 +6,7 @@ import dagster as dg
 
 from atx_assets.automation.decide import decide_nightly
 from atx_assets.automation.observe import SEARCHED, TRAINED, fingerprints_now, learned_from
-from atx_assets.automation.tags import BY_ITSELF, NIGHTLY, WHY
+from atx_assets.automation.tags import NIGHTLY, WHY
 from atx_assets.errors import AtxError
 from atx_assets.jobs import SCORED, full_rebuild
 from atx_assets.recipe import recipe_version
@@ -51,7 +51,7 @@ def nightly_request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     train, why = _decide(context.instance)
     return dg.RunRequest(
         asset_selection=None if train else [dg.AssetKey(name) for name in SCORED],
-        tags={BY_ITSELF: "yes", WHY: why},
+        tags={WHY: why},
     )
 
 

@@ -22,7 +22,8 @@ from atx_assets.automation.decide import (
     decide_labels,
 )
 from atx_assets.automation.failures import HEALED, HEALED_AT_NIGHT, alert_of, is_nightly, refusal
-from atx_assets.automation.observe import look, tags_of
+from atx_assets.automation.observe import look
+from atx_assets.automation.tags import ATTEMPT, WHY
 from atx_assets.errors import AtxError
 from atx_assets.jobs import full_rebuild, refresh, score
 from atx_assets.settings import Automation, Settings, read_settings
@@ -30,8 +31,9 @@ from atx_assets.settings import Automation, Settings, read_settings
 if TYPE_CHECKING:
     import logging
 
-#: Seconds between two looks. Dagster's daemon has no shorter round than five.
-LABEL_INTERVAL, FILM_INTERVAL = 5, 30
+#: Seconds between two looks. The rounds of Dagster's daemon are five apart: a sensor that asked
+#: for five would now and then be a moment too early, and wait for the next.
+LABEL_INTERVAL, FILM_INTERVAL = 4, 30
 
 _QUIET = (
     " To quiet it, switch it off on this page (Automation); it stays off until you switch it on."
@@ -61,10 +63,9 @@ def tick(
     request = decision.request
     if request is None:
         return dg.SensorResult(skip_reason=decision.reason, cursor=decision.seen.cursor())
+    tags = {WHY: decision.reason, ATTEMPT: str(request.attempt)}
     return dg.SensorResult(
-        run_requests=[
-            dg.RunRequest(request.run_key, tags=tags_of(request, sensor, decision.reason))
-        ],
+        run_requests=[dg.RunRequest(request.run_key, tags=tags)],
         cursor=decision.seen.cursor(),
     )
 

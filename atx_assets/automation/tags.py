@@ -1,15 +1,12 @@
 """The tags by which a run is known that nobody started by hand, and names used with them."""
 
-#: On every run that a sensor or the schedule asked for.
-BY_ITSELF = "atx/by_itself"
-#: Why, in words.
-WHY = "atx/why"
-#: Of a sensor's runs: which one asked, at which attempt, between which two states.
-SENSOR, ATTEMPT, GONE_FROM, WANTED = "atx/sensor", "atx/attempt", "atx/gone_from", "atx/wanted"
-#: The fingerprint of the films at that time.
-FILMS = "atx/films"
+#: Why it was asked for, in words, and at which attempt; for people.
+WHY, ATTEMPT = "atx/why", "atx/attempt"
 
-#: The schedule, and the tag in which Dagster names it.
-NIGHTLY, SCHEDULE = "nightly", "dagster/schedule_name"
+#: Dagster's own, which its UI does not show among the others.
+SENSOR, SCHEDULE, RUN_KEY = "dagster/sensor_name", "dagster/schedule_name", "dagster/run_key"
+
+#: The schedule.
+NIGHTLY = "nightly"
 #: The check that keeps a run of its own accord from learning that everything is gone.
 LABELS_STILL_THERE = "labels_still_there"

@@ -14,6 +14,7 @@ from atx_assets.automation.decide import (
     STOPPED,
     SUCCEEDED,
     Attempt,
+    Request,
     Results,
     Seen,
     State,
@@ -52,7 +53,7 @@ def state(labels=B, human=HUMAN_B, media=FILMS, **known):
 
 
 def attempt(outcome=FAILED, minutes_ago=0.0, wanted=B, gone_from=A, films=FILMS, run_id="run-8"):
-    return Attempt(run_id, gone_from, wanted, films, outcome, NOW - 60 * minutes_ago)
+    return Attempt(run_id, Request(gone_from, 7, wanted, films, 1), outcome, NOW - 60 * minutes_ago)
 
 
 def labels(*, rules=RULES, **known):
@@ -63,7 +64,7 @@ class TestLabels:
     def test_changed_labels_that_are_quiet_are_asked_for(self):
         decision = labels()
         assert decision.request is not None
-        assert decision.request.run_key == f"{A}@7>{B}#1"
+        assert decision.request.run_key == f"{A}@7>{B}&{FILMS}#1"
         assert decision.reason == (
             "labels differ from the results (100 rows then, 101 now), by a person too (10 then, "
             "11 now)"
@@ -153,7 +154,7 @@ class TestAttempts:
             assert (request is not None) == asked
             if request:
                 assert request.attempt == failed + 1
-                assert request.run_key == f"{A}@7>{B}#{failed + 1}"
+                assert request.run_key == f"{A}@7>{B}&{FILMS}#{failed + 1}"
 
     def test_after_the_last_attempt_it_is_left(self):
         decision = labels(attempts=[attempt(minutes_ago=10_000)] * 4)
@@ -256,7 +257,7 @@ class TestFilms:
     def test_changed_films_are_scored(self):
         request = self.films().request
         assert request is not None
-        assert request.run_key == f"{FILMS}@7>{OTHER_FILMS}#1"
+        assert request.run_key == f"{FILMS}@7>{OTHER_FILMS}&{OTHER_FILMS}#1"
 
     def test_films_as_in_the_results_need_nothing(self):
         assert self.films(media=FILMS).reason == "the results hold the 500 films there are"
@@ -308,6 +309,13 @@ class TestNight:
 
     def test_always_is_always(self):
         assert decide_nightly(self.SAME, self.SAME, self.SAME, always=True)[0]
+
+
+@pytest.mark.parametrize("labels", [A, "100-aa+2-bb", ""])
+def test_a_request_can_be_read_from_its_key(labels):
+    request = Request(labels, 12, B, FILMS, 3)
+    assert Request.from_key(request.run_key) == request
+    assert Request.from_key("another's") is None
 
 
 def test_a_cursor_of_another_version_counts_as_none():
@@ -386,7 +394,7 @@ class Histories(RuleBasedStateMachine):
         run_id = f"run-{self.runs}"
         self.attempts.insert(
             0,
-            Attempt(run_id, request.gone_from, request.wanted, request.films, outcome, self.now),
+            Attempt(run_id, request, outcome, self.now),
         )
         if outcome == SUCCEEDED:
             self.results = self._made(self.database, run_id, self.now)
@@ -405,7 +413,10 @@ class Histories(RuleBasedStateMachine):
     def a_state_is_not_tried_more_often_than_it_may_be(self):
         streak = 0
         for tried in self.attempts:
-            if tried.wanted != self.attempts[0].wanted or tried.outcome == SUCCEEDED:
+            if (
+                tried.request.wanted != self.attempts[0].request.wanted
+                or tried.outcome == SUCCEEDED
+            ):
                 break
             streak += 1
         assert streak <= len(RETRY_MINUTES) + 1

@@ -7,12 +7,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import dagster as dg
 import pytest
 
-from atx_assets.automation.decide import LAST_ATTEMPT
+from atx_assets.automation.decide import LAST_ATTEMPT, Request
 from atx_assets.automation.sensors import alert_on_failure, heartbeat_on_success
 
 pytestmark = pytest.mark.slow
 
-NIGHT = {"dagster/schedule_name": "nightly", "atx/by_itself": "yes"}
+NIGHT = {"dagster/schedule_name": "nightly"}
 
 
 class Receiver:
@@ -71,6 +71,11 @@ def fail(living, tags=None, job="refresh"):
     return living.place.run(job, living.instance, tags, MLFLOW_HOST="127.0.0.1", MLFLOW_PORT="9")
 
 
+def asked_for(attempt):
+    request = Request("6-a", 9, "7-a", "8-a", attempt)
+    return {"dagster/sensor_name": "label_sensor", "dagster/run_key": request.run_key}
+
+
 def test_a_run_by_hand_that_fails_is_told_of_where_it_was_started(living, receiver):
     ends(living, fail(living))
     assert receiver.got == []
@@ -78,10 +83,9 @@ def test_a_run_by_hand_that_fails_is_told_of_where_it_was_started(living, receiv
 
 def test_attempts_are_told_of_when_the_last_has_failed(living, receiver):
     for attempt in (1, LAST_ATTEMPT - 1):
-        tags = {"atx/sensor": "label_sensor", "atx/wanted": "7-a", "atx/attempt": str(attempt)}
-        ends(living, fail(living, tags))
+        ends(living, fail(living, asked_for(attempt)))
     assert receiver.got == []
-    ends(living, fail(living, tags | {"atx/attempt": str(LAST_ATTEMPT)}))
+    ends(living, fail(living, asked_for(LAST_ATTEMPT)))
     ((title, text),) = receiver.got
     assert title == "atx: the results cannot be brought up to date"
     first, second = text.splitlines()
@@ -95,7 +99,7 @@ def test_a_check_that_stops_the_graph_is_told_of_once(living, receiver):
     living.connection.execute(
         "UPDATE atp.media SET release_year = 9999 WHERE imdb_id = %s", (living.some_titles(1)[0],)
     )
-    for tags in ({}, NIGHT, {"atx/sensor": "film_sensor", "atx/attempt": "1"}):
+    for tags in ({}, NIGHT, asked_for(1)):
         result = living.place.run("score", living.instance, tags)
         assert not result.success
         ends(living, result)
