@@ -6,9 +6,9 @@ is told of (`failures.py`) and how (`alerts.py`).
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -28,8 +28,8 @@ from atx_assets.errors import AtxError
 from atx_assets.jobs import full_rebuild, refresh, score
 from atx_assets.settings import Automation, Settings, read_settings
 
-if TYPE_CHECKING:
-    import logging
+#: For what comes at every tick: each tick that touches `context.log` leaves a file for ever.
+_logger = logging.getLogger(__name__)
 
 #: Seconds between two looks. The rounds of Dagster's daemon are five apart: a sensor that asked
 #: for five would now and then be a moment too early, and wait for the next.
@@ -59,7 +59,7 @@ def tick(
         return dg.SensorResult(skip_reason=f"nothing concluded: {error}", cursor=context.cursor)
     decision = decide(state, settings.automation)
     if decision.refused:
-        raise_alert(settings, refusal(decision.reason), context.log)
+        raise_alert(settings, refusal(decision.reason), _logger)
     request = decision.request
     if request is None:
         return dg.SensorResult(skip_reason=decision.reason, cursor=decision.seen.cursor())
@@ -87,7 +87,7 @@ def tick(
 def label_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Ask for `refresh` when labels differ from the results."""
     result = tick(context, "label_sensor", decide_labels, time.time())
-    _quietly(context.log, lambda settings: send_pending(settings, context.log))
+    _quietly(_logger, lambda settings: send_pending(settings, _logger))
     return result
 
 
