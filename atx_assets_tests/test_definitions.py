@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from datetime import timedelta
 
 import dagster as dg
 import pytest
 
 from atx_assets.definitions import ASSETS, build_defs
+from atx_assets.jobs import CORRECTIONS
 from atx_assets.resources.files import FILES
 
 
@@ -73,3 +75,38 @@ def test_a_resource_can_be_handed_in():
 
 def test_assets_are_listed_once():
     assert len(ASSETS) == len(set(map(id, ASSETS))) == len(FILES) + 2
+
+
+def test_what_people_read_is_marked_when_a_night_was_missed_and_failed_after_two(defs):
+    read = {
+        "scored_results",
+        "false_positives",
+        "false_negatives",
+        "review_queue",
+        "analysis_report",
+    }
+    for spec in defs.resolve_all_asset_specs():
+        policy = spec.freshness_policy
+        assert (policy is not None) == (spec.key.to_user_string() in read), spec.key
+        if policy is not None:
+            assert policy.warn_window.to_timedelta() == timedelta(hours=26)
+            assert policy.fail_window.to_timedelta() == timedelta(hours=50)
+
+
+def test_every_automation_is_on_and_says_what_it_does_when_and_how_to_quiet_it(defs):
+    automations = [*defs.sensors, *defs.schedules]
+    assert {a.name for a in automations} == {
+        "label_sensor",
+        "film_sensor",
+        "alert_on_failure",
+        "heartbeat_on_success",
+        "nightly",
+    }
+    for automation in automations:
+        assert automation.default_status.value == "RUNNING", automation.name
+        assert "To quiet it, switch it off on this page" in automation.description
+
+
+def test_every_job_says_what_it_does(defs):
+    for job in ("full_rebuild", "refresh", "score", *CORRECTIONS):
+        assert defs.resolve_job_def(job).description, job

@@ -21,9 +21,9 @@ from atx_assets.automation.tags import (
     SENSOR,
 )
 
-_DROP, _CHECK, _NIGHTLY = "drop", "check:", "nightly:"
-#: The beginnings of causes that are healed when any run, or a nightly one, has ended well.
-HEALED, HEALED_AT_NIGHT = (_DROP, _CHECK), (_NIGHTLY,)
+#: The beginnings of causes, by what heals them: labels that are there again, any run that ends
+#: well, and a nightly run that ends well.
+LOST, CHECK_FAILED, NIGHT_FAILED = "lost", "check:", "nightly:"
 
 
 def alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> Alert | None:
@@ -40,7 +40,7 @@ def alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> 
             return refusal(check.description or "")
         name = f"{check.asset_key.to_user_string()}: {check.check_name}"
         return Alert(
-            f"{_CHECK}{name}: {check.description}",
+            f"{CHECK_FAILED}{name}: {check.description}",
             "atx: a check stopped the graph",
             f"{name}: {check.description}\nThe results stay as they were ({where}).",
         )
@@ -55,7 +55,7 @@ def alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> 
         )
     if is_nightly(run):
         return Alert(
-            f"{_NIGHTLY}{error}",
+            f"{NIGHT_FAILED}{error}",
             "atx: the nightly run failed",
             f"{error}\nThe results stay as they were; the next night tries again ({where}).",
         )
@@ -64,7 +64,7 @@ def alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> 
 
 def refusal(text: str) -> Alert:
     """Say that a sensor or a check refuses to rebuild: one cause, whoever finds it."""
-    return Alert(_DROP, "atx: labels are gone", text)
+    return Alert(LOST, "atx: labels are gone", text)
 
 
 def started_by_itself(run: dg.DagsterRun) -> bool:

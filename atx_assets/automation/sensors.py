@@ -21,7 +21,14 @@ from atx_assets.automation.decide import (
     decide_films,
     decide_labels,
 )
-from atx_assets.automation.failures import HEALED, HEALED_AT_NIGHT, alert_of, is_nightly, refusal
+from atx_assets.automation.failures import (
+    CHECK_FAILED,
+    LOST,
+    NIGHT_FAILED,
+    alert_of,
+    is_nightly,
+    refusal,
+)
 from atx_assets.automation.observe import look
 from atx_assets.automation.tags import ATTEMPT, WHY
 from atx_assets.errors import AtxError
@@ -60,6 +67,8 @@ def tick(
     decision = decide(state, settings.automation)
     if decision.refused:
         raise_alert(settings, refusal(decision.reason), _logger)
+    else:
+        clear(settings, LOST)
     request = decision.request
     if request is None:
         return dg.SensorResult(skip_reason=decision.reason, cursor=decision.seen.cursor())
@@ -137,9 +146,9 @@ def heartbeat_on_success(context: dg.RunStatusSensorContext) -> None:
     night = is_nightly(context.dagster_run)
 
     def healed(settings: Settings) -> None:
-        for cause in (*HEALED, *(HEALED_AT_NIGHT if night else ())):
-            clear(settings, cause)
+        clear(settings, CHECK_FAILED)
         if night:
+            clear(settings, NIGHT_FAILED)
             heartbeat(settings, context.log)
 
     _quietly(context.log, healed)

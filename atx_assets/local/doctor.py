@@ -62,6 +62,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
         yield "corrections", lambda: _corrections(settings)
     yield "Dagster's storage", lambda: reach_storage(settings)
     yield "MLflow", lambda: _mlflow(settings)
+    yield "nightly run", lambda: _nightly(settings)
     yield (
         "settings",
         lambda: f"executor {settings.executor}, statement timeout {settings.statement_timeout} s",
@@ -114,6 +115,13 @@ def _mlflow(settings: Settings) -> str:
 
     reach(settings)
     return shown_uri(settings)
+
+
+def _nightly(settings: Settings) -> str:
+    from atx_assets.automation.schedules import nightly_schedule
+
+    schedule = nightly_schedule(settings)
+    return f"{schedule.cron_schedule} ({schedule.execution_timezone})"
 
 
 def _alerts(settings: Settings, *, send_test: bool) -> str:
