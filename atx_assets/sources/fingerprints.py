@@ -6,6 +6,9 @@ so that it is the fingerprint of the very rows that were extracted.
 
 from __future__ import annotations
 
+import hashlib
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +20,24 @@ if TYPE_CHECKING:
     import psycopg
 
 # The hashes of the rows are added up: the order of the rows is nothing to a sum, and 64 bits a
-# row make two tables with one sum a matter of 1 in 10^19. Only films count. `updated_at` is
-# left out: it moves on any update, even one that changes nothing.
-_LABELS = """
-    WITH films AS (SELECT {label}::text AS label, ({human}) AS human,
-                          hashtextextended(ROW({key}, {label})::text, 0) AS hash
-                   FROM {table} WHERE media_type::text = 'movie')
-    SELECT count(label), sum(hash) FILTER (WHERE label IS NOT NULL),
-           count(label) FILTER (WHERE human), sum(hash) FILTER (WHERE human)
-    FROM films
+# row make two tables with one sum a matter of 1 in 10^19. What is known of a row is the seed of
+# its key's hash, never a hash that is added itself: `hash_record_extended` adds up its columns,
+# and two rows that change places in one of them would leave the sum of all rows as it was. Only
+# films count. `updated_at` is left out: it moves on any update, even one that changes nothing.
+_ROWS = """
+    SELECT count(*), sum(hashtextextended(key, film)),
+           count(label), sum(hashtextextended(key, label)),
+           count(*) FILTER (WHERE human), sum(hashtextextended(key, label)) FILTER (WHERE human),
+           min(label) FILTER (WHERE human), max(label) FILTER (WHERE human)
+    FROM (SELECT coalesce({key}::text, '') AS key, {label} AS label, {human} AS human,
+                 {film} AS film
+          FROM {table} WHERE media_type::text = 'movie') films
 """
-_FILMS = """
-    SELECT count(*), sum(hashtextextended(ROW({media})::text, 0))
-    FROM {table} WHERE media_type::text = 'movie'
-"""
+# Before version 14 a record has no hash, and its text, which takes 1.5 times as long, stands in.
+_RECORD, _RECORD_BEFORE_14 = (
+    "hash_record_extended(ROW({}), 0)",
+    "hashtextextended(ROW({})::text, 0)",
+)
 
 # As in titles.py: 'N/A' and the empty string are unknown, and a film of unknown name goes by the
 # name of its release.
@@ -38,98 +45,108 @@ _UNKNOWN_REASON = "coalesce(rejection_reason, '') IN ('', 'N/A')"
 _RELEASE_NAME = "CASE WHEN coalesce(media_title, '') IN ('', 'N/A') THEN original_title END"
 _IMDB_ID = "nullif(nullif(imdb_id, ''), 'N/A')"
 _PAIR = f"lower(coalesce({_RELEASE_NAME}, media_title)) || '|' || coalesce(release_year::text, '')"
+# A person's keep and skip, a rule's keep and skip.
 _MEDIA_LABEL = f"""CASE rejection_status::text
-    WHEN 'override' THEN 'keep' WHEN 'accepted' THEN 'accepted'
-    WHEN 'rejected' THEN CASE WHEN {_UNKNOWN_REASON} THEN 'skip' ELSE 'rejected' END END"""
-_MEDIA_HUMAN = f"""rejection_status::text = 'override'
-    OR rejection_status::text = 'rejected' AND {_UNKNOWN_REASON}"""
+    WHEN 'override' THEN 1 WHEN 'accepted' THEN 3
+    WHEN 'rejected' THEN CASE WHEN {_UNKNOWN_REASON} THEN 2 ELSE 4 END END"""
+_MEDIA_HUMAN = f"""(rejection_status::text = 'override'
+    OR rejection_status::text = 'rejected' AND {_UNKNOWN_REASON})"""
 
-# A title with a human keep and a human skip goes by the later one, and only there does the time
-# of an update decide a label. Only a person's release without an id needs a look at the others.
-_MEDIA_CONFLICTS = f"""
-    WITH human AS MATERIALIZED (
-        SELECT {_IMDB_ID} AS imdb, {_PAIR} AS pair, {_MEDIA_LABEL} AS status, updated_at
-        FROM atp.media WHERE media_type::text = 'movie' AND ({_MEDIA_HUMAN})),
-    ids AS (
-        SELECT {_PAIR} AS pair, min({_IMDB_ID}) AS sole FROM atp.media
-        WHERE EXISTS (SELECT FROM human WHERE imdb IS NULL)
-          AND media_type::text = 'movie' AND {_IMDB_ID} IS NOT NULL
-          AND {_PAIR} IN (SELECT pair FROM human WHERE imdb IS NULL)
-        GROUP BY 1 HAVING count(DISTINCT {_IMDB_ID}) = 1)
-    SELECT count(*), sum(hashtextextended(ROW(title, latest)::text, 0))
-    FROM (SELECT coalesce(imdb, sole, pair) AS title,
-                 (array_agg(status ORDER BY updated_at DESC NULLS LAST, status))[1] AS latest
-          FROM human LEFT JOIN ids USING (pair)
-          GROUP BY 1 HAVING count(DISTINCT status) > 1) conflicts
+_HUMAN_ROWS = f"""
+    SELECT {_IMDB_ID}, {_PAIR}, rejection_status::text,
+           extract(epoch FROM updated_at)::double precision
+    FROM atp.media WHERE media_type::text = 'movie' AND {_MEDIA_HUMAN}
+"""  # noqa: S608  (put together from the constants above)
+_SOLE_IDS = f"""
+    SELECT {_PAIR}, min({_IMDB_ID}) FROM atp.media
+    WHERE media_type::text = 'movie' AND {_IMDB_ID} IS NOT NULL AND {_PAIR} = ANY (%s)
+    GROUP BY 1 HAVING min({_IMDB_ID}) = max({_IMDB_ID})
 """  # noqa: S608  (put together from the constants above)
 
 
 @dataclass(frozen=True)
-class LabelFingerprints:
-    """Fingerprints of one moment's labels by a person or a rule, and of those by a person.
+class Fingerprints:
+    """Fingerprints of one moment.
 
-    Each reads `<number of rows>-<64-bit sum in hex>`. A verdict that a model gave is none of
-    them: nothing learns from it, so it counts as something that is known of a film.
+    Each reads `<number of rows>-<64-bit sum in hex>`. They are numbers of their own for each
+    layout and version of PostgreSQL; compared are those of one database.
+
+    Attributes:
+        labels: of the labels by a person or a rule. A verdict that a model gave is none of them:
+            nothing learns from it, so it counts as something that is known of a film.
+        human_labels: of the labels by a person.
+        media: of the films with all that scoring reads.
     """
 
     labels: str
     human_labels: str
-
-
-@dataclass(frozen=True)
-class Fingerprints(LabelFingerprints):
-    """Fingerprints of one moment's labels, and of its films with all that scoring reads."""
-
     media: str
 
 
 def read_fingerprints(connection: psycopg.Connection, source: SourceTable) -> Fingerprints:
-    """Read the fingerprints of the transaction that `connection` is in."""
-    labels = read_label_fingerprints(connection, source)
-    query = sql.SQL(_FILMS).format(
-        table=sql.Identifier(SCHEMA, source.layout.table),
-        media=sql.SQL(", ").join(_described(source)),
-    )
-    return Fingerprints(labels.labels, labels.human_labels, _fingerprint(*_row(connection, query)))
+    """Read the fingerprints of the transaction that `connection` is in, in one scan if it can be.
 
-
-def read_label_fingerprints(
-    connection: psycopg.Connection, source: SourceTable
-) -> LabelFingerprints:
-    """Read the fingerprints of the labels alone, in half the time."""
+    Only where a person has given keeps and skips both are their rows looked at once more.
+    """
     label, human = _label_expressions(source)
-    query = sql.SQL(_LABELS).format(
+    record = _RECORD if connection.info.server_version >= 140_000 else _RECORD_BEFORE_14
+    query = sql.SQL(_ROWS).format(
         table=sql.Identifier(SCHEMA, source.layout.table),
         key=sql.Identifier(source.layout.key),
         label=label,
         human=human,
+        film=sql.SQL(record).format(sql.SQL(", ").join(_described(source))),
     )
-    row = _row(connection, query)
-    labels, humans = _fingerprint(*row[:2]), _fingerprint(*row[2:])
-    if source.layout.name == "media":
-        conflicts = _row(connection, sql.SQL(_MEDIA_CONFLICTS))
-        if conflicts[0]:
-            labels += "+" + _fingerprint(*conflicts)
-            humans += "+" + _fingerprint(*conflicts)
-    return LabelFingerprints(labels, humans)
-
-
-def _row(connection: psycopg.Connection, query: sql.SQL | sql.Composed) -> tuple[Any, ...]:
     row: tuple[Any, ...] | None = connection.execute(query).fetchone()
     assert row is not None  # noqa: S101  (an aggregate without GROUP BY has one row)
-    return row
+    media, labels, humans = (_fingerprint(*row[at : at + 2]) for at in (0, 2, 4))
+    lowest, highest = row[6:]
+    if source.layout.name == "media" and lowest != highest:
+        conflicts = list(_conflicts(connection))
+        if conflicts:
+            later = "+" + _fingerprint(len(conflicts), sum(map(_hash, conflicts)))
+            labels, humans = labels + later, humans + later
+    return Fingerprints(labels, humans, media)
+
+
+def _conflicts(connection: psycopg.Connection) -> Iterator[str]:
+    """Name the titles of which a person has said both, each with the later word.
+
+    Such a title goes by the later one, and only there does the time of an update decide a label.
+    """
+    rows = connection.execute(sql.SQL(_HUMAN_ROWS)).fetchall()
+    # Only a person's release without an id needs a look at the others.
+    pairs = list({pair for imdb, pair, _, _ in rows if imdb is None})
+    found = connection.execute(sql.SQL(_SOLE_IDS), (pairs,)).fetchall() if pairs else []
+    sole: dict[str, str] = dict(found)
+    latest: dict[str, dict[str, float]] = {}
+    for imdb, pair, status, updated in rows:
+        title = str(imdb or sole.get(pair, pair))
+        times = latest.setdefault(title, {})
+        time = -math.inf if updated is None else updated
+        times[status] = max(time, times.get(status, time))
+    for title, times in latest.items():
+        if len(times) > 1:
+            # At one instant, the keep, as in titles.py.
+            keep = times["override"] >= times["rejected"]
+            yield f"{'keep' if keep else 'skip'} {title}"
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
 def _label_expressions(source: SourceTable) -> tuple[sql.Composable, sql.Composable]:
+    """What stands for a row's label, a number or null, and whether a person gave it."""
     if source.layout.name == "media":
         return sql.SQL(_MEDIA_LABEL), sql.SQL(_MEDIA_HUMAN)
     human, reviewed, anomalous = _flags(source)
     label = sql.SQL(
-        "CASE WHEN label IS NOT NULL AND ({human} OR {reviewed}) THEN label::text || "
-        "CASE WHEN {human} THEN ' human' ELSE ' rule' END || "
-        "CASE WHEN {anomalous} THEN ' anomalous' ELSE '' END END"
+        "CASE WHEN label IS NOT NULL AND ({human} OR {reviewed}) THEN "
+        "hashtextextended(label::text || CASE WHEN {human} THEN ' human' ELSE ' rule' END || "
+        "CASE WHEN {anomalous} THEN ' anomalous' ELSE '' END, 0) END"
     ).format(human=human, reviewed=reviewed, anomalous=anomalous)
-    return label, sql.SQL("label IS NOT NULL AND {}").format(human)
+    return label, sql.SQL("(label IS NOT NULL AND {})").format(human)
 
 
 def _flags(source: SourceTable) -> tuple[sql.SQL, sql.SQL, sql.SQL]:
@@ -141,17 +158,23 @@ def _flags(source: SourceTable) -> tuple[sql.SQL, sql.SQL, sql.SQL]:
 
 
 def _described(source: SourceTable) -> list[sql.Composable]:
-    """The columns that say which title a row is, and what it is like."""
-    named = [source.layout.key, "imdb_id", "media_title", *source.layout.features]
-    columns: list[sql.Composable] = [sql.Identifier(name) for name in dict.fromkeys(named)]
+    """What says which title a row is, and what it is like."""
+    named = ["imdb_id", "media_title", *source.layout.features]
+    columns = [_column(source, name) for name in named if name != source.layout.key]
     if source.layout.name == "media":
         # The time of its making decides which release stands for a title.
-        columns += [sql.SQL(_RELEASE_NAME), sql.SQL("extract(epoch FROM created_at)::text")]
+        columns += [sql.SQL(_RELEASE_NAME), sql.SQL("created_at")]
     else:
         human, reviewed, _ = _flags(source)
         by_model = "CASE WHEN NOT {} AND {} IS NOT TRUE THEN label::text END"
         columns.append(sql.SQL(by_model).format(human, reviewed))
     return columns
+
+
+def _column(source: SourceTable, name: str) -> sql.Composable:
+    # An enum is hashed by the number that its value got in this database, and in no other.
+    kind = "{}::text" if source.columns.get(name) == "enum" else "{}"
+    return sql.SQL(kind).format(sql.Identifier(name))
 
 
 def _fingerprint(count: int, total: int | None) -> str:

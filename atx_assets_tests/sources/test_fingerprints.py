@@ -85,6 +85,14 @@ class TestMediaLayout:
         )
         assert swapped == {LABELS}
 
+    @pytest.mark.parametrize("version", [180_000, 130_000])
+    def test_features_that_change_places_are_a_change(self, library, release, monkeypatch, version):
+        # A server before version 14 cannot hash a record, and gets another query.
+        monkeypatch.setattr("psycopg.ConnectionInfo.server_version", version)
+        rows = [release(n, media_title="Alien", imdb_id=None, rt_score=n) for n in (1, 2)]
+        library.create("media", rows)
+        assert library.changes_made_by("UPDATE atp.media SET rt_score = 3 - rt_score") == {FILMS}
+
     def test_each_feature_of_a_film_changes_the_media_alone(self, filled):
         kinds = {c.name: c.type for c in MEDIA.columns}
         for name in (*MEDIA.features, "media_title"):
@@ -300,6 +308,16 @@ class TestTrainingLayout:
         for name in others:
             query = f"UPDATE atp.training SET {name} = {OTHER[kinds[name]]}"
             assert filled.changes_made_by(query) == set(), name
+
+    def test_an_enum_counts_by_its_word_and_not_by_its_number_in_the_catalog(self, library, entry):
+        for kind in ("one", "other"):
+            library.execute(f"CREATE TYPE {kind} AS ENUM ('fr', 'de')")
+        rows = [entry(1, original_language="de")]
+        library.create("training", rows, types={"original_language": "one"})
+        change = "ALTER TABLE atp.training ALTER original_language TYPE other USING (%s)"
+        same, another = "original_language::text::other", "'fr'"
+        assert library.changes_made_by(change % same) == set()
+        assert library.changes_made_by(change % another) == {FILMS}
 
     def test_an_older_table_has_fingerprints_of_its_own_labels(self, library, entry):
         missing = ["human_labeled", "anomalous", "reviewed"]
