@@ -41,53 +41,47 @@ def label_changes(titles: pa.Table, learned: pa.Table) -> LabelChanges:
         titles: as `sources/titles.py` makes them.
         learned: `key`, `media_title`, `label` and `label_source`, a row a training title.
     """
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    training = titles.filter(titles["trains"])
-    at = pc.index_in(training["key"], learned["key"].combine_chunks())
-    known = training.filter(at.is_valid())
-    before = learned.take(at.drop_null())
+    was = learned.select(["key", "media_title", "label", "label_source"])
+    was = was.rename_columns(["key", "title_then", "was", "was_from"])
+    both = titles.select(_COMPARED).join(was, "key", join_type="full outer")
+    trains, trained = both["trains"].fill_null(False), both["was"].is_valid()
     differs = pc.or_(
-        pc.not_equal(known["label"], before["label"]),
-        pc.not_equal(known["label_source"], before["label_source"]),
+        pc.not_equal(both["label"], both["was"]),
+        pc.not_equal(both["label_source"], both["was_from"]),
     )
-    changed, was = known.filter(differs), before.filter(differs)
-    added = training.filter(at.is_null())
-    removed = learned.filter(
-        pc.invert(pc.is_in(learned["key"], training["key"].combine_chunks()))
-    ).sort_by("key")
-    found = [
-        _change(now, _verdict(old), _verdict(now))
-        for now, old in zip(_first(changed), _first(was), strict=True)
-    ]
-    found += [_change(now, "no label", _verdict(now)) for now in _first(added)]
-    # A title that is there still has lost its label; else it went with its rows.
-    place = pc.index_in(removed["key"], titles["key"].combine_chunks())
-    left = titles.select(["release_year"]).take(place)["release_year"]
-    for old, row, year in zip(_first(removed), place.to_pylist(), left.to_pylist(), strict=False):
-        now = "not in the database" if row is None else "no label to learn from"
-        found.append(_change({**old, "release_year": year}, _verdict(old), now))
-    return LabelChanges(added.num_rows, changed.num_rows, removed.num_rows, found[:NAMED])
+    changed, added, removed = (
+        both.filter(rows).sort_by("key")
+        for rows in (
+            pc.and_(pc.and_(trains, trained), differs),
+            pc.and_not(trains, trained),
+            pc.and_not(trained, trains),
+        )
+    )
+    first = pa.concat_tables([changed, added, removed]).slice(0, NAMED).to_pylist()
+    return LabelChanges(
+        added.num_rows, changed.num_rows, removed.num_rows, [_change(row) for row in first]
+    )
 
 
-def _first(rows: pa.Table) -> list[dict[str, Any]]:
-    wanted = [n for n in _NEEDED if n in rows.column_names]
-    found: list[dict[str, Any]] = rows.select(wanted).slice(0, NAMED).to_pylist()
-    return found
+_COMPARED = ["key", "media_title", "release_year", "trains", "label", "label_source"]
 
 
-_NEEDED = ("media_title", "release_year", "label", "label_source")
-
-
-def _verdict(row: dict[str, Any]) -> str:
-    giver = {"human": "a person", "rule": "a rule"}.get(row["label_source"], "a model")
-    return f"{'keep' if row['label'] else 'skip'} by {giver}"
-
-
-def _change(title: dict[str, Any], was: str, now: str) -> dict[str, Any]:
+def _change(row: dict[str, Any]) -> dict[str, Any]:
+    if row["trains"]:
+        now = _verdict(row["label"], row["label_source"])
+    else:  # a title that is there still has lost its label; else it went with its rows
+        now = "not in the database" if row["trains"] is None else "no label to learn from"
     return {
-        "media_title": title["media_title"],
-        "release_year": title["release_year"],
-        "was": was,
+        "media_title": row["title_then"] if row["trains"] is None else row["media_title"],
+        "release_year": row["release_year"],
+        "was": "no label" if row["was"] is None else _verdict(row["was"], row["was_from"]),
         "is": now,
     }
+
+
+def _verdict(keep: bool, source: str) -> str:
+    giver = {"human": "a person", "rule": "a rule"}.get(source, "a model")
+    return f"{'keep' if keep else 'skip'} by {giver}"
