@@ -1,0 +1,124 @@
+"""The recipe: what makes another of it, and what does not."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import atx_assets
+from atx_assets.recipe import recipe_version
+from atx_assets.settings import read_settings
+
+CODE = """
+import sys
+sys.dont_write_bytecode = True
+sys.path.insert(0, {folder!r})
+from pathlib import Path
+import atx_assets
+from atx_assets.recipe import recipe_version
+from atx_assets.settings import read_settings
+assert Path(atx_assets.__file__).is_relative_to({folder!r}), atx_assets.__file__
+print(recipe_version(read_settings({{}})))
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A copy of the package that a test may change."""
+    source = Path(atx_assets.__file__).parent
+    ignore = shutil.ignore_patterns("__pycache__", "*.parquet")
+    return shutil.copytree(source, tmp_path / "atx_assets", ignore=ignore)
+
+
+@pytest.fixture
+def version(package: Path) -> Callable[[], str]:
+    """The recipe of the copy, told by a fresh interpreter."""
+
+    def told() -> str:
+        # -I: neither the folder it starts in nor PYTHONPATH may bring the other copy in.
+        command = [sys.executable, "-I", "-c", CODE.format(folder=str(package.parent))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    return told
+
+
+def test_a_recipe_is_the_same_at_every_call_and_in_every_process(version) -> None:
+    first = version()
+    assert len(first) == 16
+    assert int(first, 16)
+    assert version() == first
+    settings = read_settings({})
+    assert recipe_version(settings) == recipe_version(settings)
+
+
+def test_a_copy_of_the_code_has_the_same_recipe(version, monkeypatch, package) -> None:
+    monkeypatch.setattr("atx_assets.recipe.__file__", str(package / "recipe.py"))
+    assert recipe_version(read_settings({})) == version()
+
+
+def test_the_least_titles_of_a_company_are_part_of_it() -> None:
+    found = {
+        recipe_version(read_settings({"ATX_COMPANY_MIN_TITLES": n})) for n in ("", "5", "6", "56")
+    }
+    assert len(found) == 3
+
+
+def test_settings_that_change_no_model_are_no_part_of_it(tmp_path: Path) -> None:
+    others = {
+        "ATX_HOME": str(tmp_path),
+        "ATX_LABEL_QUIET_SECONDS": "1",
+        "ATX_EXECUTOR": "multiprocess",
+        "PG_HOST": "elsewhere",
+    }
+    assert recipe_version(read_settings(others)) == recipe_version(read_settings({}))
+
+
+def test_a_library_of_another_version_makes_another_recipe(monkeypatch) -> None:
+    before = recipe_version(read_settings({}))
+    monkeypatch.setattr("atx_assets.recipe.version", lambda library: "9.9")
+    assert recipe_version(read_settings({})) != before
+
+
+@pytest.mark.parametrize(
+    "file", ["learning/tuning.py", "sources/titles.py", "schemas.py", "assets/classifier.py"]
+)
+def test_a_changed_source_file_makes_another_recipe_until_it_is_put_back(
+    version, package: Path, file: str
+) -> None:
+    before, content = version(), (package / file).read_text()
+    (package / file).write_text(content + "# changed\n")
+    assert version() != before
+    (package / file).write_text(content)
+    assert version() == before
+
+
+def test_a_new_a_renamed_and_a_removed_source_file_make_another_recipe(
+    version, package: Path
+) -> None:
+    found = [version()]
+    (package / "learning" / "more.py").write_text("")
+    found.append(version())
+    (package / "learning" / "more.py").rename(package / "learning" / "other.py")
+    found.append(version())
+    assert len(set(found)) == 3
+    (package / "learning" / "other.py").unlink()
+    assert version() == found[0]
+
+
+def test_what_only_runs_the_graph_and_what_python_leaves_behind_change_nothing(
+    version, package: Path
+) -> None:
+    before = version()
+    for folder in ("automation", "local", "sample"):
+        first = next((package / folder).glob("*.py"))
+        first.write_text(first.read_text() + "# changed\n")
+        (package / folder / "more.py").write_text("")
+    cache = package / "learning" / "__pycache__"
+    cache.mkdir()
+    (cache / "tuning.cpython-311.pyc").write_bytes(b"compiled")
+    assert version() == before

@@ -1,0 +1,230 @@
+"""Settings: defaults, bounds, one clear line on bad input, and secrets that stay secret."""
+
+import ast
+import re
+from dataclasses import fields
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from tzlocal import get_localzone_name
+
+import atx_assets.settings
+from atx_assets.errors import AtxError
+from atx_assets.settings import ROOT, Automation, Settings, read_settings
+
+SECRET = "tk-s3cr3t"
+WHOLE_NUMBERS = {
+    "ATX_LABEL_QUIET_SECONDS": ("label_quiet_seconds", 0, 3600),
+    "ATX_LABEL_MAX_WAIT_SECONDS": ("label_max_wait_seconds", 0, 86_400),
+    "ATX_RULE_LABEL_INTERVAL": ("rule_label_interval", 0, 604_800),
+}
+
+
+def automation(**values: str) -> Automation:
+    return read_settings(values).automation
+
+
+def failure(**values: str) -> str:
+    """The one line that says what is wrong."""
+    with pytest.raises(AtxError) as caught:
+        read_settings(values)
+    line = str(caught.value)
+    assert len(line.splitlines()) == 1
+    assert line.startswith(next(iter(values)))
+    return line
+
+
+def everything(settings: Settings) -> str:
+    return f"{settings!r} {settings} {settings.automation!r} {settings.automation}"
+
+
+# -- what runs by itself
+
+
+def test_without_settings_it_runs_by_itself_and_tells_nobody() -> None:
+    assert automation() == Automation(
+        label_quiet_seconds=20,
+        label_max_wait_seconds=300,
+        rule_label_interval=3600,
+        label_drop_limit=0.5,
+        retrain_cron="0 2 * * *",
+        timezone=get_localzone_name() or "UTC",
+        retrain_always=False,
+        alert_url="",
+        alert_format="ntfy",
+        heartbeat_url="",
+    )
+
+
+def test_an_empty_value_counts_as_not_set() -> None:
+    assert automation(**dict.fromkeys(names_read(), "")) == automation()
+
+
+@pytest.mark.parametrize(("name", "bounds"), WHOLE_NUMBERS.items())
+def test_a_number_of_seconds_has_bounds(name: str, bounds: tuple[str, int, int]) -> None:
+    field, low, high = bounds
+    for value in (low, high):
+        assert getattr(automation(**{name: str(value)}), field) == value
+    for value in (low - 1, high + 1):
+        told = f"{name}={str(value)!r} is not a whole number from {low} to {high}"
+        assert failure(**{name: str(value)}) == told
+
+
+@pytest.mark.parametrize("name", WHOLE_NUMBERS)
+@pytest.mark.parametrize("value", ["soon", "1.5", "20 s", "1e2", "inf"])
+def test_a_number_of_seconds_is_a_whole_one(name: str, value: str) -> None:
+    assert f"{name}={value!r} is not a whole number" in failure(**{name: value})
+
+
+@pytest.mark.parametrize("value", ["0.0001", "0.5", "1", "1e-3"])
+def test_the_share_of_labels_that_may_go_is_above_none_and_up_to_all(value: str) -> None:
+    assert automation(ATX_LABEL_DROP_LIMIT=value).label_drop_limit == float(value)
+
+
+@pytest.mark.parametrize("value", ["0", "-0.1", "1.01", "50%", "half", "nan", "inf"])
+def test_another_share_of_labels_is_refused(value: str) -> None:
+    assert failure(ATX_LABEL_DROP_LIMIT=value) == (
+        f"ATX_LABEL_DROP_LIMIT={value!r} is not a number above 0 and up to 1, such as 0.5"
+    )
+
+
+def test_the_night_may_come_at_another_time_in_another_zone() -> None:
+    found = automation(ATX_RETRAIN_CRON="30 4 * * 1-5", ATX_TIMEZONE="Pacific/Auckland")
+    assert (found.retrain_cron, found.timezone) == ("30 4 * * 1-5", "Pacific/Auckland")
+
+
+def test_the_zone_is_the_machines_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tzlocal.get_localzone_name", lambda: "Asia/Tokyo")
+    assert automation().timezone == "Asia/Tokyo"
+    assert automation(ATX_TIMEZONE="Europe/Berlin").timezone == "Europe/Berlin"
+
+
+def test_a_machine_that_knows_no_zone_has_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tzlocal.get_localzone_name", lambda: None)
+    assert automation().timezone == "UTC"
+    assert ZoneInfo(automation().timezone).key == "UTC"
+
+
+@pytest.mark.parametrize("value", ["Europe/Brelin", "CEST+1", "../../etc/passwd", "/etc", "a\0b"])
+def test_a_zone_that_is_none_is_refused(value: str) -> None:
+    assert failure(ATX_TIMEZONE=value) == (
+        f"ATX_TIMEZONE={value!r} is no time zone; write for instance Europe/Berlin"
+    )
+
+
+def test_training_on_quiet_nights_is_a_yes_or_no() -> None:
+    assert automation(ATX_RETRAIN_ALWAYS="yes").retrain_always
+    assert not automation(ATX_RETRAIN_ALWAYS="no").retrain_always
+    for value in ("true", "1", "Yes", "on"):
+        told = f"ATX_RETRAIN_ALWAYS={value!r} is none of yes, no"
+        assert failure(ATX_RETRAIN_ALWAYS=value) == told
+
+
+@pytest.mark.parametrize("value", ["ntfy", "slack", "discord", "json"])
+def test_an_alert_has_one_of_four_forms(value: str) -> None:
+    assert automation(ATX_ALERT_FORMAT=value).alert_format == value
+
+
+def test_another_form_of_an_alert_is_refused() -> None:
+    assert failure(ATX_ALERT_FORMAT="email") == (
+        "ATX_ALERT_FORMAT='email' is none of ntfy, slack, discord, json"
+    )
+
+
+# -- secrets
+
+ADDRESSES = {"ATX_ALERT_URL": "alert_url", "ATX_HEARTBEAT_URL": "heartbeat_url"}
+
+
+@pytest.mark.parametrize(("name", "field"), ADDRESSES.items())
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_address_is_kept_as_it_is_and_never_shown(name: str, field: str, scheme: str) -> None:
+    url = f"{scheme}://user:{SECRET}@ntfy.example/{SECRET}?key={SECRET}"
+    settings = read_settings({name: url})
+    assert getattr(settings.automation, field) == url
+    assert SECRET not in everything(settings)
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+@pytest.mark.parametrize("start", ["", "ftp://", "file:///", "htp://", " https://", "//"])
+def test_an_address_of_another_kind_is_refused_without_being_told(name: str, start: str) -> None:
+    told = f"{name} is no address that begins with http:// or https://"
+    assert failure(**{name: f"{start}host/{SECRET}"}) == told
+
+
+SECRETS = {
+    "PG_PASS": SECRET,
+    "DAGSTER_POSTGRES_URL": f"postgresql://dagster:{SECRET}@host/dagster",
+    "ATX_CORRECTION_PG_PASS": SECRET,
+    "ATX_ALERT_URL": f"https://ntfy.example/{SECRET}",
+    "ATX_HEARTBEAT_URL": f"https://hc.example/{SECRET}",
+}
+
+
+def test_no_secret_is_shown_with_the_settings_or_the_databases() -> None:
+    settings = read_settings({**SECRETS, "PG_HOST": "host", "ATX_CORRECTION_PG_USER": "corrector"})
+    databases = (settings.database, settings.correction_database)
+    assert SECRET not in everything(settings) + "".join(f"{d!r} {d}" for d in databases)
+    assert [d.password for d in databases] == [SECRET, SECRET]
+
+
+@pytest.mark.parametrize("name", sorted({*WHOLE_NUMBERS, "ATX_TIMEZONE", "PG_PORT"}))
+def test_the_line_about_another_setting_tells_no_secret(name: str) -> None:
+    assert SECRET not in failure(**{name: "unfit"}, **SECRETS)
+
+
+# -- who corrects labels
+
+
+def test_labels_are_corrected_by_the_user_who_reads_unless_another_is_named() -> None:
+    reader = {"PG_HOST": "host", "PG_USER": "reader", "PG_PASS": "r"}
+    settings = read_settings(reader)
+    assert settings.correction_database == settings.database
+    settings = read_settings({**reader, "ATX_CORRECTION_PG_USER": "corrector"})
+    found = settings.correction_database
+    assert (found.user, found.password) == ("corrector", "")
+    assert (found.host, found.name) == (settings.database.host, settings.database.name)
+    settings = read_settings(
+        {**reader, "ATX_CORRECTION_PG_USER": "corrector", "ATX_CORRECTION_PG_PASS": "c"}
+    )
+    assert settings.correction_database.password == "c"
+    assert (settings.database.user, settings.database.password) == ("reader", "r")
+
+
+# -- the README
+
+
+def test_every_setting_stands_in_the_readme_and_no_other() -> None:
+    assert names_in_readme() == names_read()
+
+
+def test_the_readme_says_the_default_of_each_number() -> None:
+    settings = read_settings({})
+    known = {
+        f"ATX_{field.name.upper()}": value
+        for part in (settings, settings.automation)
+        for field in fields(part)
+        if type(value := getattr(part, field.name)) in (int, float)
+    }
+    told = {names[0]: default for names, default in rows_in_readme() if names[0] in known}
+    assert told == {name: str(known[name]) for name in known.keys() & names_read()}
+
+
+def names_read() -> set[str]:
+    """The names that begin with ATX_ and that settings.py reads."""
+    tree = ast.parse(Path(atx_assets.settings.__file__).read_text())
+    constants = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
+    return {c for c in constants if isinstance(c, str) and re.fullmatch(r"ATX_[A-Z_]+", c)}
+
+
+def names_in_readme() -> set[str]:
+    return {name for names, _ in rows_in_readme() for name in names if name.startswith("ATX_")}
+
+
+def rows_in_readme() -> list[tuple[list[str], str]]:
+    """Each row of the table of settings: the names in it, and the default that it says."""
+    section = (ROOT / "README.md").read_text().partition("\n## Settings\n")[2]
+    lines = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
+    return [(re.findall(r"`([A-Z_]+)`", names), default) for names, default, _ in cells]
