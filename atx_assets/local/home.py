@@ -72,6 +72,16 @@ def running_home(settings: Settings) -> Settings:
     return _filled(settings, server)
 
 
+def revive_server(settings: Settings) -> bool:
+    """Start the embedded server of an open home again if it is gone; say whether it was.
+
+    Raises:
+        AtxError: it cannot be started.
+    """
+    server = EmbeddedPostgres(settings.home)
+    return _needs_server(settings, server) and server.revive()
+
+
 def exports(settings: Settings) -> dict[str, str]:
     """Return the environment in which any process reaches the servers of `settings`."""
     return {

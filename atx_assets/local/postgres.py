@@ -114,6 +114,22 @@ class EmbeddedPostgres:
         """Whether the server takes connections."""
         return self._cluster.answers()
 
+    def revive(self) -> bool:
+        """Start the server again if it is gone, for somebody who holds it: was it?
+
+        A server whose main process was killed counts as there until its last process has ended:
+        they still use the memory that a new one would take over.
+
+        Raises:
+            AtxError: it cannot be started.
+        """
+        if self._cluster.lives:
+            return False
+        with self._changing():
+            gone = not self._cluster.lives  # another atx of this home may have been faster
+            self._cluster.start()
+        return gone
+
     def ensure_database(self, name: str) -> None:
         """Create the database `name` if it is not there: UTF-8, ordered by code point."""
         import psycopg

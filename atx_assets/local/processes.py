@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from atx_assets.errors import AtxError
@@ -42,6 +42,17 @@ class Child:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(repr=False)
+    folder: Path
+
+    def fate(self) -> str:
+        """Say how it ended, with the end of its log; nothing while it runs."""
+        status = self.process.poll()
+        if status is None:
+            return ""
+        how = f"signal {-status}" if status < 0 else f"status {status}"
+        return f"{self.name} ended with {how}: {last_lines(self.log)}"
 
 
 class Children:
@@ -70,7 +81,7 @@ class Children:
                 cwd=folder,
                 start_new_session=True,
             )
-            child = Child(name, process, log)
+            child = Child(name, process, log, command, environment, folder)
             self._children.append(child)
             self._watch(process.pid)
         return child
@@ -79,12 +90,24 @@ class Children:
         """Raise an AtxError that names a child that has ended, and the end of its log."""
         for child in self._children:
             trim(child.log)
-            status = child.process.poll()
-            if status is not None:
-                how = f"signal {-status}" if status < 0 else f"status {status}"
-                raise AtxError(
-                    f"{child.name} ended with {how}: {last_lines(child.log)} (log: {child.log})"
-                )
+            if fate := child.fate():
+                raise AtxError(f"{fate} (log: {child.log})")
+
+    def __iter__(self) -> Iterator[Child]:
+        """Go through the children as they are now; one may be ended meanwhile."""
+        return iter(list(self._children))
+
+    def end_one(self, child: Child) -> None:
+        """End what is left of one child and of all that it started."""
+        self._end([child.process.pid])
+        self._children.remove(child)
+        # The watcher would end its group, too, whose number may be another's by then.
+        before, self._watcher = self._watcher, None
+        for other in self._children:
+            self._watch(other.process.pid)
+        if before:
+            before.kill()
+            before.communicate()
 
     def wait_until(self, answers: Callable[[], bool], name: str, seconds: float) -> None:
         """Wait for `answers()`; raise an AtxError if a child ends first or the time is over."""
@@ -100,7 +123,14 @@ class Children:
 
     def end(self) -> None:
         """End every child and grandchild: TERM, and KILL for those that stay; some 5 s at most."""
-        groups = [child.process.pid for child in self._children]
+        self._end([child.process.pid for child in self._children])
+        if self._watcher:
+            self._watcher.kill()
+            self._watcher.communicate()
+            self._watcher = None
+        self._children.clear()
+
+    def _end(self, groups: list[int]) -> None:
         for sent, seconds in ((signal.SIGTERM, _PATIENCE), (signal.SIGKILL, 1.0)):
             groups = [group for group in groups if _signalled(group, sent)]
             end = time.monotonic() + seconds
@@ -108,11 +138,6 @@ class Children:
                 time.monotonic() < end
             ):
                 time.sleep(0.05)
-        if self._watcher:
-            self._watcher.kill()
-            self._watcher.communicate()
-            self._watcher = None
-        self._children.clear()
 
     def _lives(self, group: int) -> bool:
         for child in self._children:

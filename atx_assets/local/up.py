@@ -1,6 +1,7 @@
 """`atx up`: the Dagster UI with daemon, and MLflow's, on one home until Ctrl-C.
 
-Not here: how children are started and ended (`processes.py`).
+Not here: how children are started and ended (`processes.py`), and what is done when one of them
+or PostgreSQL dies meanwhile (`healing.py`).
 
 `dagster dev` rather than webserver and daemon side by side. Measured with a trivial asset on two
 cores: 10.7 s against 6.3 s until the UI answers, but a daemon on its own starts a new code
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from atx_assets.errors import AtxError
 from atx_assets.local.dagster_storage import reach_storage
+from atx_assets.local.healing import DAGSTER, Healing, fail_lost_runs
 from atx_assets.local.home import exports, open_home, prepare
 from atx_assets.local.locks import try_lock, unlock
 from atx_assets.local.processes import Children, answers_http, free_port
@@ -32,51 +34,43 @@ logger = logging.getLogger(__name__)
 
 
 def up(settings: Settings, say: Callable[[str], None]) -> None:
-    """Run the UIs until Ctrl-C, a signal or the death of one; then end them all.
+    """Run the UIs until Ctrl-C or a signal; then end them all.
 
     Raises:
-        AtxError: another `atx up` has this home, or a server ended or did not answer.
+        AtxError: another `atx up` has this home, a server ended or did not answer while all was
+            starting, or one dies again and again.
     """
     with _only_one(settings) as record, open_home(settings) as ready:
         (ready.home / "logs").mkdir(mode=0o700, exist_ok=True)
         os.environ.update(exports(ready))
         reach_storage(ready)
-        _fail_dead_runs(ready, say)
+        fail_lost_runs(ready, say)
         children = Children(ready.home / "logs")
         try:
             ui = _start_dagster(ready, children, say)
             record(ui)
             mlflow = "" if ready.mlflow_host else _start_mlflow(ready, children, say)
-            children.wait_until(lambda: answers_http(f"{ui}/server_info"), "Dagster", _START)
+            children.wait_until(lambda: answers_http(f"{ui}/server_info"), DAGSTER, _START)
             if mlflow:
                 children.wait_until(lambda: answers_http(f"{mlflow}/health"), "MLflow", _START)
             say(f"Dagster {ui}" + (f"   MLflow {mlflow}" if mlflow else ""))
             say(f"home {ready.home}   data {ready.data_dir}")
             say("Ctrl-C ends everything")
             with contextlib.suppress(KeyboardInterrupt):  # the way to end it, and no failure
+                healing = Healing(ready, children, say)
                 while True:
-                    children.check()
+                    healing.look()
                     time.sleep(0.5)
         finally:
             _let_finish()
             children.end()
 
 
-def _fail_dead_runs(settings: Settings, say: Callable[[str], None]) -> None:
-    import dagster as dg
-
-    from atx_assets.automation.dead_runs import fail_dead_runs
-
-    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
-        for run in fail_dead_runs(instance):
-            say(f"run {run.run_id[:8]} ({run.job_name}) had lost its process: marked as failed")
-
-
 def _start_dagster(settings: Settings, children: Children, say: Callable[[str], None]) -> str:
     port = _port("Dagster", settings.ui_port, "ATX_UI_PORT", say)
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(ROOT / "workspace.yaml")]
     command += ["--host", "127.0.0.1", "--port", str(port)]
-    children.start("Dagster", command, environment=os.environ | exports(settings), folder=ROOT)
+    children.start(DAGSTER, command, environment=os.environ | exports(settings), folder=ROOT)
     return f"http://127.0.0.1:{port}"
 
 

@@ -286,6 +286,21 @@ def test_a_killed_server_is_started_again_with_its_data(home: Path) -> None:
     assert not Cluster(home).lives
 
 
+def test_a_server_that_is_killed_under_its_users_is_started_again_once(home: Path) -> None:
+    """By one of them; they all find it where it was, and the last still stops it."""
+    with EmbeddedPostgres(home) as server, EmbeddedPostgres(home) as another:
+        assert not server.revive()
+        ask(server, "CREATE TABLE kept AS SELECT 1 AS one")
+        before = postmaster(home)
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: not Cluster(home).lives)
+        assert another.revive()
+        assert not server.revive()
+        assert postmaster(home) != before
+        assert ask(server, "SELECT one FROM kept") == 1
+    assert not Cluster(home).lives
+
+
 def test_a_start_that_was_killed_leaves_nothing_half_made(home: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", HOLDER, str(home)], start_new_session=True)
     wait_until(lambda: bool(list(home.glob("postgres.new-*/base"))))

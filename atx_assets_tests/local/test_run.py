@@ -221,50 +221,41 @@ def test_a_failed_check_that_blocks_nothing_fails_the_command_all_the_same(
     assert "encoder_round_trip: features that differ: metascore_norm" in one_line(err)
 
 
-def test_a_run_whose_process_is_gone_is_marked_failed_and_one_that_lives_is_not(
-    atx, sample, tmp_path
-):
+def test_a_run_by_hand_that_is_killed_is_marked_failed_at_the_next_start(atx, sample):
     """Kept out: a killed run that keeps every later job waiting for ever."""
-    import os
+    import subprocess
+    import sys
+    import time
 
     import dagster as dg
 
-    from atx_assets.local.dead_runs import TAG, fail_dead_runs, process_name
+    from atx_assets.local.healing import fail_lost_runs
     from atx_assets.settings import read_settings
 
     status, _, err = atx("run", "--select", "raw_media")
     assert status == 0, err
-    said = []
-    started = dg.DagsterRunStatus.STARTED
+    said, begun = [], dg.DagsterEventType.STEP_START
     with dg.DagsterInstance.from_config(str(read_settings().dagster_home)) as instance:
-        alive = {TAG: process_name(os.getppid())}
-        runs = {
-            name: instance.create_run_for_job(
-                _one_job(), status=started, tags={"atx/writes": "data"} | tags
-            )
-            for name, tags in (("dead", {}), ("gone", {TAG: "1 0.00"}), ("alive", alive))
-        }
-        fail_dead_runs(read_settings(), said.append)
-        status_of = {name: instance.get_run_by_id(r.run_id).status for name, r in runs.items()}
-        for run in runs.values():
-            instance.delete_run(run.run_id)
-    failed = dg.DagsterRunStatus.FAILURE
-    assert status_of == {"dead": failed, "gone": failed, "alive": started}
-    assert len(said) == 2
-
-
-def _one_job():
-    import dagster as dg
-
-    @dg.op
-    def nothing():
-        pass
-
-    @dg.job
-    def one():
-        nothing()
-
-    return one
+        known = {run.run_id for run in instance.get_runs()}
+        command = [sys.executable, "-m", "atx_assets.local.cli", "run"]
+        killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            end = time.monotonic() + 120
+            while not (new := {run.run_id for run in instance.get_runs()} - known):
+                assert time.monotonic() < end
+                time.sleep(0.1)
+            (run,) = new
+            while not instance.get_records_for_run(run, of_type=begun).records:
+                assert time.monotonic() < end
+                time.sleep(0.1)
+            fail_lost_runs(read_settings(), said.append)
+            assert said == []
+        finally:
+            killed.kill()
+            killed.wait()
+        fail_lost_runs(read_settings(), said.append)
+        assert said == [f"run {run[:8]} (full_rebuild) had lost its process: marked as failed"]
+        assert instance.get_run_by_id(run).status == dg.DagsterRunStatus.FAILURE
 
 
 def test_the_demo_keeps_away_from_what_is_configured(monkeypatch, tmp_path, capsys):

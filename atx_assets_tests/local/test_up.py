@@ -114,6 +114,33 @@ def test_children_end_when_their_starter_is_killed(tmp_path: Path) -> None:
     wait_until(lambda: all(gone(pid) for pid in pids))
 
 
+@pytest.mark.slow
+def test_a_child_that_was_started_again_ends_too_when_its_starter_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, sys, time\n"
+        "from atx_assets.local.processes import Children\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "children = Children(folder)\n"
+        "for name in ('a', 'b', 'a'):\n"
+        "    for child in children:\n"
+        "        if child.name == name:\n"
+        "            children.end_one(child)\n"
+        "    command = ['sh', '-c', 'echo $$; exec sleep 600']\n"
+        "    children.start(name, command, environment=dict(os.environ), folder=folder)\n"
+        "    time.sleep(0.5)\n"
+        "time.sleep(600)\n"
+    )
+    starter = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    logs = [tmp_path / name for name in ("a.log", "b.log", "a.log.1")]
+    wait_until(lambda: all(log.exists() and log.read_text().strip() for log in logs))
+    a, b, before = (int(log.read_text()) for log in logs)
+    assert gone(before)
+    assert not gone(a)
+    starter.kill()
+    starter.wait()
+    wait_until(lambda: gone(a) and gone(b))
+
+
 def test_a_taken_port_is_passed_over() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

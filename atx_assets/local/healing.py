@@ -1,0 +1,114 @@
+"""What `atx up` does while all runs: what was killed is started again, what is lost is told of.
+
+Not here: starting and ending it all (`up.py`), how a process or the server is started
+(`processes.py`, `postgres.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+from atx_assets.errors import AtxError
+from atx_assets.local.dagster_storage import reach_storage
+from atx_assets.local.home import revive_server
+from atx_assets.local.logs import trim
+from atx_assets.local.processes import Child, Children
+from atx_assets.settings import Settings
+
+#: The child that is `dagster dev` with webserver, daemon and code server.
+DAGSTER = "Dagster"
+
+#: One that dies so often in so many seconds would die for ever.
+_DEATHS, _WITHIN = 4, 600.0
+
+#: Seconds between two looks for the code server, and looks in vain after which it is gone. One
+#: that is loaded anew is there before the old one ends.
+_INTERVAL, _IN_VAIN = 5.0, 2
+
+
+class Healing:
+    """Looks after the children of `atx up` and the embedded server.
+
+    `dagster dev` ends itself when its webserver or its daemon dies. It does not see the death of
+    the process that has loaded our code: then no sensor ticks any more, and nothing else shows.
+    """
+
+    def __init__(self, settings: Settings, children: Children, say: Callable[[str], None]) -> None:
+        """Begin with everything running; `settings` are those of the open home."""
+        self._settings, self._children, self._say = settings, children, say
+        self._deaths: defaultdict[str, list[float]] = defaultdict(list)
+        self._looked, self._in_vain, self._code_server_seen = 0.0, 0, False
+
+    def look(self) -> None:
+        """Start again what is not there.
+
+        Raises:
+            AtxError: it cannot be started, or dies again and again.
+        """
+        if revive_server(self._settings):
+            self._died("PostgreSQL", "PostgreSQL was gone")
+        for child in self._children:
+            trim(child.log)
+            if fate := child.fate():
+                self._start_again(child, fate)
+            elif child.name == DAGSTER and self._code_server_is_gone(child):
+                self._start_again(child, "Dagster's code server was gone")
+
+    def _start_again(self, child: Child, fate: str) -> None:
+        self._died(child.name, fate)
+        self._children.end_one(child)
+        if child.name == DAGSTER:
+            self._in_vain, self._code_server_seen = 0, False
+            reach_storage(self._settings)
+            fail_lost_runs(self._settings, self._say)
+        self._children.start(
+            child.name, child.command, environment=child.environment, folder=child.folder
+        )
+
+    def _died(self, name: str, fate: str) -> None:
+        now = time.monotonic()
+        self._deaths[name] = [at for at in self._deaths[name] if now - at < _WITHIN] + [now]
+        if len(self._deaths[name]) >= _DEATHS:
+            raise AtxError(f"{fate}, for the {_DEATHS}th time in {_WITHIN / 60:.0f} minutes")
+        self._say(f"{fate}: started again")
+
+    def _code_server_is_gone(self, dagster: Child) -> bool:
+        """Whether no process serves our code any more, though one did."""
+        now = time.monotonic()
+        if now - self._looked < _INTERVAL:
+            return False
+        self._looked = now
+        there = _serves_code(dagster.process.pid)
+        # Were it called otherwise one day, we would restart for ever what is well.
+        self._code_server_seen = self._code_server_seen or there
+        self._in_vain = 0 if there or not self._code_server_seen else self._in_vain + 1
+        return self._in_vain >= _IN_VAIN
+
+
+def fail_lost_runs(settings: Settings, say: Callable[[str], None]) -> None:
+    """Mark the runs as failed whose process is gone, and name them; Dagster must not run yet."""
+    import dagster as dg
+
+    from atx_assets.automation.dead_runs import fail_dead_runs
+
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        for run in fail_dead_runs(instance):
+            say(f"run {run.run_id[:8]} ({run.job_name}) had lost its process: marked as failed")
+
+
+def _serves_code(pid: int) -> bool:
+    import psutil
+
+    try:
+        below = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return False
+    for process in below:
+        try:
+            if "dagster api grpc" in " ".join(process.cmdline()):
+                return True
+        except psutil.Error:
+            continue
+    return False
