@@ -7,7 +7,7 @@ included, imports excluded. From a PostgreSQL of the script's own on this machin
 word may decide, so that the rows of both are looked at once more), and `atp.training`.
 
 Against: what a sensor could do instead, COPY the key and the label of every film and hash them in
-Python (labels alone: the films with their metadata would cost it several times that). A plain
+Python (labels alone: it sees neither films and their metadata nor whose word was later). A plain
 `SELECT count(*)`, which sees no change at all, stands beside them for information.
 
 To reach: under 2 s for a look. Ours and the peer must count the same labels, and both must see

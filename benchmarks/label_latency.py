@@ -78,7 +78,7 @@ def atx(words: Sequence[str], values: dict[str, str], log: Path) -> Iterator[sub
         yield process
     finally:
         # Asked first: `atx up` then ends its children, which lead groups of their own.
-        for sent, patience in ((signal.SIGINT, 30), (signal.SIGTERM, 10), (signal.SIGKILL, 5)):
+        for sent, patience in ((signal.SIGTERM, 30), (signal.SIGKILL, 5)):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, sent)
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -176,12 +176,9 @@ def decide_labels(state: State, rules: Automation) -> Decision:
     seen = state.seen.at(database.labels, state.now, differs=not agree)
     if results is None:
         return Decision(NOTHING_MADE, seen)
-    if agree:
-        return Decision(f"the results hold the {_count(database.labels):,} labels there are", seen)
-    if lost := _lost(results, database, rules):
-        return Decision(lost, seen, refused=True)
-    if state.in_flight:
-        return Decision(_waiting(state), seen)
+    held = f"{_count(database.labels):,} labels"
+    if nothing := _nothing_to_do(state, results, rules, seen, held):
+        return nothing
     what = _difference("labels", results.labels, database.labels)
     if results.human_labels == {database.human_labels}:
         what += ", all of it by rules"
@@ -204,12 +201,9 @@ def decide_films(state: State, rules: Automation) -> Decision:
     seen = state.seen.at(database.media, state.now, differs=not agree)
     if results is None:
         return Decision(NOTHING_MADE, seen)
-    if agree:
-        return Decision(f"the results hold the {_count(database.media):,} films there are", seen)
-    if lost := _lost(results, database, rules):
-        return Decision(lost, seen, refused=True)
-    if state.in_flight:
-        return Decision(_waiting(state), seen)
+    held = f"{_count(database.media):,} films"
+    if nothing := _nothing_to_do(state, results, rules, seen, held):
+        return nothing
     what = _difference("films", results.media, database.media)
     patience = seen.differs_since + rules.label_max_wait_seconds - state.now
     if _refresh_is_near(state, rules) and patience > 0:
@@ -219,6 +213,24 @@ def decide_films(state: State, rules: Automation) -> Decision:
             seen,
         )
     return _ask(state, rules, seen, what, database.media, results.media)
+
+
+def _nothing_to_do(
+    state: State, results: Results, rules: Automation, seen: Seen, held: str
+) -> Decision | None:
+    """Say why there is nothing to do, in the same order for both sensors: lost rows come first.
+
+    Were one content where the other refuses, it would take back the alert that the other raises,
+    and so on for ever.
+    """
+    if lost := _lost(results, state.database, rules):
+        return Decision(lost, seen, refused=True)
+    if not seen.differs_since:
+        return Decision(f"the results hold the {held} there are", seen)
+    if state.in_flight:
+        others = f" and {len(state.in_flight) - 1} more" if len(state.in_flight) > 1 else ""
+        return Decision(f"waiting for {state.in_flight[0]}{others} to end", seen)
+    return None
 
 
 def _refresh_is_near(state: State, rules: Automation) -> bool:
@@ -343,11 +355,6 @@ def decide_nightly(
         "labels, films and code are those of the last search and training: nothing is searched "
         "and trained, everything is scored and reported"
     )
-
-
-def _waiting(state: State) -> str:
-    others = f" and {len(state.in_flight) - 1} more" if len(state.in_flight) > 1 else ""
-    return f"waiting for {state.in_flight[0]}{others} to end"
 
 
 def _difference(what: str, have: frozenset[str], wanted: str) -> str:

@@ -241,6 +241,13 @@ class TestLostLabels:
             assert "60 of 100 labels are gone at once" in decision.reason
             assert "materialise full_rebuild by hand" in decision.reason
 
+    def test_both_sensors_refuse_what_either_finds_lost(self):
+        """Kept out: one took the alert back that the other had raised, and so on for ever."""
+        for lost in ({"labels": "40-dd"}, {"media": "200-dd"}):
+            found = {"labels": A, "human": HUMAN_A, **lost}
+            for decide in (decide_labels, decide_films):
+                assert decide(state(**found), RULES).refused, (lost, decide)
+
     def test_nothing_is_scored_from_lost_films(self):
         decision = decide_films(state(media="200-dd"), RULES)
         assert decision.refused
