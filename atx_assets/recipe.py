@@ -22,7 +22,8 @@ def recipe_version(settings: Settings) -> str:
     package = Path(__file__).parent
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package)
-        if name.parts[0] not in _OTHERS:
+        # An editor's lock beside a file is a link to nowhere whose name begins with a dot.
+        if name.parts[0] not in _OTHERS and not path.name.startswith("."):
             digest.update(f"{name}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 

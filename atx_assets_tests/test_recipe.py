@@ -122,3 +122,10 @@ def test_what_only_runs_the_graph_and_what_python_leaves_behind_change_nothing(
     cache.mkdir()
     (cache / "tuning.cpython-311.pyc").write_bytes(b"compiled")
     assert version() == before
+
+
+def test_an_editors_lock_beside_a_file_is_no_part_of_it(version, package) -> None:
+    """Kept out: a link to nowhere that failed the search and the nightly run."""
+    before = version()
+    (package / "assets" / ".#media.py").symlink_to("somebody@somewhere.1")
+    assert version() == before
