@@ -1,7 +1,7 @@
 """Runs that Dagster believes to be under way though their process is gone.
 
 Not here: runs that are alive, whoever started them, and when to look (`run_launcher.py` while
-Dagster runs, `local/up.py` before it starts).
+Dagster runs, `local/healing.py` before it starts).
 """
 
 from __future__ import annotations

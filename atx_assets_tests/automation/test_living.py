@@ -188,15 +188,10 @@ class House:
         try:
             if runs_in_flight(self.instance) or (results := results_of(self.instance)) is None:
                 return False
-            with self.settings() as settings:
-                now = fingerprints_now(settings)
+            now = fingerprints_now(running_home(read_settings(self.environment)))
         except Exception:  # the server is just down
             return False
         return results.labels == {now.labels} and results.media == {now.media}
-
-    @contextlib.contextmanager
-    def settings(self) -> Iterator[Any]:
-        yield running_home(read_settings(self.environment))
 
     def check_agreement(self) -> None:
         """Wait until all agrees by itself; then check what a person reads, title by title."""
