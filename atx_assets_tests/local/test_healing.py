@@ -119,6 +119,8 @@ def test_dagster_whose_code_server_is_gone_is_started_again(
 ) -> None:
     start(children, WITH_CODE_SERVER, tmp_path, DAGSTER)
     code_server, before = number_in(tmp_path / "dagster.log"), pid_of(children)
+    # Its number is printed before it is what its command line says.
+    wait_until(lambda: healing._serves_code(before))
     for _ in range(5):
         healer.look()
     assert pid_of(children) == before
