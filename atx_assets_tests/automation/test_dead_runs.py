@@ -19,6 +19,8 @@ from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_ite
 from atx_assets.automation.dead_runs import fail_dead_runs, process_is_gone
 from atx_assets.settings import ROOT
 
+pytestmark = pytest.mark.slow
+
 STARTED, FAILED = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE
 
 #: A run that never ends, in a process of its own.

@@ -14,6 +14,8 @@ from atx_assets.local.healing import DAGSTER, Healing
 from atx_assets.local.processes import Children
 from atx_assets.settings import Settings, read_settings
 
+pytestmark = pytest.mark.slow
+
 #: Starts a child whose command is like that of Dagster's code server, and tells its number.
 WITH_CODE_SERVER = "sh -c 'sleep 600; :' dagster api grpc & echo $!; wait; sleep 600"
 
