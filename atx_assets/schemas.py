@@ -305,7 +305,10 @@ GRID_SEARCH_RESULTS = (
         Column(k, INT if k in ("max_depth", "n_estimators") else FLOAT, _GRID_MEANINGS[k])
         for k in GRID_KEYS
     ),
-    Column("rank", INT, "1 for the best mean of the objective"),
+    Column("chosen", BOOL, "the one that trains: the simplest of those near the best"),
+    Column("near_best", BOOL, "within one standard error of the best"),
+    Column("rank", INT, "1 for the best mean of the objective among those scored in every fold"),
+    Column("folds", INT, "folds that it was scored in; the race drops what falls behind"),
     *(
         Column(f"{kind}_{score}", FLOAT, f"{meaning} of {score} over the folds")
         for score in FOLD_SCORES

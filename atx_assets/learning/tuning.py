@@ -1,24 +1,28 @@
-"""The hyperparameter search: every combination of a grid, scored in every fold.
+"""The hyperparameter search: combinations of a grid, scored in folds.
 
-The scores are those of scikit-learn's `GridSearchCV` over the same folds, in a fraction of its
-time. Not here: the folds (`evaluation.py`), what is done with the winner.
+`grid_search` scores every combination in every fold: its scores are those of scikit-learn's
+`GridSearchCV` over the same folds, in a fraction of its time. `race` drops those that fall behind.
+Not here: the folds (`evaluation.py`), how a fold is scored (`fold_scores.py`).
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, product
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from atx_assets.learning.fold_scores import fold_scores
 from atx_assets.learning.models import Hyperparameters, training_parameters
 from atx_assets.schemas import FOLD_SCORES
 
 if TYPE_CHECKING:
     import numpy as np
+    import xgboost as xgb
     from scipy import sparse
 
 #: The grid of the original: 324 combinations.
@@ -31,6 +35,23 @@ GRID: dict[str, Sequence[float | int]] = {
     "gamma": (0, 0.1, 0.2),
 }
 
+#: What is trained without a search: a plain XGBoost, which no search beat by more than noise.
+PLAIN: Hyperparameters = {
+    "max_depth": 3,
+    "learning_rate": 0.1,
+    "n_estimators": 100,
+    "subsample": 0.8,
+    "colsample_bytree": 0.8,
+    "gamma": 0,
+}
+
+#: The race: after so many folds, this share of those still in it goes on.
+RUNGS = ((1, 1 / 5), (2, 1 / 2))
+#: No rung leaves fewer, as long as there are as many.
+FEWEST = 3
+
+Progress = Callable[[int, int], None]
+
 
 @dataclass(frozen=True)
 class SearchResult:
@@ -38,13 +59,82 @@ class SearchResult:
 
     Attributes:
         combinations: what was tried, in the order of scikit-learn's `ParameterGrid`.
-        scores: shape (combinations, folds, len(FOLD_SCORES)); log loss is positive, less is better.
-        best: index of the winner: the best mean average precision, the first of equals.
+        scores: shape (combinations, folds, len(FOLD_SCORES)), NaN in folds that a combination
+            was not scored in; log loss is positive, less is better.
+        objective: the score, one of FOLD_SCORES, that decides.
     """
 
     combinations: list[Hyperparameters]
     scores: np.ndarray[Any, np.dtype[np.float64]]
-    best: int
+    objective: str
+
+    @property
+    def values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """The objective, more is better; shape (combinations, folds)."""
+        sign = -1 if self.objective == "log_loss" else 1
+        values: np.ndarray[Any, Any] = sign * self.scores[:, :, FOLD_SCORES.index(self.objective)]
+        return values
+
+    @property
+    def means(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """The mean objective over the folds scored, more is better; shape (combinations,).
+
+        A fold in which the objective is not defined (ROC-AUC without a keep) is left out.
+        """
+        return _mean(self.values)
+
+    @property
+    def best(self) -> int:
+        """Index of the best mean among those scored in every fold, the first of equals."""
+        import numpy as np
+
+        return int(np.nanargmax(np.where(self.in_every_fold, self.means, np.nan)))
+
+    @property
+    def in_every_fold(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which combinations were scored in every fold; shape (combinations,)."""
+        import numpy as np
+
+        # Log loss is defined in every fold that was scored.
+        scored = ~np.isnan(self.scores[:, :, FOLD_SCORES.index("log_loss")])
+        found: np.ndarray[Any, np.dtype[np.bool_]] = np.all(scored, axis=1)
+        return found
+
+    @property
+    def standard_error(self) -> float:
+        """The standard error of the best combination's mean objective over the folds."""
+        import numpy as np
+
+        values = self.values[self.best]
+        values = values[~np.isnan(values)]
+        return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
+
+    @property
+    def near_best(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which combinations lie within one standard error of the best; shape (combinations,)."""
+        import numpy as np
+
+        means = self.means
+        near = means >= means[self.best] - self.standard_error
+        found: np.ndarray[Any, np.dtype[np.bool_]] = np.logical_and(near, self.in_every_fold)
+        return found
+
+    @property
+    def chosen(self) -> int:
+        """Index of the simplest of those near the best: fewest trees, then least depth.
+
+        What is left of choice goes to the best mean, then to the first. The rule of one standard
+        error is that of Breiman et al., Classification and Regression Trees (1984), 3.4.3.
+        """
+        import numpy as np
+
+        means = self.means
+
+        def simplicity(at: int) -> tuple[float, ...]:
+            combination = self.combinations[at]
+            return combination["n_estimators"], combination["max_depth"], -means[at]
+
+        return min((int(at) for at in np.flatnonzero(self.near_best)), key=simplicity)
 
 
 def grid_search(
@@ -54,7 +144,8 @@ def grid_search(
     grid: Mapping[str, Sequence[float | int]],
     *,
     flags_from: int,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    objective: str = "average_precision",
+    on_progress: Progress = lambda done, total: None,
 ) -> SearchResult:
     """Score every combination of `grid` in every fold.
 
@@ -62,52 +153,149 @@ def grid_search(
         matrix: dense float32, shape (n, features), unknown as NaN.
         labels: shape (n,), 0 or 1.
         folds: for each fold, the indices of the rows that are held out.
-        grid: values by key; `n_estimators` is one of the keys.
+        grid: values by key; `n_estimators` and `max_depth` are among the keys.
         flags_from: the first matrix column of those that hold only 0 and 1.
+        objective: the score, one of FOLD_SCORES, that decides.
         on_progress: told the number of fits done and to do, from any thread.
     """
+    search = _Search(matrix, labels, folds, grid, flags_from, objective)
+    every = list(product(range(len(folds)), search.groups))
+    search.score(every, _counted(on_progress, len(every)))
+    return search.result
+
+
+def race(
+    matrix: np.ndarray[Any, Any],
+    labels: np.ndarray[Any, Any],
+    folds: Sequence[np.ndarray[Any, Any]],
+    grid: Mapping[str, Sequence[float | int]],
+    *,
+    flags_from: int,
+    objective: str = "average_precision",
+    on_progress: Progress = lambda done, total: None,
+) -> SearchResult:
+    """Score combinations fold by fold, and go on with the best alone: successive halving.
+
+    Jamieson and Talwalkar (2016), Non-stochastic Best Arm Identification, with folds as the
+    resource. Combinations are compared within the same folds, where what one fold has of luck is
+    the same for all. The arguments are those of `grid_search`.
+    """
     import numpy as np
-    import xgboost as xgb
-    from sklearn.model_selection import ParameterGrid
 
-    combinations: list[Hyperparameters] = list(ParameterGrid({k: [*v] for k, v in grid.items()}))
-    groups = _same_trees(combinations)
-    compact = _without_zero_flags(matrix, flags_from)
-    scores = np.empty((len(combinations), len(folds), len(FOLD_SCORES)))
-    workers = os.cpu_count() or 1
-    fits_done = count(1)
-    given_up = threading.Event()
+    search = _Search(matrix, labels, folds, grid, flags_from, objective)
+    left, done = search.groups, 0
+    rungs = [*((n, share) for n, share in RUNGS if n < len(folds)), (len(folds), 1.0)]
+    sizes = [len(left)]
+    for _, share in rungs[:-1]:
+        sizes.append(min(sizes[-1], max(FEWEST, ceil(sizes[-1] * share))))
+    fits = sum(
+        size * (n - before)
+        for size, (n, _), before in zip(sizes, rungs, [0, *(n for n, _ in rungs)], strict=False)
+    )
+    say = _counted(on_progress, fits)
+    for (until, _), size in zip(rungs, [*sizes[1:], 0], strict=True):
+        search.score(list(product(range(done, until), left)), say)
+        done = until
+        means = search.result.means
+        best_first = sorted(left, key=lambda group: -np.nanmax(means[group]))
+        left = best_first[:size]
+    return search.result
 
-    def score_share(fold: int, worker: int) -> None:
-        held_out = np.zeros(len(labels), bool)
-        held_out[folds[fold]] = True
-        truth = labels[held_out]
-        # Binned once for all the models of this share; not shared between threads, because
-        # nothing promises that two may train on one.
-        train = xgb.QuantileDMatrix(compact[~held_out], labels[~held_out], nthread=1)
-        test = xgb.DMatrix(compact[held_out], nthread=1)
-        for group in groups[worker::workers]:
-            if given_up.is_set():
-                return
-            largest = combinations[group[-1]]
-            model = xgb.train(training_parameters(largest), train, int(largest["n_estimators"]))
-            for at in group:
-                trees = int(combinations[at]["n_estimators"])
-                scores[at, fold] = _scores(truth, model.predict(test, iteration_range=(0, trees)))
-            on_progress(next(fits_done), len(groups) * len(folds))
 
-    # Threads, not processes: XGBoost works outside Python's lock, and a thread starts at once.
-    with ThreadPoolExecutor(workers) as pool:
-        shares = [(fold, worker) for fold in range(len(folds)) for worker in range(workers)]
-        try:
-            for finished in [pool.submit(score_share, *share) for share in shares]:
-                finished.result()
-        except BaseException:
-            # Ctrl-C, say: the pool would otherwise fit all that is left before it lets go.
-            given_up.set()
-            raise
-    best = int(np.argmax(scores[:, :, FOLD_SCORES.index("average_precision")].mean(axis=1)))
-    return SearchResult(combinations, scores, best)
+class _Search:
+    """The scores found so far, and what it takes to find more."""
+
+    def __init__(
+        self,
+        matrix: np.ndarray[Any, Any],
+        labels: np.ndarray[Any, Any],
+        folds: Sequence[np.ndarray[Any, Any]],
+        grid: Mapping[str, Sequence[float | int]],
+        flags_from: int,
+        objective: str,
+    ) -> None:
+        import numpy as np
+        from sklearn.model_selection import ParameterGrid
+
+        combinations: list[Hyperparameters] = list(
+            ParameterGrid({k: [*v] for k, v in grid.items()})
+        )
+        shape = (len(combinations), len(folds), len(FOLD_SCORES))
+        self.result = SearchResult(combinations, np.full(shape, np.nan), objective)
+        self.groups = _same_trees(combinations)
+        self._compact = _without_zero_flags(matrix, flags_from)
+        self._labels, self._folds = labels, folds
+        self._binned = threading.local()
+
+    def score(self, fits: Iterable[tuple[int, list[int]]], say: Callable[[], None]) -> None:
+        """Fit and score in one fold, for each pair of a fold and a group."""
+        given_up = threading.Event()
+
+        def one(fit: tuple[int, list[int]]) -> None:
+            if not given_up.is_set():
+                self._score(*fit)
+                say()
+
+        # Threads, not processes: XGBoost works outside Python's lock, and a thread starts at once.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            try:
+                for finished in [pool.submit(one, fit) for fit in fits]:
+                    finished.result()
+            except BaseException:
+                # Ctrl-C, say: the pool would otherwise fit all that is left before it lets go.
+                given_up.set()
+                raise
+
+    def _score(self, fold: int, group: list[int]) -> None:
+        import xgboost as xgb
+
+        train, test, truth = self._data(fold)
+        combinations, scores = self.result.combinations, self.result.scores
+        largest = combinations[group[-1]]
+        # Not `xgb.train`: its callbacks after each tree cost a tenth of the tree.
+        model = xgb.Booster(training_parameters(largest), [train])
+        for tree in range(int(largest["n_estimators"])):
+            model.update(train, tree)
+        for at in group:
+            trees = int(combinations[at]["n_estimators"])
+            scores[at, fold] = fold_scores(truth, model.predict(test, iteration_range=(0, trees)))
+
+    def _data(self, fold: int) -> tuple[xgb.QuantileDMatrix, xgb.DMatrix, np.ndarray[Any, Any]]:
+        """Return the binned training rows, the held-out rows and their labels.
+
+        Binned once a thread for all its models of a fold; not shared between threads, because
+        nothing promises that two may train on one.
+        """
+        import numpy as np
+        import xgboost as xgb
+
+        if getattr(self._binned, "fold", None) != fold:
+            held_out = np.zeros(len(self._labels), bool)
+            held_out[self._folds[fold]] = True
+            self._binned.fold = fold
+            self._binned.data = (
+                xgb.QuantileDMatrix(self._compact[~held_out], self._labels[~held_out], nthread=1),
+                xgb.DMatrix(self._compact[held_out], nthread=1),
+                self._labels[held_out],
+            )
+        data: tuple[Any, Any, Any] = self._binned.data
+        return data
+
+
+def _counted(on_progress: Progress, total: int) -> Callable[[], None]:
+    """Return what is called after each fit, by any thread."""
+    done = count(1)
+    return lambda: on_progress(next(done), total)
+
+
+def _mean(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the mean over the folds that are known, NaN where none is; shape (combinations,)."""
+    import numpy as np
+
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        mean: np.ndarray[Any, Any] = np.where(known, values, 0).sum(axis=1) / known.sum(axis=1)
+    return mean
 
 
 def _same_trees(combinations: list[Hyperparameters]) -> list[list[int]]:
@@ -136,19 +324,3 @@ def _without_zero_flags(matrix: np.ndarray[Any, Any], flags_from: int) -> sparse
     kept[:, :flags_from] = True
     rows, columns = np.nonzero(kept & ~np.isnan(matrix))
     return sparse.csr_matrix((matrix[rows, columns], (rows, columns)), shape=matrix.shape)
-
-
-def _scores(truth: np.ndarray[Any, Any], answer: np.ndarray[Any, Any]) -> list[float]:
-    """Return the FOLD_SCORES of one fold, as scikit-learn's scorers compute them."""
-    import numpy as np
-    from sklearn import metrics
-
-    verdict = answer > 0.5
-    return [
-        metrics.average_precision_score(truth, answer),
-        metrics.roc_auc_score(truth, answer),
-        metrics.recall_score(truth, verdict, zero_division=0),
-        metrics.precision_score(truth, verdict, zero_division=0),
-        metrics.f1_score(truth, verdict, zero_division=0),
-        metrics.log_loss(truth, np.stack([1 - answer, answer], axis=1), labels=[0, 1]),
-    ]
