@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from atx_assets.assets import story
-from atx_assets.assets.training import read_titles
+from atx_assets.assets.training import read_titles, read_training_data
 from atx_assets.automation.decide import BY_HAND, lost_rows
 from atx_assets.automation.failures import started_by_itself
 from atx_assets.automation.observe import results_of
@@ -158,6 +158,42 @@ def only_trusted_labels(files: DataFiles) -> dg.AssetCheckResult:
     )
 
 
+@dg.asset_check(asset="training_table", additional_deps=["feature_encoding"])
+def no_feature_tells_the_label(files: DataFiles) -> dg.AssetCheckResult:
+    """No single feature ranks keeps before skips all but perfectly, as a leaked label would."""
+    from atx_assets.learning.leaks import TOO_GOOD, telling_features
+
+    data = read_training_data(files)
+    found = telling_features(data.matrix, data.labels, data.encoding.names)
+    told = ", ".join(f"{name} (ROC-AUC {area:.3f})" for name, area in found)
+    return dg.AssetCheckResult(
+        passed=not found,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{told}: a feature that tells the verdict by itself may have been made from "
+        "it; see where the column comes from"
+        if found
+        else f"no feature's own ROC-AUC exceeds {TOO_GOOD}",
+        metadata={"features": [name for name, _ in found]},
+    )
+
+
+@dg.asset_check(asset="tuned_classifier")
+def champion_passes_guards(files: DataFiles) -> dg.AssetCheckResult:
+    """The version that scores beats the best single-feature rule, and promises what it keeps."""
+    from atx_assets.learning.promotion import failed_guards
+    from atx_assets.resources.bundles import Bundles
+
+    champion = Bundles(files).champion()
+    failed = failed_guards(champion.about["quality"])
+    return dg.AssetCheckResult(
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"version {champion.version}: "
+        + ("; ".join(failed) if failed else "PR-AUC, calibration and all measures are sound"),
+        metadata={"version": champion.version, "failed": len(failed)},
+    )
+
+
 @dg.asset_check(asset="training_table", additional_deps=["feature_encoding", "raw_media"])
 def encoder_round_trip(files: DataFiles) -> dg.AssetCheckResult:
     """The encoding, read back from its file, makes the training table's numbers, bit for bit."""
@@ -257,7 +293,9 @@ CHECKS = [
     training_keys_unique,
     enough_labels,
     only_trusted_labels,
+    no_feature_tells_the_label,
     encoder_round_trip,
+    champion_passes_guards,
     every_film_scored_once,
     false_positives_agree,
     false_negatives_agree,

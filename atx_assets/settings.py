@@ -5,11 +5,14 @@ Not here: what is done with them. A process reads its settings once, where it st
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from atx_assets.errors import AtxError
+from atx_assets.learning.operating_point import OperatingPoint
+from atx_assets.schemas import FOLD_SCORES
 
 #: The repository root when atx runs from a clone, else the folder it is started in.
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,6 +21,7 @@ if not (ROOT / "workspace.yaml").exists():
 
 SOURCES = ("media", "training")
 EXECUTORS = ("in_process", "multiprocess")
+SEARCHES = ("race", "full", "off")
 ALERT_FORMATS = ("ntfy", "slack", "discord", "json")
 
 
@@ -57,6 +61,15 @@ class Automation:
 
 
 @dataclass(frozen=True)
+class Learning:
+    """How hyperparameters are searched and by which score, and where verdicts are taken."""
+
+    search: str
+    objective: str
+    operating_point: OperatingPoint
+
+
+@dataclass(frozen=True)
 class Settings:
     """The settings of one process; `read_settings` makes them.
 
@@ -72,6 +85,8 @@ class Settings:
     pg_pass: str = field(repr=False)
     mlflow_host: str
     mlflow_port: int
+    mlflow_on: bool
+    model_name: str
     dagster_postgres_url: str = field(repr=False)
     source: str
     executor: str
@@ -80,6 +95,7 @@ class Settings:
     ui_port: int
     correction_user: str
     correction_pass: str = field(repr=False)
+    learning: Learning
     automation: Automation
 
     @property
@@ -132,6 +148,8 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         pg_pass=values.get("PG_PASS", ""),
         mlflow_host=values.get("MLFLOW_HOST", ""),
         mlflow_port=_integer(values, "MLFLOW_PORT", 5050, 1, 65535),
+        mlflow_on=_choice(values, "ATX_MLFLOW", ("on", "off"), "on") == "on",
+        model_name=_model_name(values, "ATX_MODEL_NAME"),
         dagster_postgres_url=values.get("DAGSTER_POSTGRES_URL", ""),
         source=_choice(values, "ATX_SOURCE", ("", *SOURCES), ""),
         executor=_choice(values, "ATX_EXECUTOR", EXECUTORS, "in_process"),
@@ -140,6 +158,11 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         ui_port=_integer(values, "ATX_UI_PORT", 3000, 1, 65535),
         correction_user=values.get("ATX_CORRECTION_PG_USER", ""),
         correction_pass=values.get("ATX_CORRECTION_PG_PASS", ""),
+        learning=Learning(
+            search=_choice(values, "ATX_SEARCH", SEARCHES, "race"),
+            objective=_choice(values, "ATX_OBJECTIVE", FOLD_SCORES, "average_precision"),
+            operating_point=_operating_point(values, "ATX_OPERATING_POINT"),
+        ),
         automation=Automation(
             label_quiet_seconds=_integer(values, "ATX_LABEL_QUIET_SECONDS", 20, 0, 3600),
             label_max_wait_seconds=_integer(values, "ATX_LABEL_MAX_WAIT_SECONDS", 300, 0, 86_400),
@@ -200,6 +223,22 @@ def _share(values: Mapping[str, str], name: str, default: float) -> float:
 
 def _yes_or_no(values: Mapping[str, str], name: str) -> bool:
     return _choice(values, name, ("yes", "no"), "no") == "yes"
+
+
+def _operating_point(values: Mapping[str, str], name: str) -> OperatingPoint:
+    text = values.get(name) or "f1"
+    try:
+        return OperatingPoint.parse(text)
+    except ValueError as error:
+        raise AtxError(f"{name}={text!r} is no operating point; {error}") from error
+
+
+def _model_name(values: Mapping[str, str], name: str) -> str:
+    """Return the name of the registered model; MLflow takes no slash, colon or quote in it."""
+    text = values.get(name) or "atx"
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 _.-]*", text):
+        raise AtxError(f"{name}={text!r} is not made of letters, digits, spaces and _ . - alone")
+    return text
 
 
 def _timezone(values: Mapping[str, str], name: str) -> str:

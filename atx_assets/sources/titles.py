@@ -33,7 +33,8 @@ def titles(rows: pa.Table, layout: Layout) -> pa.Table:
         A table ordered bytewise by `key`: `key`, `imdb_id`, `media_title`, `label` (bool, null:
         unjudged), `label_source` (human, rule, model or null), `label_reason` (why a rule
         skipped it), `trains` (bool: a training row), `hash` and `original_title` (null in the
-        training layout), then the layout's feature columns as the source has them.
+        training layout), `created_at` (when the title came to the database), then the layout's
+        feature columns as the source has them.
 
     Raises:
         AtxError: there is no film.
@@ -90,6 +91,7 @@ def _assemble(films: pa.Table, layout: Layout, made: dict[str, Any]) -> pa.Table
         "original_title": films["original_title"]
         if "original_title" in films.column_names
         else nothing,
+        "created_at": made["created_at"],
     }
     return pa.table(columns | {name: films[name] for name in layout.features})
 
@@ -119,6 +121,7 @@ def _from_training(films: pa.Table, layout: Layout) -> pa.Table:
             "label": pc.equal(films["label"], "would_watch"),
             "label_source": pa.array(source, pa.string(), mask=~judged),
             "trains": trains,
+            "created_at": films["created_at"],
         },
     )
 
@@ -146,6 +149,7 @@ def _from_media(films: pa.Table, layout: Layout) -> pa.Table:
             "label_source": pa.array(source[of_title], pa.string()),
             "label_reason": _reasons(title[verdict == 3], reason.filter(verdict == 3), of_title),
             "trains": of_title != _UNJUDGED,
+            "created_at": _first_seen(title, films),
         },
     )
 
@@ -245,6 +249,14 @@ def _representatives(
     best_first = np.lexsort((-created, -completeness, title))
     _, first = np.unique(title[best_first], return_index=True)
     return best_first[first]
+
+
+def _first_seen(title: np.ndarray[Any, Any], films: pa.Table) -> pa.Array:
+    """When the first release of each title came to the database."""
+    import pyarrow as pa
+
+    seen = pa.table({"title": title, "created_at": films["created_at"]}).group_by("title")
+    return seen.aggregate([("created_at", "min")]).sort_by("title")["created_at_min"]
 
 
 def _reasons(

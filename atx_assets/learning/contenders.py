@@ -1,0 +1,213 @@
+"""Who answers for titles whose labels it has not seen: models, and what a model must beat.
+
+Each contender chooses its thresholds where it may look, and is measured elsewhere. Not here: the
+folds (`evaluation.py`), the measures (`measures.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.learning.evaluation import OutOfFold, out_of_fold
+from atx_assets.learning.measures import measures
+from atx_assets.learning.models import Hyperparameters, fit, predict
+from atx_assets.learning.operating_point import PRECISION_80, RECALL_95, OperatingPoint
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What one way of telling keeps from skips said, in every fold of every seed.
+
+    Attributes:
+        labels: shape (n,), 0 or 1.
+        assignment: shape (seeds, n): the fold in which each row is held out, -1 for never.
+        scores: shape (seeds, n): of each row when it was held out.
+        elsewhere: for seed and fold, the scores of the rows that are not held out, in their
+            order, on the scale of that fold's scores: thresholds are chosen on them.
+        probabilities: whether the scores are probabilities.
+    """
+
+    labels: np.ndarray[Any, Any]
+    assignment: np.ndarray[Any, Any]
+    scores: np.ndarray[Any, Any]
+    elsewhere: Callable[[int, int], np.ndarray[Any, Any]]
+    probabilities: bool = True
+
+    def verdicts(self, point: OperatingPoint) -> np.ndarray[Any, Any]:
+        """Return which rows are kept at an operating point chosen on the other folds.
+
+        Returns:
+            bool, shape (seeds, n).
+        """
+        import numpy as np
+
+        kept = np.zeros(self.scores.shape, bool)
+        for seed, fold, held_out in _folds(self.assignment):
+            threshold = point.threshold(self.labels[~held_out], self.elsewhere(seed, fold))
+            kept[seed, held_out] = self.scores[seed, held_out] >= threshold
+        return kept
+
+    def by_fold(self, point: OperatingPoint) -> dict[str, list[float]]:
+        """Measure each fold of each seed by itself.
+
+        Returns:
+            By name, a value for each fold: the `measures` at `point`, and recall and precision
+            (`recall_at_p80`, `precision_at_p80`, `precision_at_r95`, `recall_at_r95`) at the
+            thresholds for a precision of .8 and for a recall of .95.
+        """
+        kept, precise, complete = map(self.verdicts, (point, PRECISION_80, RECALL_95))
+        found: dict[str, list[float]] = {}
+        for seed, _, held_out in _folds(self.assignment):
+            at_p80 = self._measures(seed, held_out, precise)
+            at_r95 = self._measures(seed, held_out, complete)
+            for name, value in {
+                **self._measures(seed, held_out, kept),
+                "recall_at_p80": at_p80["recall"],
+                "precision_at_p80": at_p80["precision"],
+                "precision_at_r95": at_r95["precision"],
+                "recall_at_r95": at_r95["recall"],
+            }.items():
+                found.setdefault(name, []).append(value)
+        return found
+
+    def of_part(self, rows: np.ndarray[Any, Any], point: OperatingPoint) -> dict[str, list[float]]:
+        """Measure a part of the rows, of all folds together: a value for each seed.
+
+        Args:
+            rows: bool, shape (n,); a part may have too few rows to be measured fold by fold.
+            point: where the verdicts are taken.
+        """
+        kept = self.verdicts(point)
+        found: dict[str, list[float]] = {}
+        for seed in range(len(self.scores)):
+            for name, value in self._measures(seed, rows, kept).items():
+                found.setdefault(name, []).append(value)
+        return found
+
+    def _measures(
+        self, seed: int, rows: np.ndarray[Any, Any], kept: np.ndarray[Any, Any]
+    ) -> dict[str, float]:
+        return measures(
+            self.labels[rows],
+            self.scores[seed, rows],
+            kept[seed, rows],
+            probabilities=self.probabilities,
+        )
+
+
+def _folds(assignment: np.ndarray[Any, Any]) -> Iterator[tuple[int, int, np.ndarray[Any, Any]]]:
+    """Yield each seed and fold, and which rows are held out there: bool, shape (n,)."""
+    for seed, folds in enumerate(assignment):
+        for fold in range(int(folds.max()) + 1):
+            yield seed, fold, folds == fold
+
+
+def model(labels: np.ndarray[Any, Any], held_out: OutOfFold) -> Contender:
+    """Return the models of one recipe; thresholds are chosen on other folds' blind answers."""
+    scores = held_out.probabilities.astype(float)
+    assignment = held_out.assignment
+    return Contender(
+        labels, assignment, scores, lambda seed, fold: scores[seed, assignment[seed] != fold]
+    )
+
+
+def refitted(
+    matrix: np.ndarray[Any, Any],
+    labels: np.ndarray[Any, Any],
+    assignment: np.ndarray[Any, Any],
+    recipe: Callable[[np.ndarray[Any, Any]], Hyperparameters],
+) -> Contender:
+    """Return models whose recipe, threshold and trees come from the rows not held out alone.
+
+    Args:
+        matrix: dense float32, shape (n, features), rows ordered by key.
+        labels: shape (n,), 0 or 1.
+        assignment: shape (seeds, n), -1 for rows that are never held out.
+        recipe: finds the hyperparameters; given which rows it may look at, bool, shape (n,).
+    """
+    import numpy as np
+
+    scores = np.zeros(assignment.shape)
+    blind: dict[tuple[int, int], np.ndarray[Any, Any]] = {}
+    for seed, fold, held_out in _folds(assignment):
+        train = ~held_out
+        chosen = recipe(train)
+        answers = out_of_fold(matrix[train], labels[train], chosen, seeds=(0,)).probabilities
+        blind[seed, fold] = answers[0].astype(float)
+        model = fit(matrix[train], labels[train], chosen)
+        scores[seed, held_out] = predict(model, matrix[held_out])
+    return Contender(labels, assignment, scores, lambda seed, fold: blind[seed, fold])
+
+
+def always_skip(labels: np.ndarray[Any, Any], assignment: np.ndarray[Any, Any]) -> Contender:
+    """Return who holds every title to be a skip."""
+    import numpy as np
+
+    # Thresholds are chosen among scores of 1, which none of its own 0 reaches.
+    return Contender(
+        labels,
+        assignment,
+        np.zeros(assignment.shape),
+        lambda seed, fold: np.ones(int((assignment[seed] != fold).sum())),
+    )
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule with no model: titles ranked by one number.
+
+    `feature` and `high_is_keep` are what is best over all rows; the contender's ranking in a
+    fold is by what was best in its training rows.
+    """
+
+    feature: str
+    high_is_keep: bool
+    contender: Contender
+
+    def __str__(self) -> str:
+        """Say the rule in words."""
+        name = self.feature.removesuffix("_norm")
+        return f"{name} alone, the {'highest' if self.high_is_keep else 'lowest'} first"
+
+
+def single_feature_rule(
+    numbers: np.ndarray[Any, Any],
+    names: Sequence[str],
+    labels: np.ndarray[Any, Any],
+    assignment: np.ndarray[Any, Any],
+) -> Rule:
+    """Find the numeric feature, and its direction, with the best average precision.
+
+    Args:
+        numbers: shape (n, len(names)), unknown as NaN, which is ranked last.
+        names: names of the features.
+        labels: shape (n,), 0 or 1.
+        assignment: shape (seeds, n).
+    """
+    import numpy as np
+    from sklearn.metrics import average_precision_score
+
+    rankings = [
+        np.where(np.isnan(column), -1e30, sign * column) for column in numbers.T for sign in (1, -1)
+    ]
+
+    def best(rows: np.ndarray[Any, Any]) -> int:
+        found = [average_precision_score(labels[rows], ranking[rows]) for ranking in rankings]
+        return int(np.argmax(found))
+
+    scores = np.zeros(assignment.shape)
+    chosen: dict[tuple[int, int], np.ndarray[Any, Any]] = {}
+    for seed, fold, held_out in _folds(assignment):
+        ranking = rankings[best(~held_out)]
+        scores[seed, held_out] = ranking[held_out]
+        chosen[seed, fold] = ranking[~held_out]
+    over_all = best(np.ones(len(labels), bool))
+    contender = Contender(
+        labels, assignment, scores, lambda seed, fold: chosen[seed, fold], probabilities=False
+    )
+    return Rule(names[over_all // 2], over_all % 2 == 0, contender)

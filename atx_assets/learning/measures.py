@@ -1,0 +1,121 @@
+"""How good answers are: measures of a set of titles, of each fold, of a part; calibration.
+
+Not here: who answers (`contenders.py`), what is made of the figures (`quality.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: A figure over folds or repeats: `mean` and `std` (ddof 1), null where it is not defined.
+Spread = dict[str, float | None]
+
+#: Bins of equal width that the calibration is looked at in.
+BINS = 10
+
+
+def measures(
+    truth: np.ndarray[Any, Any],
+    score: np.ndarray[Any, Any],
+    verdict: np.ndarray[Any, Any],
+    *,
+    probabilities: bool = True,
+) -> dict[str, float]:
+    """Measure one set of titles; NaN for what its labels do not define.
+
+    Args:
+        truth: shape (n,), 0 or 1.
+        score: shape (n,), more is more of a keep.
+        verdict: bool, shape (n,): predicted keep.
+        probabilities: the scores are probabilities; else Brier score and log loss are NaN.
+
+    Returns:
+        `pr_auc` (average precision), `roc_auc`, `recall`, `precision` (0 if nothing is kept),
+        `f1`, `false_positive_rate` (share of the skips that is kept), `brier`, `log_loss` (in
+        nats; infinite if a keep was held to be impossible).
+    """
+    import numpy as np
+    from sklearn import metrics
+
+    nan = float("nan")
+    keeps, skips = int((truth == 1).sum()), int((truth == 0).sum())
+    both = keeps > 0 and skips > 0
+    right, kept = int(truth[verdict].sum()), int(verdict.sum())
+    given = np.where(truth == 1, score, 1 - score)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_loss = float(-np.log(given).mean()) if probabilities and len(truth) else nan
+    return {
+        "pr_auc": float(metrics.average_precision_score(truth, score)) if both else nan,
+        "roc_auc": float(metrics.roc_auc_score(truth, score)) if both else nan,
+        "recall": right / keeps if keeps else nan,
+        # Among keeps alone every verdict of keep is right, and precision says nothing.
+        "precision": (right / kept if kept else 0.0) if both else nan,
+        "f1": 2 * right / (kept + keeps) if both else nan,
+        "false_positive_rate": (kept - right) / skips if skips else nan,
+        "brier": float(((score - truth) ** 2).mean()) if probabilities and len(truth) else nan,
+        "log_loss": log_loss,
+    }
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return mean and standard deviation, null where a value is not a finite number."""
+    import numpy as np
+
+    if not len(values) or not np.isfinite(values).all():
+        return {"mean": None, "std": None}
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "std": std}
+
+
+def spreads(values: Mapping[str, Sequence[float]]) -> dict[str, Spread]:
+    """Return the `spread` of each measure."""
+    return {name: spread(of_each) for name, of_each in values.items()}
+
+
+def calibration_table(
+    truth: np.ndarray[Any, Any], probability: np.ndarray[Any, Any]
+) -> list[dict[str, float | int | None]]:
+    """Compare what was promised with what was so, in bins of probability of equal width.
+
+    Args:
+        truth: shape (n,), 0 or 1.
+        probability: shape (n,), 0 to 1.
+
+    Returns:
+        For each of `BINS` bins: `low`, `high`, `titles`, the mean `probability`, and the share of
+        `keeps`; the last two are null in an empty bin.
+    """
+    import numpy as np
+
+    at = np.minimum((probability * BINS).astype(int), BINS - 1)
+    table: list[dict[str, float | int | None]] = []
+    for number in range(BINS):
+        inside = at == number
+        some = bool(inside.any())
+        table.append(
+            {
+                "low": number / BINS,
+                "high": (number + 1) / BINS,
+                "titles": int(inside.sum()),
+                "probability": float(probability[inside].mean()) if some else None,
+                "keeps": float(truth[inside].mean()) if some else None,
+            }
+        )
+    return table
+
+
+def calibration_error(truth: np.ndarray[Any, Any], probability: np.ndarray[Any, Any]) -> float:
+    """Return the expected calibration error: how far a promise is off, on average, 0 to 1.
+
+    The mean over bins, weighted by their titles, of |share of keeps - mean probability|: Guo et
+    al. (2017), On Calibration of Modern Neural Networks, section 3.
+    """
+    off = 0.0
+    for row in calibration_table(truth, probability):
+        if row["titles"]:
+            off += (row["titles"] or 0) * abs((row["keeps"] or 0) - (row["probability"] or 0))
+    return off / len(truth)

@@ -1,0 +1,119 @@
+"""Where probabilities become verdicts: the threshold that an operating point asks for.
+
+Not here: which labels and probabilities it is chosen on (out of fold, always).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_WRITTEN = re.compile(r"\s*(precision|recall)\s*>=\s*(0?\.\d+|1(?:\.0*)?)\s*")
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """The best F1; or the best recall at a least precision, or the other way round.
+
+    Attributes:
+        measure: `f1`, `precision` or `recall`.
+        least: what the measure must reach, above 0 and up to 1; not used with `f1`.
+    """
+
+    measure: str = "f1"
+    least: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> OperatingPoint:
+        """Read `f1`, `precision>=0.8` or `recall>=0.95`.
+
+        Raises:
+            ValueError: it is none of them.
+        """
+        if text.strip() == "f1":
+            return cls()
+        written = _WRITTEN.fullmatch(text)
+        if not written or float(written[2]) == 0:
+            raise ValueError("write f1, or for instance precision>=0.8 or recall>=0.95")
+        return cls(written[1], float(written[2]))
+
+    def __str__(self) -> str:
+        """Return what `parse` reads."""
+        return "f1" if self.measure == "f1" else f"{self.measure}>={self.least:g}"
+
+    def threshold(self, labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]) -> float:
+        """Return the least score that counts as a keep; infinite where none reaches the point.
+
+        Of equal F1 the highest; of thresholds that reach the least precision the one with most
+        recall, and the other way round.
+
+        Args:
+            labels: shape (n,), 0 or 1.
+            scores: shape (n,), of models that did not see these labels.
+        """
+        import numpy as np
+        from sklearn.metrics import precision_recall_curve
+
+        precision, recall, thresholds = precision_recall_curve(labels, scores)
+        # The last pair belongs to no threshold: nothing is kept there.
+        precision, recall = precision[:-1], recall[:-1]
+        if self.measure == "f1":
+            f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+            return float(thresholds[np.flatnonzero(f1 == f1.max())[-1]])
+        reached = np.flatnonzero(
+            (precision if self.measure == "precision" else recall) >= self.least
+        )
+        if not len(reached):
+            return float("inf")
+        if self.measure == "precision":
+            return float(thresholds[reached[0]])
+        return float(thresholds[reached[np.argmax(precision[reached])]])
+
+
+#: What the table of alternatives shows.
+ALTERNATIVES = tuple(
+    OperatingPoint.parse(text)
+    for text in (
+        "f1",
+        "precision>=0.7",
+        "precision>=0.8",
+        "precision>=0.9",
+        "precision>=0.95",
+        "recall>=0.8",
+        "recall>=0.9",
+        "recall>=0.95",
+    )
+)
+PRECISION_80 = OperatingPoint("precision", 0.8)
+RECALL_95 = OperatingPoint("recall", 0.95)
+
+
+def alternatives(
+    labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any], chosen: OperatingPoint
+) -> Iterator[dict[str, Any]]:
+    """Yield what each operating point would give: its threshold and what it costs.
+
+    Args:
+        labels: shape (n,), 0 or 1.
+        scores: shape (n,), of models that did not see these labels.
+        chosen: the one in use, which is among them.
+    """
+    points = ALTERNATIVES if chosen in ALTERNATIVES else (chosen, *ALTERNATIVES)
+    for point in points:
+        threshold = point.threshold(labels, scores)
+        kept = scores >= threshold
+        right, named, keeps = int(labels[kept].sum()), int(kept.sum()), int(labels.sum())
+        yield {
+            "operating_point": str(point),
+            "in_use": point == chosen,
+            "threshold": threshold if named else None,
+            "precision": right / named if named else None,
+            "recall": right / keeps if keeps else None,
+            "f1": 2 * right / (named + keeps) if named + keeps else None,
+            "predicted_keep": named,
+        }

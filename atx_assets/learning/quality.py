@@ -1,0 +1,193 @@
+"""All that is known of how good a model is, as one record that JSON can hold.
+
+Each contender is measured on all labels fold by fold, on those that people and rules gave, and on
+the titles newest in the database. Not here: how (`contenders.py`, `measures.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.learning import contenders
+from atx_assets.learning.contenders import Contender
+from atx_assets.learning.evaluation import LEAST_LABELS, OutOfFold
+from atx_assets.learning.measures import calibration_error, calibration_table, spread, spreads
+from atx_assets.learning.models import Hyperparameters
+from atx_assets.learning.operating_point import OperatingPoint, alternatives
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: The share of the titles, the first in the database, that learns for the figures of the newest.
+OLDEST = 0.8
+#: The slices that every contender is measured on; a slice without titles is left out.
+ALL, HUMAN, RULE, NEWEST = "all", "human", "rule", "newest"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What quality is measured on: n training rows ordered by key.
+
+    Attributes:
+        matrix: dense float32, shape (n, features), the numeric features first.
+        labels: shape (n,), 0 or 1.
+        names: of the features.
+        numeric: how many of them are numeric.
+        sources: shape (n,): `human` or `rule`, who gave the label.
+        created: microseconds since 1970, shape (n,): when the title came to the database, NaN
+            where that is not known.
+        point: where verdicts are taken.
+    """
+
+    matrix: np.ndarray[Any, Any]
+    labels: np.ndarray[Any, Any]
+    names: list[str]
+    numeric: int
+    sources: np.ndarray[Any, Any]
+    created: np.ndarray[Any, Any]
+    point: OperatingPoint
+
+    def slices(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return which rows each slice has; bool, shape (n,)."""
+        import numpy as np
+
+        found = {ALL: np.ones(len(self.labels), bool)}
+        found |= {source: self.sources == source for source in (HUMAN, RULE)}
+        newest = newest_rows(self.created, self.labels)
+        if newest is not None:
+            found[NEWEST] = newest
+        return {name: rows for name, rows in found.items() if rows.any()}
+
+
+def newest_rows(
+    created: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any] | None:
+    """Return which titles are the newest fifth in the database; None if times tell nothing.
+
+    They tell nothing where some are unknown, where the fifth cannot be cut off between two
+    moments (a table that was filled at once), or where a part would have too few labels of a class.
+
+    Args:
+        created: microseconds since 1970, shape (n,), NaN for unknown.
+        labels: shape (n,), 0 or 1.
+    """
+    import numpy as np
+
+    if np.isnan(created).any():
+        return None
+    moment = np.sort(created)[round(OLDEST * len(created))]
+    newest: np.ndarray[Any, Any] = created >= moment
+    share = newest.mean()
+    if not 0.5 * (1 - OLDEST) <= share <= 2 * (1 - OLDEST):
+        return None
+    fewest = min(np.bincount(labels[part], minlength=2).min() for part in (newest, ~newest))
+    return newest if fewest >= LEAST_LABELS else None
+
+
+def measure_recipe(
+    evidence: Evidence, hyperparameters: Hyperparameters, held_out: OutOfFold
+) -> tuple[dict[str, Any], list[float]]:
+    """Measure the models of one recipe on every slice.
+
+    Args:
+        evidence: the training rows.
+        hyperparameters: the recipe.
+        held_out: its models of the folds.
+
+    Returns:
+        By slice and measure, mean and standard deviation; and the average precision in each of
+        the 25 folds.
+    """
+    models = contenders.model(evidence.labels, held_out)
+    newest = _newest_assignment(evidence)
+    refitted = None
+    if newest is not None:
+        refitted = contenders.refitted(
+            evidence.matrix, evidence.labels, newest, lambda _: hyperparameters
+        )
+    return _by_slice(models, refitted, evidence), models.by_fold(evidence.point)["pr_auc"]
+
+
+def measure_quality(
+    evidence: Evidence,
+    hyperparameters: Hyperparameters,
+    held_out: OutOfFold,
+    nested: dict[str, Any],
+) -> tuple[dict[str, Any], list[float]]:
+    """Measure a recipe, and beside it what it must beat.
+
+    Args:
+        evidence: the training rows.
+        hyperparameters: the recipe.
+        held_out: its models of the folds.
+        nested: the headline figures, by measure, from a search that did not see what it is
+            measured on.
+
+    Returns:
+        The record: `slices` (titles and keeps of each), by contender (`model`, `always_skip`,
+        `rule`), slice and measure the mean and standard deviation, `rule_feature` and
+        `rule_high_is_keep`, `nested`, `calibration`, `alternatives`; and the average precision
+        in each fold.
+    """
+    import numpy as np
+
+    numbers, labels = evidence.matrix[:, : evidence.numeric], evidence.labels
+    model, pr_auc = measure_recipe(evidence, hyperparameters, held_out)
+    rule = contenders.single_feature_rule(numbers, evidence.names, labels, held_out.assignment)
+    skip = contenders.always_skip(labels, held_out.assignment)
+    newest = _newest_assignment(evidence)
+    newest_rule = newest_skip = None
+    if newest is not None:
+        found = contenders.single_feature_rule(numbers, evidence.names, labels, newest)
+        newest_rule, newest_skip = found.contender, contenders.always_skip(labels, newest)
+    blind = held_out.probabilities.astype(float)
+    return {
+        "slices": _about_slices(evidence),
+        "model": model,
+        "always_skip": _by_slice(skip, newest_skip, evidence),
+        "rule": _by_slice(rule.contender, newest_rule, evidence),
+        "the_rule": str(rule),
+        "nested": nested,
+        "calibration": {
+            "error": spread([calibration_error(labels, answers) for answers in blind]),
+            "table": calibration_table(np.tile(labels, len(blind)), blind.ravel()),
+        },
+        # In float64, as scoring does: in float32 a threshold may lie above its own title.
+        "alternatives": [*alternatives(labels, blind.mean(axis=0), evidence.point)],
+    }, pr_auc
+
+
+def _by_slice(
+    everywhere: Contender, newest: Contender | None, evidence: Evidence
+) -> dict[str, dict[str, Any]]:
+    point = evidence.point
+    return {
+        name: spreads(everywhere.by_fold(point))
+        if name == ALL
+        else spreads(newest.by_fold(point))
+        if name == NEWEST and newest is not None
+        else spreads(everywhere.of_part(rows, point))
+        for name, rows in evidence.slices().items()
+    }
+
+
+def _newest_assignment(evidence: Evidence) -> np.ndarray[Any, Any] | None:
+    """Hold the newest titles out, once, and no other; shape (1, n)."""
+    import numpy as np
+
+    newest = newest_rows(evidence.created, evidence.labels)
+    return None if newest is None else np.where(newest, 0, -1)[None]
+
+
+def _about_slices(evidence: Evidence) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {
+        name: {"titles": int(rows.sum()), "keeps": int(evidence.labels[rows].sum())}
+        for name, rows in evidence.slices().items()
+    }
+    if NEWEST in found:
+        first = evidence.created[evidence.slices()[NEWEST]].min()
+        since = datetime.fromtimestamp(first / 1e6, UTC)
+        found[NEWEST]["since"] = since.date().isoformat()
+    return found

@@ -1,0 +1,96 @@
+"""Titles that somebody hands in as records, made into the table that scoring takes.
+
+Not here: reading JSON (`local/score.py`), titles from the database (`titles.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.errors import AtxError
+from atx_assets.schemas import FLOAT, INT, STRING, STRINGS, Column, arrow_type
+from atx_assets.sources.layouts import Layout
+from atx_assets.sources.rules import broken_rules
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_WANTED = {
+    STRING: "a text",
+    STRINGS: 'a list of texts, such as ["Drama"]',
+    INT: "a whole number",
+    FLOAT: "a number",
+}
+
+
+def given_titles(records: Sequence[Any], layout: Layout) -> pa.Table:
+    """Make a table of titles from records with the columns of a layout.
+
+    Args:
+        records: mappings from a column's name to its value; what is not there is unknown.
+        layout: the one that the model knows.
+
+    Returns:
+        `key`, `imdb_id`, `media_title`, and the layout's feature columns; a row a record, in
+        their order. A record without `imdb_id` is known by its casefolded title and its year.
+
+    Raises:
+        AtxError: a record has an unknown column, a value that its column does not take, or
+            neither `imdb_id` nor `media_title`; the line names record and column.
+    """
+    import pyarrow as pa
+
+    columns = {column.name: column for column in layout.columns}
+    for number, record in enumerate(records, 1):
+        _check_names(number, record, columns)
+    wanted = dict.fromkeys(("imdb_id", "media_title", *layout.features))
+    table = pa.table({name: _values(records, columns[name]) for name in wanted})
+    keys = [_key(number, row) for number, row in enumerate(table.to_pylist(), 1)]
+    return table.add_column(0, "key", pa.array(keys, pa.string()))
+
+
+def _check_names(number: int, record: Any, columns: Mapping[str, Column]) -> None:
+    if not isinstance(record, Mapping):
+        raise AtxError(f"title {number} is no object with columns, but {record!r:.60}")
+    for name in record:
+        if name not in columns:
+            near = get_close_matches(str(name), columns, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(columns)}"
+            raise AtxError(f"title {number}: there is no column {name!r}; {hint}")
+
+
+def _values(records: Sequence[Mapping[str, Any]], column: Column) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    values = [record.get(column.name) for record in records]
+    for number, value in enumerate(values, 1):
+        if value is not None and not _fits(value, column.type):
+            wanted = _WANTED[column.type]
+            raise AtxError(f"title {number}: {column.name} must be {wanted}, and is {value!r:.60}")
+    made = pa.chunked_array([pa.array(values, arrow_type(column.type))])
+    for words, mask in broken_rules(made, column):
+        # What the table must know of a row of its own may be unknown of one that is handed in.
+        if words != "is missing":
+            at = mask.to_pylist().index(True)
+            raise AtxError(f"title {at + 1}: {column.name} {words}: {made[at].as_py()!r:.60}")
+    return made
+
+
+def _fits(value: Any, type_: str) -> bool:
+    if type_ == STRINGS:
+        return isinstance(value, list) and all(isinstance(word, str) for word in value)
+    if type_ in (INT, FLOAT):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and (type_ == FLOAT or (value % 1 == 0 and abs(value) < 2**63))
+    return isinstance(value, str)
+
+
+def _key(number: int, row: Mapping[str, Any]) -> str:
+    if row["imdb_id"]:
+        return str(row["imdb_id"])
+    if not row["media_title"]:
+        raise AtxError(f"title {number} has neither imdb_id nor media_title: give one of them")
+    year = row["release_year"]
+    return f"{row['media_title'].casefold()}|{'' if year is None else year}"
