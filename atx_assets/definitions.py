@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from atx_assets.assets import analysis, classifier, errors, media, scores, training
+from atx_assets.assets import analysis, classifier, errors, media, scores, search, training
 from atx_assets.automation.schedules import nightly_schedule
 from atx_assets.automation.sensors import SENSORS
 from atx_assets.checks import CHECKS
@@ -24,7 +24,7 @@ ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
     media.raw_media,
     training.feature_encoding,
     training.training_table,
-    classifier.hyperparameters,
+    search.hyperparameters,
     classifier.tuned_classifier,
     scores.scored_results,
     errors.false_positives,

@@ -91,7 +91,8 @@ def promote(training: pa.Table, encoding: FeatureEncoding, folder: Path) -> None
 
     from atx_assets.learning.evaluation import SEEDS, out_of_fold
     from atx_assets.learning.models import fit
-    from atx_assets.resources.bundles import Bundles, NewBundle
+    from atx_assets.resources.bundle import NewBundle
+    from atx_assets.resources.bundles import Bundles
     from atx_assets.resources.files import DataFiles
 
     matrix = encoding.matrix(training)
@@ -102,15 +103,15 @@ def promote(training: pa.Table, encoding: FeatureEncoding, folder: Path) -> None
     blind = out_of_fold(matrix, labels, RECIPE)
     learned_from = {"key": training["key"], "label": pa.array(labels == 1)}
     learned_from |= {f"seed{seed}": blind.assignment[seed] for seed in SEEDS}
-    Bundles(DataFiles(directory=str(folder))).promote(
-        NewBundle(
-            model=fit(matrix, labels, RECIPE),
-            fold_models=blind.models,
-            encoding=encoding,
-            learned_from=pa.table(learned_from),
-            about={"hyperparameters": RECIPE, "threshold": 0.5, "quality": {}},
-        )
+    bundles = Bundles(DataFiles(directory=str(folder)))
+    new = NewBundle(
+        model=fit(matrix, labels, RECIPE),
+        fold_models=blind.models,
+        encoding=encoding,
+        learned_from=pa.table(learned_from),
+        about={"hyperparameters": RECIPE, "threshold": 0.5, "quality": {}},
     )
+    bundles.promote(bundles.keep(new))
 
 
 def atx(folder: Path) -> Callable[[], object]:

@@ -10,6 +10,7 @@ import dagster as dg
 from atx_assets import schemas
 from atx_assets.assets import story
 from atx_assets.assets.errors import Scored, read_scored, records_of
+from atx_assets.assets.quality_tables import measure_tables
 from atx_assets.resources.files import DataFiles
 from atx_assets.sample import MADE_UP, is_sample
 
@@ -145,8 +146,8 @@ def analysis_report(files: DataFiles) -> dg.MaterializeResult[None]:
             "dagster/column_lineage": story.from_scores(schemas.ERROR_RECORDS),
             "report": dg.MetadataValue.url(path.as_uri()),
             "bytes": path.stat().st_size,
-            "numbers by prediction": _image(pictures["violins"]),
-            "correlations": _image(pictures["correlations"]),
+            "numbers by prediction": story.image(pictures["violins"]),
+            "correlations": story.image(pictures["correlations"]),
             **story.fingerprint_metadata(story.snapshot_of(scored.results)),
         }
     )
@@ -173,13 +174,12 @@ def _figures(scored: Scored) -> dict[str, Any]:
         "version": scored.bundle.version,
         "threshold": scored.bundle.threshold,
         "quality": about["quality"],
+        "operating_point": about["operating_point"],
+        "tables": [*measure_tables(about["quality"], scored.bundle.judged)],
+        "judged": scored.bundle.judged,
         "hyperparameters": about["hyperparameters"],
         "learned_from": about["learned_from"],
         "films": results.num_rows,
         "confusion": {name: counts.get(name, 0) for name in ("tp", "fp", "fn", "tn")},
         "labels": {v["values"]: v["counts"] for v in sources if v["values"]},
     }
-
-
-def _image(picture: bytes) -> dg.MarkdownMetadataValue:
-    return dg.MetadataValue.md(f"![](data:image/png;base64,{base64.b64encode(picture).decode()})")

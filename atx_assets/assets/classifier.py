@@ -1,273 +1,275 @@
-"""The search for hyperparameters, and the classifier made with the best of them.
+"""The classifier: trained, measured, logged, and promoted if it is fit to take the place.
 
-Not here: how search, fit and evaluation work (`learning/`), how a bundle is kept
-(`resources/bundles.py`).
+Not here: how fit, evaluation and the decision work (`learning/`), how a bundle is kept
+(`resources/bundles.py`), what MLflow is told (`tracking.py`).
 """
 
 import hashlib
-import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from atx_assets import schemas
-from atx_assets.assets import story
-from atx_assets.assets.training import feature_columns
+from atx_assets.assets import story, tracking
+from atx_assets.assets.quality_figures import quality_figure
+from atx_assets.assets.quality_tables import (
+    calibration_table,
+    markdown,
+    measure_tables,
+    threshold_table,
+)
+from atx_assets.assets.search import read_search
+from atx_assets.assets.training import (
+    TrainingData,
+    feature_columns,
+    read_titles,
+    read_training_data,
+    what_was_learned,
+)
 from atx_assets.errors import AtxError
-from atx_assets.recipe import recipe_version
-from atx_assets.resources.bundles import Bundle, Bundles, NewBundle
+from atx_assets.resources import registry
+from atx_assets.resources.bundle import Bundle, NewBundle
+from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.files import DataFiles
 from atx_assets.resources.mlflow import Mlflow
-from atx_assets.settings import read_settings
+from atx_assets.settings import Settings, read_settings
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
 
-    from atx_assets.learning.evaluation import OutOfFold, Rule
-    from atx_assets.learning.features import FeatureEncoding
-    from atx_assets.learning.tuning import SearchResult
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The training table as models take it: n rows ordered by key."""
-
-    table: "pa.Table"
-    encoding: "FeatureEncoding"
-    matrix: "np.ndarray[Any, Any]"
-    labels: "np.ndarray[Any, Any]"
-
-
-def read_training_data(files: DataFiles) -> TrainingData:
-    """Read the training table and its encoding.
-
-    Raises:
-        AtxError: one is missing, they do not belong together, or there are too few labels.
-    """
-    import numpy as np
-
-    from atx_assets.learning.evaluation import require_enough_labels
-    from atx_assets.learning.features import FeatureEncoding
-
-    table = files.read_table("training_table")
-    encoding = FeatureEncoding.from_json(files.read_text("feature_encoding"))
-    if table.column_names[len(schemas.TRAINING_TABLE) :] != encoding.names:
-        raise AtxError(
-            "training_table was made with another feature_encoding: materialise "
-            "training_table again, or run full_rebuild"
-        )
-    labels = table["label"].to_numpy().astype(int)
-    require_enough_labels(labels)
-    matrix = np.empty((table.num_rows, len(encoding.names)), np.float32)
-    for at, name in enumerate(encoding.names):
-        matrix[:, at] = table[name].to_numpy()
-    return TrainingData(table, encoding, matrix, labels)
+    from atx_assets.learning.evaluation import OutOfFold
+    from atx_assets.learning.models import Hyperparameters
+    from atx_assets.learning.quality import Evidence
 
 
 @dg.asset(
-    deps=["training_table", "feature_encoding"],
-    group_name=story.MODEL,
-    kinds={"xgboost", "scikitlearn", "parquet"},
-    owners=story.OWNERS,
-    code_version="1",
-    metadata={"dagster/column_schema": story.table_schema(schemas.GRID_SEARCH_RESULTS)},
-)
-def hyperparameters(
-    context: dg.AssetExecutionContext, files: DataFiles
-) -> dg.MaterializeResult[None]:
-    """Every combination of the search grid, scored in five folds; the best one trains."""
-    import numpy as np
-    import pyarrow as pa
-
-    from atx_assets.learning.evaluation import FOLDS, assign_folds
-    from atx_assets.learning.tuning import GRID, grid_search
-
-    data = read_training_data(files)
-    folds = assign_folds(data.labels, seed=0)
-
-    def say(done: int, total: int) -> None:
-        if done % (total // 10 or 1) == 0:
-            context.log.info("hyperparameters: %d of %d fits", done, total)
-
-    result = grid_search(
-        data.matrix,
-        data.labels,
-        [np.flatnonzero(folds == fold) for fold in range(FOLDS)],
-        GRID,
-        flags_from=len(data.encoding.numeric),
-        on_progress=say,
-    )
-    rows = _grid_rows(result)
-    table = pa.Table.from_pylist(rows, schemas.arrow_schema(schemas.GRID_SEARCH_RESULTS))
-    path = files.write_table("hyperparameters", table)
-    best = rows[result.best]
-    best_first = sorted(rows, key=lambda r: r["rank"])
-    shown = ["rank", *schemas.GRID_KEYS, "mean_average_precision", "std_average_precision"]
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/row_count": len(rows),
-            "combinations": len(rows),
-            "folds": FOLDS,
-            "chosen by": "mean average precision (PR-AUC) over the folds, the first of equals",
-            "best": dict(result.combinations[result.best]),
-            "best PR-AUC": best["mean_average_precision"],
-            "standard deviation over the folds": best["std_average_precision"],
-            "within one standard error of the best": _near(rows, best, FOLDS),
-            "preview": story.preview(best_first, shown),
-            "dagster/column_lineage": story.lineage(
-                {
-                    c.name: [(dg.AssetKey("training_table"), "label")]
-                    for c in schemas.GRID_SEARCH_RESULTS
-                    if c.name not in schemas.GRID_KEYS
-                }
-            ),
-            "file": dg.MetadataValue.path(str(path)),
-            **_learned(data),
-        }
-    )
-
-
-def _near(rows: list[dict[str, Any]], best: dict[str, Any], folds: int) -> int:
-    least = best["mean_average_precision"] - best["std_average_precision"] / folds**0.5
-    return sum(row["mean_average_precision"] >= least for row in rows)
-
-
-def _grid_rows(result: "SearchResult") -> list[dict[str, Any]]:
-    import numpy as np
-
-    means = result.scores.mean(axis=1)
-    stds = result.scores.std(axis=1, ddof=1)
-    objective = means[:, schemas.FOLD_SCORES.index("average_precision")]
-    # As scikit-learn ranks: equals share the best rank.
-    ranks = [int(np.count_nonzero(objective > value)) + 1 for value in objective]
-    rows = []
-    for at, combination in enumerate(result.combinations):
-        row = {key: combination[key] for key in schemas.GRID_KEYS} | {"rank": ranks[at]}
-        for number, score in enumerate(schemas.FOLD_SCORES):
-            row[f"mean_{score}"] = float(means[at, number])
-            row[f"std_{score}"] = float(stds[at, number])
-            for fold in range(result.scores.shape[1]):
-                row[f"fold{fold}_{score}"] = float(result.scores[at, fold, number])
-        rows.append(row)
-    return rows
-
-
-def best_combination(table: "pa.Table") -> dict[str, float | int]:
-    """Return the combination that the search ranked first, the first of equals."""
-    import pyarrow.compute as pc
-
-    first = table.filter(pc.equal(table["rank"], 1)).slice(0, 1).to_pylist()[0]
-    return {key: first[key] for key in schemas.GRID_KEYS}
-
-
-@dg.asset(
-    deps=["training_table", "feature_encoding", "hyperparameters"],
+    deps=["raw_media", "training_table", "feature_encoding", "hyperparameters"],
     group_name=story.MODEL,
     kinds={"xgboost", "mlflow"},
     owners=story.OWNERS,
-    code_version="1",
+    code_version="2",
 )
 def tuned_classifier(
     context: dg.AssetExecutionContext, files: DataFiles, mlflow: Mlflow
 ) -> dg.MaterializeResult[None]:
-    """The classifier trained on every judged film, and how good its recipe is out of fold."""
+    """The classifier trained on every judged film; champion, if it is not worse than the last."""
+    from atx_assets.learning.evaluation import out_of_fold
 
-    from atx_assets.learning import evaluation
-    from atx_assets.learning.models import fit
-
+    settings = read_settings()
     data = read_training_data(files)
-    chosen = best_combination(files.read_table("hyperparameters"))
-    with mlflow.run(context) as mlflow_run:
-        held_out = evaluation.out_of_fold(data.matrix, data.labels, chosen)
-        # In float64, as scoring does: in float32 the threshold may lie above its own title.
-        blind = held_out.probabilities.mean(axis=0, dtype=float)
-        threshold = evaluation.best_f1_threshold(data.labels, blind)
-        measures = evaluation.fold_measures(
-            data.labels, held_out.assignment, held_out.probabilities, threshold
-        )
-        numeric = len(data.encoding.numeric)
-        rule = evaluation.single_feature_rule(
-            data.matrix[:, :numeric], data.encoding.names, data.labels, held_out.assignment
-        )
-        quality = _quality(measures, rule)
-        new = NewBundle(
-            model=fit(data.matrix, data.labels, chosen),
-            fold_models=held_out.models,
-            encoding=data.encoding,
-            learned_from=_learned_from(data.table, held_out),
-            about={
-                "hyperparameters": chosen,
-                "threshold": threshold,
-                "quality": quality,
-                "learned_from": {
-                    "layout": data.encoding.layout,
-                    "rows": len(data.labels),
-                    "keeps": int(data.labels.sum()),
-                    "training_table_sha256": _sha256(files),
-                },
-            },
-        )
-        url, model_uri = _log(mlflow_run, mlflow, new, data, files)
-        bundle = Bundles(files).promote(new)
-        mlflow.mirror_champion(mlflow_run, model_uri, bundle.version)
-    context.log.info("version %d, PR-AUC %.3f", bundle.version, quality["pr_auc"]["mean"])
-    figures = {f"out-of-fold {k}": q["mean"] for k, q in quality.items() if k in measures}
+    chosen, search, grid = read_search(files)
+    evidence = _evidence(data, files, settings)
+    bundles = Bundles(files)
+    with mlflow.run(context) as run:
+        held_out = out_of_fold(data.matrix, data.labels, chosen)
+        new, pr_auc = _train(evidence, data, chosen, held_out, search["nested"], files)
+        figure = quality_figure(data.labels, held_out.probabilities, new.about["quality"])
+        trained = tracking.Trained(new, data, search, grid, figure)
+        if run:
+            tracking.log_figures(run, trained, settings)
+        before = bundles.usable_champion(data.encoding.layout)
+        bundle = bundles.keep(new)
+        if before and bundle.version == before.version:
+            judged = {**before.judged, "promoted": True, "reason": "the champion's very model"}
+        else:
+            judged = _judge(bundles, bundle, before, evidence, held_out, pr_auc)
+        if run:
+            _register(run, trained, bundle, judged, settings)
+        if judged["promoted"]:
+            bundles.promote(bundle)
+        mlflow_page = {}
+        if run:
+            mlflow_page["MLflow run"] = dg.MetadataValue.url(tracking.page_of(run))
+            client = run.tracking_client
+            registry.mirror(client, settings.model_name, bundles.champion(), bundles.challenger())
+    _say(context, bundle, judged)
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": len(data.labels),
-            "version": bundle.version,
-            **figures,
-            "PR-AUC of the best single-feature rule": quality["rule_pr_auc"]["mean"],
-            "the rule": _rule_in_words(rule),
-            "threshold": threshold,
-            "trained on": len(data.labels),
-            "keeps": int(data.labels.sum()),
-            "hyperparameters": chosen,
-            "preview": dg.MetadataValue.md(_quality_table(quality)),
-            "evaluation": "mean over 25 folds (five folds, five seeds) of models that did not see "
-            "the labels they are measured on; hyperparameters and threshold were chosen by these "
-            "labels, which flatters the figures a little",
-            "MLflow run": dg.MetadataValue.url(url),
+            **_story(bundle, bundles.champion(), judged),
+            "figure": story.image(figure),
+            **mlflow_page,
             "file": dg.MetadataValue.path(str(files.path("tuned_classifier"))),
             "bundle": dg.MetadataValue.path(str(bundle.folder)),
             "dagster/column_schema": story.table_schema(feature_columns(data.encoding)),
             "dagster/column_lineage": story.lineage(
                 {n: [(dg.AssetKey("training_table"), n)] for n in data.encoding.names}
             ),
-            **_learned(data),
+            **what_was_learned(data),
         }
     )
 
 
-def _learned(data: TrainingData) -> dict[str, str]:
-    """Say what was learned from, as sensors and the nightly schedule compare it."""
-    fingerprints = story.fingerprint_metadata(story.snapshot_of(data.table))
-    return {**fingerprints, "atx/recipe": recipe_version(read_settings())}
-
-
-def _quality(measures: dict[str, list[float]], rule: "Rule") -> dict[str, dict[str, Any]]:
+def _evidence(data: TrainingData, files: DataFiles, settings: Settings) -> "Evidence":
+    """Put together what quality is measured on; `raw_media` tells when a title came."""
     import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    def spread(values: list[float]) -> dict[str, Any]:
-        return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1))}
+    from atx_assets.learning.quality import Evidence
 
-    about_rule = {"feature": rule.feature, "high_is_keep": rule.high_is_keep}
-    return {name: spread(values) for name, values in measures.items()} | {
-        "rule_pr_auc": spread(rule.pr_auc) | about_rule
+    titles, _ = read_titles(files)
+    created = pc.cast(titles["created_at"], pa.int64())
+    at = pc.index_in(data.table["key"], titles["key"])
+    return Evidence(
+        matrix=data.matrix,
+        labels=data.labels,
+        names=data.encoding.names,
+        numeric=len(data.encoding.numeric),
+        sources=np.array(data.table["label_source"].to_pylist(), object),
+        created=pc.cast(created.take(at), pa.float64()).to_numpy(),
+        point=settings.learning.operating_point,
+    )
+
+
+def _train(
+    evidence: "Evidence",
+    data: TrainingData,
+    chosen: "Hyperparameters",
+    held_out: "OutOfFold",
+    nested: dict[str, Any],
+    files: DataFiles,
+) -> tuple[NewBundle, list[float]]:
+    """Fit and measure; return all that makes the version, and its PR-AUC in each fold.
+
+    Raises:
+        AtxError: no threshold reaches the operating point.
+    """
+    from atx_assets.learning.models import fit
+    from atx_assets.learning.quality import measure_quality
+
+    quality, pr_auc = measure_quality(evidence, chosen, held_out, nested)
+    in_use = next(row for row in quality["alternatives"] if row["in_use"])
+    if in_use["threshold"] is None:
+        raise AtxError(
+            f"ATX_OPERATING_POINT={evidence.point} is out of reach: no threshold comes to it out "
+            "of fold; ask for less, or set f1. The last model stays in place"
+        )
+    new = NewBundle(
+        model=fit(data.matrix, data.labels, chosen),
+        fold_models=held_out.models,
+        encoding=data.encoding,
+        learned_from=_learned_from(data.table, held_out),
+        about={
+            "hyperparameters": dict(chosen),
+            "operating_point": str(evidence.point),
+            "threshold": in_use["threshold"],
+            "quality": quality,
+            "learned_from": {
+                "layout": data.encoding.layout,
+                "rows": len(data.labels),
+                "keeps": int(data.labels.sum()),
+                "training_table_sha256": _sha256(files),
+            },
+        },
+    )
+    return new, pr_auc
+
+
+def _judge(
+    bundles: Bundles,
+    bundle: Bundle,
+    before: Bundle | None,
+    evidence: "Evidence",
+    held_out: "OutOfFold",
+    pr_auc: list[float],
+) -> dict[str, Any]:
+    """Decide whether a version becomes champion, and write down why."""
+    from atx_assets.learning.evaluation import out_of_fold
+    from atx_assets.learning.promotion import compare, decide
+    from atx_assets.learning.quality import measure_recipe
+
+    if before is None:
+        decision, met = decide(bundle.about["quality"]), {}
+    else:
+        recipe = before.about["hyperparameters"]
+        if recipe != bundle.about["hyperparameters"]:
+            held_out = out_of_fold(evidence.matrix, evidence.labels, recipe)
+        figures, champions = measure_recipe(evidence, recipe, held_out)
+        comparison = compare(pr_auc, champions)
+        decision = decide(
+            bundle.about["quality"],
+            champion=before.version,
+            champion_quality=before.about["quality"],
+            comparison=comparison,
+            labels_changed=not _labels(bundle).equals(_labels(before)),
+            declined=bundles.place().declined == bundle.version,
+        )
+        met = {
+            "champion": before.version,
+            "difference": comparison.difference,
+            "p_worse": comparison.p_worse,
+            "champion_recipe": figures,
+        }
+    judged = {
+        "promoted": decision.promoted,
+        "reason": decision.reason,
+        "warning": decision.warning,
+        **met,
     }
+    bundles.judge(bundle, judged)
+    return judged
 
 
-def _rule_in_words(rule: "Rule") -> str:
-    name = rule.feature.removesuffix("_norm")
-    return f"rank by {name}, the {'highest' if rule.high_is_keep else 'lowest'} first"
+def _labels(bundle: Bundle) -> "pa.Table":
+    return bundle.learned_from.select(["key", "label", "label_source"])
 
 
-def _quality_table(quality: dict[str, dict[str, Any]]) -> str:
-    lines = ["| measure | mean of a fold | standard deviation |", "| --- | --- | --- |"]
-    lines += [f"| {k} | {q['mean']:.4f} | {q['std']:.4f} |" for k, q in quality.items()]
-    return "\n".join(lines)
+def _register(
+    run: Any, trained: tracking.Trained, bundle: Bundle, judged: dict[str, Any], settings: Settings
+) -> None:
+    """Log and register the model, unless the registry has this very one."""
+    told = tracking.describe(run, bundle, judged, settings)
+    client = run.tracking_client
+    if registry.registered(client, settings.model_name, bundle) is None:
+        registry.register(
+            client,
+            settings.model_name,
+            bundle,
+            run_id=run.active_run().info.run_id,
+            model_uri=tracking.log_model(run, trained),
+            description=told,
+        )
+
+
+def _say(context: dg.AssetExecutionContext, bundle: Bundle, judged: dict[str, Any]) -> None:
+    place = "champion" if judged["promoted"] else "challenger"
+    context.log.info("version %d is %s: %s", bundle.version, place, judged["reason"])
+    if judged.get("warning"):
+        context.log.warning("version %d: %s", bundle.version, judged["warning"])
+
+
+def _story(bundle: Bundle, champion: Bundle, judged: dict[str, Any]) -> dict[str, Any]:
+    """Tell of a model on its asset's page: place, figures, thresholds, calibration."""
+    about = bundle.about
+    quality, learned = about["quality"], about["learned_from"]
+    tables = {heading: markdown(table) for heading, table in measure_tables(quality, judged)}
+    model = quality["model"]["all"]
+    return {
+        "dagster/row_count": learned["rows"],
+        "version": bundle.version,
+        "place": "champion" if judged["promoted"] else "challenger",
+        "because": judged["reason"],
+        **({"warning": judged["warning"]} if judged.get("warning") else {}),
+        "version that scores": champion.version,
+        "nested PR-AUC": quality["nested"]["pr_auc"]["mean"],
+        **{f"out-of-fold {k}": v["mean"] for k, v in model.items() if v["mean"] is not None},
+        "PR-AUC of the best single-feature rule": quality["rule"]["all"]["pr_auc"]["mean"],
+        "the rule": quality["the_rule"],
+        "calibration error": quality["calibration"]["error"]["mean"],
+        "threshold": about["threshold"],
+        "operating point": f"{about['operating_point']} (ATX_OPERATING_POINT)",
+        "trained on": learned["rows"],
+        "keeps": learned["keeps"],
+        "hyperparameters": about["hyperparameters"],
+        "preview": dg.MetadataValue.md(next(iter(tables.values()))),
+        "by who judged, and for the newest": dg.MetadataValue.md(
+            "\n\n".join(f"**{heading}**\n\n{table}" for heading, table in [*tables.items()][1:])
+        ),
+        "thresholds": dg.MetadataValue.md(markdown(threshold_table(quality))),
+        "calibration": dg.MetadataValue.md(markdown(calibration_table(quality))),
+        "evaluation": "mean and standard deviation of a fold: five folds, five seeds, models that "
+        "did not see the labels they are measured on, thresholds from the other folds; 'nested': "
+        "the hyperparameters, too. See docs/method.md",
+    }
 
 
 def _learned_from(table: "pa.Table", held_out: "OutOfFold") -> "pa.Table":
@@ -290,42 +292,6 @@ def _sha256(files: DataFiles) -> str:
         with pa.ipc.new_stream(stream, rows.schema) as writer:
             writer.write_table(rows)
         return hashlib.sha256(stream.getvalue()).hexdigest()
-
-
-def _log(
-    run: Any, mlflow: Mlflow, new: NewBundle, data: TrainingData, files: DataFiles
-) -> tuple[str, str]:
-    """Log the model to its MLflow run; return the address of the run's page, and the model's."""
-    quality = new.about["quality"]
-    run.set_tag("mlflow.runName", f"atx, {len(data.labels)} labels")
-    run.log_params(new.about["hyperparameters"])
-    run.log_metrics(
-        {f"{name}_{kind}": quality[name][kind] for name in quality for kind in ("mean", "std")}
-        | {
-            "threshold": new.about["threshold"],
-            "training_rows": len(data.labels),
-            "training_keeps": int(data.labels.sum()),
-        }
-    )
-    run.log_text(new.encoding.to_json(), "feature_encoding.json")
-    run.log_artifact(str(files.path("hyperparameters")))
-    logged = run.xgboost.log_model(
-        new.model,
-        name="model",
-        model_format="ubj",
-        input_example=data.matrix[:2],
-        pip_requirements=_requirements(),
-    )
-    active = run.active_run().info
-    return mlflow.run_url(active.experiment_id, active.run_id), logged.model_uri
-
-
-def _requirements() -> list[str]:
-    """Name what loading the model needs; left to itself, MLflow takes seconds to work it out."""
-    from importlib.metadata import version
-
-    names = ["xgboost" if sys.platform == "darwin" else "xgboost-cpu", "numpy"]
-    return [f"{name}=={version(name)}" for name in names]
 
 
 def champion(files: DataFiles, layout: str) -> Bundle:

@@ -11,7 +11,8 @@ from atx_assets import schemas
 from atx_assets.assets import story
 from atx_assets.assets.training import read_titles
 from atx_assets.errors import AtxError
-from atx_assets.resources.bundles import Bundle, Bundles
+from atx_assets.resources.bundle import Bundle
+from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.files import DataFiles
 
 if TYPE_CHECKING:

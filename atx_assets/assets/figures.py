@@ -19,7 +19,7 @@ NUMBERS = {
     "release_year": "release year",
 }
 # Orange and blue: told apart by people who see colours differently, and in grey.
-_SKIP, _KEEP = "#d95f02", "#1f5fa8"
+SKIP, KEEP = "#d95f02", "#1f5fa8"
 
 
 def violins(scored: Scored) -> bytes:
@@ -28,7 +28,7 @@ def violins(scored: Scored) -> bytes:
 
     values = _numbers(scored)
     predicted = scored.results["predicted"].to_numpy()
-    figure, axes = _canvas(1, len(NUMBERS), (3.0 * len(NUMBERS), 3.8))
+    figure, axes = canvas(1, len(NUMBERS), (3.0 * len(NUMBERS), 3.8))
     for axis, (name, label) in zip(axes.flat, NUMBERS.items(), strict=True):
         axis.set_title(label, fontsize=10)
         if not np.isfinite(values[name]).any():
@@ -37,7 +37,7 @@ def violins(scored: Scored) -> bytes:
             axis.set_yticks([])
             continue
         axis.set_xticks([0, 1], ["skip", "keep"])
-        for at, (colour, wanted) in enumerate(((_SKIP, ~predicted), (_KEEP, predicted))):
+        for at, (colour, wanted) in enumerate(((SKIP, ~predicted), (KEEP, predicted))):
             shown = values[name][wanted & ~np.isnan(values[name])]
             if len(np.unique(shown)) > 1:
                 body = axis.violinplot(shown, positions=[at], showmedians=True, widths=0.8)
@@ -56,7 +56,7 @@ def violins(scored: Scored) -> bytes:
         if name == "imdb_votes":
             ticks = axis.get_yticks()
             axis.set_yticks(ticks, [f"{10**t:,.0f}" for t in ticks])
-    return _png(figure)
+    return png(figure)
 
 
 def correlations(scored: Scored) -> bytes:
@@ -67,7 +67,7 @@ def correlations(scored: Scored) -> bytes:
     known = {name: v for name, v in values.items() if len(np.unique(v[~np.isnan(v)])) > 1}
     names = list(known)
     matrix = np.array([[_correlation(known[a], known[b]) for b in names] for a in names])
-    figure, axes = _canvas(1, 1, (6.2, 5.2))
+    figure, axes = canvas(1, 1, (6.2, 5.2))
     axis = axes.flat[0]
     image = axis.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r")
     shown = [name.replace("_", " ") for name in names]
@@ -78,7 +78,7 @@ def correlations(scored: Scored) -> bytes:
         dark = abs(value) > 0.6
         axis.text(column, row, text, ha="center", va="center", color="white" if dark else "black")
     figure.colorbar(image, ax=axis, shrink=0.8)
-    return _png(figure)
+    return png(figure)
 
 
 def _numbers(scored: Scored) -> dict[str, np.ndarray[Any, Any]]:
@@ -99,7 +99,7 @@ def _correlation(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
     return float(np.corrcoef(a[both], b[both])[0, 1])
 
 
-def _canvas(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
+def canvas(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
     """Make a figure without pyplot, whose global state two runs in a process would share."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -109,7 +109,8 @@ def _canvas(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, An
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _png(figure: Any) -> bytes:
+def png(figure: Any) -> bytes:
+    """Return the figure as the bytes of a PNG file, the same ones for the same figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -116,6 +117,11 @@ def _cell(value: Any) -> str:
     # A title may hold anything: as text, it must not become a cell's border or a tag.
     text = str(value).replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;")
     return " ".join(text.split())[:80]
+
+
+def image(picture: bytes) -> dg.MarkdownMetadataValue:
+    """Return a PNG as the UI shows it."""
+    return dg.MetadataValue.md(f"![](data:image/png;base64,{base64.b64encode(picture).decode()})")
 
 
 def with_snapshot(table: pa.Table, snapshot: Mapping[str, Any]) -> pa.Table:

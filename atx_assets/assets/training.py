@@ -5,16 +5,20 @@ Not here: how a title or a feature is made (`sources/titles.py`, `learning/featu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.assets import story
+from atx_assets.errors import AtxError
+from atx_assets.recipe import recipe_version
 from atx_assets.resources.files import DataFiles
 from atx_assets.settings import read_settings
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
     from atx_assets.learning.features import FeatureEncoding
@@ -164,3 +168,45 @@ def _feature_parents(encoding: FeatureEncoding) -> dict[str, list[tuple[dg.Asset
     numbers = {n.feature: [(parent, n.column)] for n in encoding.numeric}
     flags = {c.feature: [(parent, g.column)] for g in encoding.categorical for c in g.categories}
     return numbers | flags
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The training table as models take it: n rows ordered by key."""
+
+    table: pa.Table
+    encoding: FeatureEncoding
+    matrix: np.ndarray[Any, Any]
+    labels: np.ndarray[Any, Any]
+
+
+def read_training_data(files: DataFiles) -> TrainingData:
+    """Read the training table and its encoding.
+
+    Raises:
+        AtxError: one is missing, they do not belong together, or there are too few labels.
+    """
+    import numpy as np
+
+    from atx_assets.learning.evaluation import require_enough_labels
+    from atx_assets.learning.features import FeatureEncoding
+
+    table = files.read_table("training_table")
+    encoding = FeatureEncoding.from_json(files.read_text("feature_encoding"))
+    if table.column_names[len(schemas.TRAINING_TABLE) :] != encoding.names:
+        raise AtxError(
+            "training_table was made with another feature_encoding: materialise "
+            "training_table again, or run full_rebuild"
+        )
+    labels = table["label"].to_numpy().astype(int)
+    require_enough_labels(labels)
+    matrix = np.empty((table.num_rows, len(encoding.names)), np.float32)
+    for at, name in enumerate(encoding.names):
+        matrix[:, at] = table[name].to_numpy()
+    return TrainingData(table, encoding, matrix, labels)
+
+
+def what_was_learned(data: TrainingData) -> dict[str, str]:
+    """Say what was learned from, as sensors and the nightly schedule compare it."""
+    fingerprints = story.fingerprint_metadata(story.snapshot_of(data.table))
+    return {**fingerprints, "atx/recipe": recipe_version(read_settings())}

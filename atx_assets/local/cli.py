@@ -117,7 +117,7 @@ def run(job: str | None, select: str | None) -> None:
     with open_home(read_settings()) as settings:
         click.echo(f"media: {settings.database}")
         run_job(settings, click.echo, job=job or "full_rebuild", select=select or "")
-        for line in summary(settings):
+        for line in summary(settings, figures=True):
             click.echo(line)
 
 
@@ -178,6 +178,40 @@ def list_() -> None:
     from atx_assets.settings import read_settings
 
     list_corrections(read_settings(), click.echo)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+def score(file: Path | None) -> None:
+    """Ask the champion about titles: JSON in, from FILE or standard input, and JSON out.
+
+    A title is an object with the columns of your table that are known of it: {"imdb_id":
+    "tt0133093", "release_year": 1999, "genre": ["Action", "Sci-Fi"]}; many are a list.
+    """
+    from atx_assets.local.score import read_given
+    from atx_assets.local.score import score as score_titles
+    from atx_assets.settings import read_settings
+
+    click.echo(score_titles(read_settings(), read_given(file, sys.stdin)))
+
+
+@cli.command()
+@click.argument("version", type=click.IntRange(1))
+def promote(version: int) -> None:
+    """Make a VERSION that is kept in the data folder the champion."""
+    from atx_assets.local.promote import promote as promote_version
+    from atx_assets.settings import read_settings
+
+    promote_version(read_settings(), version, click.echo)
+
+
+@cli.command()
+def rollback() -> None:
+    """Make the champion before this one the champion again."""
+    from atx_assets.local.promote import roll_back
+    from atx_assets.settings import read_settings
+
+    roll_back(read_settings(), click.echo)
 
 
 @cli.command()

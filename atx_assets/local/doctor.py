@@ -113,6 +113,8 @@ def _corrections(settings: Settings) -> str:
 def _mlflow(settings: Settings) -> str:
     from atx_assets.resources.mlflow import reach, shown_uri
 
+    if not settings.mlflow_on:
+        return "off (ATX_MLFLOW); versions, champion and rollback are in the data folder alone"
     reach(settings)
     return shown_uri(settings)
 

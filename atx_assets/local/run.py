@@ -157,6 +157,9 @@ class _Progress:
     def _tell_of_check(self, check: Any) -> None:
         if check.passed:
             return
+        if check.severity.value == "WARN":
+            self._say(f"    warning: {check.check_name}: {check.description}")
+            return
         line = f"{check.asset_key.to_user_string()}: {check.check_name}: {check.description}"
         self._say(f"    failed check: {check.check_name}: {check.description}")
         self.failure = self.failure or line

@@ -49,7 +49,8 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
         try:
             ui = _start_dagster(ready, children, say)
             record(ui)
-            mlflow = "" if ready.mlflow_host else _start_mlflow(ready, children, say)
+            embedded = ready.mlflow_on and not ready.mlflow_host
+            mlflow = _start_mlflow(ready, children, say) if embedded else ""
             children.wait_until(lambda: answers_http(f"{ui}/server_info"), DAGSTER, _START)
             if mlflow:
                 children.wait_until(lambda: answers_http(f"{mlflow}/health"), "MLflow", _START)

@@ -1,113 +1,35 @@
 """The bundles of the models, one folder a version, and which one is the champion.
 
-A bundle holds all that one version needs: model, encoding, hyperparameters, threshold, the
-models of the folds, quality, and what it learned from. Not here: making or asking a model.
+Not here: what a bundle holds (`bundle.py`), whether a version is promoted (`learning/`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from atx_assets.errors import AtxError
-from atx_assets.learning.features import FeatureEncoding
+from atx_assets.resources.bundle import JUDGED, MODEL, Bundle, NewBundle, as_json, save, sync
 from atx_assets.resources.files import DataFiles
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-    import xgboost as xgb
-
 KEPT = 10
-_MODEL, _ENCODING, _LEARNED, _ABOUT = (
-    "model.ubj",
-    "feature_encoding.json",
-    "learned_from.parquet",
-    "bundle.json",
-)
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """One version as it lies on disk; what it holds is read when asked for."""
+class Place:
+    """Who is champion, as `champion.json` has it.
 
-    folder: Path
+    `before` are the champions before it, the last first. `declined` is the version that a person
+    took out of the place: training that makes it again does not put it back.
+    """
+
     version: int
-
-    @cached_property
-    def about(self) -> dict[str, Any]:
-        """`hyperparameters`, `threshold`, `quality`, `learned_from` and `files` (their sha256)."""
-        about: dict[str, Any] = json.loads((self.folder / _ABOUT).read_text(encoding="utf-8"))
-        return about
-
-    @property
-    def threshold(self) -> float:
-        """The least probability that counts as a keep."""
-        return float(self.about["threshold"])
-
-    @cached_property
-    def encoding(self) -> FeatureEncoding:
-        """The encoding that the model's features were made with."""
-        return FeatureEncoding.from_json(self._read(_ENCODING).decode())
-
-    @cached_property
-    def model(self) -> xgb.Booster:
-        """The model that learned from every training row."""
-        return self._booster(_MODEL)
-
-    @cached_property
-    def learned_from(self) -> pa.Table:
-        """`key`, `label`, and for each seed the fold that each training row was held out of."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        return pq.read_table(pa.BufferReader(self._read(_LEARNED)))
-
-    @property
-    def is_whole(self) -> bool:
-        """Say whether every file is there, as it was saved."""
-        try:
-            for name in self.about["files"]:
-                self._read(name)
-        except (OSError, ValueError, KeyError, AtxError):
-            return False
-        return True
-
-    def fold_model(self, seed: int, fold: int) -> xgb.Booster:
-        """The model that did not see the rows of one fold under one seed."""
-        return self._booster(_fold_file(seed, fold))
-
-    def _booster(self, name: str) -> xgb.Booster:
-        import xgboost as xgb
-
-        return xgb.Booster(model_file=bytearray(self._read(name)))
-
-    def _read(self, name: str) -> bytes:
-        """Read a file of the bundle, and make sure that it is the one that was written."""
-        content = (self.folder / name).read_bytes()
-        if hashlib.sha256(content).hexdigest() != self.about["files"].get(name):
-            raise AtxError(
-                f"{self.folder / name} is not the file that was saved: run full_rebuild, or "
-                "restore the folder"
-            )
-        return content
-
-
-@dataclass(frozen=True)
-class NewBundle:
-    """What `Bundles.promote` saves. See `Bundle` for the parts."""
-
-    model: xgb.Booster
-    fold_models: list[list[xgb.Booster]]
-    encoding: FeatureEncoding
-    learned_from: pa.Table
-    about: dict[str, Any]
+    before: tuple[int, ...] = ()
+    declined: int | None = None
 
 
 class Bundles:
@@ -116,7 +38,21 @@ class Bundles:
     def __init__(self, files: DataFiles) -> None:
         """Look after the bundles beside the files of the assets."""
         self._files = files
-        self._root = files.folder / "models"
+        self.folder = files.folder / "models"
+
+    def place(self) -> Place:
+        """Return who is champion.
+
+        Raises:
+            AtxError: no model has been trained yet.
+        """
+        pointer = self.folder / "champion.json"
+        if not pointer.exists():
+            raise AtxError("no model has been trained yet: run full_rebuild (`atx run`) first")
+        said = json.loads(pointer.read_text(encoding="utf-8"))
+        return Place(
+            int(said["version"]), tuple(said.get("before", ())), said.get("declined", None)
+        )
 
     def champion(self) -> Bundle:
         """Return the version that scores.
@@ -124,10 +60,16 @@ class Bundles:
         Raises:
             AtxError: no model has been trained yet.
         """
-        pointer = self._root / "champion.json"
-        if not pointer.exists():
-            raise AtxError("no model has been trained yet: run full_rebuild (`atx run`) first")
-        return self.version(int(json.loads(pointer.read_text())["version"]))
+        return self.version(self.place().version)
+
+    def usable_champion(self, layout: str) -> Bundle | None:
+        """Return the champion, if it is whole and knows the layout that the films are in."""
+        try:
+            champion = self.champion()
+            usable = champion.is_whole and champion.encoding.layout == layout
+        except (AtxError, OSError, ValueError, KeyError):
+            return None
+        return champion if usable else None
 
     def version(self, number: int) -> Bundle:
         """Return a version that is kept.
@@ -135,101 +77,114 @@ class Bundles:
         Raises:
             AtxError: it is not there any more.
         """
-        folder = self._root / str(number)
+        folder = self.folder / str(number)
         if not folder.exists():
             raise AtxError(
-                f"version {number} of the model is not in {self._root}: run the job score, or "
+                f"version {number} of the model is not in {self.folder}: run the job score, or "
                 "full_rebuild"
             )
         return Bundle(folder, number)
 
-    def promote(self, new: NewBundle) -> Bundle:
-        """Save a version whole, then make it the champion in one step.
+    def keep(self, new: NewBundle) -> Bundle:
+        """Save a version whole, which is not the champion for that, and return it.
 
-        A bundle equal to the champion's, byte for byte, makes no new version. A champion that is
-        damaged or gone is no hindrance: the new one takes its place.
+        One that is kept already, and equal to the last byte, is not saved again.
         """
-        self._root.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
-        folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self._root))
-        _save(new, folder)
-        champion = self._whole_champion()
-        if champion and champion.about == json.loads(_text(folder / _ABOUT)):
-            shutil.rmtree(folder)
-            bundle = champion
-        else:
-            version = max(self._versions(), default=0) + 1
-            folder.chmod(0o755)
-            folder.rename(self._root / str(version))
-            _sync(self._root)
-            bundle = Bundle(self._root / str(version), version)
-            with self._files.replacing(self._root / "champion.json") as beside:
-                beside.write_text(json.dumps({"version": version}) + "\n")
-            for old in self._versions()[:-KEPT]:
-                shutil.rmtree(self._root / str(old))
+        folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
+        save(new, folder)
+        for version in reversed(self.versions()):
+            known = Bundle(self.folder / str(version), version)
+            if known.same_as(Bundle(folder, 0)):
+                shutil.rmtree(folder)
+                return known
+        version = max(self.versions(), default=0) + 1
+        folder.chmod(0o755)
+        folder.rename(self.folder / str(version))
+        sync(self.folder)
+        return Bundle(self.folder / str(version), version)
+
+    def promote(self, bundle: Bundle, *, by_hand: bool = False) -> None:
+        """Make a version the champion, in one step, and forget all but the last ones.
+
+        Args:
+            bundle: a version that is kept.
+            by_hand: a person does it; the champion that goes is then not put back by training.
+        """
+        try:
+            place = self.place()
+        except (AtxError, ValueError, KeyError):  # the first one, or the file is damaged
+            place = None
+        if place is None or place.version != bundle.version:
+            gone = [place.version, *place.before] if place else []
+            before = [v for v in dict.fromkeys(gone) if v != bundle.version]
+            self._put(Place(bundle.version, tuple(before[:KEPT]), gone[0] if by_hand else None))
+        self.prune()
         self.copy_champion()
-        return bundle
+
+    def roll_back(self) -> Bundle:
+        """Make the champion before this one the champion again.
+
+        Raises:
+            AtxError: none is kept.
+        """
+        place = self.place()
+        kept = [version for version in place.before if version in self.versions()]
+        if not kept:
+            raise AtxError(
+                f"version {place.version} is the champion, and no champion before it is kept: "
+                "`atx promote VERSION` takes any version in "
+                f"{self.folder} ({', '.join(map(str, self.versions()))})"
+            )
+        self._put(Place(kept[0], tuple(kept[1:]), place.version))
+        self.copy_champion()
+        return self.champion()
+
+    def judge(self, bundle: Bundle, judged: dict[str, Any]) -> None:
+        """Write down how a version was judged, see `Bundle.judged`."""
+        with self._files.replacing(bundle.folder / JUDGED) as beside:
+            beside.write_text(as_json(judged), encoding="utf-8")
+
+    def prune(self) -> None:
+        """Remove all versions but the last ones, the champion and the one before it."""
+        place = self.place()
+        wanted = {*self.versions()[-KEPT:], place.version, *place.before[:1]}
+        for version in self.versions():
+            if version not in wanted:
+                shutil.rmtree(self.folder / str(version))
+
+    def challenger(self) -> Bundle | None:
+        """Return the version trained last, if it did not become champion."""
+        last = self.version(self.versions()[-1])
+        newer = last.version > self.place().version
+        return last if newer and not last.judged.get("promoted", True) else None
+
+    def versions(self) -> list[int]:
+        """Return the versions that are kept, the oldest first."""
+        if not self.folder.exists():
+            return []
+        return sorted(int(p.name) for p in self.folder.iterdir() if p.name.isdigit())
 
     def copy_champion(self) -> None:
         """Make `binomial_classifier.ubj` the champion's model, if it is not.
 
         A process that died after a promotion may have left that of the version before.
         """
-        model, copy = self.champion().folder / _MODEL, self._files.path("tuned_classifier")
+        model, copy = self.champion().folder / MODEL, self._files.path("tuned_classifier")
         if copy.exists() and copy.read_bytes() == model.read_bytes():
             return
         with self._files.replacing(copy) as beside:
             shutil.copyfile(model, beside)
 
-    def _whole_champion(self) -> Bundle | None:
-        try:
-            champion = self.champion()
-        except (AtxError, OSError, ValueError, KeyError):
-            return None
-        return champion if champion.is_whole else None
-
-    def _versions(self) -> list[int]:
-        return sorted(int(p.name) for p in self._root.iterdir() if p.name.isdigit())
+    def _put(self, place: Place) -> None:
+        said: dict[str, Any] = {"version": place.version, "before": list(place.before)}
+        if place.declined is not None:
+            said["declined"] = place.declined
+        with self._files.replacing(self.folder / "champion.json") as beside:
+            beside.write_text(json.dumps(said) + "\n", encoding="utf-8")
 
     def _sweep(self) -> None:
         """Remove what a process that was killed left half-made."""
-        for left in self._root.glob(".new-*"):
+        for left in self.folder.glob(".new-*"):
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _save(new: NewBundle, folder: Path) -> None:
-    import pyarrow.parquet as pq
-
-    (folder / "folds").mkdir()
-    (folder / _MODEL).write_bytes(bytes(new.model.save_raw("ubj")))
-    (folder / _ENCODING).write_text(new.encoding.to_json(), encoding="utf-8")
-    pq.write_table(new.learned_from, folder / _LEARNED, compression="zstd")
-    for seed, models in enumerate(new.fold_models):
-        for fold, model in enumerate(models):
-            (folder / _fold_file(seed, fold)).write_bytes(bytes(model.save_raw("ubj")))
-    digests = {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    about = json.dumps({**new.about, "files": digests}, indent=1, ensure_ascii=False)
-    (folder / _ABOUT).write_text(about + "\n", encoding="utf-8")
-    # Before the folder is named champion, its files must be able to outlive a loss of power.
-    for path in [*folder.rglob("*"), folder]:
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _fold_file(seed: int, fold: int) -> str:
-    return f"folds/seed{seed}_fold{fold}.ubj"
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8")

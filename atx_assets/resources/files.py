@@ -55,7 +55,7 @@ class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[DataFiles]:
         """Hold the folder while a run (or a step, where each has a process) writes to it."""
         run = context.run.run_id if context.run else "-"
-        with _only_writer(self.folder, run, context.log):
+        with only_writer(self.folder, run, context.log):
             yield self
 
     @contextmanager
@@ -137,7 +137,7 @@ class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 @contextmanager
-def _only_writer(folder: Path, run_id: str, log: logging.Logger | None) -> Iterator[None]:
+def only_writer(folder: Path, run_id: str, log: logging.Logger | None) -> Iterator[None]:
     """Wait until no other process writes to the folder, and keep others out.
 
     The kernel gives the lock up when its process ends, however it ends.

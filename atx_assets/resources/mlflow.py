@@ -1,6 +1,7 @@
 """MLflow as assets see it: where it is, and one MLflow run for each model trained.
 
-dagster-mlflow ties the MLflow run to the Dagster run. Not here: what is logged.
+dagster-mlflow ties the MLflow run to the Dagster run. Not here: what is logged
+(`assets/tracking.py`), the registered model (`registry.py`).
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ import dagster as dg
 from atx_assets.errors import AtxError
 from atx_assets.settings import Settings, read_settings
 
+_log = logging.getLogger(__name__)
+
 EXPERIMENT = "atx"
-#: The registered model, and the alias of the version that scores.
-MODEL, ALIAS = "atx", "champion"
+#: Seconds that MLflow may take to answer; its own default is two minutes, and seven tries.
+ANSWER = 10
+#: Ended runs of Dagster; whatever MLflow still holds to be running under one of them is not.
+_ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
 def tracking_uri(settings: Settings) -> str:
@@ -55,59 +60,91 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
         dagster-mlflow's own resource would open it before the first asset, import a hundred
         megabytes to do so, and leave a failed step's run marked as finished.
 
+        Yields:
+            What has MLflow's functions for the run, or None with `ATX_MLFLOW=off`.
+
+        Raises:
+            AtxError: MLflow does not answer within seconds, or stops to.
+        """
+        settings = read_settings()
+        if not settings.mlflow_on:
+            yield None
+            return
+        reach(settings)
+        _be_quick()
+        import requests
+        from mlflow.exceptions import MlflowException
+
+        state = "FAILED"
+        try:
+            _make_experiment(settings)
+            _end_left_runs(context.instance)
+            yield _dagster_mlflow(context, settings)
+            state = "FINISHED"
+        except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+            state = "KILLED"
+            raise
+        except (MlflowException, requests.RequestException) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise AtxError(
+                f"MLflow at {shown_uri(settings)} stopped to answer ({reason}): start it again, "
+                "or set ATX_MLFLOW=off; the last model stays in place"
+            ) from error
+        finally:
+            _end_run(state)
+
+    def client(self) -> Any:
+        """Return a client of the server, for what is done outside a run.
+
         Raises:
             AtxError: MLflow does not answer within seconds.
         """
         settings = read_settings()
         reach(settings)
-        # MLflow's own retries take minutes before they give up.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        import mlflow
+        _be_quick()
+        from mlflow import MlflowClient
 
-        _make_experiment(settings)
-        resource = _dagster_mlflow(context, settings)
-        state = "FAILED"
-        try:
-            yield resource
-            state = "FINISHED"
-        except KeyboardInterrupt:
-            state = "KILLED"
+        _be_quiet()
+        return MlflowClient(tracking_uri(settings))
+
+
+def run_url(experiment_id: str, run_id: str) -> str:
+    """Return the address of a run's page."""
+    return f"{web_url(read_settings())}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def _be_quick() -> None:
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(ANSWER))
+
+
+def _end_run(state: str) -> None:
+    """End the run in `state`; when MLflow is gone, the next training finds it and does it."""
+    import mlflow
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    try:
+        mlflow.end_run(state)
+    except (MlflowException, requests.RequestException):
+        if state == "FINISHED":
             raise
-        finally:
-            mlflow.end_run(state)
+        _log.warning("the MLflow run could not be marked as %s", state)
 
-    def mirror_champion(self, run: Any, model_uri: str, version: int) -> None:
-        """Register a model and give it the alias `champion`, unless its version has it.
 
-        Args:
-            run: what `run` yielded.
-            model_uri: where the model was logged.
-            version: of the bundle, which the registered model carries as a tag.
-        """
-        from mlflow.exceptions import MlflowException
+def _end_left_runs(instance: dg.DagsterInstance) -> None:
+    """Mark as killed what runs in MLflow under a Dagster run that has ended.
 
-        run.set_tag("atx_version", version)
-        client = run.tracking_client
-        try:
-            known = client.get_model_version_by_alias(MODEL, ALIAS)
-            if known.tags.get("atx_version") == str(version):
-                return
-        except MlflowException:  # there is no champion yet
-            if not client.search_registered_models(f"name = '{MODEL}'"):
-                client.create_registered_model(MODEL)
-        registered = client.create_model_version(
-            MODEL,
-            model_uri,
-            run_id=run.active_run().info.run_id,
-            tags={"atx_version": str(version)},
-            model_id=model_uri.rpartition("/")[2],
-        )
-        client.set_registered_model_alias(MODEL, ALIAS, registered.version)
+    A process that was killed, or from which MLflow was taken away, could not do it itself.
+    """
+    import mlflow
 
-    def run_url(self, experiment_id: str, run_id: str) -> str:
-        """Return the address of a run's page."""
-        return f"{web_url(read_settings())}/#/experiments/{experiment_id}/runs/{run_id}"
+    experiment = mlflow.get_experiment_by_name(EXPERIMENT)
+    client = mlflow.MlflowClient()
+    for run in client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"):
+        ours = instance.get_run_by_id(run.data.tags.get("dagster_run_id", ""))
+        if ours is not None and ours.status in _ENDED:
+            client.set_terminated(run.info.run_id, "KILLED")
 
 
 def reach(settings: Settings) -> None:
@@ -124,14 +161,14 @@ def reach(settings: Settings) -> None:
         return
     url = tracking_uri(settings)
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=10):  # noqa: S310  (http is meant)
+        with urllib.request.urlopen(f"{url}/health", timeout=ANSWER):  # noqa: S310  (http is meant)
             pass
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise AtxError(
             f"MLflow does not answer at {shown_uri(settings)} "
             f"({reason}): start it, or check MLFLOW_HOST and "
-            "MLFLOW_PORT; the last model stays in place"
+            "MLFLOW_PORT, or set ATX_MLFLOW=off; the last model stays in place"
         ) from error
 
 
@@ -161,10 +198,13 @@ def _make_experiment(settings: Settings) -> None:
     """Make the experiment where its artifacts belong: beside the embedded store."""
     import mlflow
 
-    for noisy in ("mlflow", "mlflow.store.db.utils", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-
+    _be_quiet()
     mlflow.set_tracking_uri(tracking_uri(settings))
     if mlflow.get_experiment_by_name(EXPERIMENT) is None:
         artifacts = None if settings.mlflow_host else (settings.home / "mlflow/artifacts").as_uri()
         mlflow.create_experiment(EXPERIMENT, artifact_location=artifacts)
+
+
+def _be_quiet() -> None:
+    for noisy in ("mlflow", "mlflow.store.db.utils", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

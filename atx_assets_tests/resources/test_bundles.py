@@ -14,7 +14,8 @@ from atx_assets.learning.evaluation import out_of_fold
 from atx_assets.learning.features import fit_encoding
 from atx_assets.learning.models import fit, predict
 from atx_assets.resources import bundles
-from atx_assets.resources.bundles import Bundles, NewBundle
+from atx_assets.resources.bundle import NewBundle
+from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.files import DataFiles
 
 RECIPE = {"max_depth": 2, "n_estimators": 3, "learning_rate": 0.3}

@@ -1,0 +1,193 @@
+"""The search for hyperparameters, and how good what a search finds is.
+
+Not here: how a search works (`learning/tuning.py`), the model that is made with its winner.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from atx_assets import schemas
+from atx_assets.assets import story
+from atx_assets.assets.training import TrainingData, read_training_data, what_was_learned
+from atx_assets.errors import AtxError
+from atx_assets.resources.files import DataFiles
+from atx_assets.settings import Learning, read_settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from atx_assets.learning.models import Hyperparameters
+    from atx_assets.learning.tuning import Progress, SearchResult
+
+#: The name under which the table of results carries the record of its search along.
+_RECORD = b"atx_search"
+
+
+@dg.asset(
+    deps=["training_table", "feature_encoding"],
+    group_name=story.MODEL,
+    kinds={"xgboost", "scikitlearn", "parquet"},
+    owners=story.OWNERS,
+    code_version="2",
+    metadata={"dagster/column_schema": story.table_schema(schemas.GRID_SEARCH_RESULTS)},
+)
+def hyperparameters(
+    context: dg.AssetExecutionContext, files: DataFiles
+) -> dg.MaterializeResult[None]:
+    """The combinations tried, scored in five folds; the simplest near the best one trains."""
+    import pyarrow as pa
+
+    data = read_training_data(files)
+    learning = read_settings().learning
+
+    def say(done: int, total: int) -> None:
+        if done % (total // 10 or 1) == 0:
+            context.log.info("hyperparameters: %d of %d fits", done, total)
+
+    result = _search(learning, data.matrix, data.labels, len(data.encoding.numeric), say)
+    record: dict[str, Any] = {
+        "search": learning.search,
+        "objective": learning.objective,
+        "operating_point": str(learning.operating_point),
+        "nested": _nested(data, learning, context.log.info),
+    }
+    rows: list[dict[str, Any]] = _rows(result)
+    table = pa.Table.from_pylist(rows, schemas.arrow_schema(schemas.GRID_SEARCH_RESULTS))
+    carried = table.replace_schema_metadata({_RECORD: json.dumps(record)})
+    path = files.write_table("hyperparameters", carried)
+    best_first: list[dict[str, Any]] = sorted(rows, key=_best_first)
+    best, chosen, score = rows[result.best], rows[result.chosen], result.objective
+    shown = ["rank", "chosen", *schemas.GRID_KEYS, "folds", f"mean_{score}", f"std_{score}"]
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(rows),
+            "combinations": len(rows),
+            "search": _SEARCHES[learning.search],
+            "optimised": f"{score}, mean over five folds (ATX_OBJECTIVE)",
+            "chosen by": "the simplest (fewest trees, then least depth) within one standard error "
+            f"of the best, {result.standard_error:.4f}",
+            "chosen": dict(result.combinations[result.chosen]),
+            f"mean {score} of the chosen": chosen[f"mean_{score}"],
+            "best": dict(result.combinations[result.best]),
+            f"mean {score} of the best": best[f"mean_{score}"],
+            "scored in every fold": int(result.in_every_fold.sum()),
+            "within one standard error of the best": int(result.near_best.sum()),
+            "nested PR-AUC": record["nested"]["pr_auc"]["mean"],
+            "nested means": "search, threshold and model were made without the fold that they are "
+            "measured on: what a model of this recipe is worth on films that nobody has judged",
+            "preview": story.preview(best_first, shown),
+            "dagster/column_lineage": story.lineage(
+                {
+                    c.name: [(dg.AssetKey("training_table"), "label")]
+                    for c in schemas.GRID_SEARCH_RESULTS
+                    if c.name not in schemas.GRID_KEYS
+                }
+            ),
+            "file": dg.MetadataValue.path(str(path)),
+            **what_was_learned(data),
+        }
+    )
+
+
+_SEARCHES = {
+    "race": "race: those that fall behind are dropped after one fold, and after two (ATX_SEARCH)",
+    "full": "full: every combination in every fold (ATX_SEARCH)",
+    "off": "off: plain hyperparameters, nothing is searched (ATX_SEARCH)",
+}
+
+
+def _search(
+    learning: Learning,
+    matrix: "np.ndarray[Any, Any]",
+    labels: "np.ndarray[Any, Any]",
+    numeric: int,
+    say: "Progress" = lambda done, total: None,
+) -> "SearchResult":
+    from atx_assets.learning import tuning
+    from atx_assets.learning.evaluation import fold_rows
+
+    plain = {name: (value,) for name, value in tuning.PLAIN.items()}
+    return (tuning.race if learning.search == "race" else tuning.grid_search)(
+        matrix,
+        labels,
+        fold_rows(labels),
+        plain if learning.search == "off" else tuning.GRID,
+        flags_from=numeric,
+        objective=learning.objective,
+        on_progress=say,
+    )
+
+
+def _nested(data: TrainingData, learning: Learning, say: Callable[..., None]) -> dict[str, Any]:
+    """Measure what a search finds, in folds that it does not see.
+
+    A figure measured on the labels that chose hyperparameters and threshold is flattered: Cawley
+    and Talbot (2010), On Over-fitting in Model Selection.
+    """
+    from atx_assets.learning.contenders import refitted
+    from atx_assets.learning.evaluation import FOLDS, assign_folds
+    from atx_assets.learning.measures import spreads
+
+    done = iter(range(1, FOLDS + 1))
+
+    def recipe(train: "np.ndarray[Any, Any]") -> "Hyperparameters":
+        numeric = len(data.encoding.numeric)
+        result = _search(learning, data.matrix[train], data.labels[train], numeric)
+        say("hyperparameters: nested search %d of %d", next(done), FOLDS)
+        return result.combinations[result.chosen]
+
+    outer = assign_folds(data.labels, seed=0)[None]
+    answers = refitted(data.matrix, data.labels, outer, recipe)
+    return {**spreads(answers.by_fold(learning.operating_point)), "labels": len(data.labels)}
+
+
+def _rows(result: "SearchResult") -> list[dict[str, Any]]:
+    """Make a row a combination; what was not scored is null."""
+    import numpy as np
+
+    def known(value: float) -> float | None:
+        return None if np.isnan(value) else float(value)
+
+    every, near, means = result.in_every_fold, result.near_best, result.means
+    rows = []
+    for at, combination in enumerate(result.combinations):
+        # As scikit-learn ranks: equals share the best rank.
+        ahead = np.count_nonzero(means[every] > means[at])
+        scored = ~np.isnan(result.scores[at]).all(axis=1)
+        row: dict[str, Any] = {key: combination[key] for key in schemas.GRID_KEYS}
+        row["chosen"], row["near_best"] = at == result.chosen, bool(near[at])
+        row["rank"] = int(ahead) + 1 if every[at] else None
+        row["folds"] = int(scored.sum())
+        for number, score in enumerate(schemas.FOLD_SCORES):
+            values = result.scores[at, :, number]
+            some = values[~np.isnan(values)]
+            row[f"mean_{score}"] = known(some.mean()) if len(some) else None
+            row[f"std_{score}"] = known(some.std(ddof=1)) if len(some) > 1 else None
+            row |= {f"fold{fold}_{score}": known(value) for fold, value in enumerate(values)}
+        rows.append(row)
+    return rows
+
+
+def _best_first(row: dict[str, Any]) -> tuple[bool, int]:
+    return not row["chosen"], row["rank"] or sys.maxsize
+
+
+def read_search(files: DataFiles) -> tuple["Hyperparameters", dict[str, Any], "pa.Table"]:
+    """Return the combination that a search chose, the record of that search, and its table.
+
+    Raises:
+        AtxError: there was none, or an earlier atx made it.
+    """
+    table = files.read_table("hyperparameters")
+    record = (table.schema.metadata or {}).get(_RECORD)
+    if record is None:
+        raise AtxError(
+            f"{files.path('hyperparameters')} was made by an earlier atx: run full_rebuild"
+        )
+    chosen = table.filter(table["chosen"]).to_pylist()[0]
+    return {key: chosen[key] for key in schemas.GRID_KEYS}, json.loads(record), table

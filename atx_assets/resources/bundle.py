@@ -1,0 +1,182 @@
+"""A bundle: the folder of one version of the model, with all that this version needs.
+
+Model, encoding, hyperparameters, threshold, the models of the folds, quality, and what it learned
+from. Not here: which version is champion (`bundles.py`), making or asking a model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.errors import AtxError
+from atx_assets.learning.features import FeatureEncoding
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import xgboost as xgb
+
+#: Of `bundle.json`: one that says another was made by an earlier atx.
+FORMAT = 2
+MODEL, _ENCODING, _LEARNED, _ABOUT, JUDGED = (
+    "model.ubj",
+    "feature_encoding.json",
+    "learned_from.parquet",
+    "bundle.json",
+    "promotion.json",
+)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """One version as it lies on disk; what it holds is read when asked for."""
+
+    folder: Path
+    version: int
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """`hyperparameters`, `operating_point`, `threshold`, `quality`, `learned_from`, `files`.
+
+        `files` are the other files' sha256.
+
+        Raises:
+            AtxError: an earlier atx made it.
+        """
+        about: dict[str, Any] = json.loads(self._text(_ABOUT))
+        if about.get("format") != FORMAT:
+            raise AtxError(
+                f"version {self.version} of the model was made by an earlier atx: run full_rebuild"
+            )
+        return about
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells this bundle from every other one: a sha256 over all of it."""
+        return hashlib.sha256(self._text(_ABOUT).encode()).hexdigest()
+
+    @property
+    def judged(self) -> dict[str, Any]:
+        """How it was judged when it was made: `promoted`, `reason`, and the champion it met."""
+        path = self.folder / JUDGED
+        judged: dict[str, Any] = json.loads(self._text(JUDGED)) if path.exists() else {}
+        return judged
+
+    @property
+    def threshold(self) -> float:
+        """The least probability that counts as a keep."""
+        return float(self.about["threshold"])
+
+    @cached_property
+    def encoding(self) -> FeatureEncoding:
+        """The encoding that the model's features were made with."""
+        return FeatureEncoding.from_json(self._read(_ENCODING).decode())
+
+    @cached_property
+    def model(self) -> xgb.Booster:
+        """The model that learned from every training row."""
+        return self._booster(MODEL)
+
+    @cached_property
+    def learned_from(self) -> pa.Table:
+        """`key`, `label`, and for each seed the fold that each training row was held out of."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        return pq.read_table(pa.BufferReader(self._read(_LEARNED)))
+
+    def same_as(self, other: Bundle) -> bool:
+        """Say whether this one is whole, and equal to the other to the last byte."""
+        try:
+            return self.digest == other.digest and self.is_whole
+        except OSError:
+            return False
+
+    @property
+    def is_whole(self) -> bool:
+        """Say whether every file is there, as it was saved."""
+        try:
+            for name in self.about["files"]:
+                self._read(name)
+        except (OSError, ValueError, KeyError, AtxError):
+            return False
+        return True
+
+    def fold_model(self, seed: int, fold: int) -> xgb.Booster:
+        """The model that did not see the rows of one fold under one seed."""
+        return self._booster(_fold_file(seed, fold))
+
+    def _text(self, name: str) -> str:
+        return (self.folder / name).read_text(encoding="utf-8")
+
+    def _booster(self, name: str) -> xgb.Booster:
+        import xgboost as xgb
+
+        return xgb.Booster(model_file=bytearray(self._read(name)))
+
+    def _read(self, name: str) -> bytes:
+        """Read a file of the bundle, and make sure that it is the one that was written."""
+        content = (self.folder / name).read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.about["files"].get(name):
+            raise AtxError(
+                f"{self.folder / name} is not the file that was saved: run full_rebuild, or "
+                "restore the folder"
+            )
+        return content
+
+
+@dataclass(frozen=True)
+class NewBundle:
+    """What `Bundles.keep` saves. See `Bundle` for the parts."""
+
+    model: xgb.Booster
+    fold_models: list[list[xgb.Booster]]
+    encoding: FeatureEncoding
+    learned_from: pa.Table
+    about: dict[str, Any]
+
+
+def save(new: NewBundle, folder: Path) -> None:
+    """Write a bundle into an empty folder, so that it outlives a loss of power."""
+    import pyarrow.parquet as pq
+
+    (folder / "folds").mkdir()
+    (folder / MODEL).write_bytes(bytes(new.model.save_raw("ubj")))
+    (folder / _ENCODING).write_text(new.encoding.to_json(), encoding="utf-8")
+    pq.write_table(new.learned_from, folder / _LEARNED, compression="zstd")
+    for seed, models in enumerate(new.fold_models):
+        for fold, model in enumerate(models):
+            (folder / _fold_file(seed, fold)).write_bytes(bytes(model.save_raw("ubj")))
+    digests = {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    about = {"format": FORMAT, **new.about, "files": digests}
+    (folder / _ABOUT).write_text(as_json(about), encoding="utf-8")
+    for path in [*folder.rglob("*"), folder]:
+        sync(path)
+
+
+def sync(path: Path) -> None:
+    """Have the disk take what was written to a file or a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _fold_file(seed: int, fold: int) -> str:
+    return f"folds/seed{seed}_fold{fold}.ubj"
+
+
+def as_json(record: dict[str, Any]) -> str:
+    """Return a record as the text that bundles are written in."""
+    # NaN and infinity are no JSON; measures that are not defined are null.
+    return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,81 @@
+"""MLflow's registered model: its versions, and the aliases that mirror who is champion.
+
+The bundles decide, the registry follows. Not here: where MLflow is, and runs (`mlflow.py`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+    from atx_assets.resources.bundle import Bundle
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+#: Tags of a registered version: of which of our versions it is the model, and that bundle's
+#: digest. Two homes may share a registry, and both have a version 1.
+_VERSION, _DIGEST = "atx_version", "atx_bundle"
+
+
+def registered(client: MlflowClient, name: str, bundle: Bundle) -> ModelVersion | None:
+    """Return the registered version that holds a bundle's model, if there is one."""
+    for found in client.search_model_versions(f"name='{name}'"):
+        if found.tags.get(_DIGEST) == bundle.digest:
+            return found
+    return None
+
+
+def register(
+    client: MlflowClient,
+    name: str,
+    bundle: Bundle,
+    *,
+    run_id: str,
+    model_uri: str,
+    description: str,
+) -> None:
+    """Register a logged model as that of a bundle."""
+    if not client.search_registered_models(f"name='{name}'"):
+        client.create_registered_model(
+            name, description="Whether a film is a keep, by one person's labels (atx)."
+        )
+    client.create_model_version(
+        name,
+        model_uri,
+        run_id=run_id,
+        tags={_VERSION: str(bundle.version), _DIGEST: bundle.digest},
+        model_id=model_uri.rpartition("/")[2],
+        description=description,
+    )
+
+
+def mirror(
+    client: MlflowClient, name: str, champion: Bundle, challenger: Bundle | None = None
+) -> bool:
+    """Point the aliases at the champion, and at the model that did not take its place.
+
+    An alias whose model is not registered (it was trained without MLflow) is taken away: none
+    may point at another model.
+
+    Args:
+        client: of the MLflow server.
+        name: of the registered model.
+        champion: the version that scores.
+        challenger: the version trained last, if that is another one.
+
+    Returns:
+        Whether the champion is registered.
+    """
+    aliases = {}
+    for found in client.search_registered_models(f"name='{name}'"):
+        aliases = dict(found.aliases)
+    for alias, bundle in ((CHAMPION, champion), (CHALLENGER, challenger)):
+        version = registered(client, name, bundle) if bundle else None
+        if version is None:
+            if alias in aliases:
+                client.delete_registered_model_alias(name, alias)
+        elif str(aliases.get(alias)) != str(version.version):
+            client.set_registered_model_alias(name, alias, version.version)
+    return registered(client, name, champion) is not None
