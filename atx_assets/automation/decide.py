@@ -100,6 +100,7 @@ class Request:
 
     Dagster starts one run for a key. That of a state alone would do for the first time that labels
     are put back and forth; the number of the record that is gone from makes each time another.
+    `attempt` counts those at this very change, also when another was tried in between.
     """
 
     gone_from: str
@@ -257,10 +258,14 @@ def _ask(
             f"(waiting for {waited:.0f} s of at most {rules.label_max_wait_seconds})",
             seen,
         )
-    gone_from, attempt = min(have - {wanted}), len(tried) + 1
-    request = Request(gone_from, results.latest, wanted, state.database.media, attempt)
+    request = Request(min(have - {wanted}), results.latest, wanted, state.database.media, 0)
+    # Another state may have been tried in between: Dagster starts no key twice.
+    numbers = [
+        a.request.attempt for a in state.attempts if replace(a.request, attempt=0) == request
+    ]
+    request = replace(request, attempt=max([len(tried), *numbers]) + 1)
     # The longest wait begins anew: what comes while the run is under way waits for the next.
-    reason = what + (f"; attempt {attempt}" if attempt > 1 else "")
+    reason = what + (f"; attempt {len(tried) + 1}" if tried else "")
     return Decision(reason, replace(seen, differs_since=state.now), request)
 
 

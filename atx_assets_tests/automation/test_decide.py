@@ -196,6 +196,14 @@ class TestAttempts:
         assert first.run_key != second.run_key
         assert second.attempt == 1
 
+    def test_labels_that_failed_before_others_failed_are_asked_for_by_another_key(self):
+        """Kept out: B failed, then C, and B's old key, which Dagster starts no more, stuck."""
+        tried = [attempt(wanted=C, minutes_ago=10), attempt(wanted=B, minutes_ago=20)]
+        request = labels(attempts=tried).request
+        assert request
+        assert request.run_key != tried[1].request.run_key
+        assert request.attempt == 2
+
     def test_a_run_that_read_other_labels_than_were_wanted_is_no_failed_attempt(self):
         """Labels went from A to B, a run was asked for, read C, and they are back at B."""
         tried = [attempt(SUCCEEDED, minutes_ago=0.1, wanted=B, gone_from=A)]
@@ -212,7 +220,7 @@ class TestAttempts:
 
     def test_a_run_by_hand_back_to_old_labels_does_not_count_as_an_attempt(self):
         tried = [attempt(SUCCEEDED, minutes_ago=0.1)]
-        request = labels(results=made_from(made_by="by hand"), attempts=tried).request
+        request = labels(results=made_from(made_by="by hand", latest=8), attempts=tried).request
         assert request is not None
         assert request.attempt == 1
 
