@@ -20,7 +20,6 @@ from atx_assets.assets.quality_tables import (
 from atx_assets.assets.search import read_search
 from atx_assets.assets.training import (
     TrainingData,
-    feature_columns,
     read_titles,
     read_training_data,
     what_was_learned,
@@ -30,7 +29,8 @@ from atx_assets.resources import registry
 from atx_assets.resources.bundle import Bundle, NewBundle
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.files import DataFiles
-from atx_assets.resources.mlflow import Mlflow
+from atx_assets.resources.mlflow import Mlflow, run_url
+from atx_assets.schemas import FLOAT, Column
 from atx_assets.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -38,7 +38,13 @@ if TYPE_CHECKING:
 
     from atx_assets.learning.evaluation import OutOfFold
     from atx_assets.learning.models import Hyperparameters
+    from atx_assets.learning.operating_point import OperatingPoint
     from atx_assets.learning.quality import Evidence
+
+#: What the model answers.
+_ANSWER = Column("probability", FLOAT, "chance of a keep, from the features of a film")
+#: Why the champion stays that was trained again.
+_NOTHING_NEW = "trained again, and the same to the last byte"
 
 
 @dg.asset(
@@ -47,6 +53,8 @@ if TYPE_CHECKING:
     kinds={"xgboost", "mlflow"},
     owners=story.OWNERS,
     code_version="2",
+    # Not the features, which are the columns of the encoding: their list would hide the story.
+    metadata={"dagster/column_schema": story.table_schema([_ANSWER])},
 )
 def tuned_classifier(
     context: dg.AssetExecutionContext, files: DataFiles, mlflow: Mlflow
@@ -59,28 +67,28 @@ def tuned_classifier(
     chosen, search, grid = read_search(files)
     evidence = _evidence(data, files, settings)
     bundles = Bundles(files)
+    mlflow_page = {}
     with mlflow.run(context) as run:
         held_out = out_of_fold(data.matrix, data.labels, chosen)
-        new, pr_auc = _train(evidence, data, chosen, held_out, search["nested"], files)
+        nested = _comparable(search, evidence.point)
+        new, pr_auc = _train(evidence, data, chosen, held_out, nested, files)
         figure = quality_figure(data.labels, held_out.probabilities, new.about["quality"])
-        trained = tracking.Trained(new, data, search, grid, figure)
-        if run:
-            tracking.log_figures(run, trained, settings)
         before = bundles.usable_champion(data.encoding.layout)
         bundle = bundles.keep(new)
         if before and bundle.version == before.version:
-            judged = {**before.judged, "promoted": True, "reason": "the champion's very model"}
+            judged = {**before.judged, "promoted": True, "reason": _NOTHING_NEW}
         else:
             judged = _judge(bundles, bundle, before, evidence, held_out, pr_auc)
         if run:
-            _register(run, trained, bundle, judged, settings)
+            trained = tracking.Trained(bundle, judged, data, search, grid, figure)
+            page = _tell_mlflow(run, trained, mlflow, context.run_id, settings)
+            mlflow_page = {"MLflow run": dg.MetadataValue.url(page)}
         if judged["promoted"]:
             bundles.promote(bundle)
-        mlflow_page = {}
         if run:
-            mlflow_page["MLflow run"] = dg.MetadataValue.url(tracking.page_of(run))
-            client = run.tracking_client
-            registry.mirror(client, settings.model_name, bundles.champion(), bundles.challenger())
+            registry.mirror(
+                run.tracking_client, settings.model_name, bundles.champion(), bundles.challenger()
+            )
     _say(context, bundle, judged)
     return dg.MaterializeResult(
         metadata={
@@ -89,9 +97,8 @@ def tuned_classifier(
             **mlflow_page,
             "file": dg.MetadataValue.path(str(files.path("tuned_classifier"))),
             "bundle": dg.MetadataValue.path(str(bundle.folder)),
-            "dagster/column_schema": story.table_schema(feature_columns(data.encoding)),
             "dagster/column_lineage": story.lineage(
-                {n: [(dg.AssetKey("training_table"), n)] for n in data.encoding.names}
+                {_ANSWER.name: [(dg.AssetKey("training_table"), n) for n in data.encoding.names]}
             ),
             **what_was_learned(data),
         }
@@ -118,6 +125,15 @@ def _evidence(data: TrainingData, files: DataFiles, settings: Settings) -> "Evid
         created=pc.cast(created.take(at), pa.float64()).to_numpy(),
         point=settings.learning.operating_point,
     )
+
+
+def _comparable(search: dict[str, Any], point: "OperatingPoint") -> dict[str, Any]:
+    """Return what the search measured; without its verdicts, if they were taken elsewhere."""
+    nested: dict[str, Any] = search["nested"]
+    if search["operating_point"] == str(point):
+        return nested
+    at_the_point = ("recall", "precision", "f1", "false_positive_rate")
+    return {name: value for name, value in nested.items() if name not in at_the_point}
 
 
 def _train(
@@ -213,21 +229,29 @@ def _labels(bundle: Bundle) -> "pa.Table":
     return bundle.learned_from.select(["key", "label", "label_source"])
 
 
-def _register(
-    run: Any, trained: tracking.Trained, bundle: Bundle, judged: dict[str, Any], settings: Settings
-) -> None:
-    """Log and register the model, unless the registry has this very one."""
-    told = tracking.describe(run, bundle, judged, settings)
+def _tell_mlflow(
+    run: Any, trained: tracking.Trained, mlflow: Mlflow, dagster_run: str, settings: Settings
+) -> str:
+    """Log and register a model, unless MLflow has this very one; return its run's page."""
     client = run.tracking_client
-    if registry.registered(client, settings.model_name, bundle) is None:
-        registry.register(
-            client,
-            settings.model_name,
-            bundle,
-            run_id=run.active_run().info.run_id,
-            model_uri=tracking.log_model(run, trained),
-            description=told,
-        )
+    known = registry.registered(client, settings.model_name, trained.bundle)
+    if known is not None:
+        # One run a model: what the same bytes are, the run says that made them first.
+        mlflow.forget(run)
+        if trained.judged["reason"] != _NOTHING_NEW:
+            client.set_tag(known.run_id, "atx.promotion", trained.judged["reason"])
+        return run_url(client, known.run_id)
+    mlflow_run = run.active_run().info.run_id
+    model_uri = tracking.log(run, trained)
+    registry.register(
+        client,
+        settings.model_name,
+        trained.bundle,
+        run_id=mlflow_run,
+        model_uri=model_uri,
+        description=tracking.describe(client, mlflow_run, dagster_run, trained, settings),
+    )
+    return run_url(client, mlflow_run)
 
 
 def _say(context: dg.AssetExecutionContext, bundle: Bundle, judged: dict[str, Any]) -> None:

@@ -50,7 +50,9 @@ def measure_tables(
             "best rule": quality["rule"][name],
         }
         if name == "all":
-            columns = {"nested": quality["nested"], **columns}
+            searched = quality["nested"]["labels"]
+            of = "" if searched == about["titles"] else f" (of {searched:,} labels)"
+            columns = {f"nested{of}": quality["nested"], **columns}
         recipe = judged.get("champion_recipe", {}).get(name)
         if recipe:
             columns[f"recipe of version {judged['champion']}"] = recipe

@@ -6,35 +6,38 @@ Not here: where MLflow is (`resources/mlflow.py`), which model is champion (`cla
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.assets.quality_tables import markdown, measure_tables, threshold_table
 from atx_assets.assets.training import TrainingData, what_was_learned
-from atx_assets.resources.bundle import Bundle, NewBundle
-from atx_assets.resources.mlflow import run_url
+from atx_assets.resources.bundle import Bundle
 from atx_assets.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from mlflow import MlflowClient
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model as it is logged: what it is made of, what it learned, the search, the figure."""
+    """A model as it is logged: its version, what it learned from, the search, the figure."""
 
-    new: NewBundle
+    bundle: Bundle
+    judged: dict[str, Any]
     data: TrainingData
     search: dict[str, Any]
     grid: pa.Table
     figure: bytes
 
 
-def log_figures(run: Any, trained: Trained, settings: Settings) -> None:
-    """Log parameters, metrics, tables and the figure of a model."""
-    about, data = trained.new.about, trained.data
+def log(run: Any, trained: Trained) -> str:
+    """Log all that is known of a model, and the model; return the model's address."""
+    about, data = trained.bundle.about, trained.data
     run.log_params(
         {
             **about["hyperparameters"],
@@ -43,29 +46,25 @@ def log_figures(run: Any, trained: Trained, settings: Settings) -> None:
             "operating_point": about["operating_point"],
         }
     )
-    run.log_metrics(dict(_metrics(about)))
-    for name, value in what_was_learned(data).items():
-        run.set_tag(name.replace("/", "."), value)
-    run.set_tag("training_table_sha256", about["learned_from"]["training_table_sha256"])
-    run.set_tag("atx.dagster_run", dagster_url(settings, run.active_run().data.tags))
-    run.log_text(trained.new.encoding.to_json(), "feature_encoding.json")
+    run.log_metrics(dict(_metrics(about, trained.judged)))
+    run.set_tags(
+        {name.replace("/", "."): value for name, value in what_was_learned(data).items()}
+        | {
+            "atx.training_table": about["learned_from"]["training_table_sha256"],
+            "atx.code_version": version("atx-assets"),
+        }
+    )
+    run.log_text(trained.bundle.encoding.to_json(), "feature_encoding.json")
     run.log_dict(about["quality"], "quality.json")
     run.log_table({n: trained.grid[n].to_pylist() for n in trained.grid.column_names}, "grid.json")
-    with_image(run, trained.figure)
-
-
-def with_image(run: Any, figure: bytes) -> None:
-    """Log the figure of quality as a PNG file."""
-    import tempfile
-    from pathlib import Path
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "quality.png"
-        path.write_bytes(figure)
+        path.write_bytes(trained.figure)
         run.log_artifact(str(path))
+    return _log_model(run, trained)
 
 
-def log_model(run: Any, trained: Trained) -> str:
+def _log_model(run: Any, trained: Trained) -> str:
     """Log the model in XGBoost's own format, without pickle; return its address.
 
     Loaded through pyfunc it answers with probabilities, as the Booster does.
@@ -81,7 +80,7 @@ def log_model(run: Any, trained: Trained) -> str:
         outputs=Schema([ColSpec("float", "probability")]),
     )
     logged = run.xgboost.log_model(
-        trained.new.model,
+        trained.bundle.model,
         name="model",
         model_format="ubj",
         signature=signature,
@@ -91,21 +90,29 @@ def log_model(run: Any, trained: Trained) -> str:
     return str(logged.model_uri)
 
 
-def describe(run: Any, bundle: Bundle, judged: dict[str, Any], settings: Settings) -> str:
-    """Name the run so that a person finds it, and tell its story; return the story."""
-    about = bundle.about
-    quality, rows = about["quality"], about["learned_from"]["rows"]
-    promoted = judged["promoted"]
-    run.set_tag(
-        "mlflow.runName",
-        f"{settings.model_name} {bundle.version}, {rows} labels, "
-        f"{'champion' if promoted else 'challenger'}",
-    )
-    run.set_tag("atx_version", bundle.version)
-    run.set_tag("atx.promotion", judged["reason"])
-    url = dagster_url(settings, run.active_run().data.tags)
+def describe(
+    client: MlflowClient, mlflow_run: str, dagster_run: str, trained: Trained, settings: Settings
+) -> str:
+    """Name a run so that a person finds it, and tell its story on its page.
+
+    Args:
+        client: of the MLflow server.
+        mlflow_run: id of the run.
+        dagster_run: id of the Dagster run that trained the model.
+        trained: the model.
+        settings: of the process.
+
+    Returns:
+        The story, as Markdown.
+    """
+    bundle, judged = trained.bundle, trained.judged
+    quality, rows = bundle.about["quality"], bundle.about["learned_from"]["rows"]
+    nested = quality["nested"]["pr_auc"]["mean"]
+    # The port that is set; `atx up` says so when it had to take another one.
+    url = f"http://127.0.0.1:{settings.ui_port}/runs/{dagster_run}"
+    place = "champion" if judged["promoted"] else "challenger"
     parts = [
-        f"Version {bundle.version}, {'champion' if promoted else 'challenger'}: {judged['reason']}."
+        f"Version {bundle.version} became {place}: {judged['reason']}."
         + (f" **{judged['warning']}**." if judged.get("warning") else ""),
         f"Trained by [this run of Dagster]({url}).",
     ]
@@ -113,28 +120,27 @@ def describe(run: Any, bundle: Bundle, judged: dict[str, Any], settings: Setting
         parts.append(f"### {heading}\n\n{markdown(table)}")
     parts.append(f"### Thresholds\n\n{markdown(threshold_table(quality))}")
     story = "\n\n".join(parts)
-    run.set_tag("mlflow.note.content", story)
+    for name, value in {
+        "mlflow.runName": f"{settings.model_name} {bundle.version}: {rows} labels, "
+        f"PR-AUC {nested:.3f}",
+        "mlflow.note.content": story,
+        "atx_version": str(bundle.version),
+        "atx.promotion": judged["reason"],
+        "atx.dagster_run": url,
+    }.items():
+        client.set_tag(mlflow_run, name, value)
     return story
 
 
-def page_of(run: Any) -> str:
-    """Return the address of the run's page."""
-    active = run.active_run().info
-    return run_url(active.experiment_id, active.run_id)
-
-
-def dagster_url(settings: Settings, tags: dict[str, str]) -> str:
-    """Return the address of the Dagster run that an MLflow run belongs to."""
-    return f"http://127.0.0.1:{settings.ui_port}/runs/{tags.get('dagster_run_id', '')}"
-
-
-def _metrics(about: dict[str, Any]) -> Iterator[tuple[str, float]]:
+def _metrics(about: dict[str, Any], judged: dict[str, Any]) -> Iterator[tuple[str, float]]:
     """Yield every figure that is known: `pr_auc_mean`, `rule/newest/recall_std`, ..."""
     quality = about["quality"]
     groups = {"nested/": {k: v for k, v in quality["nested"].items() if k != "labels"}}
     groups["calibration/"] = {"error": quality["calibration"]["error"]}
-    for contender in ("model", "always_skip", "rule"):
-        for name, measured in quality[contender].items():
+    contenders = {name: quality[name] for name in ("model", "always_skip", "rule")}
+    contenders["champion_recipe"] = judged.get("champion_recipe", {})
+    for contender, slices in contenders.items():
+        for name, measured in slices.items():
             prefix = "" if contender == "model" and name == "all" else f"{contender}/{name}/"
             groups[prefix] = measured
     for prefix, measured in groups.items():
@@ -142,6 +148,9 @@ def _metrics(about: dict[str, Any]) -> Iterator[tuple[str, float]]:
             for kind in ("mean", "std"):
                 if spread[kind] is not None:
                     yield f"{prefix}{measure}_{kind}", spread[kind]
+    for name in ("difference", "p_worse"):
+        if name in judged:
+            yield f"champion_recipe/{name}", judged[name]
     yield "threshold", about["threshold"]
     yield "training_rows", about["learned_from"]["rows"]
     yield "training_keeps", about["learned_from"]["keeps"]

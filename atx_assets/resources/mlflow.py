@@ -12,12 +12,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from atx_assets.errors import AtxError
 from atx_assets.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +96,13 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
         finally:
             _end_run(state)
 
-    def client(self) -> Any:
+    def forget(self, run: Any) -> None:
+        """End and delete the run that is open: there was nothing to tell in it."""
+        mlflow_run = run.active_run().info.run_id
+        run.end_run()
+        run.tracking_client.delete_run(mlflow_run)
+
+    def client(self) -> MlflowClient:
         """Return a client of the server, for what is done outside a run.
 
         Raises:
@@ -108,9 +117,12 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
         return MlflowClient(tracking_uri(settings))
 
 
-def run_url(experiment_id: str, run_id: str) -> str:
+def run_url(client: MlflowClient, run_id: str) -> str:
     """Return the address of a run's page."""
-    return f"{web_url(read_settings())}/#/experiments/{experiment_id}/runs/{run_id}"
+    experiment = client.get_run(run_id).info.experiment_id
+    # Else the page stands among those for chat bots.
+    page = f"/#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
+    return web_url(read_settings()) + page
 
 
 def _be_quick() -> None:
@@ -202,7 +214,12 @@ def _make_experiment(settings: Settings) -> None:
     mlflow.set_tracking_uri(tracking_uri(settings))
     if mlflow.get_experiment_by_name(EXPERIMENT) is None:
         artifacts = None if settings.mlflow_host else (settings.home / "mlflow/artifacts").as_uri()
-        mlflow.create_experiment(EXPERIMENT, artifact_location=artifacts)
+        mlflow.create_experiment(
+            EXPERIMENT,
+            artifact_location=artifacts,
+            # Else its page shows the empty figures of a chat bot, and not the runs.
+            tags={"mlflow.experimentKind": "custom_model_development"},
+        )
 
 
 def _be_quiet() -> None:

@@ -80,11 +80,12 @@ def _values(records: Sequence[Mapping[str, Any]], column: Column) -> pa.ChunkedA
 
 def _fits(value: Any, type_: str) -> bool:
     if type_ == STRINGS:
-        return isinstance(value, list) and all(isinstance(word, str) for word in value)
+        return isinstance(value, list) and all(_fits(word, STRING) for word in value)
     if type_ in (INT, FLOAT):
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and (type_ == FLOAT or (value % 1 == 0 and abs(value) < 2**63))
-    return isinstance(value, str)
+        return number and abs(value) < 2**63 and (type_ == FLOAT or value % 1 == 0)
+    # Half of a surrogate pair, which JSON can spell, is no text.
+    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def _key(number: int, row: Mapping[str, Any]) -> str:
