@@ -44,7 +44,9 @@ class OperatingPoint:
 
     def __str__(self) -> str:
         """Return what `parse` reads."""
-        return "f1" if self.measure == "f1" else f"{self.measure}>={self.least:g}"
+        if self.measure == "f1":
+            return "f1"
+        return f"{self.measure}>={self.least:.12f}".rstrip("0").rstrip(".")
 
     def threshold(self, labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]) -> float:
         """Return the least score that counts as a keep; infinite where none reaches the point.
@@ -63,7 +65,10 @@ class OperatingPoint:
         # The last pair belongs to no threshold: nothing is kept there.
         precision, recall = precision[:-1], recall[:-1]
         if self.measure == "f1":
-            f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+            # From counts: equals, which rounding would tell apart, are equal then.
+            keeps = labels.sum()
+            named = len(scores) - np.searchsorted(np.sort(scores), thresholds)
+            f1 = 2 * np.rint(recall * keeps) / (named + keeps)
             return float(thresholds[np.flatnonzero(f1 == f1.max())[-1]])
         reached = np.flatnonzero(
             (precision if self.measure == "precision" else recall) >= self.least

@@ -80,13 +80,14 @@ def failed_guards(quality: dict[str, Any]) -> list[str]:
     if missing:
         return [f"{', '.join(missing)} cannot be measured"]
     failed = []
-    if model["pr_auc"]["mean"] <= rule:
+    # Asked so that NaN fails.
+    if rule is None or not model["pr_auc"]["mean"] > rule:
         failed.append(
             f"PR-AUC {model['pr_auc']['mean']:.3f} is not above that of the best "
-            f"single-feature rule, {rule:.3f}"
+            f"single-feature rule, {'unknown' if rule is None else f'{rule:.3f}'}"
         )
     error = quality["calibration"]["error"]["mean"]
-    if error is None or error >= CALIBRATION:
+    if error is None or not error < CALIBRATION:
         failed.append(
             f"calibration error {'unknown' if error is None else f'{error:.3f}'} is not "
             f"under {CALIBRATION}"

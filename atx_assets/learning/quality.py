@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: The share of the titles, the first in the database, that learns for the figures of the newest.
 OLDEST = 0.8
+#: The share that the newest may be at most, where many came at the moment of the cut.
+MOST = 0.4
 #: The slices that every contender is measured on; a slice without titles is left out.
 ALL, HUMAN, RULE, NEWEST = "all", "human", "rule", "newest"
 
@@ -79,8 +81,7 @@ def newest_rows(
         return None
     moment = np.sort(created)[round(OLDEST * len(created))]
     newest: np.ndarray[Any, Any] = created >= moment
-    share = newest.mean()
-    if not 0.5 * (1 - OLDEST) <= share <= 2 * (1 - OLDEST):
+    if newest.mean() > MOST:
         return None
     fewest = min(np.bincount(labels[part], minlength=2).min() for part in (newest, ~newest))
     return newest if fewest >= LEAST_LABELS else None

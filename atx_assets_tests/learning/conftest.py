@@ -1,9 +1,11 @@
 """Titles, encodings and bundles in memory, made up or of a real library, for the learning tests."""
 
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,11 @@ import pytest
 import xgboost as xgb
 
 from atx_assets import schemas
-from atx_assets.learning.evaluation import out_of_fold
+from atx_assets.learning import contenders
+from atx_assets.learning.evaluation import OutOfFold, out_of_fold
 from atx_assets.learning.features import FeatureEncoding, fit_encoding
 from atx_assets.learning.models import fit
+from atx_assets.learning.operating_point import OperatingPoint
 from atx_assets.sources.layouts import LAYOUTS, Layout
 from atx_assets.sources.titles import titles
 
@@ -112,6 +116,41 @@ def real(shared_data: Path) -> Callable[..., Taught]:
         return real_library(shared_data / f"{layout}.parquet", layout, least)
 
     return read
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A recipe's models of every fold of a real library, and their measures in each fold."""
+
+    library: Taught
+    held_out: OutOfFold
+    by_fold: dict[str, list[float]]
+
+
+@cache
+def measured_library(path: Path, layout: str) -> Measured:
+    library = real_library(path, layout, 1_000_000)
+    held_out = out_of_fold(library.matrix, library.labels, PLAIN)
+    model = contenders.model(library.labels, held_out)
+    return Measured(library, held_out, model.by_fold(OperatingPoint()))
+
+
+@pytest.fixture
+def measured(shared_data: Path) -> Callable[[str], Measured]:
+    """The plain model on a real library, without companies; made once."""
+    return lambda layout: measured_library(shared_data / f"{layout}.parquet", layout)
+
+
+@pytest.fixture
+def protocol(shared_data: Path) -> ModuleType:
+    """The program that the contract's numbers were measured with."""
+    path = shared_data.parent / "tools" / "protocol.py"
+    spec = importlib.util.spec_from_file_location("protocol", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @cache

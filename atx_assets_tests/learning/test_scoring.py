@@ -8,9 +8,14 @@ import pyarrow.compute as pc
 import pytest
 
 from atx_assets.learning import scoring
-from atx_assets.learning.evaluation import best_f1_threshold
 from atx_assets.learning.models import predict
-from atx_assets.learning.scoring import held_out_models, in_sample, out_of_fold
+from atx_assets.learning.operating_point import OperatingPoint
+from atx_assets.learning.scoring import (
+    blind_probabilities,
+    held_out_models,
+    in_sample,
+    out_of_fold,
+)
 
 
 def stranger(films: pa.Table, key: str, name: str = "Stranger") -> pa.Table:
@@ -67,7 +72,8 @@ class TestOutOfFold:
                 blind = predict(bundle.fold_models[seed][fold], made_up.matrix[folds == fold])
                 answers[seed, folds == fold] = blind
         assert np.array_equal(probability, answers.mean(axis=0, dtype=float))
-        threshold = best_f1_threshold(made_up.labels, answers.mean(axis=0, dtype=float))
+        mean = answers.mean(axis=0, dtype=float)
+        threshold = OperatingPoint().threshold(made_up.labels, mean)
         assert threshold in probability
 
     def test_it_is_not_the_champions_answer(self, films, bundle):
@@ -111,6 +117,27 @@ class TestOutOfFold:
     def test_no_rows_give_no_answers(self, films, bundle):
         known, probability = out_of_fold(films, np.array([], int), bundle)
         assert known.shape == probability.shape == (0,)
+
+
+class TestBlindProbabilities:
+    def test_a_title_learned_from_is_told_by_models_blind_to_it_and_others_by_the_champion(
+        self, films, bundle
+    ):
+        trains = films["trains"].to_numpy()
+        found = blind_probabilities(films, bundle)
+        _, blind = out_of_fold(films, np.flatnonzero(trains), bundle)
+        assert found.dtype == np.float64
+        assert np.array_equal(found[trains], blind)
+        assert np.array_equal(found[~trains], in_sample(films, bundle)[~trains])
+        assert (~trains).sum() >= 50
+
+    def test_in_another_order_each_title_has_the_same_probability(self, films, bundle):
+        order = np.random.default_rng(2).permutation(films.num_rows)
+        shuffled = blind_probabilities(films.take(pa.array(order)), bundle)
+        assert np.array_equal(shuffled, blind_probabilities(films, bundle)[order])
+
+    def test_no_films_give_no_answers(self, films, bundle):
+        assert blind_probabilities(films.slice(0, 0), bundle).shape == (0,)
 
 
 class TestHeldOutModels:

@@ -1,6 +1,7 @@
-"""The search against scikit-learn's: the same scores, the same winner."""
+"""The search against scikit-learn's, the race against the search, and what is chosen of both."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +10,16 @@ from sklearn.model_selection import GridSearchCV, ParameterGrid
 from xgboost import XGBClassifier
 
 from atx_assets.learning import tuning
-from atx_assets.learning.evaluation import FOLDS, assign_folds
+from atx_assets.learning.evaluation import FOLDS, fold_rows
 from atx_assets.learning.models import fit, predict
-from atx_assets.learning.tuning import GRID, grid_search
+from atx_assets.learning.tuning import (
+    FEWEST,
+    GRID,
+    RUNGS,
+    SearchResult,
+    grid_search,
+    race,
+)
 from atx_assets.schemas import FOLD_SCORES
 
 SMALL = {
@@ -32,17 +40,24 @@ REAL = {
 }
 
 
-def folds_of(labels: np.ndarray, seed: int = 0) -> list[np.ndarray]:
-    fold = assign_folds(labels, seed)
-    return [np.flatnonzero(fold == number) for number in range(FOLDS)]
+#: Sixteen groups of three: the race leaves four of them after a fold, and three after two.
+RACED = {
+    "max_depth": (1, 3),
+    "learning_rate": (0.1, 0.4),
+    "n_estimators": (2, 5, 9),
+    "subsample": (0.7, 1.0),
+    "colsample_bytree": (0.8,),
+    "gamma": (0, 0.3),
+}
 
 
-def search(library, grid, **changed):
-    given = {"flags_from": len(library.encoding.numeric)} | changed
-    return grid_search(library.matrix, library.labels, folds_of(library.labels), grid, **given)
+def search(library, grid, how=grid_search, **changed) -> SearchResult:
+    given: dict[str, Any] = {"flags_from": len(library.encoding.numeric)}
+    given |= {"folds": fold_rows(library.labels)} | changed
+    return how(library.matrix, library.labels, given.pop("folds"), grid, **given)
 
 
-def scikit_learns(library, grid) -> GridSearchCV:
+def scikit_learns(library, grid, n_jobs=1) -> GridSearchCV:
     everything = np.arange(len(library.labels))
     named = {score: score for score in FOLD_SCORES} | {"log_loss": "neg_log_loss"}
     peer = GridSearchCV(
@@ -50,8 +65,9 @@ def scikit_learns(library, grid) -> GridSearchCV:
         {key: list(values) for key, values in grid.items()},
         scoring=named,
         refit="average_precision",
-        cv=[(np.setdiff1d(everything, held), held) for held in folds_of(library.labels)],
+        cv=[(np.setdiff1d(everything, held), held) for held in fold_rows(library.labels)],
         error_score="raise",
+        n_jobs=n_jobs,
     )
     return peer.fit(library.matrix, library.labels)
 
@@ -67,7 +83,9 @@ def assert_the_same(ours, peers: GridSearchCV) -> None:
 
 
 def test_scores_and_winner_are_those_of_scikit_learn(made_up):
-    assert_the_same(search(made_up, SMALL), scikit_learns(made_up, SMALL))
+    # Half of it, for scikit-learn takes its time; the whole grid is compared on real libraries.
+    grid = SMALL | {"gamma": (0.2,)}
+    assert_the_same(search(made_up, grid), scikit_learns(made_up, grid))
 
 
 @pytest.mark.real_data
@@ -76,6 +94,33 @@ def test_scores_and_winner_are_those_of_scikit_learn(made_up):
 def test_on_a_real_library_scores_and_winner_are_those_of_scikit_learn(real, layout):
     library = real(layout)
     assert_the_same(search(library, REAL), scikit_learns(library, REAL))
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("layout", ["media", "training"])
+def test_the_whole_grid_on_a_real_library_is_as_scikit_learn_has_it(real, layout):
+    library = real(layout)
+    assert_the_same(search(library, GRID), scikit_learns(library, GRID, n_jobs=-1))
+
+
+def test_columns_that_tell_nothing_and_unseen_categories_change_nothing(made_up):
+    """A category of one title is unseen in four folds of five, and constant in the fifth."""
+    rows = len(made_up.labels)
+    column = {
+        "zero": np.zeros(rows),
+        "one": np.ones(rows),
+        "unknown": np.full(rows, np.nan),
+        "single": np.arange(rows) == 17,
+    }
+    numeric = len(made_up.encoding.numeric)
+    numbers, flags = made_up.matrix[:, :numeric], made_up.matrix[:, numeric:]
+    odd = [column[name] for name in ("zero", "one", "unknown")]
+    matrix = np.column_stack([*odd, numbers, *odd, column["single"], flags]).astype(np.float32)
+    library = replace(made_up, matrix=matrix)
+    small = SMALL | {"max_depth": (3,), "subsample": (1.0,)}
+    assert_the_same(search(library, small, flags_from=3 + numeric), scikit_learns(library, small))
 
 
 def test_the_grid_is_the_originals():
@@ -94,7 +139,7 @@ def test_a_model_of_fewer_trees_is_the_beginning_of_the_larger_one(made_up, give
 
 def test_each_score_is_that_of_a_model_that_did_not_see_the_fold(made_up):
     result = search(made_up, SMALL)
-    held_out = folds_of(made_up.labels)[3]
+    held_out = fold_rows(made_up.labels)[3]
     seen = np.setdiff1d(np.arange(len(made_up.labels)), held_out)
     for at in (0, 7, 15):
         model = fit(made_up.matrix[seen], made_up.labels[seen], result.combinations[at])
@@ -147,3 +192,200 @@ def test_a_failure_in_a_thread_is_raised(made_up):
 
 def test_two_searches_give_the_same_bytes(made_up):
     assert search(made_up, SMALL).scores.tobytes() == search(made_up, SMALL).scores.tobytes()
+
+
+class TestRace:
+    @pytest.mark.parametrize("objective", FOLD_SCORES)
+    def test_what_it_scored_is_bit_for_bit_as_in_the_search_and_the_rest_is_unknown(
+        self, made_up, objective
+    ):
+        raced = search(made_up, RACED, race, objective=objective)
+        full = search(made_up, RACED, objective=objective)
+        scored = ~np.isnan(raced.scores)
+        assert np.array_equal(raced.scores[scored], full.scores[scored])
+        # All six scores of a fold, or none.
+        assert np.array_equal(scored.any(axis=2), scored.all(axis=2))
+        assert raced.combinations == full.combinations
+
+    def test_the_winner_is_the_best_of_those_scored_in_every_fold(self, made_up):
+        raced = search(made_up, RACED, race)
+        assert raced.in_every_fold[raced.best]
+        assert raced.in_every_fold.sum() == 3 * FEWEST
+        means = raced.scores[:, :, 0].mean(axis=1)
+        assert raced.means[raced.best] == np.nanmax(means)
+        assert raced.in_every_fold[raced.chosen]
+
+    @pytest.mark.parametrize("objective", FOLD_SCORES)
+    def test_each_rung_keeps_the_best_groups_of_the_folds_so_far(self, made_up, objective):
+        raced = search(made_up, RACED, race, objective=objective)
+        full = search(made_up, RACED, objective=objective)
+        groups = tuning._same_trees(full.combinations)
+        assert len(groups) == 16
+        sign = -1 if objective == "log_loss" else 1
+        values = sign * full.scores[:, :, FOLD_SCORES.index(objective)]
+        left, sizes = groups, {0: 16, 1: 4, 2: 3, 3: 3, 4: 3}
+        for fold, size in sizes.items():
+            by_best = (
+                sorted(left, key=lambda g: -values[g, :fold].mean(axis=1).max()) if fold else left
+            )
+            left = by_best[:size]
+            there = np.flatnonzero(~np.isnan(raced.scores[:, fold, 0]))
+            assert sorted(there) == sorted(at for group in left for at in group)
+
+    def test_on_the_whole_grid_22_and_11_of_108_go_on(self, made_up):
+        # Trees of one split, and few: how many go on does not depend on how good they are.
+        quick = GRID | {"max_depth": (1, 2, 3), "n_estimators": (1, 2, 3)}
+        said = []
+        raced = search(
+            made_up, quick, race, on_progress=lambda done, total: said.append((done, total))
+        )
+        folds = (~np.isnan(raced.scores[:, :, 0])).sum(axis=0)
+        assert RUNGS == ((1, 1 / 5), (2, 1 / 2))
+        assert folds.tolist() == [3 * 108, 3 * 22, 3 * 11, 3 * 11, 3 * 11]
+        assert sorted(said) == [(n, 163) for n in range(1, 164)]
+
+    @pytest.mark.parametrize("groups", [1, 2, 3])
+    def test_of_few_combinations_it_drops_none(self, made_up, groups):
+        few = {key: values[:1] for key, values in RACED.items()} | {"n_estimators": (2, 5)}
+        few |= {"max_depth": (1, 2, 3)[:groups]}
+        raced, full = search(made_up, few, race), search(made_up, few)
+        assert groups <= FEWEST
+        assert np.array_equal(raced.scores, full.scores)
+        assert not np.isnan(raced.scores).any()
+        assert (raced.best, raced.chosen) == (full.best, full.chosen)
+
+    @pytest.mark.parametrize("folds", [1, 2])
+    def test_in_few_folds_someone_still_wins(self, made_up, folds):
+        said = []
+        raced = search(
+            made_up,
+            RACED,
+            race,
+            folds=fold_rows(made_up.labels)[:folds],
+            on_progress=lambda done, total: said.append((done, total)),
+        )
+        assert raced.in_every_fold.sum() == (3 * 16 if folds == 1 else 3 * 4)
+        assert raced.in_every_fold[raced.best]
+        assert {total for _, total in said} == {len(said)}
+        assert raced.standard_error >= 0
+
+    @pytest.mark.parametrize("how", [grid_search, race])
+    @pytest.mark.parametrize("threads", [1, 3, 7])
+    def test_the_number_of_threads_changes_no_bit(self, made_up, monkeypatch, how, threads):
+        once = search(made_up, RACED, how)
+        monkeypatch.setattr(tuning.os, "cpu_count", lambda: threads)
+        again = search(made_up, RACED, how)
+        assert again.scores.tobytes() == once.scores.tobytes()
+        assert (again.best, again.chosen) == (once.best, once.chosen)
+
+    def test_a_failure_in_a_thread_is_raised(self, made_up):
+        with pytest.raises(Exception, match="subsample"):
+            search(made_up, RACED | {"subsample": (7.0,)}, race)
+
+
+class TestObjective:
+    @pytest.mark.parametrize("how", [grid_search, race])
+    def test_of_log_loss_the_least_wins(self, made_up, how):
+        result = search(made_up, RACED, how, objective="log_loss")
+        losses = result.scores[:, :, FOLD_SCORES.index("log_loss")].mean(axis=1)
+        assert losses[result.best] == np.nanmin(losses)
+        assert result.means[result.best] == pytest.approx(-np.nanmin(losses))
+        assert np.nanmax(losses) > np.nanmin(losses) + 0.05
+
+    @pytest.mark.parametrize("how", [grid_search, race])
+    def test_of_recall_the_most_wins_whatever_the_precision(self, made_up, how):
+        result = search(made_up, RACED, how, objective="recall")
+        recall, precision = (
+            result.scores[:, :, FOLD_SCORES.index(name)].mean(axis=1)
+            for name in ("recall", "precision")
+        )
+        assert recall[result.best] == np.nanmax(recall)
+        assert np.nanmin(recall) < np.nanmax(recall)
+        assert precision[result.best] < np.nanmax(precision)
+
+    @pytest.mark.parametrize("how", [grid_search, race])
+    def test_a_fold_without_a_keep_has_no_roc_auc_and_does_not_count(self, made_up, how):
+        skips = np.flatnonzero(made_up.labels == 0)
+        folds = [*fold_rows(made_up.labels)[:3], skips[:30]]
+        result = search(made_up, RACED, how, folds=folds, objective="roc_auc")
+        area = result.scores[:, :, FOLD_SCORES.index("roc_auc")]
+        every = result.in_every_fold
+        assert np.isnan(area[:, 3]).all()
+        assert every.any()
+        assert result.means[every] == pytest.approx(area[every, :3].mean(axis=1))
+        assert result.means[result.best] == result.means[every].max()
+        best = area[result.best, :3]
+        assert result.standard_error == pytest.approx(best.std(ddof=1) / 3**0.5)
+
+
+def by_hand(*rows: tuple[int, int, list[float]], objective="average_precision") -> SearchResult:
+    """A search's result: trees, depth and the objective in each fold, NaN for not scored."""
+    scores = np.full((len(rows), len(rows[0][2]), len(FOLD_SCORES)), np.nan)
+    for at, (_, _, values) in enumerate(rows):
+        scores[at, :, -1] = np.where(np.isnan(values), np.nan, 0.5)
+        scores[at, :, FOLD_SCORES.index(objective)] = values
+    combinations = [{"n_estimators": trees, "max_depth": depth} for trees, depth, _ in rows]
+    return SearchResult(combinations, scores, objective)
+
+
+NAN = float("nan")
+#: Mean .8, and a standard error of .02.
+BEST = [0.76, 0.84, 0.78, 0.82, 0.8]
+
+
+def less(by: float) -> list[float]:
+    return [value - by for value in BEST]
+
+
+class TestChosen:
+    def test_the_standard_error_is_that_of_the_bests_mean(self):
+        result = by_hand((200, 7, BEST), (100, 3, less(0.3)))
+        expected = np.std(BEST, ddof=1) / 5**0.5
+        assert result.standard_error == pytest.approx(expected)
+        assert expected == pytest.approx(0.0141, abs=1e-4)
+
+    def test_a_standard_error_is_the_limit(self):
+        error = np.std(BEST, ddof=1) / 5**0.5
+        result = by_hand((200, 7, BEST), (100, 7, less(0.99 * error)), (50, 3, less(1.01 * error)))
+        assert result.near_best.tolist() == [True, True, False]
+        assert result.best == 0
+        assert result.chosen == 1
+
+    def test_fewer_trees_go_before_less_depth(self):
+        assert by_hand((200, 3, BEST), (50, 7, less(0.01)), (100, 3, less(0.01))).chosen == 1
+
+    def test_of_as_many_trees_the_least_depth_is_chosen(self):
+        assert by_hand((50, 7, BEST), (50, 5, less(0.01)), (50, 3, less(0.012))).chosen == 2
+
+    def test_of_equal_simplicity_the_best_mean_is_chosen_and_then_the_first(self):
+        rows = [(200, 7, BEST), (50, 3, less(0.01)), (50, 3, less(0.002)), (50, 3, less(0.002))]
+        assert by_hand(*rows).chosen == 2
+
+    def test_what_was_not_scored_in_every_fold_is_neither_best_nor_chosen(self):
+        dropped = [0.99, 0.99, NAN, NAN, NAN]
+        result = by_hand((50, 3, dropped), (200, 7, BEST), (50, 3, [*less(0.005)[:4], NAN]))
+        assert result.in_every_fold.tolist() == [False, True, False]
+        assert result.near_best.tolist() == [False, True, False]
+        assert result.best == result.chosen == 1
+        assert result.means[0] == pytest.approx(0.99)
+
+    def test_of_log_loss_near_means_little_more(self):
+        losses = [[0.3 + value for value in row] for row in (less(0.0), less(-0.01), less(-0.1))]
+        rows = zip((200, 100, 50), (3, 3, 3), losses, strict=True)
+        result = by_hand(*rows, objective="log_loss")
+        assert (result.best, result.chosen) == (0, 1)
+        assert result.values.max() < 0
+
+    def test_one_fold_has_no_standard_error_and_the_best_is_chosen(self):
+        result = by_hand((200, 7, [0.8]), (50, 3, [0.79]), (100, 3, [0.8]))
+        assert result.standard_error == 0
+        assert (result.best, result.chosen) == (0, 2)
+
+    def test_a_fold_in_which_roc_auc_is_undefined_is_left_out(self):
+        rows = [(200, 7, [*BEST, 0.0]), (50, 3, [*less(0.3), 0.0])]
+        result = by_hand(*rows, objective="roc_auc")
+        result.scores[:, 5, FOLD_SCORES.index("roc_auc")] = NAN
+        assert result.in_every_fold.all()
+        assert result.means[0] == pytest.approx(0.8)
+        assert result.standard_error == pytest.approx(np.std(BEST, ddof=1) / 5**0.5)
+        assert result.chosen == 0
