@@ -5,8 +5,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -220,6 +222,62 @@ def _started(
     raise AssertionError((data.parent / "log").read_text())
 
 
+@dataclass(frozen=True)
+class MlflowServer:
+    """A running MLflow server, and the folder that it keeps artifacts in."""
+
+    port: int
+    artifacts: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {"MLFLOW_HOST": "127.0.0.1", "MLFLOW_PORT": str(self.port)}
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """An MLflow server of its own, in another process, that is thrown away after the last test."""
+    folder = tmp_path_factory.mktemp("mlflow-server")
+    found = MlflowServer(_free_port(), folder / "artifacts")
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
+    command += ["--port", str(found.port), "--artifacts-destination", str(found.artifacts)]
+    command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True
+        )
+    try:
+        end = time.monotonic() + 120
+        while not _is_healthy(found.url):
+            assert server.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < end, (folder / "log").read_text()
+            time.sleep(0.2)
+        yield found
+    finally:
+        # Its whole group: the workers are children of it.
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait(20)
+
+
+def _is_healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port of this machine at which nobody answers."""
+    return _free_port()
+
+
 # -- a small library of real films, and the graph run on it once
 
 #: Releases of the sample library in the small one.
@@ -296,6 +354,12 @@ class Workplace:
             for path in sorted(folder.rglob("*"))
             if path.is_file() and not path.name.startswith(".")
         }
+
+
+@pytest.fixture
+def workplace(database: Database, tmp_path: Path) -> Workplace:
+    """A workplace with an empty database, in which nothing was run."""
+    return Workplace(database, tmp_path / "home")
 
 
 @pytest.fixture(scope="session")

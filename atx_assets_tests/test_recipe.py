@@ -68,11 +68,20 @@ def test_the_least_titles_of_a_company_are_part_of_it() -> None:
     assert len(found) == 3
 
 
+def test_what_is_searched_and_asked_for_is_part_of_it() -> None:
+    others = ({"ATX_SEARCH": "full"}, {"ATX_SEARCH": "off"}, {"ATX_OBJECTIVE": "f1"})
+    others += ({"ATX_OPERATING_POINT": "recall>=0.9"}, {"ATX_OPERATING_POINT": "recall>=0.95"})
+    found = {recipe_version(read_settings(values)) for values in ({}, *others)}
+    assert len(found) == 1 + len(others)
+
+
 def test_settings_that_change_no_model_are_no_part_of_it(tmp_path: Path) -> None:
     others = {
         "ATX_HOME": str(tmp_path),
         "ATX_LABEL_QUIET_SECONDS": "1",
         "ATX_EXECUTOR": "multiprocess",
+        "ATX_MLFLOW": "off",
+        "ATX_MODEL_NAME": "another",
         "PG_HOST": "elsewhere",
     }
     assert recipe_version(read_settings(others)) == recipe_version(read_settings({}))

@@ -11,7 +11,9 @@ from tzlocal import get_localzone_name
 
 import atx_assets.settings
 from atx_assets.errors import AtxError
-from atx_assets.settings import ROOT, Automation, Settings, read_settings
+from atx_assets.learning.operating_point import OperatingPoint
+from atx_assets.schemas import FOLD_SCORES
+from atx_assets.settings import ROOT, Automation, Learning, Settings, read_settings
 
 SECRET = "tk-s3cr3t"
 WHOLE_NUMBERS = {
@@ -129,6 +131,100 @@ def test_an_alert_has_one_of_four_forms(value: str) -> None:
 def test_another_form_of_an_alert_is_refused() -> None:
     assert failure(ATX_ALERT_FORMAT="email") == (
         "ATX_ALERT_FORMAT='email' is none of ntfy, slack, discord, json"
+    )
+
+
+# -- how it learns
+
+
+def learning(**values: str) -> Learning:
+    return read_settings(values).learning
+
+
+def test_without_settings_a_race_by_average_precision_and_the_best_f1() -> None:
+    assert learning() == Learning("race", "average_precision", OperatingPoint("f1"))
+    names = ("ATX_SEARCH", "ATX_OBJECTIVE", "ATX_OPERATING_POINT")
+    assert learning(**dict.fromkeys(names, "")) == learning()
+
+
+@pytest.mark.parametrize("value", ["race", "full", "off"])
+def test_a_search_is_one_of_three(value: str) -> None:
+    assert learning(ATX_SEARCH=value).search == value
+
+
+@pytest.mark.parametrize("value", ["Race", "on", "none", "grid", "race "])
+def test_another_search_is_refused(value: str) -> None:
+    assert failure(ATX_SEARCH=value) == f"ATX_SEARCH={value!r} is none of race, full, off"
+
+
+@pytest.mark.parametrize("value", FOLD_SCORES)
+def test_any_score_of_the_table_may_be_the_objective(value: str) -> None:
+    assert learning(ATX_OBJECTIVE=value).objective == value
+
+
+@pytest.mark.parametrize("value", ["accuracy", "AUC", "mean_f1"])
+def test_another_objective_is_refused_with_those_that_there_are(value: str) -> None:
+    told = f"ATX_OBJECTIVE={value!r} is none of {', '.join(FOLD_SCORES)}"
+    assert failure(ATX_OBJECTIVE=value) == told
+
+
+@pytest.mark.parametrize(
+    ("value", "point"),
+    [
+        ("f1", OperatingPoint("f1")),
+        ("precision>=0.8", OperatingPoint("precision", 0.8)),
+        (" recall >= .95 ", OperatingPoint("recall", 0.95)),
+        ("precision>=1", OperatingPoint("precision", 1.0)),
+        ("recall>=1.00", OperatingPoint("recall", 1.0)),
+    ],
+)
+def test_an_operating_point_is_the_best_f1_or_a_least_precision_or_recall(
+    value: str, point: OperatingPoint
+) -> None:
+    assert learning(ATX_OPERATING_POINT=value).operating_point == point
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "F1",
+        "precision",
+        "precision>0.8",
+        "precision>=80%",
+        "recall>=0",
+        "recall>=0.0",
+        "recall>=1.1",
+        "recall>=-0.5",
+        "f1>=0.8",
+        "precision>=0.8,recall>=0.5",
+        "recall>=nan",
+    ],
+)
+def test_another_operating_point_is_refused_with_what_may_be_written(value: str) -> None:
+    assert failure(ATX_OPERATING_POINT=value) == (
+        f"ATX_OPERATING_POINT={value!r} is no operating point; write f1, or for instance "
+        "precision>=0.8 or recall>=0.95"
+    )
+
+
+def test_mlflow_is_on_unless_it_is_turned_off() -> None:
+    assert read_settings({}).mlflow_on
+    assert read_settings({"ATX_MLFLOW": "on"}).mlflow_on
+    assert not read_settings({"ATX_MLFLOW": "off"}).mlflow_on
+    for value in ("no", "false", "OFF", "0"):
+        assert failure(ATX_MLFLOW=value) == f"ATX_MLFLOW={value!r} is none of on, off"
+
+
+@pytest.mark.parametrize("value", ["atx", "films to watch", "Atx-2.0_b", "7"])
+def test_the_registered_model_has_the_name_that_is_set(value: str) -> None:
+    assert read_settings({}).model_name == "atx"
+    assert read_settings({"ATX_MODEL_NAME": value}).model_name == value
+
+
+@pytest.mark.parametrize("value", ["a/b", "a:b", "it's", 'a"b', " atx", "-atx", "a\nb", "é", "a\n"])
+def test_a_name_that_mlflow_does_not_take_is_refused(value: str) -> None:
+    assert failure(ATX_MODEL_NAME=value) == (
+        f"ATX_MODEL_NAME={value!r} is not made of letters, digits, spaces and _ . - alone"
     )
 
 

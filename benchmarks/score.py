@@ -91,6 +91,7 @@ def promote(training: pa.Table, encoding: FeatureEncoding, folder: Path) -> None
 
     from atx_assets.learning.evaluation import SEEDS, out_of_fold
     from atx_assets.learning.models import fit
+    from atx_assets.learning.scoring import names_and_years
     from atx_assets.resources.bundle import NewBundle
     from atx_assets.resources.bundles import Bundles
     from atx_assets.resources.files import DataFiles
@@ -101,7 +102,8 @@ def promote(training: pa.Table, encoding: FeatureEncoding, folder: Path) -> None
     liking += np.random.default_rng(0).normal(0, 0.1, len(matrix))
     labels = (liking + 0.2 * matrix[:, encoding.names.index("genre_drama")] > 0.6).astype(int)
     blind = out_of_fold(matrix, labels, RECIPE)
-    learned_from = {"key": training["key"], "label": pa.array(labels == 1)}
+    named = names_and_years(training)
+    learned_from = {"key": training["key"], "named": named, "label": pa.array(labels == 1)}
     learned_from |= {f"seed{seed}": blind.assignment[seed] for seed in SEEDS}
     bundles = Bundles(DataFiles(directory=str(folder)))
     new = NewBundle(

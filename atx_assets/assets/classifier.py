@@ -4,17 +4,18 @@ Not here: how fit, evaluation and the decision work (`learning/`), how a bundle 
 (`resources/bundles.py`), what MLflow is told (`tracking.py`).
 """
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from atx_assets.assets import story, tracking
+from atx_assets.assets.judging import judge
 from atx_assets.assets.quality_figures import quality_figure
 from atx_assets.assets.quality_tables import (
     calibration_table,
     markdown,
     measure_tables,
+    nested_mark,
     threshold_table,
 )
 from atx_assets.assets.search import read_search
@@ -22,6 +23,7 @@ from atx_assets.assets.training import (
     TrainingData,
     read_titles,
     read_training_data,
+    training_sha256,
     what_was_learned,
 )
 from atx_assets.errors import AtxError
@@ -43,8 +45,7 @@ if TYPE_CHECKING:
 
 #: What the model answers.
 _ANSWER = Column("probability", FLOAT, "chance of a keep, from the features of a film")
-#: Why the champion stays that was trained again.
-_NOTHING_NEW = "trained again, and the same to the last byte"
+_UNCHANGED = "trained again, and the same to the last byte"
 
 
 @dg.asset(
@@ -65,36 +66,42 @@ def tuned_classifier(
     settings = read_settings()
     data = read_training_data(files)
     chosen, search, grid = read_search(files)
-    evidence = _evidence(data, files, settings)
+    titles = _training_titles(data, files)
+    evidence = _evidence(data, titles, settings)
     bundles = Bundles(files)
-    mlflow_page = {}
+    page = {}
     with mlflow.run(context) as run:
         held_out = out_of_fold(data.matrix, data.labels, chosen)
-        nested = _comparable(search, evidence.point)
-        new, pr_auc = _train(evidence, data, chosen, held_out, nested, files)
+        nested = _comparable(search, data, evidence.point)
+        new, pr_auc = _train(evidence, data, chosen, held_out, nested, titles)
         figure = quality_figure(data.labels, held_out.probabilities, new.about["quality"])
         before = bundles.usable_champion(data.encoding.layout)
         bundle = bundles.keep(new)
-        if before and bundle.version == before.version:
-            judged = {**before.judged, "promoted": True, "reason": _NOTHING_NEW}
-        else:
-            judged = _judge(bundles, bundle, before, evidence, held_out, pr_auc)
+        unchanged = before is not None and before.version == bundle.version
+        judged = (
+            {**bundle.judged, "promoted": True}
+            if unchanged
+            else judge(bundles, bundle, before, titles, evidence, pr_auc)
+        )
+        champion = bundle if judged["promoted"] or before is None else before
         if run:
             trained = tracking.Trained(bundle, judged, data, search, grid, figure)
-            page = _tell_mlflow(run, trained, mlflow, context.run_id, settings)
-            mlflow_page = {"MLflow run": dg.MetadataValue.url(page)}
+            url = _tell_mlflow(run, trained, mlflow, context.run.run_id, settings)
+            page = {"MLflow run": dg.MetadataValue.url(url)}
+            # Before the champion itself: when MLflow goes away here, the last model stays.
+            challenger = None if judged["promoted"] else bundle
+            registry.mirror(run.tracking_client, settings.model_name, champion, challenger)
         if judged["promoted"]:
             bundles.promote(bundle)
-        if run:
-            registry.mirror(
-                run.tracking_client, settings.model_name, bundles.champion(), bundles.challenger()
-            )
-    _say(context, bundle, judged)
+        else:
+            bundles.challenge(bundle)
+        bundles.prune()
+    _say(context, bundle, judged, unchanged)
     return dg.MaterializeResult(
         metadata={
-            **_story(bundle, bundles.champion(), judged),
+            **_story(bundle, champion, judged, unchanged),
             "figure": story.image(figure),
-            **mlflow_page,
+            **page,
             "file": dg.MetadataValue.path(str(files.path("tuned_classifier"))),
             "bundle": dg.MetadataValue.path(str(bundle.folder)),
             "dagster/column_lineage": story.lineage(
@@ -105,31 +112,55 @@ def tuned_classifier(
     )
 
 
-def _evidence(data: TrainingData, files: DataFiles, settings: Settings) -> "Evidence":
-    """Put together what quality is measured on; `raw_media` tells when a title came."""
+def _training_titles(data: TrainingData, files: DataFiles) -> "pa.Table":
+    """Return the training rows as titles, in their order.
+
+    Raises:
+        AtxError: the training table was made from other films.
+    """
+    import pyarrow.compute as pc
+
+    titles, _ = read_titles(files)
+    at = pc.index_in(data.table["key"], titles["key"])
+    if at.null_count:
+        raise AtxError(
+            "training_table was made from other films than raw_media now holds: materialise "
+            "training_table again, or run full_rebuild"
+        )
+    return titles.take(at)
+
+
+def _evidence(data: TrainingData, titles: "pa.Table", settings: Settings) -> "Evidence":
+    """Put together what quality is measured on."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     from atx_assets.learning.quality import Evidence
 
-    titles, _ = read_titles(files)
-    created = pc.cast(titles["created_at"], pa.int64())
-    at = pc.index_in(data.table["key"], titles["key"])
+    created = pc.cast(pc.cast(titles["created_at"], pa.int64()), pa.float64())
     return Evidence(
         matrix=data.matrix,
         labels=data.labels,
         names=data.encoding.names,
         numeric=len(data.encoding.numeric),
         sources=np.array(data.table["label_source"].to_pylist(), object),
-        created=pc.cast(created.take(at), pa.float64()).to_numpy(),
+        created=created.to_numpy(),
         point=settings.learning.operating_point,
     )
 
 
-def _comparable(search: dict[str, Any], point: "OperatingPoint") -> dict[str, Any]:
-    """Return what the search measured; without its verdicts, if they were taken elsewhere."""
-    nested: dict[str, Any] = search["nested"]
+def _comparable(
+    search: dict[str, Any], data: TrainingData, point: "OperatingPoint"
+) -> dict[str, Any]:
+    """Return what the search measured; without its verdicts, if they were taken elsewhere.
+
+    `current` says whether it was measured on the labels and features that the model learns from.
+    """
+    nested = {
+        **search["nested"],
+        "current": search.get("training_table_sha256") == training_sha256(data),
+    }
     if search["operating_point"] == str(point):
         return nested
     at_the_point = ("recall", "precision", "f1", "false_positive_rate")
@@ -142,7 +173,7 @@ def _train(
     chosen: "Hyperparameters",
     held_out: "OutOfFold",
     nested: dict[str, Any],
-    files: DataFiles,
+    titles: "pa.Table",
 ) -> tuple[NewBundle, list[float]]:
     """Fit and measure; return all that makes the version, and its PR-AUC in each fold.
 
@@ -163,7 +194,7 @@ def _train(
         model=fit(data.matrix, data.labels, chosen),
         fold_models=held_out.models,
         encoding=data.encoding,
-        learned_from=_learned_from(data.table, held_out),
+        learned_from=_learned_from(data.table, titles, held_out),
         about={
             "hyperparameters": dict(chosen),
             "operating_point": str(evidence.point),
@@ -173,60 +204,11 @@ def _train(
                 "layout": data.encoding.layout,
                 "rows": len(data.labels),
                 "keeps": int(data.labels.sum()),
-                "training_table_sha256": _sha256(files),
+                "training_table_sha256": training_sha256(data),
             },
         },
     )
     return new, pr_auc
-
-
-def _judge(
-    bundles: Bundles,
-    bundle: Bundle,
-    before: Bundle | None,
-    evidence: "Evidence",
-    held_out: "OutOfFold",
-    pr_auc: list[float],
-) -> dict[str, Any]:
-    """Decide whether a version becomes champion, and write down why."""
-    from atx_assets.learning.evaluation import out_of_fold
-    from atx_assets.learning.promotion import compare, decide
-    from atx_assets.learning.quality import measure_recipe
-
-    if before is None:
-        decision, met = decide(bundle.about["quality"]), {}
-    else:
-        recipe = before.about["hyperparameters"]
-        if recipe != bundle.about["hyperparameters"]:
-            held_out = out_of_fold(evidence.matrix, evidence.labels, recipe)
-        figures, champions = measure_recipe(evidence, recipe, held_out)
-        comparison = compare(pr_auc, champions)
-        decision = decide(
-            bundle.about["quality"],
-            champion=before.version,
-            champion_quality=before.about["quality"],
-            comparison=comparison,
-            labels_changed=not _labels(bundle).equals(_labels(before)),
-            declined=bundles.place().declined == bundle.version,
-        )
-        met = {
-            "champion": before.version,
-            "difference": comparison.difference,
-            "p_worse": comparison.p_worse,
-            "champion_recipe": figures,
-        }
-    judged = {
-        "promoted": decision.promoted,
-        "reason": decision.reason,
-        "warning": decision.warning,
-        **met,
-    }
-    bundles.judge(bundle, judged)
-    return judged
-
-
-def _labels(bundle: Bundle) -> "pa.Table":
-    return bundle.learned_from.select(["key", "label", "label_source"])
 
 
 def _tell_mlflow(
@@ -236,10 +218,10 @@ def _tell_mlflow(
     client = run.tracking_client
     known = registry.registered(client, settings.model_name, trained.bundle)
     if known is not None:
-        # One run a model: what the same bytes are, the run says that made them first.
+        # One run a model: the one that made the same bytes first. It may have failed after that.
         mlflow.forget(run)
-        if trained.judged["reason"] != _NOTHING_NEW:
-            client.set_tag(known.run_id, "atx.promotion", trained.judged["reason"])
+        client.set_terminated(known.run_id, "FINISHED")
+        client.set_tag(known.run_id, "atx.promotion", trained.judged.get("reason", ""))
         return run_url(client, known.run_id)
     mlflow_run = run.active_run().info.run_id
     model_uri = tracking.log(run, trained)
@@ -254,14 +236,19 @@ def _tell_mlflow(
     return run_url(client, mlflow_run)
 
 
-def _say(context: dg.AssetExecutionContext, bundle: Bundle, judged: dict[str, Any]) -> None:
+def _say(
+    context: dg.AssetExecutionContext, bundle: Bundle, judged: dict[str, Any], unchanged: bool
+) -> None:
     place = "champion" if judged["promoted"] else "challenger"
-    context.log.info("version %d is %s: %s", bundle.version, place, judged["reason"])
+    reason = _UNCHANGED if unchanged else judged["reason"]
+    context.log.info("version %d is %s: %s", bundle.version, place, reason)
     if judged.get("warning"):
         context.log.warning("version %d: %s", bundle.version, judged["warning"])
 
 
-def _story(bundle: Bundle, champion: Bundle, judged: dict[str, Any]) -> dict[str, Any]:
+def _story(
+    bundle: Bundle, champion: Bundle, judged: dict[str, Any], unchanged: bool
+) -> dict[str, Any]:
     """Tell of a model on its asset's page: place, figures, thresholds, calibration."""
     about = bundle.about
     quality, learned = about["quality"], about["learned_from"]
@@ -271,10 +258,11 @@ def _story(bundle: Bundle, champion: Bundle, judged: dict[str, Any]) -> dict[str
         "dagster/row_count": learned["rows"],
         "version": bundle.version,
         "place": "champion" if judged["promoted"] else "challenger",
-        "because": judged["reason"],
+        "because": judged.get("reason", ""),
+        **({"this training": _UNCHANGED} if unchanged else {}),
         **({"warning": judged["warning"]} if judged.get("warning") else {}),
         "version that scores": champion.version,
-        "nested PR-AUC": quality["nested"]["pr_auc"]["mean"],
+        f"nested PR-AUC{nested_mark(quality)}": quality["nested"]["pr_auc"]["mean"],
         **{f"out-of-fold {k}": v["mean"] for k, v in model.items() if v["mean"] is not None},
         "PR-AUC of the best single-feature rule": quality["rule"]["all"]["pr_auc"]["mean"],
         "the rule": quality["the_rule"],
@@ -290,32 +278,23 @@ def _story(bundle: Bundle, champion: Bundle, judged: dict[str, Any]) -> dict[str
         ),
         "thresholds": dg.MetadataValue.md(markdown(threshold_table(quality))),
         "calibration": dg.MetadataValue.md(markdown(calibration_table(quality))),
-        "evaluation": "mean and standard deviation of a fold: five folds, five seeds, models that "
-        "did not see the labels they are measured on, thresholds from the other folds; 'nested': "
-        "the hyperparameters, too. See docs/method.md",
+        "evaluation": "mean and standard deviation of a fold: five folds, five seeds (of a part of "
+        "the labels: of the seeds); models that did not see the labels they are measured on, "
+        "thresholds from the other folds; 'nested': the hyperparameters, too. See docs/method.md",
     }
 
 
-def _learned_from(table: "pa.Table", held_out: "OutOfFold") -> "pa.Table":
+def _learned_from(table: "pa.Table", titles: "pa.Table", held_out: "OutOfFold") -> "pa.Table":
     import pyarrow as pa
 
-    learned = table.select(["key", "media_title", "label", "label_source"]).replace_schema_metadata(
-        None
-    )
+    from atx_assets.learning.scoring import names_and_years
+
+    learned = table.select(["key", "media_title", "label", "label_source"])
+    learned = learned.replace_schema_metadata(None)
+    learned = learned.append_column("named", names_and_years(titles))
     for seed, folds in enumerate(held_out.assignment):
         learned = learned.append_column(f"seed{seed}", pa.array(folds))
     return learned
-
-
-def _sha256(files: DataFiles) -> str:
-    """Fingerprint the rows alone, and not the state of the other films that they carry along."""
-    import pyarrow as pa
-
-    rows = files.read_table("training_table").replace_schema_metadata(None).combine_chunks()
-    with pa.BufferOutputStream() as stream:
-        with pa.ipc.new_stream(stream, rows.schema) as writer:
-            writer.write_table(rows)
-        return hashlib.sha256(stream.getvalue()).hexdigest()
 
 
 def champion(files: DataFiles, layout: str) -> Bundle:

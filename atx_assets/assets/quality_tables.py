@@ -24,6 +24,7 @@ MEASURES = {
     "recall_at_r95": "  recall reached",
     "brier": "Brier score",
     "log_loss": "log loss",
+    "calibration_error": "calibration error",
 }
 SLICES = {
     "all": "all labels",
@@ -50,20 +51,31 @@ def measure_tables(
             "best rule": quality["rule"][name],
         }
         if name == "all":
-            searched = quality["nested"]["labels"]
-            of = "" if searched == about["titles"] else f" (of {searched:,} labels)"
-            columns = {f"nested{of}": quality["nested"], **columns}
+            columns = {
+                f"nested{nested_mark(quality)}": quality["nested"],
+                "model, same 5 folds": quality["model_there"],
+                **columns,
+            }
         recipe = judged.get("champion_recipe", {}).get(name)
         if recipe:
-            columns[f"recipe of version {judged['champion']}"] = recipe
+            columns[f"version {judged['champion']}"] = recipe
         since = f", there since {about['since']}" if "since" in about else ""
-        heading = f"{SLICES[name]}: {about['titles']:,} titles, {about['keeps']:,} keeps{since}"
+        spread = ", ± over five seeds" if name in ("human", "rule") else ""
+        heading = (
+            f"{SLICES[name]}: {about['titles']:,} titles, {about['keeps']:,} keeps{since}{spread}"
+        )
         rows = [
             [title, *(shown(column.get(measure)) for column in columns.values())]
             for measure, title in MEASURES.items()
             if quality["model"][name].get(measure, {}).get("mean") is not None
         ]
         yield heading, (["measure", *columns], rows)
+
+
+def nested_mark(quality: Mapping[str, Any]) -> str:
+    """Say where nested figures come from, if they are not of these labels and features."""
+    nested = quality["nested"]
+    return "" if nested.get("current") else f" (last search, {nested['labels']:,} labels)"
 
 
 def threshold_table(quality: Mapping[str, Any]) -> Table:

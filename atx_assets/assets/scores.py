@@ -78,15 +78,11 @@ def score_titles(titles: pa.Table, bundle: Bundle) -> pa.Table:
     import numpy as np
     import pyarrow as pa
 
-    from atx_assets.learning.scoring import in_sample, out_of_fold
+    from atx_assets.learning.scoring import blind_probabilities, in_sample
 
     champions = in_sample(titles, bundle).astype(np.float64)
-    probability = champions.copy()
+    probability = blind_probabilities(titles, bundle)
     trains = titles["trains"].to_numpy()
-    rows = np.flatnonzero(trains)
-    known, blind = out_of_fold(titles, rows, bundle)
-    # A title judged since the bundle was made: no model of it has seen the label.
-    probability[rows[known]] = blind[known]
     predicted = probability >= bundle.threshold
     actual = titles["label"].fill_null(False).to_numpy()
     outcome = np.array(["tn", "fp", "fn", "tp"], object)[2 * actual + predicted]

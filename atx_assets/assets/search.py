@@ -12,9 +12,15 @@ import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.assets import story
-from atx_assets.assets.training import TrainingData, read_training_data, what_was_learned
+from atx_assets.assets.training import (
+    TrainingData,
+    read_training_data,
+    training_sha256,
+    what_was_learned,
+)
 from atx_assets.errors import AtxError
 from atx_assets.resources.files import DataFiles
+from atx_assets.resources.mlflow import Mlflow
 from atx_assets.settings import Learning, read_settings
 
 if TYPE_CHECKING:
@@ -37,11 +43,12 @@ _RECORD = b"atx_search"
     metadata={"dagster/column_schema": story.table_schema(schemas.GRID_SEARCH_RESULTS)},
 )
 def hyperparameters(
-    context: dg.AssetExecutionContext, files: DataFiles
+    context: dg.AssetExecutionContext, files: DataFiles, mlflow: Mlflow
 ) -> dg.MaterializeResult[None]:
     """The combinations tried, scored in five folds; the simplest near the best one trains."""
     import pyarrow as pa
 
+    mlflow.check()
     data = read_training_data(files)
     learning = read_settings().learning
 
@@ -54,6 +61,7 @@ def hyperparameters(
         "search": learning.search,
         "objective": learning.objective,
         "operating_point": str(learning.operating_point),
+        "training_table_sha256": training_sha256(data),
         "nested": _nested(data, learning, context.log.info),
     }
     rows: list[dict[str, Any]] = _rows(result)
@@ -69,8 +77,8 @@ def hyperparameters(
             "combinations": len(rows),
             "search": _SEARCHES[learning.search],
             "optimised": f"{score}, mean over five folds (ATX_OBJECTIVE)",
-            "chosen by": "the simplest (fewest trees, then least depth) within one standard error "
-            f"of the best, {result.standard_error:.4f}",
+            "chosen by": "of those scored in every fold, the simplest (fewest trees, then least "
+            f"depth) within one standard error of the best, {result.standard_error:.4f}",
             "chosen": dict(result.combinations[result.chosen]),
             f"mean {score} of the chosen": chosen[f"mean_{score}"],
             "best": dict(result.combinations[result.best]),

@@ -107,12 +107,12 @@ def describe(
     """
     bundle, judged = trained.bundle, trained.judged
     quality, rows = bundle.about["quality"], bundle.about["learned_from"]["rows"]
-    nested = quality["nested"]["pr_auc"]["mean"]
+    pr_auc = quality["model"]["all"]["pr_auc"]["mean"]
     # The port that is set; `atx up` says so when it had to take another one.
     url = f"http://127.0.0.1:{settings.ui_port}/runs/{dagster_run}"
     place = "champion" if judged["promoted"] else "challenger"
     parts = [
-        f"Version {bundle.version} became {place}: {judged['reason']}."
+        f"Version {bundle.version} became {place}: {judged.get('reason', '')}."
         + (f" **{judged['warning']}**." if judged.get("warning") else ""),
         f"Trained by [this run of Dagster]({url}).",
     ]
@@ -122,10 +122,10 @@ def describe(
     story = "\n\n".join(parts)
     for name, value in {
         "mlflow.runName": f"{settings.model_name} {bundle.version}: {rows} labels, "
-        f"PR-AUC {nested:.3f}",
+        f"PR-AUC {pr_auc:.3f}",
         "mlflow.note.content": story,
         "atx_version": str(bundle.version),
-        "atx.promotion": judged["reason"],
+        "atx.promotion": judged.get("reason", ""),
         "atx.dagster_run": url,
     }.items():
         client.set_tag(mlflow_run, name, value)
@@ -135,7 +135,7 @@ def describe(
 def _metrics(about: dict[str, Any], judged: dict[str, Any]) -> Iterator[tuple[str, float]]:
     """Yield every figure that is known: `pr_auc_mean`, `rule/newest/recall_std`, ..."""
     quality = about["quality"]
-    groups = {"nested/": {k: v for k, v in quality["nested"].items() if k != "labels"}}
+    groups = {"nested/": {k: v for k, v in quality["nested"].items() if isinstance(v, dict)}}
     groups["calibration/"] = {"error": quality["calibration"]["error"]}
     contenders = {name: quality[name] for name in ("model", "always_skip", "rule")}
     contenders["champion_recipe"] = judged.get("champion_recipe", {})

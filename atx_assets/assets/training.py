@@ -5,6 +5,7 @@ Not here: how a title or a feature is made (`sources/titles.py`, `learning/featu
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -210,3 +211,14 @@ def what_was_learned(data: TrainingData) -> dict[str, str]:
     """Say what was learned from, as sensors and the nightly schedule compare it."""
     fingerprints = story.fingerprint_metadata(story.snapshot_of(data.table))
     return {**fingerprints, "atx/recipe": recipe_version(read_settings())}
+
+
+def training_sha256(data: TrainingData) -> str:
+    """Fingerprint the rows alone, and not the state of the other films that they carry along."""
+    import pyarrow as pa
+
+    rows = data.table.replace_schema_metadata(None).combine_chunks()
+    with pa.BufferOutputStream() as stream:
+        with pa.ipc.new_stream(stream, rows.schema) as writer:
+            writer.write_table(rows)
+        return hashlib.sha256(stream.getvalue()).hexdigest()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.learning.evaluation import OutOfFold, out_of_fold
-from atx_assets.learning.measures import measures
+from atx_assets.learning.measures import calibration_error, measures, verdict_measures
 from atx_assets.learning.models import Hyperparameters, fit, predict
 from atx_assets.learning.operating_point import PRECISION_80, RECALL_95, OperatingPoint
 
@@ -60,20 +60,7 @@ class Contender:
             (`recall_at_p80`, `precision_at_p80`, `precision_at_r95`, `recall_at_r95`) at the
             thresholds for a precision of .8 and for a recall of .95.
         """
-        kept, precise, complete = map(self.verdicts, (point, PRECISION_80, RECALL_95))
-        found: dict[str, list[float]] = {}
-        for seed, _, held_out in _folds(self.assignment):
-            at_p80 = self._measures(seed, held_out, precise)
-            at_r95 = self._measures(seed, held_out, complete)
-            for name, value in {
-                **self._measures(seed, held_out, kept),
-                "recall_at_p80": at_p80["recall"],
-                "precision_at_p80": at_p80["precision"],
-                "precision_at_r95": at_r95["precision"],
-                "recall_at_r95": at_r95["recall"],
-            }.items():
-                found.setdefault(name, []).append(value)
-        return found
+        return self._measured([(seed, rows) for seed, _, rows in _folds(self.assignment)], point)
 
     def of_part(self, rows: np.ndarray[Any, Any], point: OperatingPoint) -> dict[str, list[float]]:
         """Measure a part of the rows, of all folds together: a value for each seed.
@@ -82,22 +69,62 @@ class Contender:
             rows: bool, shape (n,); a part may have too few rows to be measured fold by fold.
             point: where the verdicts are taken.
         """
-        kept = self.verdicts(point)
-        found: dict[str, list[float]] = {}
-        for seed in range(len(self.scores)):
-            for name, value in self._measures(seed, rows, kept).items():
-                found.setdefault(name, []).append(value)
-        return found
+        return self._measured([(seed, rows) for seed in range(len(self.scores))], point)
 
-    def _measures(
-        self, seed: int, rows: np.ndarray[Any, Any], kept: np.ndarray[Any, Any]
-    ) -> dict[str, float]:
-        return measures(
-            self.labels[rows],
-            self.scores[seed, rows],
-            kept[seed, rows],
-            probabilities=self.probabilities,
-        )
+    def at(self, point: OperatingPoint) -> dict[str, list[float]]:
+        """Measure the verdicts alone in each fold, at thresholds chosen on the other folds."""
+        kept, found = self.verdicts(point), _Lists()
+        for seed, _, rows in _folds(self.assignment):
+            found.add(verdict_measures(self.labels[rows], kept[seed, rows]))
+        return found.values
+
+    def calibration_errors(self, rows: np.ndarray[Any, Any]) -> list[float]:
+        """Return the calibration error over some rows, for each seed.
+
+        Empty where there are no probabilities, or rows of one class alone: nobody promised those.
+        """
+        if not self.probabilities or len(set(self.labels[rows])) < 2:
+            return []
+        return [calibration_error(self.labels[rows], scores[rows]) for scores in self.scores]
+
+    def _measured(
+        self, parts: list[tuple[int, np.ndarray[Any, Any]]], point: OperatingPoint
+    ) -> dict[str, list[float]]:
+        """Measure each of some parts of the rows, one a value."""
+        kept, precise, complete = map(self.verdicts, (point, PRECISION_80, RECALL_95))
+        found = _Lists()
+        for seed, rows in parts:
+            truth = self.labels[rows]
+            found.add(
+                measures(
+                    truth,
+                    self.scores[seed, rows],
+                    kept[seed, rows],
+                    probabilities=self.probabilities,
+                )
+            )
+            at_p80 = verdict_measures(truth, precise[seed, rows])
+            at_r95 = verdict_measures(truth, complete[seed, rows])
+            found.add(
+                {
+                    "recall_at_p80": at_p80["recall"],
+                    "precision_at_p80": at_p80["precision"],
+                    "precision_at_r95": at_r95["precision"],
+                    "recall_at_r95": at_r95["recall"],
+                }
+            )
+        return found.values
+
+
+class _Lists:
+    """By name, the values that were added, in their order."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[float]] = {}
+
+    def add(self, measured: dict[str, float]) -> None:
+        for name, value in measured.items():
+            self.values.setdefault(name, []).append(value)
 
 
 def _folds(assignment: np.ndarray[Any, Any]) -> Iterator[tuple[int, int, np.ndarray[Any, Any]]]:

@@ -60,6 +60,13 @@ def fold_rows(labels: np.ndarray[Any, Any], seed: int = 0) -> list[np.ndarray[An
     return [np.flatnonzero(folds == fold) for fold in range(FOLDS)]
 
 
+def assignments(labels: np.ndarray[Any, Any], seeds: Sequence[int] = SEEDS) -> np.ndarray[Any, Any]:
+    """Return the fold in which each row is held out under each seed; shape (seeds, n)."""
+    import numpy as np
+
+    return np.stack([assign_folds(labels, seed) for seed in seeds])
+
+
 def out_of_fold(
     matrix: np.ndarray[Any, Any],
     labels: np.ndarray[Any, Any],
@@ -76,7 +83,7 @@ def out_of_fold(
     """
     import numpy as np
 
-    assignment = np.stack([assign_folds(labels, seed) for seed in seeds])
+    assignment = assignments(labels, seeds)
     probabilities = np.empty((len(seeds), len(labels)), np.float32)
 
     def one(at: tuple[int, int]) -> xgb.Booster:

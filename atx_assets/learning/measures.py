@@ -42,22 +42,33 @@ def measures(
     from sklearn import metrics
 
     nan = float("nan")
-    keeps, skips = int((truth == 1).sum()), int((truth == 0).sum())
-    both = keeps > 0 and skips > 0
-    right, kept = int(truth[verdict].sum()), int(verdict.sum())
+    both = 0 < truth.sum() < len(truth)
     given = np.where(truth == 1, score, 1 - score)
     with np.errstate(divide="ignore", invalid="ignore"):
         log_loss = float(-np.log(given).mean()) if probabilities and len(truth) else nan
     return {
         "pr_auc": float(metrics.average_precision_score(truth, score)) if both else nan,
         "roc_auc": float(metrics.roc_auc_score(truth, score)) if both else nan,
+        **verdict_measures(truth, verdict),
+        "brier": float(((score - truth) ** 2).mean()) if probabilities and len(truth) else nan,
+        "log_loss": log_loss,
+    }
+
+
+def verdict_measures(
+    truth: np.ndarray[Any, Any], verdict: np.ndarray[Any, Any]
+) -> dict[str, float]:
+    """Measure the verdicts alone: `recall`, `precision`, `f1`, `false_positive_rate`."""
+    nan = float("nan")
+    keeps, skips = int((truth == 1).sum()), int((truth == 0).sum())
+    both = keeps > 0 and skips > 0
+    right, kept = int(truth[verdict].sum()), int(verdict.sum())
+    return {
         "recall": right / keeps if keeps else nan,
         # Among keeps alone every verdict of keep is right, and precision says nothing.
         "precision": (right / kept if kept else 0.0) if both else nan,
         "f1": 2 * right / (kept + keeps) if both else nan,
         "false_positive_rate": (kept - right) / skips if skips else nan,
-        "brier": float(((score - truth) ** 2).mean()) if probabilities and len(truth) else nan,
-        "log_loss": log_loss,
     }
 
 

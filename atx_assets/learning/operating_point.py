@@ -6,7 +6,6 @@ Not here: which labels and probabilities it is chosen on (out of fold, always).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -96,29 +95,3 @@ ALTERNATIVES = tuple(
 )
 PRECISION_80 = OperatingPoint("precision", 0.8)
 RECALL_95 = OperatingPoint("recall", 0.95)
-
-
-def alternatives(
-    labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any], chosen: OperatingPoint
-) -> Iterator[dict[str, Any]]:
-    """Yield what each operating point would give: its threshold and what it costs.
-
-    Args:
-        labels: shape (n,), 0 or 1.
-        scores: shape (n,), of models that did not see these labels.
-        chosen: the one in use, which is among them.
-    """
-    points = ALTERNATIVES if chosen in ALTERNATIVES else (chosen, *ALTERNATIVES)
-    for point in points:
-        threshold = point.threshold(labels, scores)
-        kept = scores >= threshold
-        right, named, keeps = int(labels[kept].sum()), int(kept.sum()), int(labels.sum())
-        yield {
-            "operating_point": str(point),
-            "in_use": point == chosen,
-            "threshold": threshold if named else None,
-            "precision": right / named if named else None,
-            "recall": right / keeps if keeps else None,
-            "f1": 2 * right / (named + keeps) if named + keeps else None,
-            "predicted_keep": named,
-        }

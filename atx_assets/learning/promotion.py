@@ -116,17 +116,20 @@ def decide(
         quality: of the new model.
         champion: the version that it would take the place of; None if there is none that scores.
         champion_quality: of that version. Where it fails the guards itself, they keep nobody out.
-        comparison: with the champion's recipe.
+        comparison: with the champion, or with its recipe fitted to the new labels; None if
+            that is the new model's recipe.
         labels_changed: the champion learned from other labels.
         declined: a person took this very model out of the champion's place.
     """
     failed = "; ".join(failed_guards(quality))
     warning = f"a guard fails: {failed}" if failed else ""
-    if champion is None or champion_quality is None or comparison is None:
+    if champion is None or champion_quality is None:
         return Decision(True, "there was no champion that scores these films", warning)
     against = (
-        f"PR-AUC {comparison.difference:+.4f} against the recipe of version {champion} in the "
-        f"same folds (p of being worse {comparison.p_worse:.2f})"
+        f"PR-AUC {comparison.difference:+.4f} against version {champion} in the same folds "
+        f"(p of being worse {comparison.p_worse:.2f})"
+        if comparison
+        else f"the recipe is that of version {champion}"
     )
     if declined:
         return Decision(False, f"a person put version {champion} in its place; {against}")
@@ -134,6 +137,6 @@ def decide(
         return Decision(False, f"{warning}; {against}")
     if labels_changed and not failed:
         return Decision(True, f"the labels changed and all guards pass; {against}")
-    if comparison.worse:
+    if comparison and comparison.worse:
         return Decision(False, f"worse; {against}")
     return Decision(True, f"not worse; {against}", warning)

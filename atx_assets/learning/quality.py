@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from atx_assets.learning import contenders
 from atx_assets.learning.contenders import Contender
-from atx_assets.learning.evaluation import LEAST_LABELS, OutOfFold
-from atx_assets.learning.measures import calibration_error, calibration_table, spread, spreads
+from atx_assets.learning.evaluation import FOLDS, LEAST_LABELS, OutOfFold
+from atx_assets.learning.measures import calibration_table, spreads
 from atx_assets.learning.models import Hyperparameters
-from atx_assets.learning.operating_point import OperatingPoint, alternatives
+from atx_assets.learning.operating_point import ALTERNATIVES, OperatingPoint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,7 +89,7 @@ def newest_rows(
 
 def measure_recipe(
     evidence: Evidence, hyperparameters: Hyperparameters, held_out: OutOfFold
-) -> tuple[dict[str, Any], list[float]]:
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
     """Measure the models of one recipe on every slice.
 
     Args:
@@ -98,7 +98,7 @@ def measure_recipe(
         held_out: its models of the folds.
 
     Returns:
-        By slice and measure, mean and standard deviation; and the average precision in each of
+        By slice and measure, mean and standard deviation; and by measure, the value in each of
         the 25 folds.
     """
     models = contenders.model(evidence.labels, held_out)
@@ -108,7 +108,7 @@ def measure_recipe(
         refitted = contenders.refitted(
             evidence.matrix, evidence.labels, newest, lambda _: hyperparameters
         )
-    return _by_slice(models, refitted, evidence), models.by_fold(evidence.point)["pr_auc"]
+    return _by_slice(models, refitted, evidence)
 
 
 def measure_quality(
@@ -128,14 +128,14 @@ def measure_quality(
 
     Returns:
         The record: `slices` (titles and keeps of each), by contender (`model`, `always_skip`,
-        `rule`), slice and measure the mean and standard deviation, `rule_feature` and
-        `rule_high_is_keep`, `nested`, `calibration`, `alternatives`; and the average precision
-        in each fold.
+        `rule`), slice and measure the mean and standard deviation, `the_rule` in words,
+        `nested`, `model_there` (the model in the folds of `nested`), `calibration` and
+        `alternatives`; and the average precision in each fold.
     """
     import numpy as np
 
     numbers, labels = evidence.matrix[:, : evidence.numeric], evidence.labels
-    model, pr_auc = measure_recipe(evidence, hyperparameters, held_out)
+    model, by_fold = measure_recipe(evidence, hyperparameters, held_out)
     rule = contenders.single_feature_rule(numbers, evidence.names, labels, held_out.assignment)
     skip = contenders.always_skip(labels, held_out.assignment)
     newest = _newest_assignment(evidence)
@@ -147,31 +147,63 @@ def measure_quality(
     return {
         "slices": _about_slices(evidence),
         "model": model,
-        "always_skip": _by_slice(skip, newest_skip, evidence),
-        "rule": _by_slice(rule.contender, newest_rule, evidence),
+        "always_skip": _by_slice(skip, newest_skip, evidence)[0],
+        "rule": _by_slice(rule.contender, newest_rule, evidence)[0],
         "the_rule": str(rule),
         "nested": nested,
+        # The nested folds are those of the first seed: what is beside them must be of the same.
+        "model_there": spreads({name: values[:FOLDS] for name, values in by_fold.items()}),
         "calibration": {
-            "error": spread([calibration_error(labels, answers) for answers in blind]),
+            "error": model[ALL]["calibration_error"],
             "table": calibration_table(np.tile(labels, len(blind)), blind.ravel()),
         },
-        # In float64, as scoring does: in float32 a threshold may lie above its own title.
-        "alternatives": [*alternatives(labels, blind.mean(axis=0), evidence.point)],
-    }, pr_auc
+        "alternatives": _alternatives(contenders.model(labels, held_out), evidence.point),
+    }, by_fold["pr_auc"]
+
+
+def _alternatives(models: Contender, in_use: OperatingPoint) -> list[dict[str, Any]]:
+    """Return what each operating point would give.
+
+    The threshold is that of the mean of the seeds' answers over all rows, as scores use it; what
+    it gives is measured with thresholds that did not see the fold.
+    """
+    # In float64, as scoring does: in float32 a threshold may lie above its own title.
+    answers = models.scores.mean(axis=0)
+    points = ALTERNATIVES if in_use in ALTERNATIVES else (in_use, *ALTERNATIVES)
+    rows = []
+    for point in points:
+        threshold = point.threshold(models.labels, answers)
+        reached = threshold != float("inf")
+        measured = spreads(models.at(point))
+        rows.append(
+            {
+                "operating_point": str(point),
+                "in_use": point == in_use,
+                "threshold": threshold if reached else None,
+                **{name: measured[name]["mean"] for name in ("precision", "recall", "f1")},
+                "predicted_keep": int((answers >= threshold).sum()),
+            }
+        )
+    return rows
 
 
 def _by_slice(
     everywhere: Contender, newest: Contender | None, evidence: Evidence
-) -> dict[str, dict[str, Any]]:
+) -> tuple[dict[str, dict[str, Any]], dict[str, list[float]]]:
+    """Measure a contender on every slice; return that, and its measures in each fold."""
     point = evidence.point
-    return {
-        name: spreads(everywhere.by_fold(point))
-        if name == ALL
-        else spreads(newest.by_fold(point))
-        if name == NEWEST and newest is not None
-        else spreads(everywhere.of_part(rows, point))
-        for name, rows in evidence.slices().items()
-    }
+    by_fold = everywhere.by_fold(point)
+    found = {}
+    for name, rows in evidence.slices().items():
+        contender = newest if name == NEWEST and newest is not None else everywhere
+        if name == ALL:
+            measured = by_fold
+        else:
+            of_newest = name == NEWEST
+            measured = contender.by_fold(point) if of_newest else contender.of_part(rows, point)
+        errors = contender.calibration_errors(rows)
+        found[name] = spreads({**measured, "calibration_error": errors})
+    return found, by_fold
 
 
 def _newest_assignment(evidence: Evidence) -> np.ndarray[Any, Any] | None:

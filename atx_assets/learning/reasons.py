@@ -37,7 +37,7 @@ def reasons(titles: pa.Table, bundle: ScoringBundle) -> list[list[str]]:
 
     The contributions are those of the models that gave the probability: the mean over the five
     models that did not see the title's label, or the champion's where the bundle did not learn
-    from the title. A title that has no label now was asked of the champion, too.
+    from the title.
 
     Returns:
         For each title, reasons such as "Metascore 88: +1.2"; the number is in log-odds, and
@@ -48,11 +48,9 @@ def reasons(titles: pa.Table, bundle: ScoringBundle) -> list[list[str]]:
     matrix = bundle.encoding.matrix(titles)
     contributions = np.zeros((titles.num_rows, matrix.shape[1] + 1))
     asked = np.zeros(titles.num_rows, int)
-    trains = titles["trains"].to_numpy()
-    for at, model in held_out_models(titles, bundle):
-        mine = at[trains[at]]
-        contributions[mine] += contributions_of(model, matrix[mine]) / len(SEEDS)
-        asked[mine] += 1
+    for _, at, model in held_out_models(titles, bundle):
+        contributions[at] += contributions_of(model, matrix[at]) / len(SEEDS)
+        asked[at] += 1
     rest = np.flatnonzero(asked == 0)
     contributions[rest] = contributions_of(bundle.model, matrix[rest])
     return [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from atx_assets.learning.evaluation import FOLDS, SEEDS
 from atx_assets.learning.models import predict
+from atx_assets.schemas import IMDB_ID
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +33,7 @@ class ScoringBundle(Protocol):
 
     @property
     def learned_from(self) -> pa.Table:
-        """`key`, `media_title`, and `seed0` to `seed4`: the fold a row was held out of."""
+        """`key`, `named` and `seed0` to `seed4`: the fold a row was held out of."""
 
     def fold_model(self, seed: int, fold: int) -> xgb.Booster:
         """The model that did not see one fold."""
@@ -57,38 +58,35 @@ def in_sample(titles: pa.Table, bundle: ScoringBundle) -> np.ndarray[Any, Any]:
     return answers
 
 
-def out_of_fold(
-    titles: pa.Table, rows: np.ndarray[Any, Any], bundle: ScoringBundle
+def blind_answers(
+    titles: pa.Table, bundle: ScoringBundle
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Ask, for each title, the five models (one a seed) that did not see its label.
+    """Ask, for each title that a bundle learned from, the models that did not see its label.
 
     Args:
-        titles: the films.
-        rows: which of them are wanted.
+        titles: n titles with `key`, `media_title`, `release_year` and the encoding's columns.
         bundle: the version that scores.
 
     Returns:
-        known: bool, shape of `rows`: the bundle learned from the title. The others no model of
-            the bundle has seen, and the champion itself may be asked.
-        probability: float64, the mean of the five, NaN where not known.
+        rows: which titles the bundle learned from, ascending.
+        answers: float32, shape (seeds, len(rows)).
     """
     import numpy as np
 
-    wanted = titles.take(rows)
-    known = np.zeros(len(rows), bool)
-    total = np.zeros(len(rows))
-    matrix = bundle.encoding.matrix(wanted)
-    for at, model in held_out_models(wanted, bundle):
-        known[at] = True
-        total[at] += predict(model, matrix[at])
-    return known, np.where(known, total / len(SEEDS), np.nan)
+    rows = np.flatnonzero(_folds_of(titles, bundle.learned_from)[0] >= 0)
+    known = titles.take(rows)
+    answers = np.empty((len(SEEDS), len(rows)), np.float32)
+    matrix = bundle.encoding.matrix(known)
+    for seed, at, model in held_out_models(known, bundle):
+        answers[seed, at] = predict(model, matrix[at])
+    return rows, answers
 
 
 def blind_probabilities(titles: pa.Table, bundle: ScoringBundle) -> np.ndarray[Any, Any]:
     """Ask, for each title, models that have not seen its label.
 
     Args:
-        titles: n titles with `key`, `media_title` and the encoding's source columns.
+        titles: n titles with `key`, `media_title`, `release_year` and the encoding's columns.
         bundle: the version that scores.
 
     Returns:
@@ -97,40 +95,71 @@ def blind_probabilities(titles: pa.Table, bundle: ScoringBundle) -> np.ndarray[A
     """
     import numpy as np
 
-    known, blind = out_of_fold(titles, np.arange(titles.num_rows), bundle)
-    return np.where(known, blind, in_sample(titles, bundle).astype(np.float64))
+    probability = in_sample(titles, bundle).astype(np.float64)
+    rows, answers = blind_answers(titles, bundle)
+    probability[rows] = answers.mean(axis=0, dtype=np.float64)
+    return probability
 
 
 def held_out_models(
     titles: pa.Table, bundle: ScoringBundle
-) -> Iterator[tuple[np.ndarray[Any, Any], xgb.Booster]]:
-    """Yield each model of the folds, with the rows of `titles` that it was kept from."""
+) -> Iterator[tuple[int, np.ndarray[Any, Any], xgb.Booster]]:
+    """Yield each model of the folds: its seed, and the rows of `titles` that it was kept from."""
     import numpy as np
 
-    place = _place(titles, bundle.learned_from).to_numpy()
-    learned = bundle.learned_from
+    folds = _folds_of(titles, bundle.learned_from)
     for seed in SEEDS:
-        folds = np.append(learned[f"seed{seed}"].to_numpy(), -1)[place]
         for fold in range(FOLDS):
-            at = np.flatnonzero(folds == fold)
+            at = np.flatnonzero(folds[seed] == fold)
             if len(at):
-                yield at, bundle.fold_model(seed, fold)
+                yield seed, at, bundle.fold_model(seed, fold)
 
 
-def _place(titles: pa.Table, learned: pa.Table) -> pa.Array:
-    """Find each title among those that a bundle learned from: its row there, or -1.
-
-    By key, or else by a name that only one of them has: a title gets another key when its IMDb id
-    becomes known, and the champion, which saw its label, must not be asked then. A title that is
-    taken for its namesake is asked of models that have not seen it either.
-    """
+def names_and_years(titles: pa.Table) -> pa.Array:
+    """Return `<casefolded title>|<year>` of each title: the key of one without an IMDb id."""
     import pyarrow as pa
+
+    names, years = titles["media_title"].to_pylist(), titles["release_year"].to_pylist()
+    return pa.array(
+        [
+            f"{(name or '').casefold()}|{'' if year is None else year}"
+            for name, year in zip(names, years, strict=True)
+        ],
+        pa.string(),
+    )
+
+
+def _folds_of(titles: pa.Table, learned: pa.Table) -> np.ndarray[Any, Any]:
+    """Find the fold of each title under each seed, -1 where it was not learned from.
+
+    By key; or, where one of the two keys is no IMDb id, by a name and year that only one of the
+    learned has: a title gets another key when its IMDb id becomes known, and the champion, which
+    saw its label, must not be asked then.
+
+    Returns:
+        shape (seeds, n).
+    """
+    import numpy as np
     import pyarrow.compute as pc
 
-    rows = pa.array(range(learned.num_rows), pa.int64())
-    named = pa.table({"name": learned["media_title"], "row": rows}).group_by("name")
-    alone = named.aggregate([("row", "count"), ("row", "max")])
-    alone = alone.filter(pc.equal(alone["row_count"], 1)).combine_chunks()
-    by_name = alone["row_max"].take(pc.index_in(titles["media_title"], alone["name"]))
-    by_key = pc.cast(pc.index_in(titles["key"], learned["key"]), pa.int64())
-    return pc.coalesce(by_key, by_name, pa.scalar(-1, pa.int64()))
+    def place(found: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+        places: np.ndarray[Any, Any] = found.fill_null(-1).to_numpy()
+        return places
+
+    by_key = place(pc.index_in(titles["key"], learned["key"]))
+    counted = learned["named"].value_counts()
+    once = counted.field(0).filter(pc.equal(counted.field(1), 1))
+    unique = pc.if_else(pc.is_in(learned["named"], once), learned["named"], None)
+    by_name = place(pc.index_in(names_and_years(titles), unique, skip_nulls=True))
+    two_ids = (
+        _are_imdb_ids(titles["key"]) & np.append(_are_imdb_ids(learned["key"]), False)[by_name]
+    )
+    found = np.where((by_key < 0) & ~two_ids, by_name, by_key)
+    return np.stack([np.append(learned[f"seed{s}"].to_numpy(), -1)[found] for s in SEEDS])
+
+
+def _are_imdb_ids(keys: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    import pyarrow.compute as pc
+
+    matched: np.ndarray[Any, Any] = pc.match_substring_regex(keys, IMDB_ID).to_numpy()
+    return matched

@@ -22,18 +22,26 @@ def promote(settings: Settings, version: int, say: Say) -> None:
     """Make a version that is kept the champion.
 
     Raises:
-        AtxError: it is not kept, damaged, or champion already; or MLflow does not answer.
+        AtxError: it is not kept, damaged, of another layout, or champion already; or MLflow does
+            not answer.
     """
-    with _champion_changes(settings, say) as bundles:
+    with _alone(settings) as (bundles, mlflow):
         if version not in bundles.versions():
             kept = ", ".join(map(str, bundles.versions())) or "none"
             raise AtxError(f"version {version} is not kept in {bundles.folder}: there is {kept}")
-        bundle = bundles.version(version)
+        bundle, before = bundles.version(version), _champion(bundles)
         if not bundle.is_whole:
             raise AtxError(f"version {version} in {bundle.folder} is damaged: promote another one")
-        if _champion(bundles) == version:
+        if before and before.version == version:
             raise AtxError(f"version {version} is the champion already")
+        if before and before.is_whole and before.encoding.layout != bundle.encoding.layout:
+            raise AtxError(
+                f"version {version} learned from the {bundle.encoding.layout} layout, and the "
+                f"films are in the {before.encoding.layout} layout: it could not score them"
+            )
+        _mirror(settings, mlflow, bundle, say)
         bundles.promote(bundle, by_hand=True)
+        _tell(bundle, before, say)
 
 
 def roll_back(settings: Settings, say: Say) -> None:
@@ -42,50 +50,58 @@ def roll_back(settings: Settings, say: Say) -> None:
     Raises:
         AtxError: none is kept; or MLflow does not answer.
     """
-    with _champion_changes(settings, say) as bundles:
+    with _alone(settings) as (bundles, mlflow):
+        bundle, before = bundles.before_champion(), bundles.champion()
+        _mirror(settings, mlflow, bundle, say)
         bundles.roll_back()
+        _tell(bundle, before, say)
 
 
 @contextmanager
-def _champion_changes(settings: Settings, say: Say) -> Iterator[Bundles]:
-    """Let the champion be changed while no run writes, with MLflow after it, and say what is so."""
+def _alone(settings: Settings) -> Iterator[tuple[Bundles, Any]]:
+    """Yield the bundles while no run writes, and MLflow's client, or None where there is none.
+
+    MLflow is reached, and told, before anything is changed: with it away, the two would say
+    different things.
+    """
     from atx_assets.resources.mlflow import Mlflow
 
-    log = logging.getLogger("atx_assets")
-    # Before anything is changed: with MLflow away, the two would say different things.
-    client: Any = Mlflow().client() if settings.mlflow_on else None
-    with only_writer(settings.data_dir, "atx promote", log):
-        bundles = Bundles(DataFiles(directory=str(settings.data_dir)))
-        before = _champion(bundles)
-        yield bundles
-        champion = bundles.champion()
-        say(_told(champion, before))
-        if client:
-            _mirror(settings, client, bundles, champion, say)
-    say("`atx run --job score` scores by it now; else the next run does")
+    client = Mlflow().client() if settings.mlflow_on else None
+    with only_writer(settings.data_dir, "atx promote", logging.getLogger("atx_assets")):
+        yield Bundles(DataFiles(directory=str(settings.data_dir))), client
 
 
-def _champion(bundles: Bundles) -> int | None:
+def _champion(bundles: Bundles) -> Bundle | None:
     try:
-        return bundles.place().version
+        return bundles.champion()
     except AtxError:  # damaged or gone: promoting a version is the way to mend it
         return None
 
 
-def _told(champion: Bundle, before: int | None) -> str:
-    nested = champion.about["quality"]["nested"]["pr_auc"]["mean"]
-    line = f"version {champion.version} is champion (nested PR-AUC {nested:.3f})"
-    if before is None:
-        return line
-    return f"{line}; training does not put version {before} back by itself"
+def _mirror(settings: Settings, client: Any, champion: Bundle, say: Say) -> None:
+    if client is None:
+        return
+    import requests
+    from mlflow.exceptions import MlflowException
 
-
-def _mirror(settings: Settings, client: Any, bundles: Bundles, champion: Bundle, say: Say) -> None:
     from atx_assets.resources import registry
+    from atx_assets.resources.mlflow import failure
 
-    name = settings.model_name
-    if not registry.mirror(client, name, champion, bundles.challenger()):
+    try:
+        known = registry.mirror(client, settings.model_name, champion)
+    except (MlflowException, requests.RequestException) as error:
+        raise failure(error, settings) from error
+    if not known:
         say(
             f"MLflow has no model of version {champion.version} (it was trained without): "
-            f"the alias {registry.CHAMPION} of {name} is taken away"
+            f"the alias {registry.CHAMPION} of {settings.model_name} is taken away"
         )
+
+
+def _tell(champion: Bundle, before: Bundle | None, say: Say) -> None:
+    pr_auc = champion.about["quality"]["model"]["all"]["pr_auc"]["mean"]
+    line = f"version {champion.version} is champion (PR-AUC {pr_auc:.3f} out of fold)"
+    if before is not None:
+        line += f"; training does not put version {before.version} back by itself"
+    say(line)
+    say("`atx run --job score` scores by it now; else the next run does")

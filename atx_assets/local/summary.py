@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from atx_assets.assets.quality_tables import (
     calibration_table,
     measure_tables,
+    nested_mark,
     plain,
     shown,
     threshold_table,
@@ -60,8 +61,9 @@ def _films(results: pa.Table, bundle: Bundle) -> Iterator[str]:
 def _headline(bundle: Bundle) -> Iterator[str]:
     quality = bundle.about["quality"]
     yield "  PR-AUC, each film scored by models that had not seen its verdict"
+    model = f"the model (version {bundle.version}), nested{nested_mark(quality)}"
     for name, measured in (
-        (f"the model (version {bundle.version})", quality["nested"]["pr_auc"]),
+        (model, quality["nested"]["pr_auc"]),
         (f"best rule ({quality['the_rule']})", quality["rule"]["all"]["pr_auc"]),
         ("always skip", quality["always_skip"]["all"]["pr_auc"]),
     ):
@@ -74,8 +76,8 @@ def _figures(bundle: Bundle) -> Iterator[str]:
     combination = ", ".join(f"{k} {v:g}" for k, v in about["hyperparameters"].items())
     yield f"  version {bundle.version}: {combination}"
     yield f"  best rule: {quality['the_rule']}"
-    yield "  nested: hyperparameters and threshold chosen without the fold measured (5 folds)"
-    yield "  mean ± standard deviation of 25 folds; in a part of the labels, of 5 seeds"
+    yield "  nested: hyperparameters and threshold chosen without the fold measured, 5 folds"
+    yield "  elsewhere: mean ± standard deviation of 25 folds; in a part of the labels, of 5 seeds"
     for heading, table in measure_tables(quality, bundle.judged):
         yield ""
         yield from _table(heading, table)

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 #: Of `bundle.json`: one that says another was made by an earlier atx.
 FORMAT = 2
-MODEL, _ENCODING, _LEARNED, _ABOUT, JUDGED = (
+MODEL, _ENCODING, _LEARNED, _ABOUT = (
     "model.ubj",
     "feature_encoding.json",
     "learned_from.parquet",
     "bundle.json",
-    "promotion.json",
 )
+#: Beside what makes a version: what is known of it, which may change while it stays the same.
+QUALITY, JUDGED = "quality.json", "promotion.json"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Bundle:
     def about(self) -> dict[str, Any]:
         """`hyperparameters`, `operating_point`, `threshold`, `quality`, `learned_from`, `files`.
 
-        `files` are the other files' sha256.
+        `files` are the sha256 of those that make the version.
 
         Raises:
             AtxError: an earlier atx made it.
@@ -53,11 +54,11 @@ class Bundle:
             raise AtxError(
                 f"version {self.version} of the model was made by an earlier atx: run full_rebuild"
             )
-        return about
+        return {**about, "quality": json.loads(self._text(QUALITY))}
 
     @cached_property
     def digest(self) -> str:
-        """What tells this bundle from every other one: a sha256 over all of it."""
+        """What tells this version from every other one: a sha256 over all that makes it."""
         return hashlib.sha256(self._text(_ABOUT).encode()).hexdigest()
 
     @property
@@ -84,18 +85,23 @@ class Bundle:
 
     @cached_property
     def learned_from(self) -> pa.Table:
-        """`key`, `label`, and for each seed the fold that each training row was held out of."""
+        """`key`, `named`, `label`, and for each seed the fold that a row was held out of."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         return pq.read_table(pa.BufferReader(self._read(_LEARNED)))
 
     def same_as(self, other: Bundle) -> bool:
-        """Say whether this one is whole, and equal to the other to the last byte."""
+        """Say whether this one is whole, and the same version as the other to the last byte."""
         try:
             return self.digest == other.digest and self.is_whole
-        except OSError:
+        except (OSError, ValueError):
             return False
+
+    def has_quality(self, record: bytes) -> bool:
+        """Say whether this is what is known of its quality."""
+        path = self.folder / QUALITY
+        return path.exists() and path.read_bytes() == record
 
     @property
     def is_whole(self) -> bool:
@@ -158,6 +164,7 @@ def save(new: NewBundle, folder: Path) -> None:
         if path.is_file()
     }
     about = {"format": FORMAT, **new.about, "files": digests}
+    (folder / QUALITY).write_text(as_json(about.pop("quality", {})), encoding="utf-8")
     (folder / _ABOUT).write_text(as_json(about), encoding="utf-8")
     for path in [*folder.rglob("*"), folder]:
         sync(path)

@@ -8,12 +8,21 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from atx_assets.errors import AtxError
-from atx_assets.resources.bundle import JUDGED, MODEL, Bundle, NewBundle, as_json, save, sync
+from atx_assets.resources.bundle import (
+    JUDGED,
+    MODEL,
+    QUALITY,
+    Bundle,
+    NewBundle,
+    as_json,
+    save,
+    sync,
+)
 from atx_assets.resources.files import DataFiles
 
 KEPT = 10
@@ -23,13 +32,16 @@ KEPT = 10
 class Place:
     """Who is champion, as `champion.json` has it.
 
-    `before` are the champions before it, the last first. `declined` is the version that a person
-    took out of the place: training that makes it again does not put it back.
+    `before` are the champions before it, the last first. `declined` are the versions that a person
+    took out of the place since training last filled it: training that makes one of them again does
+    not put it back. `challenger` is the
+    version trained last, if it did not become champion.
     """
 
     version: int
     before: tuple[int, ...] = ()
-    declined: int | None = None
+    declined: tuple[int, ...] = ()
+    challenger: int | None = None
 
 
 class Bundles:
@@ -49,10 +61,19 @@ class Bundles:
         pointer = self.folder / "champion.json"
         if not pointer.exists():
             raise AtxError("no model has been trained yet: run full_rebuild (`atx run`) first")
-        said = json.loads(pointer.read_text(encoding="utf-8"))
-        return Place(
-            int(said["version"]), tuple(said.get("before", ())), said.get("declined", None)
-        )
+        try:
+            said = json.loads(pointer.read_text(encoding="utf-8"))
+            return Place(
+                int(said["version"]),
+                tuple(said.get("before", ())),
+                tuple(said.get("declined", ())),
+                said.get("challenger"),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise AtxError(
+                f"{pointer} is damaged: `atx promote VERSION` writes it anew; there is "
+                f"{', '.join(map(str, self.versions())) or 'no version'}"
+            ) from error
 
     def champion(self) -> Bundle:
         """Return the version that scores.
@@ -67,7 +88,7 @@ class Bundles:
         try:
             champion = self.champion()
             usable = champion.is_whole and champion.encoding.layout == layout
-        except (AtxError, OSError, ValueError, KeyError):
+        except (AtxError, OSError, ValueError):
             return None
         return champion if usable else None
 
@@ -88,7 +109,8 @@ class Bundles:
     def keep(self, new: NewBundle) -> Bundle:
         """Save a version whole, which is not the champion for that, and return it.
 
-        One that is kept already, and equal to the last byte, is not saved again.
+        One that is kept already, and the same to the last byte, is not saved again; what is
+        known of its quality is brought up to date.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
@@ -97,6 +119,10 @@ class Bundles:
         for version in reversed(self.versions()):
             known = Bundle(self.folder / str(version), version)
             if known.same_as(Bundle(folder, 0)):
+                quality = (folder / QUALITY).read_bytes()
+                if not known.has_quality(quality):
+                    with self._files.replacing(known.folder / QUALITY) as beside:
+                        beside.write_bytes(quality)
                 shutil.rmtree(folder)
                 return known
         version = max(self.versions(), default=0) + 1
@@ -106,40 +132,60 @@ class Bundles:
         return Bundle(self.folder / str(version), version)
 
     def promote(self, bundle: Bundle, *, by_hand: bool = False) -> None:
-        """Make a version the champion, in one step, and forget all but the last ones.
+        """Make a version the champion, in one step.
 
         Args:
             bundle: a version that is kept.
             by_hand: a person does it; the champion that goes is then not put back by training.
         """
-        try:
-            place = self.place()
-        except (AtxError, ValueError, KeyError):  # the first one, or the file is damaged
-            place = None
-        if place is None or place.version != bundle.version:
-            gone = [place.version, *place.before] if place else []
-            before = [v for v in dict.fromkeys(gone) if v != bundle.version]
-            self._put(Place(bundle.version, tuple(before[:KEPT]), gone[0] if by_hand else None))
-        self.prune()
+        place = self._place_or_none()
+        gone = [place.version, *place.before] if place else []
+        if gone[:1] != [bundle.version]:
+            declined = {*(place.declined if place else ()), *gone[:1]} if by_hand else set()
+            before = [version for version in dict.fromkeys(gone) if version != bundle.version]
+            self._put(
+                Place(
+                    bundle.version,
+                    tuple(before[:KEPT]),
+                    tuple(sorted(declined - {bundle.version})),
+                )
+            )
+        elif place and place.challenger is not None:
+            self._put(replace(place, challenger=None))
         self.copy_champion()
 
-    def roll_back(self) -> Bundle:
-        """Make the champion before this one the champion again.
+    def before_champion(self) -> Bundle:
+        """Return the champion before this one: the last that is whole, in the same layout.
 
         Raises:
             AtxError: none is kept.
         """
         place = self.place()
-        kept = [version for version in place.before if version in self.versions()]
-        if not kept:
-            raise AtxError(
-                f"version {place.version} is the champion, and no champion before it is kept: "
-                "`atx promote VERSION` takes any version in "
-                f"{self.folder} ({', '.join(map(str, self.versions()))})"
-            )
-        self._put(Place(kept[0], tuple(kept[1:]), place.version))
+        layout = self.champion().encoding.layout
+        for version in place.before:
+            bundle = Bundle(self.folder / str(version), version)
+            if bundle.is_whole and bundle.encoding.layout == layout:
+                return bundle
+        raise AtxError(
+            f"version {place.version} is the champion, and no champion before it is kept: `atx "
+            f"promote VERSION` takes any version in {self.folder} "
+            f"({', '.join(map(str, self.versions()))})"
+        )
+
+    def roll_back(self) -> Bundle:
+        """Make `before_champion` the champion again, and return it."""
+        place, bundle = self.place(), self.before_champion()
+        older = place.before[place.before.index(bundle.version) + 1 :]
+        declined = {*place.declined, place.version} - {bundle.version}
+        self._put(Place(bundle.version, older, tuple(sorted(declined))))
         self.copy_champion()
-        return self.champion()
+        return bundle
+
+    def challenge(self, bundle: Bundle) -> None:
+        """Note down the version that was trained last and did not become champion."""
+        place = self.place()
+        if place.challenger != bundle.version:
+            self._put(replace(place, challenger=bundle.version))
 
     def judge(self, bundle: Bundle, judged: dict[str, Any]) -> None:
         """Write down how a version was judged, see `Bundle.judged`."""
@@ -155,10 +201,9 @@ class Bundles:
                 shutil.rmtree(self.folder / str(version))
 
     def challenger(self) -> Bundle | None:
-        """Return the version trained last, if it did not become champion."""
-        last = self.version(self.versions()[-1])
-        newer = last.version > self.place().version
-        return last if newer and not last.judged.get("promoted", True) else None
+        """Return the version trained last, if it did not become champion and is kept."""
+        version = self.place().challenger
+        return self.version(version) if version in self.versions() else None
 
     def versions(self) -> list[int]:
         """Return the versions that are kept, the oldest first."""
@@ -177,10 +222,14 @@ class Bundles:
         with self._files.replacing(copy) as beside:
             shutil.copyfile(model, beside)
 
+    def _place_or_none(self) -> Place | None:
+        try:
+            return self.place()
+        except AtxError:  # there was none, or the file is damaged
+            return None
+
     def _put(self, place: Place) -> None:
-        said: dict[str, Any] = {"version": place.version, "before": list(place.before)}
-        if place.declined is not None:
-            said["declined"] = place.declined
+        said = {name: value for name, value in asdict(place).items() if value not in ((), None)}
         with self._files.replacing(self.folder / "champion.json") as beside:
             beside.write_text(json.dumps(said) + "\n", encoding="utf-8")
 

@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 EXPERIMENT = "atx"
 #: Seconds that MLflow may take to answer; its own default is two minutes, and seven tries.
 ANSWER = 10
+#: And to be found at all: for each address that a name has, of which there may be two.
+REACH = 6
 #: Ended runs of Dagster; whatever MLflow still holds to be running under one of them is not.
 _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
@@ -84,17 +86,23 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
             _end_left_runs(context.instance)
             yield _dagster_mlflow(context, settings)
             state = "FINISHED"
-        except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        except (KeyboardInterrupt, SystemExit, dg.DagsterExecutionInterruptedError):
             state = "KILLED"
             raise
         except (MlflowException, requests.RequestException) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise AtxError(
-                f"MLflow at {shown_uri(settings)} stopped to answer ({reason}): start it again, "
-                "or set ATX_MLFLOW=off; the last model stays in place"
-            ) from error
+            raise failure(error, settings) from error
         finally:
             _end_run(state)
+
+    def check(self) -> None:
+        """Make sure that MLflow can be used, before time is spent on what it is to be told.
+
+        Raises:
+            AtxError: it does not answer within seconds.
+        """
+        settings = read_settings()
+        if settings.mlflow_on:
+            reach(settings)
 
     def forget(self, run: Any) -> None:
         """End and delete the run that is open: there was nothing to tell in it."""
@@ -165,23 +173,43 @@ def reach(settings: Settings) -> None:
     Raises:
         AtxError: it does not answer.
     """
-    import urllib.error
-    import urllib.request
-
     if not settings.mlflow_host:
         (settings.home / "mlflow").mkdir(parents=True, exist_ok=True)
         return
-    url = tracking_uri(settings)
+    import requests
+
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=ANSWER):  # noqa: S310  (http is meant)
-            pass
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
+        requests.get(f"{tracking_uri(settings)}/health", timeout=REACH).raise_for_status()
+    except requests.RequestException as error:
         raise AtxError(
-            f"MLflow does not answer at {shown_uri(settings)} "
-            f"({reason}): start it, or check MLFLOW_HOST and "
-            "MLFLOW_PORT, or set ATX_MLFLOW=off; the last model stays in place"
+            f"MLflow does not answer at {shown_uri(settings)} ({_reason(error)}): start it, or "
+            "check MLFLOW_HOST and MLFLOW_PORT, or set ATX_MLFLOW=off; the last model stays in "
+            "place"
         ) from error
+
+
+def failure(error: Exception, settings: Settings) -> AtxError:
+    """Say in a line what went wrong with MLflow, and what may mend it."""
+    from mlflow.exceptions import RestException
+
+    if isinstance(error, RestException):
+        said, mend = "refused what was asked", "look there"
+    else:
+        said, mend = "stopped to answer", "start it again"
+    return AtxError(
+        f"MLflow at {shown_uri(settings)} {said} ({_reason(error)}): {mend}, or set "
+        "ATX_MLFLOW=off; the last model stays in place"
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost cause in a line; requests wraps it in several."""
+    while (cause := getattr(error, "reason", None) or (error.args or (None,))[0]) is not None:
+        if not isinstance(cause, BaseException):
+            break
+        error = cause
+    line = (str(error).splitlines() or [""])[0]
+    return line.rpartition(">: ")[2].rpartition("): ")[2] or type(error).__name__
 
 
 def _dagster_mlflow(context: dg.AssetExecutionContext, settings: Settings) -> Any:

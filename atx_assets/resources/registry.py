@@ -20,10 +20,20 @@ _VERSION, _DIGEST = "atx_version", "atx_bundle"
 
 
 def registered(client: MlflowClient, name: str, bundle: Bundle) -> ModelVersion | None:
-    """Return the registered version that holds a bundle's model, if there is one."""
+    """Return the registered version that holds a bundle's model, if there is one.
+
+    One whose run was deleted in MLflow counts as none: there is nothing left to tell there.
+    """
+    from mlflow.exceptions import MlflowException
+
     for found in client.search_model_versions(f"name='{name}'"):
         if found.tags.get(_DIGEST) == bundle.digest:
-            return found
+            try:
+                if client.get_run(found.run_id).info.lifecycle_stage == "active":
+                    return found
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
     return None
 
 

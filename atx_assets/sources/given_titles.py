@@ -13,6 +13,7 @@ from atx_assets.errors import AtxError
 from atx_assets.schemas import FLOAT, INT, STRING, STRINGS, Column, arrow_type
 from atx_assets.sources.layouts import Layout
 from atx_assets.sources.rules import broken_rules
+from atx_assets.sources.titles import known_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,6 +48,9 @@ def given_titles(records: Sequence[Any], layout: Layout) -> pa.Table:
         _check_names(number, record, columns)
     wanted = dict.fromkeys(("imdb_id", "media_title", *layout.features))
     table = pa.table({name: _values(records, columns[name]) for name in wanted})
+    for name in ("imdb_id", "media_title"):
+        known = known_text(table[name])
+        table = table.set_column(table.column_names.index(name), name, known)
     keys = [_key(number, row) for number, row in enumerate(table.to_pylist(), 1)]
     return table.add_column(0, "key", pa.array(keys, pa.string()))
 

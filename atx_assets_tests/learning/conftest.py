@@ -20,6 +20,7 @@ from atx_assets.learning.evaluation import OutOfFold, out_of_fold
 from atx_assets.learning.features import FeatureEncoding, fit_encoding
 from atx_assets.learning.models import fit
 from atx_assets.learning.operating_point import OperatingPoint
+from atx_assets.learning.scoring import names_and_years
 from atx_assets.sources.layouts import LAYOUTS, Layout
 from atx_assets.sources.titles import titles
 
@@ -207,7 +208,7 @@ class MemoryBundle:
 def bundle(made_up: Taught) -> MemoryBundle:
     recipe = PLAIN | {"n_estimators": 20}
     held_out = out_of_fold(made_up.matrix, made_up.labels, recipe)
-    learned = {name: made_up.titles[name] for name in ("key", "media_title")}
+    learned = {"key": made_up.titles["key"], "named": names_and_years(made_up.titles)}
     learned |= {f"seed{s}": pa.array(folds) for s, folds in enumerate(held_out.assignment)}
     model = fit(made_up.matrix, made_up.labels, recipe)
     return MemoryBundle(made_up.encoding, model, pa.table(learned), held_out.models)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atx_assets.learning.operating_point import ALTERNATIVES, OperatingPoint, alternatives
+from atx_assets.learning.operating_point import OperatingPoint
 
 #: Few scores, so that titles share them.
 TITLES = st.lists(
@@ -184,43 +184,3 @@ class TestThreshold:
         labels, scores = np.array([1, 1, 1, 1, 0]), np.array([0.9, 0.8, 0.7, 0.6, 0.5])
         assert OperatingPoint("precision", 0.8).threshold(labels, scores) == 0.5
         assert OperatingPoint("recall", 0.75).threshold(labels, scores) in (0.6, 0.7)
-
-
-class TestAlternatives:
-    @staticmethod
-    def drawn() -> tuple[np.ndarray, np.ndarray]:
-        draw = np.random.default_rng(8)
-        labels = (draw.random(400) < 0.3).astype(int)
-        return labels, np.round(1 / (1 + np.exp(-draw.normal(3 * labels - 2, 1))), 3)
-
-    @pytest.mark.parametrize("text", ["f1", "precision>=0.8", "recall>=0.95", "precision>=0.77"])
-    def test_exactly_one_is_in_use_and_it_is_the_one_asked_for(self, text):
-        rows = list(alternatives(*self.drawn(), OperatingPoint.parse(text)))
-        assert [row["operating_point"] for row in rows if row["in_use"]] == [text]
-        others = [str(point) for point in ALTERNATIVES]
-        assert {row["operating_point"] for row in rows} == {*others, text}
-        assert len(rows) == len({*others, text})
-
-    def test_their_figures_are_what_is_counted_at_their_thresholds(self):
-        labels, scores = self.drawn()
-        tried = counts(labels, scores)
-        rows = list(alternatives(labels, scores, OperatingPoint()))
-        for row in rows:
-            point = OperatingPoint.parse(row["operating_point"])
-            assert row["threshold"] == point.threshold(labels, scores)
-            figures = row["precision"], row["recall"], row["f1"]
-            assert figures == pytest.approx(tried[row["threshold"]])
-            assert row["predicted_keep"] == (scores >= row["threshold"]).sum()
-            if point.measure != "f1":
-                assert row[point.measure] >= point.least
-        assert len({row["threshold"] for row in rows}) > 4
-
-    def test_one_out_of_reach_names_no_threshold_and_no_precision(self):
-        labels, scores = np.array([0, 1, 1]), np.array([0.9, 0.8, 0.7])
-        rows = {
-            row["operating_point"]: row for row in alternatives(labels, scores, ALTERNATIVES[0])
-        }
-        row = rows["precision>=0.9"]
-        assert (row["threshold"], row["precision"]) == (None, None)
-        assert (row["recall"], row["f1"], row["predicted_keep"]) == (0, 0, 0)
-        assert rows["recall>=0.95"]["threshold"] == 0.7

@@ -185,14 +185,13 @@ class TestDecide:
         found = against()
         assert (found.promoted, found.warning) == (True, "")
         assert found.reason == (
-            "not worse; PR-AUC -0.0020 against the recipe of version 7 in the same folds "
-            "(p of being worse 0.40)"
+            "not worse; PR-AUC -0.0020 against version 7 in the same folds (p of being worse 0.40)"
         )
 
     def test_what_is_worse_is_not(self):
         found = against(comparison=WORSE)
         assert not found.promoted
-        assert found.reason.startswith("worse; PR-AUC -0.0500 against the recipe of version 7")
+        assert found.reason.startswith("worse; PR-AUC -0.0500 against version 7")
 
     def test_where_the_labels_changed_even_a_worse_recipe_is_promoted(self):
         found = against(comparison=WORSE, labels_changed=True)

@@ -14,7 +14,7 @@ from atx_assets.learning.contenders import single_feature_rule
 from atx_assets.learning.evaluation import LEAST_LABELS, OutOfFold, out_of_fold
 from atx_assets.learning.measures import calibration_error
 from atx_assets.learning.models import fit, predict
-from atx_assets.learning.operating_point import OperatingPoint
+from atx_assets.learning.operating_point import ALTERNATIVES, OperatingPoint
 from atx_assets.learning.promotion import failed_guards
 from atx_assets.learning.quality import Evidence, measure_quality, measure_recipe, newest_rows
 from atx_assets.learning.tuning import PLAIN
@@ -151,7 +151,8 @@ class TestRecord:
             "always_skip": {"recall", "brier"},
             "rule": {"recall"},
         }
-        assert defined == expected[contender]
+        recalls = {"recall_at_p80", "recall_at_r95"}
+        assert defined == expected[contender] | recalls
         assert found["pr_auc"] == {"mean": None, "std": None}
 
     def test_skips_alone_have_a_false_positive_rate(self, evidence, held_out):
@@ -164,7 +165,7 @@ class TestRecord:
         record, pr_auc = measured
         by_fold = contenders.model(evidence.labels, held_out).by_fold(evidence.point)
         assert pr_auc == by_fold["pr_auc"]
-        assert set(record["model"]["all"]) == set(by_fold)
+        assert set(record["model"]["all"]) == {*by_fold, "calibration_error"}
         for name, values in by_fold.items():
             found = record["model"]["all"][name]
             assert found["mean"] == pytest.approx(np.mean(values))
@@ -230,6 +231,32 @@ class TestRecord:
         mean = blind.mean(axis=0)
         assert in_use["threshold"] == evidence.point.threshold(evidence.labels, mean)
         assert in_use["threshold"] in mean
+
+    @pytest.mark.parametrize("text", ["f1", "precision>=0.8", "recall>=0.95", "precision>=0.77"])
+    def test_exactly_one_operating_point_is_in_use_and_it_is_the_one_asked_for(
+        self, evidence, held_out, text
+    ):
+        asked = replace(evidence, point=OperatingPoint.parse(text))
+        rows = measure_quality(asked, RECIPE, held_out, {})[0]["alternatives"]
+        assert [row["operating_point"] for row in rows if row["in_use"]] == [text]
+        others = [str(point) for point in ALTERNATIVES]
+        assert {row["operating_point"] for row in rows} == {*others, text}
+        assert len(rows) == len({*others, text})
+
+    def test_what_an_operating_point_gives_is_told_by_thresholds_that_did_not_see_the_fold(
+        self, evidence, held_out, measured
+    ):
+        """Kept out: a table that flatters the point in use by the rows that chose it."""
+        models = contenders.model(evidence.labels, held_out)
+        mean = held_out.probabilities.mean(axis=0, dtype=float)
+        for row in measured[0]["alternatives"]:
+            blind = models.at(OperatingPoint.parse(row["operating_point"]))
+            for name in ("precision", "recall", "f1"):
+                assert row[name] == pytest.approx(np.mean(blind[name]))
+            if row["threshold"] is None:
+                assert row["predicted_keep"] == 0
+            else:
+                assert row["predicted_keep"] == (mean >= row["threshold"]).sum()
 
     def test_what_the_nested_search_found_is_handed_on(self, measured):
         assert measured[0]["nested"] == {"labels": 3}

@@ -11,7 +11,7 @@ from atx_assets.learning import reasons as module
 from atx_assets.learning.features import FeatureEncoding
 from atx_assets.learning.models import fit
 from atx_assets.learning.reasons import STRONGEST, contributions_of, reasons
-from atx_assets.learning.scoring import in_sample, out_of_fold
+from atx_assets.learning.scoring import blind_answers, in_sample
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Judge:
     def learned_from(self) -> pa.Table:
         folds = {f"seed{seed}": pa.array([], pa.int8()) for seed in range(5)}
         nothing = pa.array([], pa.string())
-        return pa.table({"key": nothing, "media_title": nothing} | folds)
+        return pa.table({"key": nothing, "named": nothing} | folds)
 
 
 @pytest.fixture(scope="session")
@@ -137,7 +137,7 @@ class TestWhoIsAsked:
         last = films.slice(films.num_rows - 1)
         judged = last.set_column(last.schema.get_field_index("trains"), "trains", pa.array([True]))
         assert reasons(judged, bundle) == reasons(last, bundle)
-        assert out_of_fold(judged, np.array([0]), bundle)[0].tolist() == [False]
+        assert blind_answers(judged, bundle)[0].tolist() == []
 
     def test_at_most_three_reasons_come_the_strongest_first(self, films, bundle):
         found = reasons(films, bundle)

@@ -1,6 +1,7 @@
 """The probabilities of films: by the champion, and by the models that did not see a label."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,10 +12,11 @@ from atx_assets.learning import scoring
 from atx_assets.learning.models import predict
 from atx_assets.learning.operating_point import OperatingPoint
 from atx_assets.learning.scoring import (
+    blind_answers,
     blind_probabilities,
     held_out_models,
     in_sample,
-    out_of_fold,
+    names_and_years,
 )
 
 
@@ -24,6 +26,14 @@ def stranger(films: pa.Table, key: str, name: str = "Stranger") -> pa.Table:
     for column, value in (("key", key), ("media_title", name)):
         one = one.set_column(one.schema.get_field_index(column), column, pa.array([value]))
     return one
+
+
+def blind_means(films: pa.Table, bundle: Any) -> np.ndarray:
+    """The mean of the blind answers about each film, NaN where the bundle did not learn from it."""
+    rows, answers = blind_answers(films, bundle)
+    found = np.full(films.num_rows, np.nan)
+    found[rows] = answers.mean(axis=0, dtype=float)
+    return found
 
 
 class TestInSample:
@@ -46,8 +56,9 @@ class TestInSample:
 class TestOutOfFold:
     def test_it_is_the_mean_of_the_five_models_that_did_not_see_the_title(self, films, bundle):
         rows = np.flatnonzero(films["trains"].to_numpy())[::7]
-        known, probability = out_of_fold(films, rows, bundle)
-        assert known.all()
+        known, answers = blind_answers(films, bundle)
+        assert set(rows) < set(known)
+        probability = answers.mean(axis=0, dtype=float)[np.searchsorted(known, rows)]
         matrix = bundle.encoding.matrix(films)
         learned = bundle.learned_from.to_pylist()
         folds = {row["key"]: [row[f"seed{s}"] for s in range(5)] for row in learned}
@@ -64,7 +75,7 @@ class TestOutOfFold:
     ):
         # A mean in float32 put the threshold above the very title that it was taken from.
         rows = np.flatnonzero(films["trains"].to_numpy())
-        _, probability = out_of_fold(films, rows, bundle)
+        probability = blind_means(films, bundle)[rows]
         answers = np.empty((5, len(rows)), np.float32)
         for seed in range(5):
             folds = bundle.learned_from[f"seed{seed}"].to_numpy()
@@ -78,45 +89,50 @@ class TestOutOfFold:
 
     def test_it_is_not_the_champions_answer(self, films, bundle):
         rows = np.flatnonzero(films["trains"].to_numpy())
-        _, probability = out_of_fold(films, rows, bundle)
+        probability = blind_means(films, bundle)[rows]
         assert np.abs(probability - in_sample(films, bundle)[rows]).max() > 0.1
 
     def test_a_title_is_known_by_its_key_wherever_it_stands(self, films, bundle):
         rows = np.flatnonzero(films["trains"].to_numpy())
-        _, before = out_of_fold(films, rows, bundle)
         backwards = films.take(pa.array(np.arange(films.num_rows)[::-1]))
-        _, after = out_of_fold(backwards, films.num_rows - 1 - rows, bundle)
-        assert np.array_equal(before, after)
+        before, after = blind_means(films, bundle), blind_means(backwards, bundle)[::-1]
+        assert not np.isnan(before[rows]).any()
+        assert np.array_equal(before, after, equal_nan=True)
 
     def test_titles_that_the_bundle_did_not_learn_from_are_said_to_be_unknown(self, films, bundle):
         unjudged = np.flatnonzero(~films["trains"].to_numpy())
-        known, probability = out_of_fold(films, unjudged, bundle)
-        assert not known.any()
-        assert np.isnan(probability).all()
+        assert len(unjudged)
+        assert np.isnan(blind_means(films, bundle)[unjudged]).all()
         mixed = pa.concat_tables([stranger(films, "new|2025"), films])
-        known, probability = out_of_fold(mixed, np.array([1, 0, 2]), bundle)
-        assert known.tolist() == [True, False, True]
-        assert np.isnan(probability).tolist() == [False, True, False]
+        assert np.isnan(blind_means(mixed, bundle)[:3]).tolist() == [True, False, False]
 
     def test_a_title_under_another_key_is_still_asked_of_models_blind_to_it(self, films, bundle):
         """Kept out: a title whose id became known, asked of the champion that saw its label."""
-        _, before = out_of_fold(films, np.array([0]), bundle)
-        again = stranger(films, "tt9999999", films["media_title"][0].as_py())
-        known, now = out_of_fold(again, np.array([0]), bundle)
-        assert known.all()
+        nameless = bundle.learned_from["named"][0].as_py()
+        keys = pa.array([nameless, *bundle.learned_from["key"].to_pylist()[1:]])
+        once = replace(bundle, learned_from=bundle.learned_from.set_column(0, "key", keys))
+        _, before = blind_answers(films.slice(0, 1), bundle)
+        rows, now = blind_answers(films.slice(0, 1), once)
+        assert rows.tolist() == [0]
         assert np.array_equal(now, before)
 
+    def test_a_namesake_with_an_imdb_id_of_its_own_is_another_title(self, films, bundle):
+        """Kept out: an unjudged film told by the models of a judged one with its name."""
+        namesake = stranger(films, "tt9999999", films["media_title"][0].as_py())
+        assert blind_answers(namesake, bundle)[0].tolist() == []
+        nameless = stranger(films, "a key of its own", films["media_title"][0].as_py())
+        assert blind_answers(nameless, bundle)[0].tolist() == [0]
+
     def test_a_name_that_two_titles_have_finds_neither(self, films, bundle):
-        names = pa.array(["Twins"] * bundle.learned_from.num_rows)
-        twins = replace(
-            bundle, learned_from=bundle.learned_from.set_column(1, "media_title", names)
-        )
-        known, _ = out_of_fold(stranger(films, "new|2025", "Twins"), np.array([0]), twins)
-        assert not known.any()
+        new = stranger(films, "new|2025", "Twins")
+        names = pa.array(names_and_years(new).to_pylist() * bundle.learned_from.num_rows)
+        twins = replace(bundle, learned_from=bundle.learned_from.set_column(1, "named", names))
+        assert blind_answers(new, twins)[0].tolist() == []
 
     def test_no_rows_give_no_answers(self, films, bundle):
-        known, probability = out_of_fold(films, np.array([], int), bundle)
-        assert known.shape == probability.shape == (0,)
+        rows, answers = blind_answers(films.slice(0, 0), bundle)
+        assert rows.shape == (0,)
+        assert answers.shape == (5, 0)
 
 
 class TestBlindProbabilities:
@@ -125,7 +141,7 @@ class TestBlindProbabilities:
     ):
         trains = films["trains"].to_numpy()
         found = blind_probabilities(films, bundle)
-        _, blind = out_of_fold(films, np.flatnonzero(trains), bundle)
+        blind = blind_answers(films, bundle)[1].mean(axis=0, dtype=float)
         assert found.dtype == np.float64
         assert np.array_equal(found[trains], blind)
         assert np.array_equal(found[~trains], in_sample(films, bundle)[~trains])
@@ -144,7 +160,7 @@ class TestHeldOutModels:
     def test_each_known_title_comes_once_a_seed(self, films, bundle):
         bundle.asked.clear()
         times = np.zeros(films.num_rows, int)
-        for at, _ in held_out_models(films, bundle):
+        for _, at, _ in held_out_models(films, bundle):
             times[at] += 1
         trains = films["trains"].to_numpy()
         assert set(times[trains]) == {5}
@@ -158,7 +174,7 @@ class TestHeldOutModels:
 
     def test_the_model_of_a_fold_was_fitted_without_the_title(self, films, bundle, made_up):
         learned = bundle.learned_from
-        for at, _ in held_out_models(films, bundle):
+        for _, at, _ in held_out_models(films, bundle):
             seed, fold = bundle.asked[-1]
             keys = films["key"].take(pa.array(at))
             theirs = learned.filter(pc.is_in(learned["key"], keys))[f"seed{seed}"]

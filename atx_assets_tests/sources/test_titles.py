@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atx_assets import schemas
 from atx_assets.errors import AtxError
 from atx_assets.sources.layouts import MEDIA, TRAINING
 from atx_assets.sources.titles import titles
@@ -289,9 +290,24 @@ class TestTheReleaseThatStandsForATitle:
             | {"updated_at": data.draw(times), "pipeline_status": "rejected", "error_status": True}
             for row in rows
         ]
-        kept = ["key", "imdb_id", "media_title", "hash", "original_title", *MEDIA.features]
+        about = ["key", "imdb_id", "media_title", "hash", "original_title", "created_at"]
+        kept = [*about, *MEDIA.features]
         before, after = titles_of("media", rows), titles_of("media", relabelled)
         assert before.select(kept).equals(after.select(kept))
+
+    def test_a_title_came_to_the_database_with_its_first_release(self, release, titles_of):
+        """Kept out: an old title among the newest since a better release of it came today."""
+        rows = [
+            release(1, imdb_id="tt0000001", created_at=LATER, rt_score=50),
+            release(2, imdb_id="tt0000001", created_at=DAY),
+            release(3, imdb_id="tt0000001", created_at=None),
+            release(4, imdb_id="tt0000002", created_at=LATER),
+            release(5, imdb_id="tt0000003", created_at=None),
+        ]
+        made = by_key(titles_of("media", rows))
+        assert made["tt0000001"]["rt_score"] == 50
+        seen = {key: row["created_at"] for key, row in made.items()}
+        assert seen == {"tt0000001": DAY, "tt0000002": LATER, "tt0000003": None}
 
     def test_two_titles_that_share_nothing_keep_their_own_features(self, release, titles_of):
         rows = [release(n, rt_score=n, genre=[f"G{n}"]) for n in range(1, 50)]
@@ -418,6 +434,7 @@ class TestTrainingLayout:
             "original_language": "en",
         }
         assert made["hash"] is made["original_title"] is made["label_reason"] is None
+        assert made["created_at"] == DAY
 
 
 @pytest.mark.parametrize("layout", [MEDIA, TRAINING], ids=["media", "training"])
@@ -460,9 +477,11 @@ class TestBothLayouts:
             "trains",
             "hash",
             "original_title",
+            "created_at",
             *layout.features,
         ]
         types = {name: str(made.schema.field(name).type) for name in made.schema.names}
+        assert types["created_at"] == str(schemas.arrow_type(schemas.TIME))
         assert types["label"] == types["trains"] == "bool"
         assert all(
             types[n] == "string"

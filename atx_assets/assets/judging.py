@@ -1,0 +1,107 @@
+"""What a new version is compared with before it may score: the champion, on the same rows.
+
+Not here: the decision itself (`learning/promotion.py`), who is champion (`resources/bundles.py`).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.resources.bundle import Bundle
+from atx_assets.resources.bundles import Bundles
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from atx_assets.learning.evaluation import OutOfFold
+    from atx_assets.learning.quality import Evidence
+
+
+_NOBODY: dict[str, Any] = {}
+
+
+def judge(
+    bundles: Bundles,
+    bundle: Bundle,
+    before: Bundle | None,
+    titles: "pa.Table",
+    evidence: "Evidence",
+    pr_auc: list[float],
+) -> dict[str, Any]:
+    """Decide whether a version becomes champion, and write down why.
+
+    Args:
+        bundles: the versions that are kept.
+        bundle: the new one.
+        before: the champion; None if there is none that scores these films.
+        titles: the training rows as titles.
+        evidence: the same rows as features.
+        pr_auc: of the new version, in each fold.
+
+    Returns:
+        `promoted`, `reason`, `warning`; and, of the comparison, `champion`, `difference`,
+        `p_worse` and `champion_recipe`, its figures by slice and measure.
+    """
+    from atx_assets.learning.promotion import compare, decide
+    from atx_assets.learning.quality import measure_recipe
+
+    quality = bundle.about["quality"]
+    if before is None:
+        decision, met = decide(quality), _NOBODY
+    else:
+        labels_changed = not _labels(bundle).equals(_labels(before))
+        answers = _champions_answers(bundle, before, titles, evidence, labels_changed)
+        recipe = before.about["hyperparameters"]
+        comparison = figures = None
+        if answers is not None:
+            figures, by_fold = measure_recipe(evidence, recipe, answers)
+            comparison = compare(pr_auc, by_fold["pr_auc"])
+        decision = decide(
+            quality,
+            champion=before.version,
+            champion_quality=before.about["quality"],
+            comparison=comparison,
+            labels_changed=labels_changed,
+            declined=bundle.version in bundles.place().declined,
+        )
+        met = {**_NOBODY, "champion": before.version}
+        if comparison:
+            met |= {
+                "difference": comparison.difference,
+                "p_worse": comparison.p_worse,
+                "champion_recipe": figures,
+            }
+    judged = {
+        "promoted": decision.promoted,
+        "reason": decision.reason,
+        "warning": decision.warning,
+        **met,
+    }
+    bundles.judge(bundle, judged)
+    return judged
+
+
+def _champions_answers(
+    bundle: Bundle,
+    before: Bundle,
+    titles: "pa.Table",
+    evidence: "Evidence",
+    labels_changed: bool,
+) -> "OutOfFold | None":
+    """Return what the champion says of the training rows, in the folds of the new version.
+
+    Over the labels that it learned from, its own models are asked: their folds are the same ones.
+    Over others its recipe is fitted again; None where that is the new version's recipe, too.
+    """
+    from atx_assets.learning.evaluation import OutOfFold, assignments, out_of_fold
+    from atx_assets.learning.scoring import blind_answers
+
+    if not labels_changed:
+        _, answers = blind_answers(titles, before)
+        return OutOfFold(assignments(evidence.labels), [], answers)
+    recipe = before.about["hyperparameters"]
+    if recipe == bundle.about["hyperparameters"]:
+        return None
+    return out_of_fold(evidence.matrix, evidence.labels, recipe)
+
+
+def _labels(bundle: Bundle) -> "pa.Table":
+    return bundle.learned_from.select(["key", "label", "label_source"])

@@ -1,0 +1,128 @@
+"""`atx promote` and `atx rollback`: what they say, and what they leave alone."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from atx_assets.local.cli import main
+from atx_assets.resources.bundles import Bundles, Place
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def atx(copied, monkeypatch, capsys):
+    """Run the program, without MLflow, on a workplace with three versions; the third scores."""
+    models = Bundles(copied.files).folder
+    for version, threshold in (("2", 0.4), ("3", 0.6)):
+        shutil.copytree(models / "1", models / version)
+        about = json.loads((models / version / "bundle.json").read_text())
+        (models / version / "bundle.json").write_text(json.dumps(about | {"threshold": threshold}))
+    (models / "champion.json").write_text('{"version": 3, "before": [2, 1]}')
+    shutil.rmtree(copied.home / "mlflow")
+    for name, value in {
+        "ATX_HOME": str(copied.home),
+        "ATX_DATA_DIR": str(copied.home / "data"),
+        "ATX_MLFLOW": "off",
+        "PG_HOST": "nowhere.invalid",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        status = main(words)
+        told = capsys.readouterr()
+        assert len(told.err.splitlines()) == (1 if status else 0), told.err
+        return status, told.out, told.err
+
+    yield run
+    assert not (copied.home / "mlflow").exists()
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {
+        path: path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+def test_a_version_that_is_promoted_scores_and_is_told(atx, copied):
+    status, out, _ = atx("promote", "1")
+    assert status == 0
+    assert "version 1 is champion (PR-AUC 0." in out
+    assert "training does not put version 3 back by itself" in out
+    assert "`atx run --job score` scores by it now" in out
+    assert Bundles(copied.files).place() == Place(1, (3, 2), declined=(3,))
+
+
+def test_rollbacks_go_back_one_by_one_until_none_is_kept(atx, copied):
+    for version in (2, 1):
+        status, out, _ = atx("rollback")
+        assert status == 0
+        assert f"version {version} is champion" in out
+    before = contents(copied.home / "data")
+    status, out, err = atx("rollback")
+    assert (status, out) == (1, "")
+    assert err.startswith("atx: version 1 is the champion, and no champion before it is kept")
+    assert "`atx promote VERSION` takes any version" in err
+    assert contents(copied.home / "data") == before
+
+
+@pytest.mark.parametrize(
+    ("version", "says"),
+    [
+        ("7", "version 7 is not kept in {models}: there is 1, 2, 3"),
+        ("3", "version 3 is the champion already"),
+        ("2", "version 2 in {models}/2 is damaged: promote another one"),
+    ],
+)
+def test_what_cannot_be_promoted_is_one_line_and_changes_nothing(atx, copied, version, says):
+    models = Bundles(copied.files).folder
+    (models / "2" / "folds" / "seed0_fold0.ubj").unlink()
+    before = contents(copied.home / "data")
+    status, out, err = atx("promote", version)
+    assert (status, out) == (1, "")
+    assert err == f"atx: {says.format(models=models)}\n"
+    assert contents(copied.home / "data") == before
+
+
+@pytest.mark.parametrize("word", ["0", "-1", "latest"])
+def test_a_version_is_a_whole_number_above_nought(word, capsys):
+    assert main(["promote", word]) == 2
+    assert "Usage: atx promote" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"champion": 1}', None])
+def test_promoting_a_version_mends_a_damaged_record_of_the_champion(atx, copied, content):
+    pointer = Bundles(copied.files).folder / "champion.json"
+    if content is None:
+        pointer.unlink()
+    else:
+        pointer.write_text(content)
+    status, out, err = atx("promote", "2")
+    assert status == 0, err
+    assert "version 2 is champion" in out
+    assert Bundles(copied.files).place().version == 2
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"champion": 1}'])
+def test_a_damaged_record_of_the_champion_is_told_with_its_mend(atx, copied, content):
+    """Kept out: a line about JSON that says neither which file nor what to do."""
+    (Bundles(copied.files).folder / "champion.json").write_text(content)
+    status, _, err = atx("rollback")
+    assert status == 1
+    assert "champion.json" in err
+    assert "verbose" not in err
+
+
+def test_nothing_that_is_trained_is_one_line(atx, tmp_path, monkeypatch):
+    monkeypatch.setenv("ATX_DATA_DIR", str(tmp_path / "empty"))
+    status, _, err = atx("promote", "1")
+    assert status == 1
+    assert err.startswith("atx: version 1 is not kept in ")
+    assert err.endswith("there is none\n")
+    status, _, err = atx("rollback")
+    assert status == 1
+    assert err.startswith("atx: no model has been trained yet: run full_rebuild")

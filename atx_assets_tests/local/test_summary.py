@@ -1,0 +1,77 @@
+"""What `atx run` tells at its end."""
+
+import shutil
+
+import pytest
+
+from atx_assets.local.summary import summary
+from atx_assets.resources.bundles import Bundles
+from atx_assets.settings import read_settings
+
+pytestmark = pytest.mark.slow
+
+
+def lines_of(place, **options: bool) -> list[str]:
+    with place.environment():
+        return list(summary(read_settings(), **options))
+
+
+def test_before_the_first_scoring_nothing_is_told(copied):
+    copied.files.path("scored_results").unlink()
+    assert lines_of(copied) == []
+
+
+def test_the_headline_is_the_nested_figure_beside_what_it_must_beat(finished):
+    quality = Bundles(finished.files).champion().about["quality"]
+    text = "\n".join(lines_of(finished))
+    nested, rule = quality["nested"]["pr_auc"], quality["rule"]["all"]["pr_auc"]
+    for line, spread in (
+        ("the model (version 1)", nested),
+        (f"best rule ({quality['the_rule']})", rule),
+    ):
+        (found,) = [told for told in text.splitlines() if told.strip().startswith(line)]
+        assert found.endswith(f"{spread['mean']:.3f} ± {spread['std']:.3f}")
+    assert "always skip" in text
+    assert "challenger" not in text
+
+
+def test_all_figures_are_told_with_thresholds_and_calibration(finished):
+    about = Bundles(finished.files).champion().about
+    quality = about["quality"]
+    lines = lines_of(finished, figures=True)
+    text = "\n".join(lines)
+    heads = next(line for line in lines if line.strip().startswith("measure"))
+    assert heads.split()[:6] == ["measure", "nested", "model,", "same", "5", "folds"]
+    assert "best rule" in heads
+    row = next(line for line in lines if line.strip().startswith("PR-AUC"))
+    assert f"{quality['nested']['pr_auc']['mean']:.3f} ±" in row
+    assert f"{quality['model']['all']['pr_auc']['mean']:.3f} ±" in row
+    assert f"{quality['rule']['all']['pr_auc']['mean']:.3f} ±" in row
+    for heading in ("all labels: ", "judged by a person: ", "judged by a rule: ", "newest in the"):
+        assert heading in text
+    assert "thresholds, out of fold" in text
+    used = next(line for line in lines if "(in use)" in line)
+    assert used.split()[0] == about["operating_point"] == "f1"
+    assert f"{about['threshold']:.3f}" in used
+    error = quality["calibration"]["error"]
+    assert f"calibration, off by {error['mean']:.3f} ± {error['std']:.3f} on average" in text
+    assert "0.9 to 1.0" in text
+    assert f"learning_rate {about['hyperparameters']['learning_rate']:g}" in text
+
+
+def test_a_challenger_that_waits_is_named_with_the_reason(copied):
+    bundles = Bundles(copied.files)
+    shutil.copytree(bundles.folder / "1", bundles.folder / "2")
+    bundles.judge(bundles.version(2), {"promoted": False, "reason": "worse; PR-AUC -0.0200"})
+    bundles.challenge(bundles.version(2))
+    for figures in (False, True):
+        text = "\n".join(lines_of(copied, figures=figures))
+        assert "version 2 is challenger, version 1 scores:\n    worse; PR-AUC -0.0200" in text
+
+
+def test_the_figures_are_those_of_the_version_that_scored_though_another_is_champion_now(copied):
+    """Kept out: between a rollback and the next scoring, scores of one model under another's."""
+    bundles = Bundles(copied.files)
+    shutil.copytree(bundles.folder / "1", bundles.folder / "2")
+    bundles.promote(bundles.version(2))
+    assert "the model (version 1)" in "\n".join(lines_of(copied))

@@ -1,0 +1,295 @@
+"""MLflow that is away, silent, or dies in mid-run; and the state in which a run is left."""
+
+import http.client
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from atx_assets.errors import AtxError
+from atx_assets.local.promote import promote, roll_back
+from atx_assets.resources.bundles import Bundles, Place
+from atx_assets.settings import Settings, read_settings
+
+pytestmark = pytest.mark.slow
+
+TRAINING = [dg.AssetKey("tuned_classifier")]
+#: Seconds within which a person knows, and what a loaded machine needs beside.
+KNOWN, BESIDE = 15, 10
+
+
+class Dying(ThreadingHTTPServer):
+    """Hands requests on to an MLflow server, until one asks for `word`: from then on it is dead.
+
+    A dead one either takes requests and never answers, or closes the connection.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, port: int, word: str, *, silent: bool) -> None:
+        super().__init__(("127.0.0.1", 0), _HandOn)
+        self.to, self.word, self.silent = port, word, silent
+        self.dead, self.over = threading.Event(), threading.Event()
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {"MLFLOW_HOST": "127.0.0.1", "MLFLOW_PORT": str(self.server_address[1])}
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that gives up is what the tests are about."""
+
+
+class _HandOn(BaseHTTPRequestHandler):
+    server: Dying
+
+    def _hand_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.server.word in self.path:
+            self.server.dead.set()
+        if self.server.dead.is_set():
+            if self.server.silent:
+                self.server.over.wait(120)
+            self.close_connection = True
+            return
+        behind = http.client.HTTPConnection("127.0.0.1", self.server.to, timeout=60)
+        behind.request(self.command, self.path, body, dict(self.headers))
+        answer = behind.getresponse()
+        content = answer.read()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("transfer-encoding", "content-length", "connection"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+        behind.close()
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _hand_on
+
+    def log_message(self, format: str, *words: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def dying(mlflow_server) -> Iterator[Callable[..., Any]]:
+    """A way to reach the server that dies at the first request for a word."""
+
+    @contextmanager
+    def made(word: str, *, silent: bool = False) -> Iterator[Dying]:
+        with Dying(mlflow_server.port, word, silent=silent) as proxy:
+            thread = threading.Thread(target=proxy.serve_forever, daemon=True)
+            thread.start()
+            try:
+                yield proxy
+            finally:
+                proxy.over.set()
+                proxy.shutdown()
+                thread.join(20)
+
+    return made
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that takes every connection and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        yield listener.getsockname()[1]
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    """The one line that says why the run failed."""
+    assert not result.success
+    error = next(e for e in result.all_events if e.is_step_failure).step_failure_data.error
+    while error.cause is not None and "AtxError" not in error.message:
+        error = error.cause
+    assert error.message.startswith("atx_assets.errors.AtxError: "), error.message
+    line = error.message.removeprefix("atx_assets.errors.AtxError: ").rstrip("\n")
+    assert "\n" not in line
+    return line
+
+
+def run_of(server, result: dg.ExecuteInProcessResult) -> Any:
+    """The MLflow run of a run of Dagster."""
+    import mlflow
+
+    client = mlflow.MlflowClient(server.url)
+    experiment = client.get_experiment_by_name("atx")
+    wanted = f"tags.dagster_run_id = '{result.run_id}'"
+    (run,) = client.search_runs([experiment.experiment_id], wanted)
+    return run
+
+
+def judge_some(place) -> None:
+    """Change labels, so that the next model would be promoted."""
+    with place.connect() as connection:
+        connection.execute(
+            "UPDATE atp.media SET rejection_status = 'override', rejection_reason = NULL "
+            "WHERE imdb_id IN (SELECT imdb_id FROM atp.media "
+            "WHERE rejection_status = 'rejected' ORDER BY rt_score DESC NULLS LAST, hash LIMIT 20)"
+        )
+
+
+# -- away from the start
+
+
+@pytest.mark.parametrize("kind", ["closed", "silent"])
+def test_mlflow_that_does_not_answer_is_one_line_in_seconds_and_the_champion_stays(
+    kind, copied, closed_port, silent_port
+):
+    port = closed_port if kind == "closed" else silent_port
+    before = copied.contents()
+    started = time.monotonic()
+    result = copied.run(
+        "full_rebuild", assets=TRAINING, MLFLOW_HOST="127.0.0.1", MLFLOW_PORT=str(port)
+    )
+    assert time.monotonic() - started < KNOWN
+    line = failure(result)
+    assert line.startswith(f"MLflow does not answer at http://127.0.0.1:{port} (")
+    for mend in ("start it", "MLFLOW_HOST and MLFLOW_PORT", "ATX_MLFLOW=off"):
+        assert mend in line
+    assert "the last model stays in place" in line
+    assert copied.contents() == before
+
+
+def test_no_password_of_mlflow_is_told(copied, closed_port):
+    result = copied.run(
+        "full_rebuild",
+        assets=TRAINING,
+        MLFLOW_HOST="http://somebody:s3cret@127.0.0.1",
+        MLFLOW_PORT=str(closed_port),
+    )
+    line = failure(result)
+    assert f"http://127.0.0.1:{closed_port}" in line
+    assert "s3cret" not in line
+
+
+@pytest.mark.parametrize("kind", ["closed", "silent"])
+def test_promotion_by_hand_without_the_mlflow_that_is_wanted_changes_nothing(
+    kind, copied, closed_port, silent_port
+):
+    """Kept out: a champion in the data folder, and another one in MLflow."""
+    models = Bundles(copied.files).folder
+    shutil.copytree(models / "1", models / "2")
+    (models / "champion.json").write_text('{"version": 2, "before": [1]}')
+    before = copied.contents()
+    by_number = kind == "closed"
+    port = closed_port if by_number else silent_port
+    lines: list[str] = []
+
+    def act(settings: Settings) -> None:
+        if by_number:
+            promote(settings, 1, lines.append)
+        else:
+            roll_back(settings, lines.append)
+
+    with copied.environment(MLFLOW_HOST="127.0.0.1", MLFLOW_PORT=str(port)):
+        settings, started = read_settings(), time.monotonic()
+        with pytest.raises(AtxError, match="MLflow does not answer at") as caught:
+            act(settings)
+        assert time.monotonic() - started < KNOWN
+    assert "\n" not in str(caught.value)
+    assert lines == []
+    assert copied.contents() == before
+
+
+# -- it dies in mid-run
+
+
+@pytest.mark.parametrize(
+    ("word", "silent"),
+    [
+        ("runs/log-batch", False),
+        ("runs/log-batch", True),
+        ("quality.json", False),
+        ("model-versions/create", False),
+        ("registered-models/alias", False),
+    ],
+)
+def test_mlflow_that_dies_in_mid_run_is_one_line_and_the_champion_stays(
+    word, silent, copied, dying
+):
+    judge_some(copied)
+    champion = copied.files.path("tuned_classifier").read_bytes()
+    scored = copied.files.path("scored_results").read_bytes()
+    with dying(word, silent=silent) as proxy:
+        started = time.monotonic()
+        result = copied.run("refresh", ATX_MODEL_NAME=f"dies {word[:4]}", **proxy.settings)
+        took = time.monotonic() - started
+        assert proxy.dead.is_set()
+    line = failure(result)
+    assert line.startswith(f"MLflow at http://127.0.0.1:{proxy.settings['MLFLOW_PORT']} stopped to")
+    assert "the last model stays in place" in line
+    # Each of the two requests that are made of a silent one, the second to end the run.
+    assert took < (2 if silent else 1) * KNOWN + BESIDE
+    assert Bundles(copied.files).place() == Place(1)
+    assert copied.files.path("tuned_classifier").read_bytes() == champion
+    assert copied.files.path("scored_results").read_bytes() == scored
+
+
+def test_a_run_that_mlflow_left_open_is_ended_by_the_next_training(copied, dying, mlflow_server):
+    judge_some(copied)
+    name = {"ATX_MODEL_NAME": "left open"}
+    with copied.instance() as instance:
+        with dying("model-versions/create") as proxy:
+            failed = copied.run("refresh", instance, **proxy.settings, **name)
+        assert not failed.success
+        assert run_of(mlflow_server, failed).info.status == "RUNNING"
+        result = copied.run("refresh", instance, **mlflow_server.settings, **name)
+        assert result.success
+    assert run_of(mlflow_server, failed).info.status == "KILLED"
+    assert run_of(mlflow_server, result).info.status == "FINISHED"
+    # The model that was kept when MLflow went is the one that is promoted now.
+    assert Bundles(copied.files).place() == Place(2, (1,))
+    assert Bundles(copied.files).versions() == [1, 2]
+
+
+def test_a_run_of_somebody_else_is_left_open(copied, mlflow_server):
+    """Kept out: two homes under one server, of which one ends the other's run."""
+    import mlflow
+
+    client = mlflow.MlflowClient(mlflow_server.url)
+    if client.get_experiment_by_name("atx") is None:
+        client.create_experiment("atx")
+    experiment = client.get_experiment_by_name("atx").experiment_id
+    other = client.create_run(experiment, tags={"dagster_run_id": "another home's"})
+    bare = client.create_run(experiment)
+    with copied.instance() as instance:
+        assert copied.run(
+            "refresh", instance, **mlflow_server.settings, ATX_MODEL_NAME="mine"
+        ).success
+    for run in (other, bare):
+        assert client.get_run(run.info.run_id).info.status == "RUNNING"
+        client.set_terminated(run.info.run_id)
+
+
+# -- the state in which a run is left
+
+
+def test_an_asset_that_fails_leaves_its_run_failed(copied, mlflow_server):
+    models = Bundles(copied.files).folder
+    shutil.rmtree(models)
+    models.write_text("no folder")
+    result = copied.run("full_rebuild", assets=TRAINING, **mlflow_server.settings)
+    assert not result.success
+    assert run_of(mlflow_server, result).info.status == "FAILED"
+
+
+def test_an_operating_point_out_of_reach_leaves_its_run_failed(copied, mlflow_server):
+    with copied.connect() as connection:
+        connection.execute(
+            "UPDATE atp.media SET rejection_reason = NULL, rejection_status = CASE"
+            " WHEN md5(coalesce(imdb_id, hash)) < '33' THEN 'override' ELSE 'rejected'"
+            " END::atp.rejection_status WHERE rejection_status <> 'unfiltered'"
+        )
+    result = copied.run("refresh", **mlflow_server.settings, ATX_OPERATING_POINT="precision>=0.9")
+    assert failure(result).startswith("ATX_OPERATING_POINT=precision>=0.9 is out of reach")
+    assert run_of(mlflow_server, result).info.status == "FAILED"

@@ -1,0 +1,142 @@
+"""Titles that are handed in: what is taken, and one line for each thing that is not."""
+
+import json
+
+import pytest
+
+from atx_assets import schemas
+from atx_assets.errors import AtxError
+from atx_assets.sources.given_titles import given_titles
+from atx_assets.sources.layouts import LAYOUTS, MEDIA, TRAINING
+
+FILM = {"imdb_id": "tt0133093", "media_title": "The Matrix", "release_year": 1999}
+
+
+def refused(records: list, layout=MEDIA) -> str:
+    """The one line that says what is wrong with the records."""
+    with pytest.raises(AtxError) as caught:
+        given_titles(records, layout)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_a_table_has_the_columns_of_the_layout_and_a_row_a_record_in_their_order(layout):
+    made = given_titles([FILM, {"imdb_id": "tt0000002"}, FILM], layout)
+    wanted = dict.fromkeys(("key", "imdb_id", "media_title", *layout.features))
+    assert made.column_names == list(wanted)
+    assert made["key"].to_pylist() == ["tt0133093", "tt0000002", "tt0133093"]
+    types = {column.name: schemas.arrow_type(column.type) for column in layout.columns}
+    assert all(made[name].type == types[name] for name in made.column_names[1:])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_no_titles_make_an_empty_table(layout):
+    assert given_titles([], layout).num_rows == 0
+
+
+def test_what_is_not_given_and_what_is_null_is_unknown():
+    made = given_titles([FILM, FILM | {"genre": None, "rt_score": None}], MEDIA).to_pylist()
+    assert made[0] == made[1]
+    assert made[0]["genre"] is made[0]["rt_score"] is made[0]["imdb_votes"] is None
+
+
+def test_values_come_through_as_they_are():
+    record = FILM | {
+        "rt_score": 87,
+        "imdb_rating": 8.7,
+        "imdb_votes": 2_000_000.0,
+        "genre": ["Action", "Sci-Fi"],
+        "language": [],
+    }
+    (row,) = given_titles([record], MEDIA).to_pylist()
+    assert {name: row[name] for name in record} == record
+
+
+def test_columns_that_tell_nothing_of_a_film_may_stand_there():
+    """So that a whole row of the table can be handed in."""
+    whole = dict.fromkeys(c.name for c in MEDIA.columns) | FILM
+    whole |= {"rejection_status": "override", "hash": "f" * 40, "created_at": "2025-04-01"}
+    assert given_titles([whole], MEDIA).equals(given_titles([FILM], MEDIA))
+
+
+@pytest.mark.parametrize(
+    ("record", "key"),
+    [
+        ({"media_title": "Straße", "release_year": 2001}, "strasse|2001"),
+        ({"media_title": "The Matrix"}, "the matrix|"),
+        ({"media_title": "The Matrix", "imdb_id": None}, "the matrix|"),
+        ({"media_title": "The Matrix", "imdb_id": "tt0133093"}, "tt0133093"),
+        ({"imdb_id": "tt0133093"}, "tt0133093"),
+    ],
+)
+def test_a_title_is_known_by_its_id_or_else_by_name_and_year(record, key):
+    assert given_titles([record], MEDIA)["key"].to_pylist() == [key]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"rt_score": "87"}, "rt_score must be a whole number, and is '87'"),
+        ({"rt_score": 87.5}, "rt_score must be a whole number, and is 87.5"),
+        ({"rt_score": True}, "rt_score must be a whole number, and is True"),
+        ({"rt_score": float("nan")}, "rt_score must be a whole number, and is nan"),
+        ({"rt_score": float("inf")}, "rt_score must be a whole number, and is inf"),
+        ({"imdb_votes": 2**63}, "imdb_votes must be a whole number, and is 9223372036854775808"),
+        ({"rt_score": 101}, "rt_score is above 100: 101"),
+        ({"rt_score": -1}, "rt_score is below 0: -1"),
+        ({"release_year": 9999}, "release_year is above 2100: 9999"),
+        ({"imdb_rating": "8.7"}, "imdb_rating must be a number, and is '8.7'"),
+        ({"imdb_rating": [8.7]}, "imdb_rating must be a number, and is [8.7]"),
+        ({"imdb_rating": float("inf")}, "imdb_rating must be a number, and is inf"),
+        ({"imdb_rating": 10**400}, "imdb_rating "),
+        (
+            {"genre": "Action"},
+            "genre must be a list of texts, such as [\"Drama\"], and is 'Action'",
+        ),
+        ({"genre": ["Action", 7]}, "genre must be a list of texts"),
+        ({"genre": ["Action", None]}, "genre must be a list of texts"),
+        ({"genre": {"Action": 1}}, "genre must be a list of texts"),
+        ({"media_title": 1999}, "media_title must be a text, and is 1999"),
+        ({"media_title": "\ud800"}, "media_title "),
+        ({"genre": ["\ud800"]}, "genre "),
+        ({"imdb_id": "tt123"}, "imdb_id does not match"),
+        ({"imdb_id": 133093}, "imdb_id must be a text, and is 133093"),
+    ],
+    ids=lambda value: json.dumps(value)[:30] if isinstance(value, dict) else "",
+)
+def test_a_value_that_its_column_does_not_take_is_told_with_title_and_column(change, says):
+    line = refused([FILM, FILM, FILM | change])
+    assert line.startswith("title 3: ")
+    assert says in line
+    assert len(line) < 200
+
+
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [
+        (["tt0133093"], "title 2 is no object with columns, but ['tt0133093']"),
+        ("tt0133093", "title 2 is no object with columns, but 'tt0133093'"),
+        (None, "title 2 is no object with columns, but None"),
+        (7, "title 2 is no object with columns, but 7"),
+        (
+            FILM | {"metascroe": 73},
+            "title 2: there is no column 'metascroe'; did you mean metascore",
+        ),
+        (FILM | {"budget": 73}, "title 2: there is no column 'budget'; "),
+        (FILM | {"zzz": 73}, "title 2: there is no column 'zzz'; there are hash, "),
+        (FILM | {"": 73}, "title 2: there is no column ''; "),
+        ({}, "title 2 has neither imdb_id nor media_title: give one of them"),
+        ({"release_year": 1999}, "title 2 has neither imdb_id nor media_title"),
+        ({"media_title": "", "imdb_id": None}, "title 2 has neither imdb_id nor media_title"),
+    ],
+)
+def test_what_is_no_title_is_told_with_its_number(record, says):
+    assert refused([FILM, record]).startswith(says)
+
+
+def test_the_other_layout_has_other_columns():
+    record = FILM | {"budget": 63_000_000, "production_companies": ["Warner"]}
+    assert given_titles([record], TRAINING)["budget"].to_pylist() == [63_000_000]
+    assert "there is no column 'hash'" in refused([{"hash": "f" * 40}], TRAINING)
