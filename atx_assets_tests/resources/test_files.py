@@ -15,8 +15,8 @@ from atx_assets.resources.files import DataFiles
 HOLD = """
 import sys, time
 from pathlib import Path
-from atx_assets.resources.files import _only_writer
-with _only_writer(Path(sys.argv[1]), sys.argv[2], None):
+from atx_assets.resources.files import only_writer
+with only_writer(Path(sys.argv[1]), sys.argv[2], None):
     print("held", time.time(), flush=True)
     time.sleep(float(sys.argv[3]))
     print("let go", time.time(), flush=True)
