@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from atx_assets.learning.models import Hyperparameters
-    from atx_assets.learning.tuning import Progress, SearchResult
+    from atx_assets.learning.search_result import SearchResult
+    from atx_assets.learning.tuning import Progress
 
 #: The name under which the table of results carries the record of its search along.
 _RECORD = b"atx_search"

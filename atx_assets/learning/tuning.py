@@ -2,7 +2,8 @@
 
 `grid_search` scores every combination in every fold: its scores are those of scikit-learn's
 `GridSearchCV` over the same folds, in a fraction of its time. `race` drops those that fall behind.
-Not here: the folds (`evaluation.py`), how a fold is scored (`fold_scores.py`).
+Not here: the folds (`evaluation.py`), how a fold is scored (`fold_scores.py`), which combination
+is chosen (`search_result.py`).
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import count, product
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.learning.fold_scores import fold_scores
 from atx_assets.learning.models import Hyperparameters, training_parameters
+from atx_assets.learning.search_result import SearchResult
 from atx_assets.schemas import FOLD_SCORES
 
 if TYPE_CHECKING:
@@ -51,90 +52,6 @@ RUNGS = ((1, 1 / 5), (2, 1 / 2))
 FEWEST = 3
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search found.
-
-    Attributes:
-        combinations: what was tried, in the order of scikit-learn's `ParameterGrid`.
-        scores: shape (combinations, folds, len(FOLD_SCORES)), NaN in folds that a combination
-            was not scored in; log loss is positive, less is better.
-        objective: the score, one of FOLD_SCORES, that decides.
-    """
-
-    combinations: list[Hyperparameters]
-    scores: np.ndarray[Any, np.dtype[np.float64]]
-    objective: str
-
-    @property
-    def values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """The objective, more is better; shape (combinations, folds)."""
-        sign = -1 if self.objective == "log_loss" else 1
-        values: np.ndarray[Any, Any] = sign * self.scores[:, :, FOLD_SCORES.index(self.objective)]
-        return values
-
-    @property
-    def means(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """The mean objective over the folds scored, more is better; shape (combinations,).
-
-        A fold in which the objective is not defined (ROC-AUC without a keep) is left out.
-        """
-        return _mean(self.values)
-
-    @property
-    def best(self) -> int:
-        """Index of the best mean among those scored in every fold, the first of equals."""
-        import numpy as np
-
-        return int(np.nanargmax(np.where(self.in_every_fold, self.means, np.nan)))
-
-    @property
-    def in_every_fold(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Which combinations were scored in every fold; shape (combinations,)."""
-        import numpy as np
-
-        # Log loss is defined in every fold that was scored.
-        scored = ~np.isnan(self.scores[:, :, FOLD_SCORES.index("log_loss")])
-        found: np.ndarray[Any, np.dtype[np.bool_]] = np.all(scored, axis=1)
-        return found
-
-    @property
-    def standard_error(self) -> float:
-        """The standard error of the best combination's mean objective over the folds."""
-        import numpy as np
-
-        values = self.values[self.best]
-        values = values[~np.isnan(values)]
-        return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
-
-    @property
-    def near_best(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Which combinations lie within one standard error of the best; shape (combinations,)."""
-        import numpy as np
-
-        means = self.means
-        near = means >= means[self.best] - self.standard_error
-        found: np.ndarray[Any, np.dtype[np.bool_]] = np.logical_and(near, self.in_every_fold)
-        return found
-
-    @property
-    def chosen(self) -> int:
-        """Index of the simplest of those near the best: fewest trees, then least depth.
-
-        What is left of choice goes to the best mean, then to the first. The rule of one standard
-        error is that of Breiman et al., Classification and Regression Trees (1984), 3.4.3.
-        """
-        import numpy as np
-
-        means = self.means
-
-        def simplicity(at: int) -> tuple[float, ...]:
-            combination = self.combinations[at]
-            return combination["n_estimators"], combination["max_depth"], -means[at]
-
-        return min((int(at) for at in np.flatnonzero(self.near_best)), key=simplicity)
 
 
 def grid_search(
@@ -180,27 +97,17 @@ def race(
     resource. Combinations are compared within the same folds, where what one fold has of luck is
     the same for all. The arguments are those of `grid_search`.
     """
-    import numpy as np
-
     search = _Search(matrix, labels, folds, grid, flags_from, objective)
-    left, done = search.groups, 0
-    rungs = [*((n, share) for n, share in RUNGS if n < len(folds)), (len(folds), 1.0)]
-    sizes = [len(left)]
-    for _, share in rungs[:-1]:
-        sizes.append(min(sizes[-1], max(FEWEST, ceil(sizes[-1] * share))))
-    fits = sum(
-        size * (n - before)
-        for size, (n, _), before in zip(sizes, rungs, [0, *(n for n, _ in rungs)], strict=False)
-    )
-    say = _counted(on_progress, fits)
-    for (until, _), size in zip(rungs, [*sizes[1:], 0], strict=True):
-        search.score(list(product(range(done, until), left)), say)
-        done = until
-        means = search.result.means
-        # A fold without a keep tells nothing of ROC-AUC.
-        means = np.where(np.isnan(means), -np.inf, means)
-        best_first = sorted(left, key=lambda group: -means[group].max())
-        left = best_first[:size]
+    size, done = len(search.groups), 0
+    plan = []
+    for until, share in (*RUNGS, (len(folds), 1.0)):
+        plan.append((range(done, min(until, len(folds))), size))
+        done, size = until, min(size, max(FEWEST, ceil(size * share)))
+    say = _counted(on_progress, sum(len(rung) * size for rung, size in plan))
+    left = search.groups
+    for rung, size in plan:
+        left = search.best_first(left)[:size]
+        search.score(list(product(rung, left)), say)
     return search.result
 
 
@@ -228,6 +135,15 @@ class _Search:
         self._compact = _without_zero_flags(matrix, flags_from)
         self._labels, self._folds = labels, folds
         self._binned = threading.local()
+
+    def best_first(self, groups: list[list[int]]) -> list[list[int]]:
+        """Order groups by the best of each, in the folds scored so far."""
+        import numpy as np
+
+        means = self.result.means
+        # Before the first fold, or of ROC-AUC in one without a keep, nothing is known.
+        means = np.where(np.isnan(means), -np.inf, means)
+        return sorted(groups, key=lambda group: -means[group].max())
 
     def score(self, fits: Iterable[tuple[int, list[int]]], say: Callable[[], None]) -> None:
         """Fit and score in one fold, for each pair of a fold and a group."""
@@ -288,16 +204,6 @@ def _counted(on_progress: Progress, total: int) -> Callable[[], None]:
     """Return what is called after each fit, by any thread."""
     done = count(1)
     return lambda: on_progress(next(done), total)
-
-
-def _mean(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the mean over the folds that are known, NaN where none is; shape (combinations,)."""
-    import numpy as np
-
-    known = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        mean: np.ndarray[Any, Any] = np.where(known, values, 0).sum(axis=1) / known.sum(axis=1)
-    return mean
 
 
 def _same_trees(combinations: list[Hyperparameters]) -> list[list[int]]:

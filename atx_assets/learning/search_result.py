@@ -1,0 +1,106 @@
+"""What a search found, and which combination it chooses. Not here: the search (`tuning.py`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.learning.models import Hyperparameters
+from atx_assets.schemas import FOLD_SCORES
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        combinations: what was tried, in the order of scikit-learn's `ParameterGrid`.
+        scores: shape (combinations, folds, len(FOLD_SCORES)), NaN in folds that a combination
+            was not scored in; log loss is positive, less is better.
+        objective: the score, one of FOLD_SCORES, that decides.
+    """
+
+    combinations: list[Hyperparameters]
+    scores: np.ndarray[Any, np.dtype[np.float64]]
+    objective: str
+
+    @property
+    def values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """The objective, more is better; shape (combinations, folds)."""
+        sign = -1 if self.objective == "log_loss" else 1
+        values: np.ndarray[Any, Any] = sign * self.scores[:, :, FOLD_SCORES.index(self.objective)]
+        return values
+
+    @property
+    def means(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """The mean objective over the folds scored, more is better; shape (combinations,).
+
+        A fold in which the objective is not defined (ROC-AUC without a keep) is left out.
+        """
+        return _mean(self.values)
+
+    @property
+    def best(self) -> int:
+        """Index of the best mean among those scored in every fold, the first of equals."""
+        import numpy as np
+
+        return int(np.nanargmax(np.where(self.in_every_fold, self.means, np.nan)))
+
+    @property
+    def in_every_fold(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which combinations were scored in every fold; shape (combinations,)."""
+        import numpy as np
+
+        # Log loss is defined in every fold that was scored.
+        scored = ~np.isnan(self.scores[:, :, FOLD_SCORES.index("log_loss")])
+        found: np.ndarray[Any, np.dtype[np.bool_]] = np.all(scored, axis=1)
+        return found
+
+    @property
+    def standard_error(self) -> float:
+        """The standard error of the best combination's mean objective over the folds."""
+        import numpy as np
+
+        values = self.values[self.best]
+        values = values[~np.isnan(values)]
+        return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
+
+    @property
+    def near_best(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which combinations lie within one standard error of the best; shape (combinations,)."""
+        import numpy as np
+
+        means = self.means
+        near = means >= means[self.best] - self.standard_error
+        found: np.ndarray[Any, np.dtype[np.bool_]] = np.logical_and(near, self.in_every_fold)
+        return found
+
+    @property
+    def chosen(self) -> int:
+        """Index of the simplest of those near the best: fewest trees, then least depth.
+
+        What is left of choice goes to the best mean, then to the first. The rule of one standard
+        error is that of Breiman et al., Classification and Regression Trees (1984), 3.4.3.
+        """
+        import numpy as np
+
+        means = self.means
+
+        def simplicity(at: int) -> tuple[float, ...]:
+            combination = self.combinations[at]
+            return combination["n_estimators"], combination["max_depth"], -means[at]
+
+        return min((int(at) for at in np.flatnonzero(self.near_best)), key=simplicity)
+
+
+def _mean(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the mean over the folds that are known, NaN where none is; shape (combinations,)."""
+    import numpy as np
+
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        mean: np.ndarray[Any, Any] = np.where(known, values, 0).sum(axis=1) / known.sum(axis=1)
+    return mean
