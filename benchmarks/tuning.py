@@ -194,11 +194,8 @@ def compare(export: Path, made: Path, runs: int, seeds: int) -> None:
     )
     base = found[PEER].seconds
     timing.print_table(
-        ("", "seconds", "times faster", "peak MB"),
-        (
-            (way, f"{s.seconds:.1f}", f"{base / s.seconds:.1f}", f"{s.peak_mb:.0f}")
-            for way, s in found.items()
-        ),
+        ("", "seconds", "times faster"),
+        ((way, f"{s.seconds:.1f}", f"{base / s.seconds:.1f}") for way, s in found.items()),
     )
     scores, best = found[FULL].runs[0].said
     theirs, theirs_best = found[HARD_PEER].runs[0].said
