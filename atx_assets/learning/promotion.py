@@ -124,7 +124,7 @@ def decide(
     failed = "; ".join(failed_guards(quality))
     warning = f"a guard fails: {failed}" if failed else ""
     if champion is None or champion_quality is None:
-        return Decision(True, "there was no champion that scores these films", warning)
+        return Decision(True, "the first model for these films", warning)
     against = (
         f"PR-AUC {comparison.difference:+.4f} against version {champion} in the same folds "
         f"(p of being worse {comparison.p_worse:.2f})"

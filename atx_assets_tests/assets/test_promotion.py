@@ -169,7 +169,7 @@ def test_the_first_model_is_champion_with_a_warning_when_a_guard_fails(copied):
     result = run(copied)
     said = told(result)
     assert (said["version"], said["place"], said["version that scores"]) == (1, "champion", 1)
-    assert said["because"] == "there was no champion that scores these films"
+    assert said["because"] == "the first model for these films"
     assert said["warning"].startswith("a guard fails: PR-AUC 0.")
     assert "is not above that of the best single-feature rule" in warned(
         result, "champion_passes_guards"
@@ -185,7 +185,7 @@ def test_a_champion_of_an_earlier_atx_is_replaced_by_training(copied):
     assert failed == "version 1 of the model was made by an earlier atx: run full_rebuild"
     said = told(run(copied))
     assert (said["version"], said["place"]) == (2, "champion")
-    assert said["because"] == "there was no champion that scores these films"
+    assert said["because"] == "the first model for these films"
 
 
 def test_a_search_of_an_earlier_atx_says_to_run_full_rebuild(copied):

@@ -144,7 +144,7 @@ def test_each_of_the_two_user_interfaces_leads_to_the_other(tracked):
 
 
 def test_why_it_was_promoted_stands_in_both_user_interfaces(tracked):
-    reason = "there was no champion that scores these films"
+    reason = "the first model for these films"
     tags = tracked.run.data.tags
     assert tags["atx.promotion"] == reason
     assert f"Version 1 became champion: {reason}" in tags["mlflow.note.content"]

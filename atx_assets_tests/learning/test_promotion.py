@@ -174,7 +174,7 @@ class TestDecide:
     def test_the_first_model_is_promoted(self):
         found = decide(SOUND)
         assert (found.promoted, found.warning) == (True, "")
-        assert found.reason == "there was no champion that scores these films"
+        assert found.reason == "the first model for these films"
 
     def test_the_first_model_is_promoted_with_a_warning_where_a_guard_fails(self):
         found = decide(FAILING)

@@ -301,6 +301,7 @@ def test_a_server_that_is_killed_under_its_users_is_started_again_once(home: Pat
     assert not Cluster(home).lives
 
 
+@pytest.mark.slow
 def test_a_start_that_was_killed_leaves_nothing_half_made(home: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", HOLDER, str(home)], start_new_session=True)
     wait_until(lambda: bool(list(home.glob("postgres.new-*/base"))))

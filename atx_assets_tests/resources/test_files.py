@@ -82,6 +82,7 @@ def test_the_same_rows_give_the_same_bytes(files):
     assert files.write_table("scored_results", table).read_bytes() == first
 
 
+@pytest.mark.slow
 def test_two_runs_do_not_write_at_once(files):
     command = [sys.executable, "-c", HOLD, str(files.folder)]
     first = subprocess.Popen([*command, "first", "2"], stdout=subprocess.PIPE, text=True)

@@ -141,6 +141,7 @@ def test_people_and_rules_both_gave_verdicts_of_both_kinds():
     assert counts["3 rule skip"] > 1500
 
 
+@pytest.mark.slow
 def test_making_it_anew_gives_the_same_bytes(tmp_path: Path):
     first, second = tmp_path / "first.parquet", tmp_path / "second.parquet"
     write_library(first)

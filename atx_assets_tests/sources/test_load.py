@@ -760,6 +760,7 @@ def atx(database: Database, path: Path, *words: str) -> subprocess.CompletedProc
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_command_tells_what_it_did_and_fails_in_one_line(
     database: Database, write: Write, release: Any
 ) -> None:
