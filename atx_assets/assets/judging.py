@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from atx_assets.learning.quality import Evidence
 
 
-_NOBODY: dict[str, Any] = {}
-
-
 def judge(
     bundles: Bundles,
     bundle: Bundle,
@@ -44,8 +41,9 @@ def judge(
     from atx_assets.learning.quality import measure_recipe
 
     quality = bundle.about["quality"]
+    met: dict[str, Any] = {}
     if before is None:
-        decision, met = decide(quality), _NOBODY
+        decision = decide(quality)
     else:
         labels_changed = not _labels(bundle).equals(_labels(before))
         answers = _champions_answers(bundle, before, titles, evidence, labels_changed)
@@ -62,7 +60,7 @@ def judge(
             labels_changed=labels_changed,
             declined=bundle.version in bundles.place().declined,
         )
-        met = {**_NOBODY, "champion": before.version}
+        met["champion"] = before.version
         if comparison:
             met |= {
                 "difference": comparison.difference,

@@ -81,7 +81,7 @@ def score_titles(titles: pa.Table, bundle: Bundle) -> pa.Table:
     from atx_assets.learning.scoring import blind_probabilities, in_sample
 
     champions = in_sample(titles, bundle).astype(np.float64)
-    probability = blind_probabilities(titles, bundle)
+    probability = blind_probabilities(titles, bundle, champions)
     trains = titles["trains"].to_numpy()
     predicted = probability >= bundle.threshold
     actual = titles["label"].fill_null(False).to_numpy()

@@ -82,12 +82,15 @@ def blind_answers(
     return rows, answers
 
 
-def blind_probabilities(titles: pa.Table, bundle: ScoringBundle) -> np.ndarray[Any, Any]:
+def blind_probabilities(
+    titles: pa.Table, bundle: ScoringBundle, champions: np.ndarray[Any, Any] | None = None
+) -> np.ndarray[Any, Any]:
     """Ask, for each title, models that have not seen its label.
 
     Args:
         titles: n titles with `key`, `media_title`, `release_year` and the encoding's columns.
         bundle: the version that scores.
+        champions: what `in_sample` says of them, where that is known already.
 
     Returns:
         float64, shape (n,): where the bundle learned from the title, the mean of the five models
@@ -95,7 +98,9 @@ def blind_probabilities(titles: pa.Table, bundle: ScoringBundle) -> np.ndarray[A
     """
     import numpy as np
 
-    probability = in_sample(titles, bundle).astype(np.float64)
+    if champions is None:
+        champions = in_sample(titles, bundle)
+    probability = champions.astype(np.float64)
     rows, answers = blind_answers(titles, bundle)
     probability[rows] = answers.mean(axis=0, dtype=np.float64)
     return probability
