@@ -25,12 +25,12 @@ def test_the_headline_is_the_nested_figure_beside_what_it_must_beat(finished):
     quality = Bundles(finished.files).champion().about["quality"]
     text = "\n".join(lines_of(finished))
     nested, rule = quality["nested"]["pr_auc"], quality["rule"]["all"]["pr_auc"]
-    for line, spread in (
-        ("the model (version 1)", nested),
-        (f"best rule ({quality['the_rule']})", rule),
+    for line, spread, told_after in (
+        ("the model (version 1)", nested, ""),
+        ("best single-feature rule", rule, f"   ({quality['the_rule']})"),
     ):
         (found,) = [told for told in text.splitlines() if told.strip().startswith(line)]
-        assert found.endswith(f"{spread['mean']:.3f} ± {spread['std']:.3f}")
+        assert found.endswith(f"{spread['mean']:.3f} ± {spread['std']:.3f}{told_after}")
     assert "always skip" in text
     assert "challenger" not in text
 
