@@ -8,7 +8,16 @@ from typing import Any
 
 import dagster as dg
 
-from atx_assets.assets import analysis, classifier, errors, media, scores, search, training
+from atx_assets.assets import (
+    classifier,
+    errors,
+    media,
+    report,
+    review,
+    scores,
+    search,
+    training,
+)
 from atx_assets.automation.schedules import nightly_schedule
 from atx_assets.automation.sensors import SENSORS
 from atx_assets.checks import CHECKS
@@ -29,8 +38,8 @@ ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
     scores.scored_results,
     errors.false_positives,
     errors.false_negatives,
-    analysis.review_queue,
-    analysis.analysis_report,
+    review.review_queue,
+    report.analysis_report,
 ]
 
 

@@ -256,14 +256,20 @@ ERROR_RECORDS = (
         for c in MEDIA
         if c.name in ("release_year", "rt_score", "metascore", "imdb_rating", "imdb_votes")
     ),
+    Column("genre", STRINGS, "genres"),
+    Column("language", STRINGS, "languages spoken"),
     *(
         c
         for c in SCORED_RESULTS
         if c.name in ("predicted", "actual", "cm_value", "probability", "label_source")
     ),
+    Column("beyond_threshold", FLOAT, "probability less the threshold: above zero, a keep"),
     Column("label_reason", STRING, "why a rule skipped it"),
+    Column("label_date", STRING, "when the row with the label was last touched; it is no newer"),
     Column("why", STRINGS, "what moved the probability most, in log-odds"),
+    Column("nearest", STRINGS, "the labelled films that the model's trees treat most alike"),
     _IMDB,
+    Column("link", STRING, "its page at IMDb"),
     Column("original_title", STRING, "name of the release that stands for the title"),
     Column("hash", STRING, "hash of that release"),
     _KEY,
@@ -271,8 +277,8 @@ ERROR_RECORDS = (
 
 #: `review_queue`: one record a title to judge.
 REVIEW_QUEUE = (
-    Column("rank", INT, "1 for the one to judge first"),
-    Column("task", STRING, "judge, or judge again"),
+    Column("rank", INT, "1 for the first of its task"),
+    Column("task", STRING, "judge again, judge, or recommended (a keep that nobody has judged)"),
     Column("because", STRING, "why it is there"),
     *ERROR_RECORDS,
 )

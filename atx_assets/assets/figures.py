@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from atx_assets.assets.errors import Scored
+from atx_assets.assets.records import Scored
 
 if TYPE_CHECKING:
     import numpy as np

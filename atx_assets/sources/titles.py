@@ -33,7 +33,8 @@ def titles(rows: pa.Table, layout: Layout) -> pa.Table:
         A table ordered bytewise by `key`: `key`, `imdb_id`, `media_title`, `label` (bool, null:
         unjudged), `label_source` (human, rule, model or null), `label_reason` (why a rule
         skipped it), `trains` (bool: a training row), `hash` and `original_title` (null in the
-        training layout), `created_at` (when the title came to the database), then the layout's
+        training layout), `created_at` (when the title came to the database), `label_date` (when
+        the row that holds the label was last touched: the label is no newer), then the layout's
         feature columns as the source has them.
 
     Raises:
@@ -92,6 +93,7 @@ def _assemble(films: pa.Table, layout: Layout, made: dict[str, Any]) -> pa.Table
         if "original_title" in films.column_names
         else nothing,
         "created_at": made["created_at"],
+        "label_date": made["label_date"],
     }
     return pa.table(columns | {name: films[name] for name in layout.features})
 
@@ -122,6 +124,7 @@ def _from_training(films: pa.Table, layout: Layout) -> pa.Table:
             "label_source": pa.array(source, pa.string(), mask=~judged),
             "trains": trains,
             "created_at": films["created_at"],
+            "label_date": pc.if_else(films["label"].is_valid(), films["updated_at"], None),
         },
     )
 
@@ -150,6 +153,7 @@ def _from_media(films: pa.Table, layout: Layout) -> pa.Table:
             "label_reason": _reasons(title[verdict == 3], reason.filter(verdict == 3), of_title),
             "trains": of_title != _UNJUDGED,
             "created_at": _first_seen(title, films),
+            "label_date": _last_touched(title, verdict, of_title, films),
         },
     )
 
@@ -257,6 +261,25 @@ def _first_seen(title: np.ndarray[Any, Any], films: pa.Table) -> pa.Array:
 
     seen = pa.table({"title": title, "created_at": films["created_at"]}).group_by("title")
     return seen.aggregate([("created_at", "min")]).sort_by("title")["created_at_min"]
+
+
+def _last_touched(
+    title: np.ndarray[Any, Any],
+    verdict: np.ndarray[Any, Any],
+    of_title: np.ndarray[Any, Any],
+    films: pa.Table,
+) -> pa.Array:
+    """When a release with the title's label was last touched; null for titles without one."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    never = np.iinfo(np.int64).min
+    touched = pc.cast(films["updated_at"], pa.int64()).fill_null(never).to_numpy()
+    holds = (verdict == of_title[title]) & (verdict != _UNJUDGED)
+    last = np.full(len(of_title), never)
+    np.maximum.at(last, title[holds], touched[holds])
+    return pa.array(last, films["updated_at"].type, mask=last == never)
 
 
 def _reasons(

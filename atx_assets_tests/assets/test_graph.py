@@ -260,7 +260,7 @@ def test_a_database_in_the_other_layout_is_not_scored_by_the_old_model(copied, s
 
 def test_lists_refuse_scores_of_other_films(copied):
     """Kept out: an error list that pairs a film with another film's probability."""
-    from atx_assets.assets.errors import read_scored
+    from atx_assets.assets.records import read_scored
     from atx_assets.errors import AtxError
 
     rows = copied.files.read_table("raw_media")

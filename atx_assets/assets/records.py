@@ -1,0 +1,135 @@
+"""Films as records that a person can judge by: what lists, queue, report and `atx explain` show.
+
+Not here: which films are in a list (`errors.py`, `review.py`, `report.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.assets import story
+from atx_assets.assets.training import read_titles
+from atx_assets.errors import AtxError
+from atx_assets.resources.bundle import Bundle
+from atx_assets.resources.bundles import Bundles
+from atx_assets.resources.files import DataFiles
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+#: Labelled films named beside each film.
+NEAREST = 3
+
+_NUMBERS = ("release_year", "rt_score", "metascore", "imdb_rating", "imdb_votes")
+_LANGUAGES = ("language", "spoken_languages")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Films with their scores, row by row, and the bundle that gave them."""
+
+    titles: pa.Table
+    results: pa.Table
+    bundle: Bundle
+
+
+def read_scored(files: DataFiles) -> Scored:
+    """Read the scores, and find the films and the bundle that they belong to.
+
+    Raises:
+        AtxError: the scores are of other films than those extracted last.
+    """
+    import pyarrow.compute as pc
+
+    titles, _ = read_titles(files)
+    results = files.read_table("scored_results")
+    place = pc.index_in(results["key"], titles["key"])
+    same = story.snapshot_of(results) == story.snapshot_of(titles)
+    if not same or place.null_count or results.num_rows != titles.num_rows:
+        raise AtxError(
+            "scored_results was not made from the films that raw_media now holds: materialise "
+            "scored_results again, or run the job score"
+        )
+    bundle = Bundles(files).version(results["model_version"][0].as_py())
+    return Scored(titles.take(place), results, bundle)
+
+
+def records_of(scored: Scored, rows: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
+    """Describe films so that a person can judge them without another tool.
+
+    Args:
+        scored: the films.
+        rows: which to describe, in the order wanted.
+
+    Returns:
+        For each, the columns of `schemas.ERROR_RECORDS`.
+    """
+    from atx_assets.learning.reasons import reasons
+
+    wanted, scores = scored.titles.take(rows), scored.results.take(rows).to_pylist()
+    encoding = scored.bundle.encoding
+    numbers = {name: encoding.known_numbers(wanted, name) for name in _NUMBERS}
+    why, near = reasons(wanted, scored.bundle), _nearest(wanted, scored)
+    language = next(name for name in _LANGUAGES if name in wanted.column_names)
+    about = ["hash", "original_title", "label_reason", "label_date", "genre", language]
+    plain = wanted.select(about).to_pylist()
+    return [
+        {
+            "media_title": score["media_title"],
+            **{name: _number(values[at]) for name, values in numbers.items()},
+            "genre": plain[at]["genre"] or [],
+            "language": plain[at][language] or [],
+            "predicted": score["predicted"],
+            "actual": score["actual"],
+            "cm_value": score["cm_value"],
+            "probability": score["probability"],
+            "label_source": score["label_source"],
+            "beyond_threshold": score["probability"] - scored.bundle.threshold,
+            "label_reason": plain[at]["label_reason"],
+            "label_date": _day(plain[at]["label_date"]),
+            "why": why[at],
+            "nearest": near[at],
+            "imdb_id": score["imdb_id"],
+            "link": link(score["imdb_id"]),
+            "original_title": plain[at]["original_title"],
+            "hash": plain[at]["hash"],
+            "key": score["key"],
+        }
+        for at, score in enumerate(scores)
+    ]
+
+
+def link(imdb_id: str | None) -> str | None:
+    """Return the address of a title's page at IMDb."""
+    return f"https://www.imdb.com/title/{imdb_id}/" if imdb_id else None
+
+
+def _nearest(wanted: pa.Table, scored: Scored) -> list[list[str]]:
+    """Say in words which labelled films the model treats most like each film."""
+    from atx_assets.learning.neighbours import nearest
+
+    labelled = scored.titles.filter(scored.titles["trains"])
+    found, shares = nearest(wanted, labelled, scored.bundle, NEAREST)
+    names = labelled.select(["media_title", "release_year", "label", "label_source"])
+    told = [_told(row) for row in names.take(found.ravel()).to_pylist()]
+    each = [f"{name} ({share:.0%} alike)" for name, share in zip(told, shares.ravel(), strict=True)]
+    width = found.shape[1]
+    return [each[at * width : (at + 1) * width] for at in range(len(found))]
+
+
+def _told(row: dict[str, Any]) -> str:
+    giver = "a person" if row["label_source"] == "human" else "a rule"
+    verdict = "keep" if row["label"] else "skip"
+    return f"{row['media_title']} ({row['release_year'] or 'year unknown'}): {verdict} by {giver}"
+
+
+def _number(value: float) -> float | int | None:
+    if value != value:
+        return None
+    return int(value) if value == int(value) else float(value)
+
+
+def _day(value: Any) -> str | None:
+    return None if value is None else value.date().isoformat()
