@@ -265,6 +265,7 @@ ERROR_RECORDS = (
     ),
     Column("beyond_threshold", FLOAT, "probability less the threshold: above zero, a keep"),
     Column("label_reason", STRING, "why a rule skipped it"),
+    Column("about_release", BOOL, "whether that reason is the release alone, and not the film"),
     Column("label_date", STRING, "when the row with the label was last touched; it is no newer"),
     Column("why", STRINGS, "what moved the probability most, in log-odds"),
     Column("nearest", STRINGS, "the labelled films that the model's trees treat most alike"),

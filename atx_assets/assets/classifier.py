@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from atx_assets.assets import story, tracking
+from atx_assets.assets.drawing import png
 from atx_assets.assets.judging import judge
 from atx_assets.assets.quality_figures import quality_figure
 from atx_assets.assets.quality_tables import (
@@ -61,6 +62,7 @@ def tuned_classifier(
     context: dg.AssetExecutionContext, files: DataFiles, mlflow: Mlflow
 ) -> dg.MaterializeResult[None]:
     """The classifier trained on every judged film; champion, if it is not worse than the last."""
+    from atx_assets.learning.curves import Blind
     from atx_assets.learning.evaluation import out_of_fold
 
     settings = read_settings()
@@ -74,7 +76,8 @@ def tuned_classifier(
         held_out = out_of_fold(data.matrix, data.labels, chosen)
         nested = _comparable(search, data, evidence.point)
         new, pr_auc = _train(evidence, data, chosen, held_out, nested, titles)
-        figure = quality_figure(data.labels, held_out.probabilities, new.about["quality"])
+        blind = Blind(data.labels, held_out.probabilities.astype(float), held_out.assignment)
+        figure = png(quality_figure(blind, new.about["quality"]))
         before = bundles.usable_champion(data.encoding.layout)
         bundle = bundles.keep(new)
         unchanged = before is not None and before.version == bundle.version

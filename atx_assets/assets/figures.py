@@ -1,93 +1,257 @@
-"""The report's figures as PNG. Not here: the page they are put in."""
+"""The figures of films and what the model makes of them. Not here: its quality, how they are saved.
+
+That is in `quality_figures.py` and `drawing.py`.
+"""
 
 from __future__ import annotations
 
-import io
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from atx_assets.assets.drawing import KEEP, NEITHER, SKIP, canvas
 from atx_assets.assets.records import Scored
 
 if TYPE_CHECKING:
     import numpy as np
 
-#: The numbers that the original looked at, and how their axes are named.
-NUMBERS = {
+    from atx_assets.assets.shares import Share
+    from atx_assets.learning.features import FeatureEncoding
+    from atx_assets.learning.importance import Importance
+
+#: How the axes of the numbers are named, and which are drawn on a log scale.
+_AXES = {
     "rt_score": "Rotten Tomatoes, %",
     "metascore": "Metascore",
     "imdb_rating": "IMDb rating × 10",
-    "imdb_votes": "IMDb votes (log scale)",
+    "imdb_votes": "IMDb votes",
     "release_year": "release year",
+    "tmdb_rating": "TMDb rating",
+    "tmdb_votes": "TMDb votes",
+    "budget": "budget, US$",
+    "revenue": "revenue, US$",
+    "runtime": "running time, minutes",
 }
-# Orange and blue: told apart by people who see colours differently, and in grey.
-SKIP, KEEP = "#d95f02", "#1f5fa8"
+_LOG = {"imdb_votes", "tmdb_votes", "budget", "revenue"}
+#: The numbers of the original's violins.
+ORIGINAL = ("rt_score", "metascore", "imdb_rating", "imdb_votes", "release_year")
+
+#: Films drawn; of more, evenly spaced ones: a violin of these looks the same.
+_MOST = 20_000
+#: Features and categories named in a figure.
+SHOWN = 15
+# Unlike black, not coloured anew by a page: it stands on a cell's own colour.
+_ON_LIGHT, _ON_DARK = "#111111", "#ffffff"
+
+Groups = Mapping[str, tuple[str, "np.ndarray[Any, Any]"]]
 
 
-def violins(scored: Scored) -> bytes:
-    """Draw how each number is distributed among predicted skips and keeps."""
-    import numpy as np
-
-    values = _numbers(scored)
-    predicted = scored.results["predicted"].to_numpy()
-    figure, axes = canvas(1, len(NUMBERS), (3.0 * len(NUMBERS), 3.8))
-    for axis, (name, label) in zip(axes.flat, NUMBERS.items(), strict=True):
-        axis.set_title(label, fontsize=10)
-        if not np.isfinite(values[name]).any():
-            axis.text(0.5, 0.5, "not known for any film", ha="center", transform=axis.transAxes)
-            axis.set_xticks([])
-            axis.set_yticks([])
-            continue
-        axis.set_xticks([0, 1], ["skip", "keep"])
-        for at, (colour, wanted) in enumerate(((SKIP, ~predicted), (KEEP, predicted))):
-            shown = values[name][wanted & ~np.isnan(values[name])]
-            if len(np.unique(shown)) > 1:
-                body = axis.violinplot(shown, positions=[at], showmedians=True, widths=0.8)
-                for part in body["bodies"]:
-                    part.set_facecolor(colour)
-                    part.set_alpha(0.7)
-            axis.annotate(
-                f"n={len(shown)}",
-                (at, 0),
-                xycoords=("data", "axes fraction"),
-                ha="center",
-                xytext=(0, 3),
-                textcoords="offset points",
-                fontsize=8,
-            )
-        if name == "imdb_votes":
-            ticks = axis.get_yticks()
-            axis.set_yticks(ticks, [f"{10**t:,.0f}" for t in ticks])
-    return png(figure)
+def numbers_of(scored: Scored) -> list[str]:
+    """Return the numbers that the model knows, in the order in which they are shown."""
+    known = {n.column for n in scored.bundle.encoding.numeric}
+    return [name for name in _AXES if name in known]
 
 
-def correlations(scored: Scored) -> bytes:
+def axis_name(number: str) -> str:
+    """Return a number's name and unit as axes show it."""
+    return _AXES[number] + (" (log scale)" if number in _LOG else "")
+
+
+def violins(scored: Scored) -> Any:
+    """Draw how each of the original's numbers is distributed among predicted skips and keeps."""
+    thin = _thinned(scored)
+    figure, axes = canvas(1, len(ORIGINAL), (3.0 * len(ORIGINAL), 3.8))
+    for axis, name in zip(axes.flat, ORIGINAL, strict=True):
+        axis.set_title(axis_name(name), fontsize=10)
+        _violin(axis, _values(thin, name), _predictions(thin), log=name in _LOG)
+    return figure
+
+
+def violin(scored: Scored, name: str) -> Any:
+    """Draw how one number is distributed by prediction, and beside it by label."""
+    thin = _thinned(scored)
+    figure, axes = canvas(1, 2, (6.4, 2.9))
+    for axis, title, groups in zip(
+        axes.flat, ("by prediction", "by label"), (_predictions(thin), _labels(thin)), strict=True
+    ):
+        axis.set_title(title, fontsize=10)
+        _violin(axis, _values(thin, name), groups, log=name in _LOG)
+    axes.flat[0].set_ylabel(axis_name(name))
+    axes.flat[1].sharey(axes.flat[0])
+    return figure
+
+
+def correlations(scored: Scored) -> Any:
     """Draw the correlations of the numbers with each other and with the probability."""
     import numpy as np
 
-    values = _numbers(scored) | {"probability": scored.results["probability"].to_numpy()}
+    values = {name: _values(scored, name) for name in numbers_of(scored)}
+    values["probability"] = scored.results["probability"].to_numpy()
     known = {name: v for name, v in values.items() if len(np.unique(v[~np.isnan(v)])) > 1}
     names = list(known)
     matrix = np.array([[_correlation(known[a], known[b]) for b in names] for a in names])
-    figure, axes = canvas(1, 1, (6.2, 5.2))
+    side = 2.2 + 0.62 * len(names)
+    figure, axes = canvas(1, 1, (side + 0.6, side - 0.6))
     axis = axes.flat[0]
-    image = axis.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r")
-    shown = [name.replace("_", " ") for name in names]
-    axis.set_xticks(range(len(names)), shown, rotation=40, ha="right")
-    axis.set_yticks(range(len(names)), shown)
-    for (row, column), value in np.ndenumerate(matrix):
+    image = axis.pcolormesh(matrix[::-1], vmin=-1, vmax=1, cmap="RdBu_r", edgecolors="face")
+    at = np.arange(len(names)) + 0.5
+    shown = [_AXES.get(name, name).split(",")[0] for name in names]
+    axis.set_xticks(at, shown, rotation=40, ha="right")
+    axis.set_yticks(at, shown[::-1])
+    for (row, column), value in np.ndenumerate(matrix[::-1]):
         text = "" if np.isnan(value) else f"{value:.2f}"
-        dark = abs(value) > 0.6
-        axis.text(column, row, text, ha="center", va="center", color="white" if dark else "black")
+        colour = _ON_DARK if abs(value) > 0.6 else _ON_LIGHT
+        axis.text(at[column], at[row], text, ha="center", va="center", color=colour, fontsize=9)
     figure.colorbar(image, ax=axis, shrink=0.8)
-    return png(figure)
+    return figure
 
 
-def _numbers(scored: Scored) -> dict[str, np.ndarray[Any, Any]]:
+def probabilities(scored: Scored) -> Any:
+    """Draw how the probabilities are distributed, by label, and where the threshold lies."""
     import numpy as np
 
-    encoding = scored.bundle.encoding
-    values = {name: encoding.known_numbers(scored.titles, name) for name in NUMBERS}
-    values["imdb_votes"] = np.log10(values["imdb_votes"])
-    return values
+    figure, axes = canvas(1, 1, (6.4, 3.2))
+    axis = axes.flat[0]
+    edges = np.linspace(0, 1, 41)
+    values = scored.results["probability"].to_numpy()
+    for name, (colour, rows) in _labels(scored).items():
+        counts = np.histogram(values[rows], edges)[0]
+        axis.stairs(counts, edges, color=colour, linewidth=1.8, label=f"{name} ({rows.sum():,})")
+    axis.set_yscale("symlog", linthresh=1)
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    threshold = scored.bundle.threshold
+    axis.axvline(threshold, color="#000000", linestyle="--", linewidth=1)
+    axis.annotate(
+        f"threshold {threshold:.2f}",
+        (threshold, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(4, -13),
+        textcoords="offset points",
+        fontsize=9,
+    )
+    axis.set_xlabel("chance of a keep")
+    axis.set_ylabel("films (log scale)")
+    axis.set_xlim(0, 1)
+    axis.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    return figure
+
+
+def importances(found: Sequence[Importance], encoding: FeatureEncoding) -> Any:
+    """Draw which features move the answers most, and whether more of them speaks for a keep."""
+    names = importance_names(found, encoding)
+    first = list(found[:SHOWN])
+    figure, axes = canvas(1, 1, (6.4, 1.0 + 0.27 * max(len(first), 1)))
+    axis = axes.flat[0]
+    for at, feature in enumerate(first):
+        colour = NEITHER
+        if abs(feature.direction) >= 0.1:
+            colour = KEEP if feature.direction > 0 else SKIP
+        axis.barh(at, feature.strength, color=colour)
+    # A category is anything: as mathematics, a dollar sign in it would be an error.
+    axis.set_yticks(range(len(first)), names, parse_math=False)
+    axis.invert_yaxis()
+    axis.set_xlabel("mean absolute contribution, log-odds")
+    axis.barh([0], [0], color=KEEP, label="more of it: keep")
+    axis.barh([0], [0], color=SKIP, label="more of it: skip")
+    axis.barh([0], [0], color=NEITHER, label="neither, or both")
+    axis.legend(frameon=False, fontsize=9, loc="lower right")
+    return figure
+
+
+def importance_names(found: Sequence[Importance], encoding: FeatureEncoding) -> list[str]:
+    """Return the first features in words."""
+    from atx_assets.learning.reasons import feature_words
+
+    words = feature_words(encoding)
+    return [" ".join(words[feature.at]).strip() for feature in found[:SHOWN]]
+
+
+def shares(kind: str, found: Sequence[Share]) -> Any:
+    """Draw which share of the labelled and of all films is kept, by genre, language or decade."""
+    first = list(found[:SHOWN])
+    figure, axes = canvas(1, 1, (6.4, 1.1 + 0.27 * max(len(first), 1)))
+    axis = axes.flat[0]
+    for at, share in enumerate(first):
+        axis.barh(at - 0.2, share.labelled_kept or 0, height=0.36, color=KEEP)
+        axis.barh(at + 0.2, share.predicted_kept, height=0.36, color=NEITHER)
+    names = [f"{share.name} ({share.labelled:,}; {share.films:,})" for share in first]
+    axis.set_yticks(range(len(first)), names, parse_math=False)
+    axis.invert_yaxis()
+    axis.set_xlim(0, 1)
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axis.set_xlabel(f"share kept by {kind} (labelled; all films)")
+    axis.barh([0], [0], color=KEEP, label="labelled keep, of the labelled")
+    axis.barh([0], [0], color=NEITHER, label="predicted keep, of all films")
+    axis.legend(frameon=False, fontsize=9, loc="best")
+    return figure
+
+
+def _thinned(scored: Scored) -> Scored:
+    import numpy as np
+
+    step = -(-scored.results.num_rows // _MOST) or 1
+    rows = np.arange(0, scored.results.num_rows, step)
+    return Scored(scored.titles.take(rows), scored.results.take(rows), scored.bundle)
+
+
+def _values(scored: Scored, name: str) -> np.ndarray[Any, Any]:
+    """Return a number of each film, its decimal logarithm where it is drawn on a log scale."""
+    import numpy as np
+
+    values = scored.bundle.encoding.known_numbers(scored.titles, name)
+    if name not in _LOG:
+        return values
+    positive = np.where(values > 0, values, np.nan)
+    logarithms: np.ndarray[Any, Any] = np.log10(positive)
+    return logarithms
+
+
+def _predictions(scored: Scored) -> Groups:
+    predicted = scored.results["predicted"].to_numpy()
+    return {"skip": (SKIP, ~predicted), "keep": (KEEP, predicted)}
+
+
+def _labels(scored: Scored) -> Groups:
+    actual = scored.results["actual"]
+    keep, known = actual.fill_null(False).to_numpy(), actual.is_valid().to_numpy()
+    return {
+        "skip": (SKIP, known & ~keep),
+        "keep": (KEEP, known & keep),
+        "no label": (NEITHER, ~known),
+    }
+
+
+def _violin(axis: Any, values: np.ndarray[Any, Any], groups: Groups, *, log: bool) -> None:
+    import numpy as np
+
+    if not np.isfinite(values).any():
+        axis.text(0.5, 0.5, "not known for any film", ha="center", transform=axis.transAxes)
+        axis.set_xticks([])
+        axis.set_yticks([])
+        return
+    counted = []
+    for at, (name, (colour, rows)) in enumerate(groups.items()):
+        shown = values[rows & ~np.isnan(values)]
+        counted.append(f"{name}\nn={len(shown):,}")
+        if len(np.unique(shown)) > 1:
+            body = axis.violinplot(shown, positions=[at], showmedians=True, widths=0.8)
+            for part in body["bodies"]:
+                part.set_facecolor(colour)
+                part.set_edgecolor(colour)
+                part.set_alpha(0.6)
+            for line in ("cmedians", "cmins", "cmaxes", "cbars"):
+                body[line].set_color("#000000")
+                body[line].set_linewidth(1)
+    axis.set_xticks(range(len(counted)), counted, fontsize=9)
+    axis.set_xlim(-0.6, len(counted) - 0.4)
+    if log:
+        axis.yaxis.set_major_locator(_whole_powers())
+        axis.yaxis.set_major_formatter(lambda power, _: f"{10**power:,.0f}")
+
+
+def _whole_powers() -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(integer=True, nbins=6)
 
 
 def _correlation(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
@@ -97,20 +261,3 @@ def _correlation(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
     if min(len(np.unique(a[both])), len(np.unique(b[both]))) < 2:
         return float("nan")
     return float(np.corrcoef(a[both], b[both])[0, 1])
-
-
-def canvas(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
-    """Make a figure without pyplot, whose global state two runs in a process would share."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False)
-
-
-def png(figure: Any) -> bytes:
-    """Return the figure as the bytes of a PNG file, the same ones for the same figure."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    return buffer.getvalue()

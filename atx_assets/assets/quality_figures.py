@@ -1,42 +1,51 @@
-"""The figures of a model's quality as PNG. Not here: the report's other figures (`figures.py`)."""
+"""The figures of a model's quality: curves with their spread. Not here: other figures."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from atx_assets.assets.figures import KEEP, SKIP, canvas, png
+from atx_assets.assets.drawing import KEEP, NEITHER, SKIP, canvas
 
 if TYPE_CHECKING:
-    import numpy as np
+    from atx_assets.learning.curves import Blind, Curve
 
 
-def quality_figure(
-    labels: np.ndarray[Any, Any], blind: np.ndarray[Any, Any], quality: dict[str, Any]
-) -> bytes:
-    """Draw precision against recall, and what was promised against what was so.
-
-    Args:
-        labels: shape (n,), 0 or 1.
-        blind: out-of-fold probabilities, shape (seeds, n).
-        quality: the record of `learning/quality.py`.
-    """
-    figure, axes = canvas(1, 2, (11.0, 4.6))
-    _precision_and_recall(axes.flat[0], labels, blind, quality)
-    _calibration(axes.flat[1], quality)
-    return png(figure)
+def quality_figure(blind: Blind, quality: dict[str, Any]) -> Any:
+    """Draw precision against recall, ROC, and calibration side by side."""
+    figure, axes = canvas(1, 3, (14.4, 4.6))
+    for axis, draw in zip(axes.flat, (_precision_recall, _roc, _calibration), strict=True):
+        draw(axis, blind, quality)
+    return figure
 
 
-def _precision_and_recall(
-    axis: Any, labels: np.ndarray[Any, Any], blind: np.ndarray[Any, Any], quality: dict[str, Any]
-) -> None:
-    from sklearn.metrics import precision_recall_curve
+def precision_recall_figure(blind: Blind, quality: dict[str, Any]) -> Any:
+    """Draw precision against recall, with the operating point in use."""
+    return _alone(_precision_recall, blind, quality)
 
-    for answers in blind:
-        precision, recall, _ = precision_recall_curve(labels, answers)
-        axis.plot(recall, precision, color=KEEP, alpha=0.35, linewidth=1)
-    keeps = labels.mean()
-    axis.axhline(keeps, color="grey", linestyle=":", linewidth=1)
-    axis.annotate("chance", (0, keeps), xytext=(3, 3), textcoords="offset points", color="grey")
+
+def roc_figure(blind: Blind, quality: dict[str, Any]) -> Any:
+    """Draw the share of keeps found against the share of skips let through."""
+    return _alone(_roc, blind, quality)
+
+
+def calibration_figure(blind: Blind, quality: dict[str, Any]) -> Any:
+    """Draw what was promised against what was so."""
+    return _alone(_calibration, blind, quality)
+
+
+def _alone(draw: Any, blind: Blind, quality: dict[str, Any]) -> Any:
+    figure, axes = canvas(1, 1, (4.8, 4.2))
+    draw(axes.flat[0], blind, quality)
+    return figure
+
+
+def _precision_recall(axis: Any, blind: Blind, quality: dict[str, Any]) -> None:
+    from atx_assets.learning.curves import precision_recall
+
+    _with_spread(axis, precision_recall(blind))
+    keeps = blind.labels.mean()
+    axis.axhline(keeps, color=NEITHER, linestyle=":", linewidth=1)
+    axis.annotate("chance", (0, keeps), xytext=(3, 3), textcoords="offset points", fontsize=9)
     for row in quality["alternatives"]:
         if row["in_use"] and row["threshold"] is not None:
             axis.plot(row["recall"], row["precision"], "o", color=SKIP)
@@ -47,30 +56,45 @@ def _precision_and_recall(
                 textcoords="offset points",
                 ha="right",
                 va="top",
+                fontsize=9,
             )
-    axis.set_xlim(0, 1.02)
-    axis.set_ylim(0, 1.02)
-    axis.set_xlabel("recall: share of the keeps that is found")
-    axis.set_ylabel("precision: share of the found that are keeps")
-    axis.set_title("Each film judged by models that had not seen its label", fontsize=10)
+    _square(
+        axis,
+        "recall: share of the keeps that is found",
+        "precision: share of the found that are keeps",
+    )
+    axis.set_title("Precision and recall", fontsize=10)
 
 
-def _calibration(axis: Any, quality: dict[str, Any]) -> None:
-    rows = [row for row in quality["calibration"]["table"] if row["titles"]]
-    most = max(row["titles"] for row in rows)
-    axis.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
-    axis.plot(
-        [row["probability"] for row in rows], [row["keeps"] for row in rows], color=KEEP, alpha=0.4
-    )
-    axis.scatter(
-        [row["probability"] for row in rows],
-        [row["keeps"] for row in rows],
-        s=[20 + 180 * row["titles"] / most for row in rows],
-        color=KEEP,
-    )
-    axis.set_xlim(-0.02, 1.02)
-    axis.set_ylim(-0.02, 1.02)
-    axis.set_xlabel("probability that the model gave")
-    axis.set_ylabel("share that were keeps")
+def _roc(axis: Any, blind: Blind, quality: dict[str, Any]) -> None:
+    from atx_assets.learning.curves import roc
+
+    _with_spread(axis, roc(blind))
+    axis.plot([0, 1], [0, 1], color=NEITHER, linestyle=":", linewidth=1)
+    area = quality["model"]["all"]["roc_auc"]["mean"]
+    _square(axis, "share of the skips let through", "share of the keeps that is found")
+    axis.set_title(f"ROC: area {area:.3f}", fontsize=10)
+
+
+def _calibration(axis: Any, blind: Blind, quality: dict[str, Any]) -> None:
+    from atx_assets.learning.curves import calibration
+
+    curve = calibration(blind)
+    axis.plot([0, 1], [0, 1], color=NEITHER, linestyle=":", linewidth=1)
+    axis.errorbar(curve.x, curve.mean, curve.std, color=KEEP, marker="o", capsize=3, linewidth=1.2)
+    _square(axis, "chance that the model gave", "share that were keeps")
     error = quality["calibration"]["error"]["mean"]
     axis.set_title(f"Calibration: off by {error:.3f} on average", fontsize=10)
+
+
+def _with_spread(axis: Any, curve: Curve) -> None:
+    low, high = curve.mean - curve.std, curve.mean + curve.std
+    axis.fill_between(curve.x, low.clip(0, 1), high.clip(0, 1), color=KEEP, alpha=0.25, linewidth=0)
+    axis.plot(curve.x, curve.mean, color=KEEP, linewidth=1.8)
+
+
+def _square(axis: Any, x: str, y: str) -> None:
+    axis.set_xlim(-0.02, 1.02)
+    axis.set_ylim(-0.02, 1.02)
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)

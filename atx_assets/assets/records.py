@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 NEAREST = 3
 
 _NUMBERS = ("release_year", "rt_score", "metascore", "imdb_rating", "imdb_votes")
-_LANGUAGES = ("language", "spoken_languages")
+#: The languages of a film, in one layout or the other.
+LANGUAGES = ("language", "spoken_languages")
+
+#: What a rule's reason begins with when it is the release that it skipped, and not the film.
+_RELEASE = ("resolution", "video_codec", "audio_codec", "upload_type", "uploader")
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def records_of(scored: Scored, rows: np.ndarray[Any, Any]) -> list[dict[str, Any
     encoding = scored.bundle.encoding
     numbers = {name: encoding.known_numbers(wanted, name) for name in _NUMBERS}
     why, near = reasons(wanted, scored.bundle), _nearest(wanted, scored)
-    language = next(name for name in _LANGUAGES if name in wanted.column_names)
+    language = next(name for name in LANGUAGES if name in wanted.column_names)
     about = ["hash", "original_title", "label_reason", "label_date", "genre", language]
     plain = wanted.select(about).to_pylist()
     return [
@@ -88,6 +92,7 @@ def records_of(scored: Scored, rows: np.ndarray[Any, Any]) -> list[dict[str, Any
             "label_source": score["label_source"],
             "beyond_threshold": score["probability"] - scored.bundle.threshold,
             "label_reason": plain[at]["label_reason"],
+            "about_release": about_release(plain[at]["label_reason"]),
             "label_date": _day(plain[at]["label_date"]),
             "why": why[at],
             "nearest": near[at],
@@ -99,6 +104,11 @@ def records_of(scored: Scored, rows: np.ndarray[Any, Any]) -> list[dict[str, Any
         }
         for at, score in enumerate(scores)
     ]
+
+
+def about_release(reason: str | None) -> bool:
+    """Say whether a rule skipped a title for its releases alone, such as their resolution."""
+    return bool(reason) and all(one.startswith(_RELEASE) for one in (reason or "").split("; "))
 
 
 def link(imdb_id: str | None) -> str | None:

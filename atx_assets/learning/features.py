@@ -129,7 +129,7 @@ class FeatureEncoding:
         at = {name: position for position, name in enumerate(self.names)}
         found = []
         for group in self.categorical:
-            rows, codes, words = _words(titles[group.column])
+            rows, codes, words = words_of(titles[group.column])
             # -1 stands for a category that training did not know: it makes no column.
             columns = [at.get(feature_name(group.column, word), -1) for word in words]
             column = np.array([*columns, -1])[codes]
@@ -241,7 +241,7 @@ def _ten_means(ratings: pa.ChunkedArray) -> int:
 def _fit_categories(training: pa.Table, column: str, least: int) -> CategoryFeatures:
     import numpy as np
 
-    rows, codes, words = _words(training[column])
+    rows, codes, words = words_of(training[column])
     spellings: dict[str, list[str]] = {}
     for word in words:
         spellings.setdefault(feature_name(column, word), []).append(word)
@@ -264,7 +264,7 @@ def _fit_categories(training: pa.Table, column: str, least: int) -> CategoryFeat
     )
 
 
-def _words(
+def words_of(
     column: pa.ChunkedArray,
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], list[str]]:
     """Take a column of categories, or of lists of them, apart.

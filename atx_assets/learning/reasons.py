@@ -53,8 +53,11 @@ def reasons(titles: pa.Table, bundle: ScoringBundle) -> list[list[str]]:
         asked[at] += 1
     rest = np.flatnonzero(asked == 0)
     contributions[rest] = contributions_of(bundle.model, matrix[rest])
+    words = feature_words(bundle.encoding)
     return [
-        _in_words(titles.slice(row, 1), contributions[row, :-1], matrix[row], bundle.encoding)
+        _in_words(
+            titles.slice(row, 1), contributions[row, :-1], matrix[row], bundle.encoding, words
+        )
         for row in range(titles.num_rows)
     ]
 
@@ -72,32 +75,47 @@ def contributions_of(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> np.nda
     return found
 
 
+def feature_words(encoding: FeatureEncoding) -> list[tuple[str, str]]:
+    """Return each feature in words, in the order of the matrix's columns.
+
+    Returns:
+        For a number its name and an empty text; for a category its kind and its name, such as
+        `("genre", "Sci-Fi")`.
+    """
+    numbers = [(_word(n.column), "") for n in encoding.numeric]
+    return numbers + [
+        (_word(g.column), c.values[0]) for g in encoding.categorical for c in g.categories
+    ]
+
+
+def _word(column: str) -> str:
+    return _WORDS.get(column, column.replace("_", " "))
+
+
 def _in_words(
     title: pa.Table,
     contributions: np.ndarray[Any, Any],
     encoded: np.ndarray[Any, Any],
     encoding: FeatureEncoding,
+    words: list[tuple[str, str]],
 ) -> list[str]:
     import numpy as np
 
     strongest = np.argsort(-np.abs(contributions), kind="stable")[:STRONGEST]
-    return [
-        f"{_describe(title, int(at), encoded, encoding)}: {contributions[at]:+.1f}"
-        for at in strongest
-        if abs(contributions[at]) >= 0.05
-    ]
+    told = []
+    for at in strongest[np.abs(contributions[strongest]) >= 0.05]:
+        kind, category = words[at]
+        if not category:
+            category = _value(title, encoding.numeric[at].column, encoding)
+        elif not encoded[at]:
+            category = f"not {category}"
+        told.append(f"{kind} {category}: {contributions[at]:+.1f}")
+    return told
 
 
-def _describe(
-    title: pa.Table, at: int, encoded: np.ndarray[Any, Any], encoding: FeatureEncoding
-) -> str:
-    if at < len(encoding.numeric):
-        column = encoding.numeric[at].column
-        value = float(encoding.known_numbers(title, column)[0])
-        name = _WORDS.get(column, column)
-        # NaN, the only value unequal to itself, is unknown.
-        return f"{name} unknown" if value != value else f"{name} {value:g}"
-    flat = [(g.column, c) for g in encoding.categorical for c in g.categories]
-    column, category = flat[at - len(encoding.numeric)]
-    name = _WORDS.get(column, column.replace("_", " "))
-    return f"{name} {'' if encoded[at] else 'not '}{category.values[0]}"
+def _value(title: pa.Table, column: str, encoding: FeatureEncoding) -> str:
+    value = float(encoding.known_numbers(title, column)[0])
+    # NaN, the only value unequal to itself, is unknown.
+    if value != value:
+        return "unknown"
+    return f"{value:g}" if column == "release_year" else f"{value:,.12g}"

@@ -54,7 +54,7 @@ class TestWords:
             ("rt_score", 91, 20, "Rotten Tomatoes 91: +"),
             ("release_year", 1994, 1950, "release year 1994: +"),
             ("imdb_rating", 8.1, 4.0, "IMDb rating 81: +"),
-            ("imdb_votes", 1200, 20, "IMDb votes 1200: +"),
+            ("imdb_votes", 1_234_567, 20, "IMDb votes 1,234,567: +"),
             ("genre", ["Sci-Fi"], ["War"], "genre Sci-Fi: +"),
             ("language", ["English"], ["French"], "language English: +"),
         ],

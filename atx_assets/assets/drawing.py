@@ -1,0 +1,67 @@
+"""How figures are made and saved: as PNG for Dagster and MLflow, as SVG for the report.
+
+Not here: what is drawn (`figures.py`, `quality_figures.py`).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+# Orange and blue: told apart by people who see colours differently, and in grey.
+SKIP, KEEP, NEITHER = "#d95f02", "#1f5fa8", "#808080"
+
+#: What a page may colour anew in an SVG, for light and dark: each colour's name in its style.
+_COLOURS = {"#000000": "currentColor", SKIP: "var(--skip)", KEEP: "var(--keep)"}
+
+
+def canvas(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
+    """Make a figure without pyplot, whose global state two runs in a process would share.
+
+    Args:
+        rows: of axes.
+        columns: of axes.
+        size: width and height, in inches.
+
+    Returns:
+        The figure, and its axes as an array of shape (rows, columns).
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def png(figure: Any) -> bytes:
+    """Return the figure as the bytes of a PNG file, the same ones for the same figure."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def svg(figure: Any, name: str) -> str:
+    """Return the figure as an SVG element that takes its colours from the page.
+
+    Args:
+        figure: drawn with this module's colours, and black for text and axes.
+        name: what its ids begin with, so that two figures of a page share none.
+    """
+    from matplotlib import rc_context
+
+    buffer = io.StringIO()
+    # Letters stay letters: smaller, and they can be searched for.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "atx"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # The page decides on the size.
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'\bid="|(?<=url\()#|(?<=href=")#', lambda m: f"{m[0]}{name}-", text)
+    for colour, of_page in _COLOURS.items():
+        text = text.replace(colour, of_page)
+    return text

@@ -1,0 +1,114 @@
+"""The curves of a classifier, fold by fold, and their spread. Not here: how they are drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.learning.measures import BINS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: Points at which the curves of all folds are compared.
+POINTS = 101
+
+
+@dataclass(frozen=True)
+class Blind:
+    """What models said of n titles whose labels they had not seen.
+
+    Attributes:
+        labels: shape (n,), 0 or 1.
+        answers: probabilities, shape (seeds, n).
+        assignment: the fold in which each title was held out, shape (seeds, n).
+    """
+
+    labels: np.ndarray[Any, Any]
+    answers: np.ndarray[Any, Any]
+    assignment: np.ndarray[Any, Any]
+
+    def folds(self) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+        """Return labels and answers of each fold of each seed that has both classes."""
+        import numpy as np
+
+        found = []
+        for answers, folds in zip(self.answers, self.assignment, strict=True):
+            for fold in np.unique(folds):
+                held = folds == fold
+                if len(np.unique(self.labels[held])) == 2:
+                    found.append((self.labels[held], answers[held]))
+        return found
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve as its mean over the folds: `x`, `mean` and standard deviation `std`, (points,)."""
+
+    x: np.ndarray[Any, Any]
+    mean: np.ndarray[Any, Any]
+    std: np.ndarray[Any, Any]
+
+
+def precision_recall(blind: Blind) -> Curve:
+    """Return precision at each recall: the best that a threshold with that recall or more has."""
+    import numpy as np
+    from sklearn.metrics import precision_recall_curve
+
+    grid = np.linspace(0, 1, POINTS)
+    curves = []
+    for labels, answers in blind.folds():
+        precision, recall, _ = precision_recall_curve(labels, answers)
+        # From the largest recall down, so that a point is the best of all to the right of it.
+        best = np.maximum.accumulate(precision)
+        curves.append(best[np.searchsorted(-recall, -grid, side="right") - 1])
+    return _curve(grid, curves)
+
+
+def roc(blind: Blind) -> Curve:
+    """Return the share of keeps found at each share of skips let through."""
+    import numpy as np
+    from sklearn.metrics import roc_curve
+
+    grid = np.linspace(0, 1, POINTS)
+    curves = []
+    for labels, answers in blind.folds():
+        false_positive_rate, recall, _ = roc_curve(labels, answers)
+        curves.append(np.interp(grid, false_positive_rate, recall))
+    return _curve(grid, curves)
+
+
+def calibration(blind: Blind) -> Curve:
+    """Return the share of keeps by bin of probability; `x` is the mean probability in the bin.
+
+    Bins without titles are left out. A fold's bin may hold few titles: the spread says so.
+    """
+    import numpy as np
+
+    everything = np.tile(blind.labels, len(blind.answers)), blind.answers.ravel()
+    x, mean, std = [], [], []
+    for number in range(BINS):
+        shares = [labels[_bin(answers) == number] for labels, answers in blind.folds()]
+        shares = [labels.mean() for labels in shares if len(labels)]
+        inside = _bin(everything[1]) == number
+        if inside.any():
+            x.append(everything[1][inside].mean())
+            mean.append(everything[0][inside].mean())
+            std.append(np.std(shares, ddof=1) if len(shares) > 1 else 0.0)
+    return Curve(np.array(x), np.array(mean), np.array(std))
+
+
+def _bin(answers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    bins: np.ndarray[Any, Any] = np.minimum((answers * BINS).astype(int), BINS - 1)
+    return bins
+
+
+def _curve(grid: np.ndarray[Any, Any], curves: list[np.ndarray[Any, Any]]) -> Curve:
+    import numpy as np
+
+    if not curves:
+        return Curve(grid[:0], grid[:0], grid[:0])
+    std = np.std(curves, axis=0, ddof=1) if len(curves) > 1 else np.zeros(len(grid))
+    return Curve(grid, np.mean(curves, axis=0), std)

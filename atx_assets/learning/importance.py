@@ -1,0 +1,63 @@
+"""Which features a model goes by, and in which direction. Not here: one title's reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.learning.reasons import contributions_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xgboost as xgb
+
+#: Titles whose contributions are asked for; of more, evenly spaced ones.
+MOST = 5_000
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much one feature moves the answers.
+
+    `at` is its column, `strength` the mean absolute contribution in log-odds. `direction` runs
+    from -1 to 1, and above zero more of the feature speaks for a keep; it is 0 where neither.
+    """
+
+    at: int
+    strength: float
+    direction: float
+
+
+def importance(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> list[Importance]:
+    """Rank features by how much they move the model's answers about some titles.
+
+    Args:
+        model: with its features in the order of the matrix's columns.
+        matrix: dense float32, shape (n, features), unknown is NaN.
+
+    Returns:
+        The features that move any answer, the strongest first.
+    """
+    import numpy as np
+
+    asked = matrix[:: -(-len(matrix) // MOST) or 1]
+    contributions = contributions_of(model, asked)[:, :-1]
+    strength = np.abs(contributions).mean(axis=0) if len(asked) else np.zeros(matrix.shape[1])
+    order = np.argsort(-strength, kind="stable")
+    return [
+        Importance(int(at), float(strength[at]), _direction(asked[:, at], contributions[:, at]))
+        for at in order
+        if strength[at] > 0
+    ]
+
+
+def _direction(values: np.ndarray[Any, Any], contributions: np.ndarray[Any, Any]) -> float:
+    """Return the rank correlation of value and contribution, where the value is known."""
+    import numpy as np
+    from scipy.stats import rankdata
+
+    known = ~np.isnan(values)
+    if min(len(np.unique(values[known])), len(np.unique(contributions[known]))) < 2:
+        return 0.0
+    ranks = rankdata(values[known]), rankdata(contributions[known])
+    return float(np.corrcoef(*ranks)[0, 1])
