@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.learning.evaluation import OutOfFold, out_of_fold
+from atx_assets.learning.features import column_in_words
 from atx_assets.learning.measures import calibration_error, measures, verdict_measures
 from atx_assets.learning.models import Hyperparameters, fit, predict
 from atx_assets.learning.operating_point import PRECISION_80, RECALL_95, OperatingPoint
@@ -198,7 +199,7 @@ class Rule:
 
     def __str__(self) -> str:
         """Say the rule in words."""
-        name = self.feature.removesuffix("_norm")
+        name = column_in_words(self.feature.removesuffix("_norm"))
         return f"{name} alone, the {'highest' if self.high_is_keep else 'lowest'} first"
 
 

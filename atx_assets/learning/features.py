@@ -22,6 +22,22 @@ if TYPE_CHECKING:
 #: The one column that comes on two scales; inside atx it is 0 to 100.
 RATING = "imdb_rating"
 
+_WORDS = {
+    "release_year": "release year",
+    "metascore": "Metascore",
+    "rt_score": "Rotten Tomatoes",
+    "imdb_rating": "IMDb rating",
+    "imdb_votes": "IMDb votes",
+    "tmdb_rating": "TMDb rating",
+    "tmdb_votes": "TMDb votes",
+    "spoken_languages": "spoken language",
+    "origin_country": "country",
+    "production_countries": "made in",
+    "production_companies": "company",
+    "original_language": "original language",
+    "production_status": "status",
+}
+
 
 @dataclass(frozen=True)
 class NumericFeature:
@@ -201,6 +217,11 @@ def fit_encoding(
         numbers.append(NumericFeature(column, f"{column}_norm", low, high, zero))
     groups = [_fit_categories(training, c, least_titles.get(c, 1)) for c in categorical]
     return FeatureEncoding(layout, ten_means, tuple(numbers), tuple(groups))
+
+
+def column_in_words(column: str) -> str:
+    """Return what a person calls a source column: `rt_score` is Rotten Tomatoes."""
+    return _WORDS.get(column, column.replace("_", " "))
 
 
 def feature_name(column: str, category: str) -> str:

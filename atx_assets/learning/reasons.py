@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.learning.evaluation import SEEDS
+from atx_assets.learning.features import column_in_words
 from atx_assets.learning.scoring import ScoringBundle, held_out_models
 
 if TYPE_CHECKING:
@@ -15,21 +16,6 @@ if TYPE_CHECKING:
     from atx_assets.learning.features import FeatureEncoding
 
 STRONGEST = 3
-_WORDS = {
-    "release_year": "release year",
-    "metascore": "Metascore",
-    "rt_score": "Rotten Tomatoes",
-    "imdb_rating": "IMDb rating",
-    "imdb_votes": "IMDb votes",
-    "tmdb_rating": "TMDb rating",
-    "tmdb_votes": "TMDb votes",
-    "spoken_languages": "spoken language",
-    "origin_country": "country",
-    "production_countries": "made in",
-    "production_companies": "company",
-    "original_language": "original language",
-    "production_status": "status",
-}
 
 
 def reasons(titles: pa.Table, bundle: ScoringBundle) -> list[list[str]]:
@@ -82,14 +68,10 @@ def feature_words(encoding: FeatureEncoding) -> list[tuple[str, str]]:
         For a number its name and an empty text; for a category its kind and its name, such as
         `("genre", "Sci-Fi")`.
     """
-    numbers = [(_word(n.column), "") for n in encoding.numeric]
+    numbers = [(column_in_words(n.column), "") for n in encoding.numeric]
     return numbers + [
-        (_word(g.column), c.values[0]) for g in encoding.categorical for c in g.categories
+        (column_in_words(g.column), c.values[0]) for g in encoding.categorical for c in g.categories
     ]
-
-
-def _word(column: str) -> str:
-    return _WORDS.get(column, column.replace("_", " "))
 
 
 def _in_words(
