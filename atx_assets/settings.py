@@ -93,6 +93,7 @@ class Settings:
     company_min_titles: int
     statement_timeout: int
     ui_port: int
+    report_port: int
     correction_user: str
     correction_pass: str = field(repr=False)
     learning: Learning
@@ -156,6 +157,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         company_min_titles=_integer(values, "ATX_COMPANY_MIN_TITLES", 5, 1, 1_000_000),
         statement_timeout=_integer(values, "ATX_STATEMENT_TIMEOUT", 300, 1, 86_400),
         ui_port=_integer(values, "ATX_UI_PORT", 3000, 1, 65535),
+        report_port=_integer(values, "ATX_REPORT_PORT", 3030, 1, 65535),
         correction_user=values.get("ATX_CORRECTION_PG_USER", ""),
         correction_pass=values.get("ATX_CORRECTION_PG_PASS", ""),
         learning=Learning(

@@ -20,6 +20,7 @@ from atx_assets.assets.since_last import SinceLast, since_last
 from atx_assets.resources.bundle import Bundle
 from atx_assets.resources.files import DataFiles
 from atx_assets.sample import MADE_UP, is_sample
+from atx_assets.settings import read_settings
 
 if TYPE_CHECKING:
     from atx_assets.learning.curves import Blind
@@ -69,7 +70,9 @@ def analysis_report(files: DataFiles) -> dg.MaterializeResult[None]:
             "quality": story.image(pictures["quality"]),
             "numbers by prediction": story.image(pictures["violins"]),
             "correlations": story.image(pictures["correlations"]),
-            "report": dg.MetadataValue.path(str(path)),
+            # Served by `atx up`: a browser follows no link from the UI to a file.
+            "report": dg.MetadataValue.url(f"http://127.0.0.1:{read_settings().report_port}/"),
+            "file": dg.MetadataValue.path(str(path)),
             "dagster/column_lineage": story.from_scores(schemas.ERROR_RECORDS),
             **story.fingerprint_metadata(story.snapshot_of(scored.results)),
         }

@@ -108,7 +108,6 @@ def describe(
     bundle, judged = trained.bundle, trained.judged
     quality, rows = bundle.about["quality"], bundle.about["learned_from"]["rows"]
     pr_auc = quality["model"]["all"]["pr_auc"]["mean"]
-    # The port that is set; `atx up` says so when it had to take another one.
     url = f"http://127.0.0.1:{settings.ui_port}/runs/{dagster_run}"
     place = "champion" if judged["promoted"] else "challenger"
     parts = [

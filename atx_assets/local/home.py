@@ -98,6 +98,8 @@ def exports(settings: Settings) -> dict[str, str]:
         "ATX_SOURCE": settings.source,
         "MLFLOW_HOST": settings.mlflow_host,
         "MLFLOW_PORT": str(settings.mlflow_port),
+        "ATX_UI_PORT": str(settings.ui_port),
+        "ATX_REPORT_PORT": str(settings.report_port),
     }
 
 

@@ -1,4 +1,4 @@
-"""`atx up`: the Dagster UI with daemon, and MLflow's, on one home until Ctrl-C.
+"""`atx up`: the Dagster UI with daemon, MLflow's, and the report, on one home until Ctrl-C.
 
 Not here: how children are started and ended (`processes.py`), and what is done when one of them
 or PostgreSQL dies meanwhile (`healing.py`).
@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from atx_assets.errors import AtxError
@@ -25,6 +26,8 @@ from atx_assets.local.healing import DAGSTER, Healing, fail_lost_runs
 from atx_assets.local.home import exports, open_home, prepare
 from atx_assets.local.locks import try_lock, unlock
 from atx_assets.local.processes import Children, answers_http, free_port
+from atx_assets.local.report_server import report_server
+from atx_assets.resources.files import DataFiles
 from atx_assets.settings import ROOT, Settings
 
 #: Seconds for a server to answer for the first time; MLflow makes its tables meanwhile.
@@ -40,54 +43,69 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
         AtxError: another `atx up` has this home, a server ended or did not answer while all was
             starting, or one dies again and again.
     """
-    with _only_one(settings) as record, open_home(settings) as ready:
-        (ready.home / "logs").mkdir(mode=0o700, exist_ok=True)
+    with _only_one(settings) as record, open_home(settings) as opened:
+        (opened.home / "logs").mkdir(mode=0o700, exist_ok=True)
+        ready = _on_free_ports(opened, say)
         os.environ.update(exports(ready))
         reach_storage(ready)
         fail_lost_runs(ready, say)
         children = Children(ready.home / "logs")
+        report = DataFiles(directory=str(ready.data_dir)).path("analysis_report")
         try:
-            ui = _start_dagster(ready, children, say)
-            record(ui)
-            embedded = ready.mlflow_on and not ready.mlflow_host
-            mlflow = _start_mlflow(ready, children, say) if embedded else ""
-            children.wait_until(lambda: answers_http(f"{ui}/server_info"), DAGSTER, _START)
-            if mlflow:
-                children.wait_until(lambda: answers_http(f"{mlflow}/health"), "MLflow", _START)
-            say(f"Dagster {ui}" + (f"   MLflow {mlflow}" if mlflow else ""))
-            say(f"home {ready.home}   data {ready.data_dir}")
-            say("Ctrl-C ends everything")
-            with contextlib.suppress(KeyboardInterrupt):  # the way to end it, and no failure
-                healing = Healing(ready, children, say)
-                while True:
-                    healing.look()
-                    time.sleep(0.5)
+            with report_server(report, ready.report_port) as report_url:
+                ui = _start_dagster(ready, children)
+                record(ui)
+                mlflow = _start_mlflow(ready, children) if _shows_mlflow(ready) else ""
+                children.wait_until(lambda: answers_http(f"{ui}/server_info"), DAGSTER, _START)
+                if mlflow:
+                    children.wait_until(lambda: answers_http(f"{mlflow}/health"), "MLflow", _START)
+                say(f"Dagster {ui}" + (f"   MLflow {mlflow}" if mlflow else ""))
+                say(f"report  {report_url}")
+                say(f"home {ready.home}   data {ready.data_dir}")
+                say("Ctrl-C ends everything")
+                with contextlib.suppress(KeyboardInterrupt):  # the way to end it, and no failure
+                    healing = Healing(ready, children, say)
+                    while True:
+                        healing.look()
+                        time.sleep(0.5)
         finally:
             _let_finish()
             children.end()
 
 
-def _start_dagster(settings: Settings, children: Children, say: Callable[[str], None]) -> str:
-    port = _port("Dagster", settings.ui_port, "ATX_UI_PORT", say)
+def _shows_mlflow(settings: Settings) -> bool:
+    return settings.mlflow_on and not settings.mlflow_host
+
+
+def _on_free_ports(settings: Settings, say: Callable[[str], None]) -> Settings:
+    """Return the settings with ports that are free: runs put these addresses on their pages."""
+    ui = _port("Dagster", settings.ui_port, "ATX_UI_PORT", say)
+    report = _port("the report", settings.report_port, "ATX_REPORT_PORT", say)
+    settings = replace(settings, ui_port=ui, report_port=report)
+    if not _shows_mlflow(settings):
+        return settings
+    return replace(settings, mlflow_port=_port("MLflow", settings.mlflow_port, "MLFLOW_PORT", say))
+
+
+def _start_dagster(settings: Settings, children: Children) -> str:
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(ROOT / "workspace.yaml")]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
+    command += ["--host", "127.0.0.1", "--port", str(settings.ui_port)]
     children.start(DAGSTER, command, environment=os.environ | exports(settings), folder=ROOT)
-    return f"http://127.0.0.1:{port}"
+    return f"http://127.0.0.1:{settings.ui_port}"
 
 
-def _start_mlflow(settings: Settings, children: Children, say: Callable[[str], None]) -> str:
-    port = _port("MLflow", settings.mlflow_port, "MLFLOW_PORT", say)
+def _start_mlflow(settings: Settings, children: Children) -> str:
     store = settings.home / "mlflow"
     (store / "artifacts").mkdir(mode=0o700, parents=True, exist_ok=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1", "--no-serve-artifacts"]
+    command += ["--port", str(settings.mlflow_port), "--workers", "1", "--no-serve-artifacts"]
     command += ["--backend-store-uri", f"sqlite:///{store / 'mlflow.db'}"]
     command += ["--default-artifact-root", str(store / "artifacts")]
     # Its runner of background jobs is eight processes and over a gigabyte, for evaluations of
     # language models.
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     children.start("MLflow", command, environment=environment, folder=store)
-    return f"http://127.0.0.1:{port}"
+    return f"http://127.0.0.1:{settings.mlflow_port}"
 
 
 def _port(name: str, wanted: int, setting: str, say: Callable[[str], None]) -> int:
