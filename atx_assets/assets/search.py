@@ -4,6 +4,7 @@ Not here: how a search works (`learning/tuning.py`), the model that is made with
 """
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
 #: The name under which the table of results carries the record of its search along.
 _RECORD = b"atx_search"
 
+#: The columns as the page shows them: the 30 of single folds in one line.
+_COLUMNS = (
+    *(c for c in schemas.GRID_SEARCH_RESULTS if not re.match("fold[0-9]", c.name)),
+    schemas.Column("fold0_… to fold4_…", schemas.FLOAT, "each of these scores in each fold"),
+)
+
 
 @dg.asset(
     deps=["training_table", "feature_encoding"],
@@ -41,7 +48,7 @@ _RECORD = b"atx_search"
     kinds={"xgboost", "scikitlearn", "parquet"},
     owners=story.OWNERS,
     code_version="2",
-    metadata={"dagster/column_schema": story.table_schema(schemas.GRID_SEARCH_RESULTS)},
+    metadata={"dagster/column_schema": story.table_schema(_COLUMNS)},
 )
 def hyperparameters(
     context: dg.AssetExecutionContext, files: DataFiles, mlflow: Mlflow
@@ -49,14 +56,11 @@ def hyperparameters(
     """The combinations tried, scored in five folds; the simplest near the best one trains."""
     import pyarrow as pa
 
+    clock = story.Clock()
     mlflow.check()
     data = read_training_data(files)
     learning = read_settings().learning
-
-    def say(done: int, total: int) -> None:
-        if done % (total // 10 or 1) == 0:
-            context.log.info("hyperparameters: %d of %d fits", done, total)
-
+    say = _logged(context.log.info, "hyperparameters", 10)
     result = _search(learning, data.matrix, data.labels, len(data.encoding.numeric), say)
     record: dict[str, Any] = {
         "search": learning.search,
@@ -76,6 +80,7 @@ def hyperparameters(
         metadata={
             "dagster/row_count": len(rows),
             "combinations": len(rows),
+            "seconds": clock.seconds,
             "search": _SEARCHES[learning.search],
             "optimised": f"{score}, mean over five folds (ATX_OBJECTIVE)",
             "chosen by": "of those scored in every fold, the simplest (fewest trees, then least "
@@ -93,7 +98,7 @@ def hyperparameters(
             "dagster/column_lineage": story.lineage(
                 {
                     c.name: [(dg.AssetKey("training_table"), "label")]
-                    for c in schemas.GRID_SEARCH_RESULTS
+                    for c in _COLUMNS
                     if c.name not in schemas.GRID_KEYS
                 }
             ),
@@ -132,6 +137,16 @@ def _search(
     )
 
 
+def _logged(log: Callable[..., None], what: str, lines: int) -> "Progress":
+    """Return what logs how far a search is, in no more lines; `atx run` reads them."""
+
+    def say(done: int, total: int) -> None:
+        if done * lines // total > (done - 1) * lines // total:
+            log("%s: %d of %d fits", what, done, total)
+
+    return say
+
+
 def _nested(data: TrainingData, learning: Learning, say: Callable[..., None]) -> dict[str, Any]:
     """Measure what a search finds, in folds that it does not see.
 
@@ -142,12 +157,15 @@ def _nested(data: TrainingData, learning: Learning, say: Callable[..., None]) ->
     from atx_assets.learning.evaluation import FOLDS, assign_folds
     from atx_assets.learning.measures import spreads
 
-    done = iter(range(1, FOLDS + 1))
+    number = iter(range(1, FOLDS + 1))
 
     def recipe(train: "np.ndarray[Any, Any]") -> "Hyperparameters":
-        numeric = len(data.encoding.numeric)
-        result = _search(learning, data.matrix[train], data.labels[train], numeric)
-        say("hyperparameters: nested search %d of %d", next(done), FOLDS)
+        numeric, what = (
+            len(data.encoding.numeric),
+            f"hyperparameters: nested search {next(number)} of",
+        )
+        logged = _logged(say, f"{what} {FOLDS}", 4)
+        result = _search(learning, data.matrix[train], data.labels[train], numeric, logged)
         return result.combinations[result.chosen]
 
     outer = assign_folds(data.labels, seed=0)[None]

@@ -12,18 +12,28 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import click
 
 from atx_assets.errors import AtxError
+
+if TYPE_CHECKING:
+    from atx_assets.local.display import Output
+
+
+class _ToStandardError(logging.Handler):
+    """Logs to standard error as it is then: above what moves on a terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--verbose", is_flag=True, help="Show details, and the traceback of a failure.")
 def cli(verbose: bool) -> None:
     """Learn one person's taste from the titles they labelled."""
-    handler = logging.StreamHandler()
+    handler = _ToStandardError()
     handler.setFormatter(logging.Formatter("atx: %(message)s"))
     logger = logging.getLogger("atx_assets")
     logger.handlers = [handler]
@@ -94,6 +104,12 @@ def load(file: Path, beside_other_tables: bool) -> None:
     load_export(read_settings(), file, click.echo, beside_other_tables=beside_other_tables)
 
 
+_QUIET = click.option("--quiet", is_flag=True, help="Print nothing but warnings and failures.")
+_JSON_OUTCOME = click.option(
+    "--json", "json_", is_flag=True, help="Print one JSON object at the end, and no progress."
+)
+
+
 @cli.command()
 @click.option(
     "--job",
@@ -105,20 +121,32 @@ def load(file: Path, beside_other_tables: bool) -> None:
     metavar="ASSETS",
     help="Assets instead of a job, as Dagster selects them: 'key:scored_results+'.",
 )
-def run(job: str | None, select: str | None) -> None:
+@click.option("--figures", is_flag=True, help="Print all that was measured at the end.")
+@_QUIET
+@_JSON_OUTCOME
+def run(job: str | None, select: str | None, figures: bool, quiet: bool, json_: bool) -> None:
     """Materialise the assets without the UI, and tell what was found."""
     if select and job:
         raise click.UsageError("name a --job or --select assets, not both")
-    from atx_assets.local.home import open_home
-    from atx_assets.local.run import run_job
-    from atx_assets.local.summary import summary
+    output = _output(quiet, json_)
+    if figures and (quiet or json_):
+        raise click.UsageError("--figures is more to read: leave out --quiet and --json")
+    from atx_assets.local.run import run as run_assets
+    from atx_assets.local.run import telling
     from atx_assets.settings import read_settings
 
-    with open_home(read_settings()) as settings:
-        click.echo(f"media: {settings.database}")
-        run_job(settings, click.echo, job=job or "full_rebuild", select=select or "")
-        for line in summary(settings, figures=True):
-            click.echo(line)
+    with telling(output) as told:
+        run_assets(read_settings(), told, job=job or "", select=select or "", figures=figures)
+
+
+def _output(quiet: bool, json_: bool) -> "Output":
+    from atx_assets.local.display import Output
+
+    if quiet and json_:
+        raise click.UsageError("ask for --quiet or --json, not both")
+    if quiet or json_:
+        logging.getLogger("atx_assets").setLevel(logging.WARNING)
+    return Output.QUIET if quiet else Output.JSON if json_ else Output.SHOWN
 
 
 @cli.group()
@@ -195,6 +223,75 @@ def score(file: Path | None) -> None:
     click.echo(score_titles(read_settings(), read_given(file, sys.stdin)))
 
 
+@cli.group()
+def show() -> None:
+    """Print a list of films: the mistakes, what to judge next, what to watch."""
+
+
+_GENRE = click.option(
+    "--genre", "genres", multiple=True, help="Films of this genre alone; of any, if repeated."
+)
+_LIMIT = click.option(
+    "--limit", type=click.IntRange(1), help="How many to print: 20, with --json all."
+)
+_JSON = click.option("--json", "json_", is_flag=True, help="Print the records as JSON.")
+
+
+@show.command("errors")
+@click.option(
+    "--kind",
+    type=click.Choice(["fp", "fn"]),
+    help="False positives or false negatives alone: predicted keep, labelled skip; or vice versa.",
+)
+@_GENRE
+@_LIMIT
+@_JSON
+def errors(kind: str | None, genres: tuple[str, ...], limit: int | None, json_: bool) -> None:
+    """The films that the model gets wrong, the surest mistake first."""
+    from atx_assets.local.show import show_errors
+    from atx_assets.settings import read_settings
+
+    show_errors(read_settings(), click.echo, kind=kind, genres=genres, limit=limit, as_json=json_)
+
+
+@show.command("queue")
+@_GENRE
+@_LIMIT
+@_JSON
+def queue(genres: tuple[str, ...], limit: int | None, json_: bool) -> None:
+    """The films to judge, or to judge again, next."""
+    from atx_assets.local.show import show_queue
+    from atx_assets.settings import read_settings
+
+    show_queue(read_settings(), click.echo, genres=genres, limit=limit, as_json=json_)
+
+
+@show.command("recommendations")
+@_GENRE
+@_LIMIT
+@_JSON
+def recommendations(genres: tuple[str, ...], limit: int | None, json_: bool) -> None:
+    """The unjudged films that the model would keep, best first."""
+    from atx_assets.local.show import show_recommendations
+    from atx_assets.settings import read_settings
+
+    show_recommendations(read_settings(), click.echo, genres=genres, limit=limit, as_json=json_)
+
+
+@cli.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--json", "json_", is_flag=True, help="Print the record as JSON; of many, a list.")
+def explain(ids: tuple[str, ...], json_: bool) -> None:
+    """Say why films got their chance: reasons, and the labelled films most like them.
+
+    An ID is an IMDb id, a key of the files, or a title such as "Dune" or "Dune (2021)".
+    """
+    from atx_assets.local.explain import explain as explain_films
+    from atx_assets.settings import read_settings
+
+    explain_films(read_settings(), ids, click.echo, as_json=json_)
+
+
 @cli.command()
 @click.argument("version", type=click.IntRange(1))
 def promote(version: int) -> None:
@@ -215,12 +312,17 @@ def rollback() -> None:
 
 
 @cli.command()
-def demo() -> None:
+@_QUIET
+@_JSON_OUTCOME
+def demo(quiet: bool, json_: bool) -> None:
     """Run everything on the sample library, on the embedded servers."""
+    output = _output(quiet, json_)
     from atx_assets.local.demo import demo as run_demo
+    from atx_assets.local.run import telling
     from atx_assets.settings import read_settings
 
-    run_demo(read_settings(), click.echo)
+    with telling(output) as told:
+        run_demo(read_settings(), told)
 
 
 @cli.command()

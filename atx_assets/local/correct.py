@@ -23,6 +23,8 @@ VIA = "atx correct"
 SHOWN = 50
 
 _WIDEST = 44
+#: Zero-width spaces, joiners and marks of direction, a byte order mark, variation selectors.
+_JOINERS = dict.fromkeys((*range(0x200B, 0x2010), 0x2060, 0xFEFF, *range(0xFE00, 0xFE10)))
 
 
 def given_ids(words: Iterable[str], stdin: TextIO) -> list[str]:
@@ -108,8 +110,13 @@ def _cell(value: Any) -> str:
 
 
 def plain(text: str) -> str:
-    """Return text without what a terminal would obey: a title may hold anything."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+    """Return text without what a terminal would obey: a title may hold anything.
+
+    What joins characters, or picks how one looks, is left out: terminals differ in its width.
+    """
+    return "".join(
+        c if c.isprintable() else " " if c.isspace() else "?" for c in text.translate(_JOINERS)
+    )
 
 
 def _tell(done: Corrected, say: Say, *, write: bool) -> None:

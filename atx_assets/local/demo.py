@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from atx_assets.errors import AtxError
 from atx_assets.local.home import open_home, uses_own_servers
-from atx_assets.local.run import run_job
-from atx_assets.local.summary import summary
+from atx_assets.local.run import Telling, run_job
 from atx_assets.sample import LIBRARY, is_sample
 from atx_assets.settings import Settings, read_settings
 
@@ -21,21 +20,20 @@ if TYPE_CHECKING:
     import psycopg
 
 
-def demo(settings: Settings, say: Callable[[str], None]) -> None:
+def demo(settings: Settings, told: Telling) -> None:
     """Load the sample library, run everything, and tell what was found.
 
     Raises:
         AtxError: the home holds another library, or a part failed.
     """
-    apart = _apart(settings)
+    say, apart = told.display.say, _apart(settings)
     if apart != settings:
         say(f"PG_HOST or MLFLOW_HOST is set: the demo keeps away from them, in {apart.home}")
     with open_home(apart) as ready:
         say(f"sample library: 17,470 real films, judged by a made-up viewer ({ready.database})")
         _load_sample(ready, say)
-        run_job(ready, say)
-        for line in summary(ready):
-            say(line)
+        run_job(ready, told)
+        told.summarise(ready)
     up = "make up" if apart == settings else _up_apart(apart)
     say(f"  UI      `{up}`, then http://127.0.0.1:{apart.ui_port}")
 

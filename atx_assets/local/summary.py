@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.assets.quality_tables import (
@@ -13,15 +19,62 @@ from atx_assets.assets.quality_tables import (
     shown,
     threshold_table,
 )
+from atx_assets.local.correct import plain as printable
 from atx_assets.resources.bundle import Bundle
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.files import DataFiles
-from atx_assets.settings import Settings
+from atx_assets.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 RECOMMENDED = 5
+
+
+def findings(settings: Settings) -> dict[str, Any] | None:
+    """Return what was found, and how good it is; None before the first scoring.
+
+    Returns:
+        Counts of films, labels and mistakes; the version that scored, its place and threshold;
+        PR-AUC (mean and std over folds) beside what it must beat; the unjudged films most surely
+        keeps; where report and files are.
+    """
+    import pyarrow.compute as pc
+
+    files = DataFiles(directory=str(settings.data_dir))
+    if not files.path("scored_results").exists():
+        return None
+    results = files.read_table("scored_results")
+    bundles = Bundles(files)
+    bundle = bundles.version(results["model_version"][0].as_py())
+    quality, learned = bundle.about["quality"], bundle.about["learned_from"]
+    outcomes = {v["values"]: v["counts"] for v in pc.value_counts(results["cm_value"]).to_pylist()}
+    challenger = bundles.challenger()
+    keeps = _unjudged_keeps(results)
+    report = files.path("analysis_report")
+    return {
+        "films": results.num_rows,
+        "judged": learned["rows"],
+        "keeps": learned["keeps"],
+        "unjudged": results["label_source"].null_count,
+        "version": bundle.version,
+        "place": "champion" if bundles.place().version == bundle.version else "kept",
+        "made": _made(bundle),
+        "challenger": challenger
+        and {"version": challenger.version, "reason": challenger.judged["reason"]},
+        "threshold": bundle.threshold,
+        "nested_pr_auc": quality["nested"]["pr_auc"],
+        "rule": {"name": quality["the_rule"], "pr_auc": quality["rule"]["all"]["pr_auc"]},
+        "always_skip": {"pr_auc": quality["always_skip"]["all"]["pr_auc"]},
+        "false_positives": outcomes.get("fp", 0),
+        "false_negatives": outcomes.get("fn", 0),
+        "unjudged_keeps": keeps.num_rows,
+        "recommended": keeps.slice(0, RECOMMENDED)
+        .select(["media_title", "release_year", "probability", "imdb_id", "key"])
+        .to_pylist(),
+        "report": str(report) if report.exists() else None,
+        "data": str(settings.data_dir),
+    }
 
 
 def summary(settings: Settings, *, figures: bool = False) -> Iterator[str]:
@@ -31,41 +84,42 @@ def summary(settings: Settings, *, figures: bool = False) -> Iterator[str]:
         settings: of the home.
         figures: whether to tell all that was measured, or the headline alone.
     """
-    files = DataFiles(directory=str(settings.data_dir))
-    if not files.path("scored_results").exists():
+    found = findings(settings)
+    if found is None:
         return
-    results = files.read_table("scored_results")
-    bundles = Bundles(files)
-    bundle = bundles.version(results["model_version"][0].as_py())
-
+    bundle = Bundles(DataFiles(directory=found["data"])).version(found["version"])
     yield ""
-    yield from _films(results, bundle)
+    yield from _films(found)
     yield ""
-    yield from _figures(bundle) if figures else _headline(bundle)
-    yield from _waiting(bundles, bundle)
+    yield from _figures(bundle) if figures else _headline(found, bundle)
+    yield from _waiting(found)
     yield ""
-    yield from _verdicts(results, bundle)
+    yield from _verdicts(found)
     yield ""
-    yield f"  report  {files.path('analysis_report')}"
-    yield f"  files   {settings.data_dir}"
+    yield f"  report  {found['report'] or 'none yet: `atx run` makes it'}"
+    yield f"  files   {found['data']}"
+    yield from _next(found)
 
 
-def _films(results: pa.Table, bundle: Bundle) -> Iterator[str]:
-    learned = bundle.about["learned_from"]
-    unjudged = results["label_source"].null_count
-    yield f"  films read and scored  {results.num_rows:>8,}"
-    yield f"  judged, learned from   {learned['rows']:>8,}   ({learned['keeps']:,} keeps)"
-    yield f"  unjudged               {unjudged:>8,}"
+def _films(found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"  films read and scored  {found['films']:>8,}"
+    yield f"  judged, learned from   {found['judged']:>8,}   ({found['keeps']:,} keeps)"
+    yield f"  unjudged               {found['unjudged']:>8,}"
 
 
-def _headline(bundle: Bundle) -> Iterator[str]:
-    quality = bundle.about["quality"]
-    yield "  PR-AUC, each film scored by models that had not seen its verdict"
-    model = f"the model (version {bundle.version}), nested{nested_mark(quality)}"
-    rule = quality["rule"]["all"]["pr_auc"]
-    yield f"    {model:<40}{shown(quality['nested']['pr_auc'])}"
-    yield f"    {'best single-feature rule':<40}{shown(rule)}   ({quality['the_rule']})"
-    yield f"    {'always skip':<40}{shown(quality['always_skip']['all']['pr_auc'])}"
+def _headline(found: Mapping[str, Any], bundle: Bundle) -> Iterator[str]:
+    model = f"the model (version {found['version']}), nested{nested_mark(bundle.about['quality'])}"
+    rule = found["rule"]
+    yield "  PR-AUC, each film scored by models that had not seen its verdict; 1 is perfect"
+    yield f"    {model:<40}{shown(found['nested_pr_auc'])}"
+    yield f"    {'best single-feature rule':<40}{shown(rule['pr_auc'])}   ({rule['name']})"
+    yield f"    {'always skip':<40}{shown(found['always_skip']['pr_auc'])}"
+    yield ""
+    place = "champion" if found["place"] == "champion" else "champion no more"
+    yield (
+        f"  version {found['version']} scores ({place}, made {found['made'][:16]}): "
+        f"a keep from {found['threshold']:.0%} on"
+    )
 
 
 def _figures(bundle: Bundle) -> Iterator[str]:
@@ -91,26 +145,46 @@ def _table(heading: str, table: Any) -> Iterator[str]:
     yield from (f"    {line}" for line in plain(table))
 
 
-def _waiting(bundles: Bundles, bundle: Bundle) -> Iterator[str]:
+def _waiting(found: Mapping[str, Any]) -> Iterator[str]:
     """Tell of a model that was trained last and did not become champion."""
-    challenger = bundles.challenger()
+    challenger = found["challenger"]
     if challenger:
         yield ""
-        yield f"  version {challenger.version} is challenger, version {bundle.version} scores:"
-        yield f"    {challenger.judged['reason']}"
+        yield f"  version {challenger['version']} is challenger, version {found['version']} scores:"
+        yield f"    {challenger['reason']}"
 
 
-def _verdicts(results: pa.Table, bundle: Bundle) -> Iterator[str]:
-    import pyarrow.compute as pc
+def _verdicts(found: Mapping[str, Any]) -> Iterator[str]:
+    fp, fn, keeps = found["false_positives"], found["false_negatives"], found["unjudged_keeps"]
+    yield f"  false positives        {fp:>8,}   predicted keep, labelled skip"
+    yield f"  false negatives        {fn:>8,}   predicted skip, labelled keep"
+    yield ""
+    yield f"  unjudged films predicted keep (from {found['threshold']:.0%} on): {keeps:,}"
+    for film in found["recommended"]:
+        year, title = film["release_year"] or "?", printable(film["media_title"])
+        yield f"    {film['probability']:4.0%}  {title} ({year})"
 
-    outcomes = {v["values"]: v["counts"] for v in pc.value_counts(results["cm_value"]).to_pylist()}
+
+def _next(found: Mapping[str, Any]) -> Iterator[str]:
+    """Name the commands that go on from here, as they can be typed here."""
+    program = "atx" if shutil.which("atx") else os.path.relpath(Path(sys.executable).parent / "atx")
+    if Path(found["data"]).resolve() != read_settings().data_dir.resolve():  # of a demo apart
+        program = f"ATX_DATA_DIR={shlex.quote(found['data'])} {program}"
+    yield f"  next    {program} show queue           what to judge, or judge again"
+    yield f"          {program} show recommendations what to watch"
+    film = next(iter(found["recommended"]), None)
+    if film:
+        key = shlex.quote(film["imdb_id"] or film["key"])
+        yield f"          {program} explain {key}    why"
+
+
+def _unjudged_keeps(results: pa.Table) -> pa.Table:
     unjudged = results.filter(results["label_source"].is_null())
     keeps = unjudged.filter(unjudged["predicted"])
-    best = keeps.sort_by([("probability", "descending"), ("key", "ascending")])
-    yield f"  false positives        {outcomes.get('fp', 0):>8,}   predicted keep, labelled skip"
-    yield f"  false negatives        {outcomes.get('fn', 0):>8,}   predicted skip, labelled keep"
-    yield ""
-    yield f"  unjudged films predicted keep (from {bundle.threshold:.0%} on): {keeps.num_rows:,}"
-    for film in best.slice(0, RECOMMENDED).to_pylist():
-        year = film["release_year"] or "?"
-        yield f"    {film['probability']:4.0%}  {film['media_title']} ({year})"
+    return keeps.sort_by([("probability", "descending"), ("key", "ascending")])
+
+
+def _made(bundle: Bundle) -> str:
+    """Say when a version was saved, in local time; its files hold no time, so that they agree."""
+    saved = (bundle.folder / "bundle.json").stat().st_mtime
+    return datetime.fromtimestamp(saved).astimezone().isoformat(" ", "seconds")

@@ -23,7 +23,7 @@ def atx(*words: str, environment: dict[str, str]) -> subprocess.CompletedProcess
 def test_help_imports_nothing_heavy(environment: dict[str, str]) -> None:
     code = (
         "import sys; from atx_assets.local.cli import main; main(['--help'])\n"
-        "heavy = {'dagster', 'mlflow', 'pandas', 'psycopg', 'sqlalchemy', 'xgboost'}\n"
+        "heavy = {'dagster', 'mlflow', 'pandas', 'psycopg', 'rich', 'sqlalchemy', 'xgboost'}\n"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
     done = subprocess.run(
@@ -82,6 +82,27 @@ def test_an_unknown_command_is_told_with_the_usage(environment: dict[str, str]) 
     done = atx("bogus", environment=environment)
     assert done.returncode == 2
     assert "No such command 'bogus'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "--quiet", "--json"),
+        ("demo", "--quiet", "--json"),
+        ("run", "--figures", "--json"),
+        ("run", "--figures", "--quiet"),
+        ("show", "errors", "--kind", "tp"),
+        ("show", "queue", "--limit", "0"),
+        ("explain",),
+    ],
+)
+def test_what_does_not_go_together_is_told_with_the_usage(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("Usage: atx")
 
 
 @pytest.mark.parametrize(

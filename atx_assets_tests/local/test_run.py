@@ -1,5 +1,7 @@
 """`atx run` as a person meets it: progress, summary, and one clear line for what went wrong."""
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,6 +83,109 @@ def test_run_tells_each_asset_and_a_check_that_failed(atx, sample):
     assert status == 0, err
     for words in ("raw_media", "rows of films 19893", "training_table", "keeps 747, skips 3253"):
         assert words in out
+
+
+@pytest.fixture
+def small(database: Database, small_library: Path) -> Database:
+    with connect(database, statement_timeout=60) as connection:
+        load_file(connection, small_library)
+    return database
+
+
+UNTIL_SEARCH = ("run", "--select", "+key:hyperparameters")
+
+
+def test_a_pipe_gets_plain_lines_with_the_share_of_the_search(atx, small, monkeypatch):
+    from atx_assets.learning.tuning import GRID
+
+    few = {name: values if name == "max_depth" else values[:1] for name, values in GRID.items()}
+    monkeypatch.setattr("atx_assets.learning.tuning.GRID", few)
+    status, out, err = atx(*UNTIL_SEARCH, FORCE_COLOR="1", ATX_MLFLOW="off")
+    assert status == 0, err
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", out + err)
+    shares = [int(share) for share in re.findall(r"fits \((\d+)% of the search\)", out)]
+    assert 5 <= len(shares) <= 10
+    assert shares == sorted(set(shares))
+    assert shares[-1] == 100
+    assert re.search(r"^  hyperparameters +\d+\.\d s  combinations 3$", out, re.MULTILINE)
+
+
+def test_a_terminal_gets_a_display_that_moves_and_keeps_the_lines(atx, small, on_terminal):
+    status, text = on_terminal(*UNTIL_SEARCH, width=100, ATX_MLFLOW="off")
+    assert status == 0, text
+    made = [int(number) for number in re.findall(r"(\d) of 4, \d+ s", text)]
+    assert made == sorted(made)
+    assert {0, 3} <= set(made)
+    told = re.findall(r"(\d+)%, (\d+) s, (\d+) s left", text)
+    shares, seconds, left = ([int(part[at]) for part in told] for at in range(3))
+    assert shares == sorted(shares)
+    assert len(set(shares)) >= 8
+    assert seconds == sorted(seconds)
+    assert left[-1] <= 2
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1
+    assert text.rindex("\x1b[?25h") > text.rindex("of 4")
+    for asset in ("raw_media", "feature_encoding", "training_table", "hyperparameters"):
+        assert len(re.findall(rf"^ *(?:\x1b\[2K)?  {asset} +\d+\.\d s  ", text, re.MULTILINE)) <= 1
+        assert re.search(rf"  {asset} +\d+\.\d s  \w", text)
+
+
+def test_no_color_takes_colours_away_and_the_display_stays(atx, small, on_terminal):
+    words = ("run", "--select", "raw_media")
+    for settings, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
+        status, text = on_terminal(*words, width=60, **settings)
+        assert status == 0, text
+        assert "0 of 1" in text
+        assert bool(re.search(r"\x1b\[(?:\d+;)*(?:3|4|9)\d", text)) is coloured
+    status, text = on_terminal(*words, width=60, TERM="dumb")
+    assert status == 0
+    assert "\x1b" not in text
+
+
+def test_quiet_says_nothing_of_what_went_well_and_one_line_of_what_did_not(atx, small):
+    assert atx("run", "--select", "raw_media", "--quiet") == (0, "", "")
+    status, out, err = atx("run", "--quiet", "--select", "raw_media", PG_DB="nowhere")
+    assert (status, out) == (1, "")
+    assert "createdb nowhere" in one_line(err)
+
+
+def test_json_is_one_object_with_what_was_made_and_found(atx, small, tmp_path):
+    status, out, err = atx("run", "--json", ATX_MLFLOW="off", ATX_SEARCH="off")
+    assert (status, err) == (0, "")
+    told = json.loads(out)
+    assert set(told) == {"run_id", "assets", "checks", "summary"}
+    assert len(told["assets"]) == 10
+    assert told["assets"]["training_table"]["seconds"] > 0
+    assert told["assets"]["raw_media"]["rows"] == 1500
+    found = told["summary"]
+    judged = told["assets"]["training_table"]["figures"]
+    assert found["judged"] == judged["judged films"]
+    assert found["keeps"] == judged["keeps"]
+    assert (found["version"], found["place"], found["challenger"]) == (1, "champion", None)
+    for spread in (found["nested_pr_auc"], found["rule"]["pr_auc"], found["always_skip"]["pr_auc"]):
+        assert 0 < spread["mean"] < 1
+    for kind in ("positives", "negatives"):
+        mistakes = told["assets"][f"false_{kind}"]["figures"]["mistakes"]
+        assert found[f"false_{kind}"] == mistakes
+    assert len(found["recommended"]) == 5
+    assert Path(found["report"]).exists()
+    assert found["data"] == str(tmp_path / "data")
+
+
+def test_json_of_a_run_that_fails_has_the_error_and_what_was_made_before(atx, small):
+    change(small, "UPDATE atp.media SET rejection_status = 'unfiltered', rejection_reason = NULL")
+    status, out, err = atx("run", "--json", "--select", "+key:training_table")
+    assert status == 1
+    told = json.loads(out)
+    assert f"atx: {told['error']}" == one_line(err)
+    assert list(told["assets"])[:1] == ["raw_media"]
+    assert told["summary"] is None
+    for words, settings in (
+        (("run",), {"ATX_UI_PORT": "many"}),
+        (("demo",), {"ATX_HOME": "/dev/null/x"}),
+    ):
+        status, out, err = atx(*words, "--json", **settings)
+        assert status == 1
+        assert f"atx: {json.loads(out)['error']}" == one_line(err)
 
 
 @pytest.mark.parametrize("words", ["nonsense", "key:nothing_like_it", "owner:("])

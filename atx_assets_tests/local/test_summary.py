@@ -1,7 +1,11 @@
 """What `atx run` tells at its end."""
 
+import re
 import shutil
+import sys
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from atx_assets.local.summary import summary
@@ -33,6 +37,43 @@ def test_the_headline_is_the_nested_figure_beside_what_it_must_beat(finished):
         assert found.endswith(f"{spread['mean']:.3f} ± {spread['std']:.3f}{told_after}")
     assert "always skip" in text
     assert "challenger" not in text
+
+
+def test_the_headline_is_short_and_says_where_to_go_on(finished, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    lines = lines_of(finished)
+    text = "\n".join(lines)
+    assert len(lines) <= 30
+    assert "thresholds, out of fold" not in text
+    threshold = Bundles(finished.files).champion().threshold
+    assert re.search(
+        rf"version 1 scores \(champion, made 20.+\): a keep from {threshold:.0%}", text
+    )
+    results = finished.files.read_table("scored_results").to_pylist()
+    keeps = [r for r in results if r["predicted"] and r["label_source"] is None]
+    best = max(keeps, key=lambda r: (r["probability"], [-ord(c) for c in r["key"]]))
+    program = re.search(r"next    (\S+) show queue", text)[1]
+    assert Path(program).resolve() == Path(sys.executable).parent.resolve() / "atx"
+    assert f"{program} explain {best['key']} " in text
+    (tmp_path / "atx").touch(0o755)
+    assert "  next    atx show queue" in "\n".join(lines_of(finished))
+
+
+def test_what_a_title_holds_does_not_reach_the_terminal(copied):
+    table = copied.files.read_table("scored_results")
+    titles = pa.array(["\x1b[2J\u202eboo"] * table.num_rows)
+    at = table.schema.get_field_index("media_title")
+    copied.files.write_table("scored_results", table.set_column(at, "media_title", titles))
+    text = "\n".join(lines_of(copied))
+    assert "?[2J?boo" in text
+    assert "\x1b" not in text
+
+
+def test_after_a_rollback_the_version_that_scored_is_champion_no_more(copied):
+    bundles = Bundles(copied.files)
+    shutil.copytree(bundles.folder / "1", bundles.folder / "2")
+    bundles.promote(bundles.version(2))
+    assert "version 1 scores (champion no more, made" in "\n".join(lines_of(copied))
 
 
 def test_all_figures_are_told_with_thresholds_and_calibration(finished):

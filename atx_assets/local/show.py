@@ -1,0 +1,190 @@
+"""`atx show`: the lists of films in the data folder, as tables or JSON.
+
+Not here: which films are in a list (`assets/`). Neither database nor model is asked.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from atx_assets.errors import AtxError
+from atx_assets.local.correct import plain
+from atx_assets.local.display import is_terminal
+from atx_assets.local.tables import aligned, print_table
+from atx_assets.resources.files import DataFiles
+from atx_assets.schemas import UNKNOWN_TEXT
+from atx_assets.settings import Settings
+
+Say = Callable[[str], None]
+Record = dict[str, Any]
+
+#: Films in a table, unless more are asked for.
+LIMIT = 20
+#: Columns that a terminal needs to show the nearest labelled films, too.
+_WIDE = 120
+_LIKE = "most like it"
+_WHY = "why, in log-odds"
+
+_ERRORS = {"fp": "false_positives", "fn": "false_negatives"}
+_RECOMMENDED = "recommended"
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """A list's columns, those that a narrow terminal shows, and what is said of an empty one."""
+
+    columns: Sequence[str]
+    narrow: Sequence[str]
+    none: str
+
+
+_FILM = ("film", "id", "keep")
+_OF_ERRORS = _Listing((*_FILM, "label", _WHY, _LIKE), ("film", "keep", "label", _WHY), "no mistake")
+_OF_QUEUE = _Listing(
+    (*_FILM, "task", "label", "because", _WHY, _LIKE),
+    ("film", "keep", "because", _WHY),
+    "nothing to judge",
+)
+_OF_RECOMMENDED = _Listing(
+    (*_FILM, "genre", "because", _WHY, _LIKE),
+    ("film", "keep", "because", _WHY),
+    "no unjudged film is predicted keep",
+)
+
+
+def show_errors(
+    settings: Settings,
+    say: Say,
+    *,
+    kind: str | None = None,
+    genres: Sequence[str] = (),
+    limit: int | None = None,
+    as_json: bool = False,
+) -> None:
+    """Print the films that the model gets wrong, the surest mistake first.
+
+    Args:
+        settings: those that name the data folder.
+        say: takes a line.
+        kind: `fp` or `fn` alone.
+        genres: films of any of these alone.
+        limit: how many; by default 20, or as JSON all.
+        as_json: print the records.
+
+    Raises:
+        AtxError: a file is missing or damaged, or no listed film has such a genre.
+    """
+    every = [record for asset in _ERRORS.values() for record in _read(settings, asset)]
+    every.sort(key=lambda record: -abs(record["beyond_threshold"]))
+    found = _of_genres(every, genres)
+    found = [record for record in found if kind in (None, record["cm_value"])]
+    _print(say, found, limit, as_json, _OF_ERRORS)
+
+
+def show_queue(
+    settings: Settings,
+    say: Say,
+    *,
+    genres: Sequence[str] = (),
+    limit: int | None = None,
+    as_json: bool = False,
+) -> None:
+    """Print the films to judge, or to judge again, the best of each kind first.
+
+    The arguments and errors are those of `show_errors`.
+    """
+    every = [r for r in _read(settings, "review_queue") if r["task"] != _RECOMMENDED]
+    every.sort(key=lambda record: record["rank"])
+    _print(say, _of_genres(every, genres), limit, as_json, _OF_QUEUE)
+
+
+def show_recommendations(
+    settings: Settings,
+    say: Say,
+    *,
+    genres: Sequence[str] = (),
+    limit: int | None = None,
+    as_json: bool = False,
+) -> None:
+    """Print the films that the model would keep and nobody has judged, best first.
+
+    The arguments and errors are those of `show_errors`.
+    """
+    every = [r for r in _read(settings, "review_queue") if r["task"] == _RECOMMENDED]
+    every.sort(key=lambda record: record["rank"])
+    found = _of_genres(every, genres)
+    _print(say, found, limit, as_json, _OF_RECOMMENDED)
+
+
+def _read(settings: Settings, asset: str) -> list[Record]:
+    return DataFiles(directory=str(settings.data_dir)).read_records(asset)
+
+
+def _of_genres(records: Sequence[Record], genres: Iterable[str]) -> list[Record]:
+    """Return the records of any of the genres, in whatever case they are written."""
+    wanted = [genre.strip().casefold() for genre in genres]
+    if not wanted or not records:
+        return list(records)
+    known = {
+        genre.casefold(): genre
+        for record in records
+        for genre in record["genre"]
+        if genre not in UNKNOWN_TEXT
+    }
+    for genre in wanted:
+        if genre not in known:
+            there = ", ".join(sorted(plain(name) for name in known.values())) or "none"
+            raise AtxError(f"no film of this list has the genre {genre!r}; its genres: {there}")
+    return [r for r in records if {genre.casefold() for genre in r["genre"]} & {*wanted}]
+
+
+def _print(
+    say: Say,
+    records: Sequence[Record],
+    limit: int | None,
+    as_json: bool,
+    listing: _Listing,
+) -> None:
+    if as_json:
+        say(json.dumps(records[:limit], indent=2))
+        return
+    if not records:
+        say(listing.none)
+        return
+    rows = [_cells(record, listing.columns) for record in records[: limit or LIMIT]]
+    if is_terminal(sys.stdout):
+        print_table(rows, listing.narrow, _WIDE)
+    else:
+        for line in aligned(rows):
+            say(line)
+    if len(records) > len(rows):
+        say(f"and {len(records) - len(rows):,} more: --limit {len(records)}, or --json")
+
+
+def _cells(record: Record, columns: Iterable[str]) -> dict[str, list[str]]:
+    """Return the texts of each column's cell."""
+    texts = {
+        "film": [f"{record['media_title'] or '?'} ({record['release_year'] or '?'})"],
+        "id": [record["imdb_id"] or record["key"]],
+        "keep": [f"{record['probability']:.0%}"],
+        "label": _label(record),
+        "task": [record.get("task", "")],
+        "because": [record.get("because", "")],
+        "genre": [genre for genre in record["genre"] if genre not in UNKNOWN_TEXT],
+        _WHY: record["why"],
+        _LIKE: record["nearest"],
+    }
+    return {name: texts[name] for name in columns}
+
+
+def _label(record: Record) -> list[str]:
+    """Say a record's label, who gave it, and when it was last touched."""
+    if record["label_source"] is None:
+        return ["unjudged"]
+    giver = {"human": "a person", "rule": "a rule"}.get(record["label_source"], "a model")
+    verdict = {True: "keep", False: "skip", None: "not learned from, given"}[record["actual"]]
+    return [f"{verdict} by {giver}", *([record["label_date"]] if record["label_date"] else [])]
