@@ -160,11 +160,8 @@ def _nested(data: TrainingData, learning: Learning, say: Callable[..., None]) ->
     number = iter(range(1, FOLDS + 1))
 
     def recipe(train: "np.ndarray[Any, Any]") -> "Hyperparameters":
-        numeric, what = (
-            len(data.encoding.numeric),
-            f"hyperparameters: nested search {next(number)} of",
-        )
-        logged = _logged(say, f"{what} {FOLDS}", 4)
+        numeric = len(data.encoding.numeric)
+        logged = _logged(say, f"hyperparameters: nested search {next(number)} of {FOLDS}", 4)
         result = _search(learning, data.matrix[train], data.labels[train], numeric, logged)
         return result.combinations[result.chosen]
 
