@@ -86,6 +86,14 @@ class LiveDisplay(Display):
         """Draw on a stream that is a terminal."""
         super().__init__(output)
         self._stream = stream
+        self._console: Console | None = None
+
+    def say(self, line: str) -> None:
+        """Tell a line, above what moves."""
+        if self._console and self._output is Output.SHOWN:
+            self._console.out(line, highlight=False)
+        else:
+            super().say(line)
 
     @contextmanager
     def showing(self, now: Now) -> Iterator[None]:
@@ -93,16 +101,38 @@ class LiveDisplay(Display):
         from rich.live import Live
         from rich.spinner import Spinner
 
-        console, spinner = console_on(self._stream), Spinner("dots")
-        began = time.time()
-        # What anybody prints meanwhile comes out above it, whole.
-        with Live(
-            console=console,
-            get_renderable=lambda: _drawn(now, began, spinner, console.width),
-            refresh_per_second=8,
-            transient=True,
-        ):
-            yield
+        began, spinner = time.time(), Spinner("dots")
+        with _terminal_itself(self._stream) as terminal:
+            console = self._console = console_on(terminal)
+            # What anybody prints meanwhile comes out above it, whole.
+            with Live(
+                console=console,
+                get_renderable=lambda: _drawn(now, began, spinner, _fitted(console, terminal)),
+                refresh_per_second=8,
+                transient=True,
+            ):
+                try:
+                    yield
+                finally:
+                    self._console = None
+
+
+@contextmanager
+def _terminal_itself(stream: TextIO) -> Iterator[TextIO]:
+    """Yield the terminal behind a stream, which stays it while Dagster keeps what steps print."""
+    encoding = stream.encoding or "utf-8"
+    with os.fdopen(os.dup(stream.fileno()), "w", encoding=encoding, errors="replace") as terminal:
+        yield terminal
+
+
+def _fitted(console: Console, terminal: TextIO) -> int:
+    """Let the console have the size that the terminal has now; return its width."""
+    from rich.console import ConsoleDimensions
+
+    size = os.get_terminal_size(terminal.fileno())
+    if size.columns:
+        console.size = ConsoleDimensions(*size)
+    return console.width
 
 
 def _drawn(now: Now, began: float, spinner: RenderableType, width: int) -> RenderableType:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from atx_assets.automation.failures import cause_of
 from atx_assets.learning.evaluation import FOLDS
+from atx_assets.local.correct import plain
 from atx_assets.local.display import Display, Now, Search
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class Progress:
             outcome.failure = cause_of(error) if error else ""
 
     def _tell_of_line(self, entry: dg.EventLogEntry) -> None:
-        line, before = entry.user_message, self._now.search
+        line, before = plain(entry.user_message), self._now.search
         share = search_share(line)
         if share is None:
             self._display.say(f"    {line}")
@@ -164,7 +165,7 @@ class Progress:
             }
         )
         what = "warning" if warning else "failed check"
-        line = f"    {what}: {check.check_name}: {check.description}"
+        line = plain(f"    {what}: {check.check_name}: {check.description}")
         if warning or self._outcome.failure:
             self._display.warn(line)
         else:  # what ends the command with its one line

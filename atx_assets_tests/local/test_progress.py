@@ -72,7 +72,7 @@ def check(name: str, severity: str) -> SimpleNamespace:
         severity=SimpleNamespace(value=severity),
         asset_key=SimpleNamespace(to_user_string=lambda: "raw_media"),
         check_name=name,
-        description="2 rows are odd",
+        description="2 rows\nare \x1b[2Jodd",
     )
     event = SimpleNamespace(
         event_type_value="ASSET_CHECK_EVALUATION", step_key="", asset_check_evaluation_data=found
@@ -84,15 +84,15 @@ def test_a_warning_is_told_even_when_quiet_and_kept_for_json(capsys):
     events = check("scale", "WARN"), check("rows", "ERROR"), check("keys", "ERROR")
     outcome = follow(Display(Output.SHOWN), *events)
     told = capsys.readouterr()
-    assert "    warning: scale: 2 rows are odd\n    failed check: rows: 2" in told.out
+    assert "    warning: scale: 2 rows are ?[2Jodd\n    failed check: rows: 2" in told.out
     assert told.err == ""
-    assert outcome.failure == "raw_media: rows: 2 rows are odd"
+    assert outcome.failure == "raw_media: rows: 2 rows\nare \x1b[2Jodd"
     follow(Display(Output.QUIET), *events)
     told = capsys.readouterr()
     assert told.out == ""
     # The first that failed is the line with which the command ends.
     assert told.err == (
-        "atx: warning: scale: 2 rows are odd\natx: failed check: keys: 2 rows are odd\n"
+        "atx: warning: scale: 2 rows are ?[2Jodd\natx: failed check: keys: 2 rows are ?[2Jodd\n"
     )
     outcome = follow(Display(Output.JSON), *events)
     assert capsys.readouterr() == ("", "")
