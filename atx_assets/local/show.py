@@ -35,24 +35,32 @@ _RECOMMENDED = "recommended"
 
 @dataclass(frozen=True)
 class _Listing:
-    """A list's columns, those that a narrow terminal shows, and what is said of an empty one."""
+    """A list's columns, those that a terminal has room for, and what is said of an empty one."""
 
     columns: Sequence[str]
     narrow: Sequence[str]
+    wide: Sequence[str]
     none: str
 
 
 _FILM = ("film", "id", "keep")
-_OF_ERRORS = _Listing((*_FILM, "label", _WHY, _LIKE), ("film", "keep", "label", _WHY), "no mistake")
+_OF_ERRORS = _Listing(
+    columns=(*_FILM, "label", _WHY, _LIKE),
+    narrow=(*_FILM, "label", _WHY),
+    wide=(*_FILM, "label", _WHY, _LIKE),
+    none="no mistake",
+)
 _OF_QUEUE = _Listing(
-    (*_FILM, "task", "label", "because", _WHY, _LIKE),
-    ("film", "keep", "because", _WHY),
-    "nothing to judge",
+    columns=(*_FILM, "task", "label", "because", _WHY, _LIKE),
+    narrow=(*_FILM, "because", _WHY),
+    wide=(*_FILM, "because", _WHY, _LIKE),
+    none="nothing to judge",
 )
 _OF_RECOMMENDED = _Listing(
-    (*_FILM, "genre", "because", _WHY, _LIKE),
-    ("film", "keep", "because", _WHY),
-    "no unjudged film is predicted keep",
+    columns=(*_FILM, "genre", "because", _WHY, _LIKE),
+    narrow=(*_FILM, "genre", _WHY),
+    wide=(*_FILM, "genre", "because", _WHY, _LIKE),
+    none="no unjudged film is predicted keep",
 )
 
 
@@ -157,7 +165,7 @@ def _print(
         return
     rows = [_cells(record, listing.columns) for record in records[: limit or LIMIT]]
     if is_terminal(sys.stdout):
-        print_table(rows, listing.narrow, _WIDE)
+        print_table(rows, listing.narrow, listing.wide, _WIDE)
     else:
         for line in aligned(rows):
             say(line)

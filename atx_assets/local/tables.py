@@ -35,26 +35,30 @@ def aligned(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def print_table(rows: Sequence[Row], narrow: Sequence[str], wide: int) -> None:
+def print_table(
+    rows: Sequence[Row], narrow: Sequence[str], wide: Sequence[str], least: int
+) -> None:
     """Print rows on the terminal, each line of a cell on a line of its own.
 
     Args:
         rows: with the columns `film` first and `id`, which comes below it.
-        narrow: the columns shown on a terminal of fewer columns than `wide`.
-        wide: columns of the terminal from which on all are shown.
+        narrow: the names of the columns to print.
+        wide: of those on a terminal that is `least` characters wide.
+        least: see `wide`.
     """
     from rich.text import Text
 
     console = console_on(sys.stdout)
-    names = [n for n in rows[0] if n != "id" and (console.width >= wide or n in narrow)]
+    is_wide = console.width >= least
+    names = [name for name in (wide if is_wide else narrow) if name != "id"]
     table = _table(names)
     for row in rows:
         cells = [Text("\n".join(map(_on_terminal, row[name]))) for name in names]
         cells[0].append(f"\n{_on_terminal(row['id'][0])}", style="dim")
         table.add_row(*cells)
     console.print(table)
-    if console.width < wide:
-        hint = f"the labelled films most like it: atx explain ID, or {wide} columns"
+    if not is_wide:
+        hint = f"the labelled films most like it: atx explain ID, or {least} columns"
         console.print(Text(hint, style="dim"))
 
 
