@@ -3,7 +3,8 @@
 Not here: any of them.
 """
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -48,7 +49,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     settings = read_settings()
     multiprocess = settings.executor == "multiprocess"
     return dg.Definitions(
-        assets=ASSETS,
+        assets=_with_links_to_the_code(ASSETS),
         asset_checks=CHECKS,
         jobs=JOBS,
         sensors=SENSORS,
@@ -62,6 +63,13 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
             **(resource_overrides or {}),
         },
     )
+
+
+def _with_links_to_the_code(assets: Sequence[Any]) -> Sequence[Any]:
+    with warnings.catch_warnings():
+        # A beta function: Dagster says so once for each asset, at every start.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.with_source_code_references(assets)
 
 
 defs = build_defs()

@@ -122,7 +122,7 @@ def atx(folder: Path) -> Callable[[], object]:
     import pyarrow.parquet as pq
     import xgboost  # noqa: F401
 
-    from atx_assets.assets.scores import score_titles
+    from atx_assets.assets.scoring import score_titles
     from atx_assets.resources.bundles import Bundles
     from atx_assets.resources.files import DataFiles
 

@@ -4,21 +4,17 @@ Not here: how fit, evaluation and the decision work (`learning/`), how a bundle 
 (`resources/bundles.py`), what MLflow is told (`tracking.py`).
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from atx_assets.assets import story, tracking
-from atx_assets.assets.drawing import png
 from atx_assets.assets.judging import judge
-from atx_assets.assets.quality_figures import quality_figure
-from atx_assets.assets.quality_tables import (
-    calibration_table,
-    markdown,
-    measure_tables,
-    nested_mark,
-    threshold_table,
-)
+from atx_assets.assets.model_page import model_page
+from atx_assets.assets.pictures import pictures_of, quality_pictures
+from atx_assets.assets.records import Scored
+from atx_assets.assets.scoring import score_titles
 from atx_assets.assets.search import read_search
 from atx_assets.assets.training import (
     TrainingData,
@@ -39,6 +35,7 @@ from atx_assets.settings import Settings, read_settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from atx_assets.learning.curves import Blind
     from atx_assets.learning.evaluation import OutOfFold
     from atx_assets.learning.models import Hyperparameters
     from atx_assets.learning.operating_point import OperatingPoint
@@ -65,10 +62,12 @@ def tuned_classifier(
     from atx_assets.learning.curves import Blind
     from atx_assets.learning.evaluation import out_of_fold
 
+    clock = story.Clock()
     settings = read_settings()
     data = read_training_data(files)
     chosen, search, grid = read_search(files)
-    titles = _training_titles(data, files)
+    films, _ = read_titles(files)
+    titles = _training_titles(data, films)
     evidence = _evidence(data, titles, settings)
     bundles = Bundles(files)
     page = {}
@@ -77,7 +76,6 @@ def tuned_classifier(
         nested = _comparable(search, data, evidence.point)
         new, pr_auc = _train(evidence, data, chosen, held_out, nested, titles)
         blind = Blind(data.labels, held_out.probabilities.astype(float), held_out.assignment)
-        figure = png(quality_figure(blind, new.about["quality"]))
         before = bundles.usable_champion(data.encoding.layout)
         bundle = bundles.keep(new)
         unchanged = before is not None and before.version == bundle.version
@@ -88,7 +86,8 @@ def tuned_classifier(
         )
         champion = bundle if judged["promoted"] or before is None else before
         if run:
-            trained = tracking.Trained(bundle, judged, data, search, grid, figure)
+            pictures = partial(_pictures, films, bundle, blind)
+            trained = tracking.Trained(bundle, judged, data, search, grid, pictures)
             url = _tell_mlflow(run, trained, mlflow, context.run.run_id, settings)
             page = {"MLflow run": dg.MetadataValue.url(url)}
             # Before the champion itself: when MLflow goes away here, the last model stays.
@@ -100,10 +99,12 @@ def tuned_classifier(
             bundles.challenge(bundle)
         bundles.prune()
     _say(context, bundle, judged, unchanged)
+    curves = quality_pictures(blind, bundle.about["quality"])
     return dg.MaterializeResult(
         metadata={
-            **_story(bundle, champion, judged, unchanged),
-            "figure": story.image(figure),
+            **model_page(bundle, champion, judged, curves),
+            **({"this training": _UNCHANGED} if unchanged else {}),
+            "seconds": clock.seconds,
             **page,
             "file": dg.MetadataValue.path(str(files.path("tuned_classifier"))),
             "bundle": dg.MetadataValue.path(str(bundle.folder)),
@@ -115,7 +116,11 @@ def tuned_classifier(
     )
 
 
-def _training_titles(data: TrainingData, files: DataFiles) -> "pa.Table":
+def _pictures(films: "pa.Table", bundle: Bundle, blind: "Blind") -> dict[str, bytes]:
+    return pictures_of(Scored(films, score_titles(films, bundle), bundle), blind)
+
+
+def _training_titles(data: TrainingData, films: "pa.Table") -> "pa.Table":
     """Return the training rows as titles, in their order.
 
     Raises:
@@ -123,14 +128,13 @@ def _training_titles(data: TrainingData, files: DataFiles) -> "pa.Table":
     """
     import pyarrow.compute as pc
 
-    titles, _ = read_titles(files)
-    at = pc.index_in(data.table["key"], titles["key"])
+    at = pc.index_in(data.table["key"], films["key"])
     if at.null_count:
         raise AtxError(
             "training_table was made from other films than raw_media now holds: materialise "
             "training_table again, or run full_rebuild"
         )
-    return titles.take(at)
+    return films.take(at)
 
 
 def _evidence(data: TrainingData, titles: "pa.Table", settings: Settings) -> "Evidence":
@@ -197,7 +201,7 @@ def _train(
         model=fit(data.matrix, data.labels, chosen),
         fold_models=held_out.models,
         encoding=data.encoding,
-        learned_from=_learned_from(data.table, titles, held_out),
+        learned_from=_learned_from(data, titles, chosen, held_out),
         about={
             "hyperparameters": dict(chosen),
             "operating_point": str(evidence.point),
@@ -249,55 +253,34 @@ def _say(
         context.log.warning("version %d: %s", bundle.version, judged["warning"])
 
 
-def _story(
-    bundle: Bundle, champion: Bundle, judged: dict[str, Any], unchanged: bool
-) -> dict[str, Any]:
-    """Tell of a model on its asset's page: place, figures, thresholds, calibration."""
-    about = bundle.about
-    quality, learned = about["quality"], about["learned_from"]
-    tables = {heading: markdown(table) for heading, table in measure_tables(quality, judged)}
-    model = quality["model"]["all"]
-    return {
-        "dagster/row_count": learned["rows"],
-        "version": bundle.version,
-        "place": "champion" if judged["promoted"] else "challenger",
-        "because": judged.get("reason", ""),
-        **({"this training": _UNCHANGED} if unchanged else {}),
-        **({"warning": judged["warning"]} if judged.get("warning") else {}),
-        "version that scores": champion.version,
-        f"nested PR-AUC{nested_mark(quality)}": quality["nested"]["pr_auc"]["mean"],
-        **{f"out-of-fold {k}": v["mean"] for k, v in model.items() if v["mean"] is not None},
-        "PR-AUC of the best single-feature rule": quality["rule"]["all"]["pr_auc"]["mean"],
-        "the rule": quality["the_rule"],
-        "calibration error": quality["calibration"]["error"]["mean"],
-        "threshold": about["threshold"],
-        "operating point": f"{about['operating_point']} (ATX_OPERATING_POINT)",
-        "trained on": learned["rows"],
-        "keeps": learned["keeps"],
-        "hyperparameters": about["hyperparameters"],
-        "preview": dg.MetadataValue.md(next(iter(tables.values()))),
-        "by who judged, and for the newest": dg.MetadataValue.md(
-            "\n\n".join(f"**{heading}**\n\n{table}" for heading, table in [*tables.items()][1:])
-        ),
-        "thresholds": dg.MetadataValue.md(markdown(threshold_table(quality))),
-        "calibration": dg.MetadataValue.md(markdown(calibration_table(quality))),
-        "evaluation": "mean and standard deviation of a fold: five folds, five seeds (of a part of "
-        "the labels: of the seeds); models that did not see the labels they are measured on, "
-        "thresholds from the other folds; 'nested': the hyperparameters, too. See docs/method.md",
-    }
+def _learned_from(
+    data: TrainingData, titles: "pa.Table", chosen: "Hyperparameters", held_out: "OutOfFold"
+) -> "pa.Table":
+    """Put down who was learned from, kept out of which models, and how probable as a keep.
 
-
-def _learned_from(table: "pa.Table", titles: "pa.Table", held_out: "OutOfFold") -> "pa.Table":
+    `sceptical` is the probability by models that do not trust a rule's keeps; by the models of the
+    folds where people gave too few keeps to do without those.
+    """
+    import numpy as np
     import pyarrow as pa
+    import pyarrow.compute as pc
 
+    from atx_assets.learning.review import can_be_sceptical, sceptical_probabilities
     from atx_assets.learning.scoring import names_and_years
 
-    learned = table.select(["key", "media_title", "label", "label_source"])
+    by_person = pc.equal(data.table["label_source"], "human").to_numpy()
+    if can_be_sceptical(data.labels, by_person):
+        sceptical = sceptical_probabilities(
+            data.matrix, data.labels, by_person, chosen, held_out.assignment
+        )
+    else:
+        sceptical = held_out.probabilities.mean(axis=0, dtype=np.float64)
+    learned = data.table.select(["key", "media_title", "label", "label_source"])
     learned = learned.replace_schema_metadata(None)
     learned = learned.append_column("named", names_and_years(titles))
     for seed, folds in enumerate(held_out.assignment):
         learned = learned.append_column(f"seed{seed}", pa.array(folds))
-    return learned
+    return learned.append_column("sceptical", pa.array(sceptical))
 
 
 def champion(files: DataFiles, layout: str) -> Bundle:

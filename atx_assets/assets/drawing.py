@@ -12,6 +12,9 @@ from typing import Any
 # Orange and blue: told apart by people who see colours differently, and in grey.
 SKIP, KEEP, NEITHER = "#d95f02", "#1f5fa8", "#808080"
 
+#: Of PNG files: a figure of 6.4 inches fits into the table of an asset's page.
+_DPI = 80
+
 #: What a page may colour anew in an SVG, for light and dark: each colour's name in its style.
 _COLOURS = {"#000000": "currentColor", SKIP: "var(--skip)", KEEP: "var(--keep)"}
 
@@ -38,7 +41,7 @@ def canvas(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any
 def png(figure: Any) -> bytes:
     """Return the figure as the bytes of a PNG file, the same ones for the same figure."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
     return buffer.getvalue()
 
 

@@ -16,6 +16,7 @@ def _errors(
     import numpy as np
     import pyarrow.compute as pc
 
+    clock = story.Clock()
     scored = read_scored(files)
     results = scored.results
     wrong = np.flatnonzero(pc.equal(results["cm_value"], kind).fill_null(False).to_numpy())
@@ -31,7 +32,10 @@ def _errors(
             "mistakes": len(records),
             "against a person's label": by_person,
             "against a rule's label": len(records) - by_person,
+            "for the release alone": sum(r["about_release"] for r in records),
             "model version": scored.bundle.version,
+            "seconds": clock.seconds,
+            "report": dg.MetadataValue.url(story.report_address()),
             "preview": story.preview(
                 records, ["media_title", "release_year", "probability", "label_source", "why"]
             ),

@@ -49,6 +49,7 @@ def raw_media(
     from atx_assets.sources.extract import extract
     from atx_assets.sources.fingerprints import read_fingerprints
 
+    clock = story.Clock()
     path = files.path("raw_media")
     with media_database.reading() as (connection, source):
         context.log.info("reading atp.%s (%s layout)", source.layout.table, source.layout.name)
@@ -77,6 +78,7 @@ def raw_media(
             "rows of films": kinds.get(FILM, 0),
             "other media, left alone": rows - kinds.get(FILM, 0),
             "layout": source.layout.name,
+            "seconds": clock.seconds,
             **_changes_metadata(changes),
             "preview": story.preview(
                 first, ["media_title", "release_year", "genre", "label", "rejection_status"]

@@ -10,25 +10,17 @@ if TYPE_CHECKING:
     from atx_assets.learning.curves import Blind, Curve
 
 
-def quality_figure(blind: Blind, quality: dict[str, Any]) -> Any:
-    """Draw precision against recall, ROC, and calibration side by side."""
-    figure, axes = canvas(1, 3, (14.4, 4.6))
-    for axis, draw in zip(axes.flat, (_precision_recall, _roc, _calibration), strict=True):
-        draw(axis, blind, quality)
-    return figure
-
-
-def precision_recall_figure(blind: Blind, quality: dict[str, Any]) -> Any:
+def precision_recall(blind: Blind, quality: dict[str, Any]) -> Any:
     """Draw precision against recall, with the operating point in use."""
     return _alone(_precision_recall, blind, quality)
 
 
-def roc_figure(blind: Blind, quality: dict[str, Any]) -> Any:
+def roc(blind: Blind, quality: dict[str, Any]) -> Any:
     """Draw the share of keeps found against the share of skips let through."""
     return _alone(_roc, blind, quality)
 
 
-def calibration_figure(blind: Blind, quality: dict[str, Any]) -> Any:
+def calibration(blind: Blind, quality: dict[str, Any]) -> Any:
     """Draw what was promised against what was so."""
     return _alone(_calibration, blind, quality)
 
@@ -40,9 +32,9 @@ def _alone(draw: Any, blind: Blind, quality: dict[str, Any]) -> Any:
 
 
 def _precision_recall(axis: Any, blind: Blind, quality: dict[str, Any]) -> None:
-    from atx_assets.learning.curves import precision_recall
+    from atx_assets.learning import curves
 
-    _with_spread(axis, precision_recall(blind))
+    _with_spread(axis, curves.precision_recall(blind))
     keeps = blind.labels.mean()
     axis.axhline(keeps, color=NEITHER, linestyle=":", linewidth=1)
     axis.annotate("chance", (0, keeps), xytext=(3, 3), textcoords="offset points", fontsize=9)
@@ -67,9 +59,9 @@ def _precision_recall(axis: Any, blind: Blind, quality: dict[str, Any]) -> None:
 
 
 def _roc(axis: Any, blind: Blind, quality: dict[str, Any]) -> None:
-    from atx_assets.learning.curves import roc
+    from atx_assets.learning import curves
 
-    _with_spread(axis, roc(blind))
+    _with_spread(axis, curves.roc(blind))
     axis.plot([0, 1], [0, 1], color=NEITHER, linestyle=":", linewidth=1)
     area = quality["model"]["all"]["roc_auc"]["mean"]
     _square(axis, "share of the skips let through", "share of the keeps that is found")
@@ -77,9 +69,9 @@ def _roc(axis: Any, blind: Blind, quality: dict[str, Any]) -> None:
 
 
 def _calibration(axis: Any, blind: Blind, quality: dict[str, Any]) -> None:
-    from atx_assets.learning.curves import calibration
+    from atx_assets.learning import curves
 
-    curve = calibration(blind)
+    curve = curves.calibration(blind)
     axis.plot([0, 1], [0, 1], color=NEITHER, linestyle=":", linewidth=1)
     axis.errorbar(curve.x, curve.mean, curve.std, color=KEEP, marker="o", capsize=3, linewidth=1.2)
     _square(axis, "chance that the model gave", "share that were keeps")

@@ -72,6 +72,24 @@ def measure_tables(
         yield heading, (["measure", *columns], rows)
 
 
+def headline_table(quality: Mapping[str, Any]) -> Table:
+    """Return the measures that people look at first, short enough to be seen at once."""
+    columns = {
+        "nested": quality["nested"],
+        "model": quality["model"]["all"],
+        "always skip": quality["always_skip"]["all"],
+        "best rule": quality["rule"]["all"],
+    }
+
+    def mean(column: Mapping[str, Any], measure: str) -> str:
+        return _number(column.get(measure, {}).get("mean"))
+
+    return ["measure", *columns], [
+        [MEASURES[measure], *(mean(column, measure) for column in columns.values())]
+        for measure in ("pr_auc", "recall", "precision", "f1", "brier")
+    ]
+
+
 def nested_mark(quality: Mapping[str, Any]) -> str:
     """Say where nested figures come from, if they are not of these labels and features."""
     nested = quality["nested"]

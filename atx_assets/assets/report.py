@@ -13,6 +13,7 @@ import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.assets import story
+from atx_assets.assets.pictures import pictures_of
 from atx_assets.assets.quality_tables import measure_tables, shown, threshold_table
 from atx_assets.assets.records import Scored, read_scored
 from atx_assets.assets.shares import KINDS, LEAST, release_skips, share_kept, weak_slices
@@ -20,7 +21,6 @@ from atx_assets.assets.since_last import SinceLast, since_last
 from atx_assets.resources.bundle import Bundle
 from atx_assets.resources.files import DataFiles
 from atx_assets.sample import MADE_UP, is_sample
-from atx_assets.settings import read_settings
 
 if TYPE_CHECKING:
     from atx_assets.learning.curves import Blind
@@ -47,31 +47,22 @@ MOST_ROWS = 500
 )
 def analysis_report(files: DataFiles) -> dg.MaterializeResult[None]:
     """One page to look at: how good the model is, where it errs, what to judge next."""
-    from atx_assets.assets import figures
-    from atx_assets.assets.drawing import png
-    from atx_assets.assets.quality_figures import quality_figure
-
+    clock = story.Clock()
     scored = read_scored(files)
     blind = blind_of(scored)
-    quality = scored.bundle.about["quality"]
-    pictures = {
-        "violins": png(figures.violins(scored)),
-        "correlations": png(figures.correlations(scored)),
-        "quality": png(quality_figure(blind, quality)),
-    }
-    for name, picture in pictures.items():
+    shown_figures: dict[str, Any] = {}
+    for name, picture in pictures_of(scored, blind).items():
         with files.replacing(files.folder / f"report_{name}.png") as beside:
             beside.write_bytes(picture)
+        shown_figures |= story.figure(name, picture)
     path = files.write_text("analysis_report", _page(files, scored, blind))
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": scored.results.num_rows,
             "bytes": path.stat().st_size,
-            "quality": story.image(pictures["quality"]),
-            "numbers by prediction": story.image(pictures["violins"]),
-            "correlations": story.image(pictures["correlations"]),
-            # Served by `atx up`: a browser follows no link from the UI to a file.
-            "report": dg.MetadataValue.url(f"http://127.0.0.1:{read_settings().report_port}/"),
+            "seconds": clock.seconds,
+            **shown_figures,
+            "report": dg.MetadataValue.url(story.report_address()),
             "file": dg.MetadataValue.path(str(path)),
             "dagster/column_lineage": story.from_scores(schemas.ERROR_RECORDS),
             **story.fingerprint_metadata(story.snapshot_of(scored.results)),
@@ -257,20 +248,20 @@ def _figures(scored: Scored, blind: Blind) -> Iterator[tuple[str, str, str, str]
     for name, draw, caption, alt in (
         (
             "precision_recall",
-            quality_figures.precision_recall_figure,
+            quality_figures.precision_recall,
             "The more keeps are to be found, the more skips come with them. The dot: where "
             "verdicts are taken.",
             f"Precision against recall, mean over the folds; PR-AUC {shown(measured['pr_auc'])}.",
         ),
         (
             "roc",
-            quality_figures.roc_figure,
+            quality_figures.roc,
             "Keeps found against skips let through; the dotted line is guessing.",
             f"ROC curve, mean over the folds; area {shown(measured['roc_auc'])}.",
         ),
         (
             "calibration",
-            quality_figures.calibration_figure,
+            quality_figures.calibration,
             "On the dotted line a chance of 70% is a keep in 70 of 100 films.",
             "Calibration: share of keeps against the chance given; off by "
             f"{shown(quality['calibration']['error'])} on average.",

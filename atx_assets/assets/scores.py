@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.assets import story
 from atx_assets.assets.classifier import champion
+from atx_assets.assets.scoring import score_titles
 from atx_assets.assets.training import read_titles
-from atx_assets.resources.bundle import Bundle
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.files import DataFiles
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dg.asset(
@@ -31,6 +26,7 @@ def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
     """Every film with the chance that it is a keep; a judged film's from models blind to it."""
     import pyarrow.compute as pc
 
+    clock = story.Clock()
     titles, layout = read_titles(files)
     bundle = champion(files, layout.name)
     Bundles(files).copy_champion()
@@ -51,6 +47,8 @@ def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
             or 0,
             **{name: counts.get(name, 0) for name in ("tp", "fp", "tn", "fn")},
             "model version": bundle.version,
+            "seconds": clock.seconds,
+            "report": dg.MetadataValue.url(story.report_address()),
             "threshold": bundle.threshold,
             "preview": story.preview(surest, ["media_title", "release_year", "probability"]),
             "the preview shows": "the surest keeps among unjudged films",
@@ -67,32 +65,3 @@ def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
             **story.fingerprint_metadata(story.snapshot_of(titles)),
         }
     )
-
-
-def score_titles(titles: pa.Table, bundle: Bundle) -> pa.Table:
-    """Score titles, as `sources/titles.py` makes them, by one bundle.
-
-    Returns:
-        The columns of `schemas.SCORED_RESULTS`, a row a title in the order given.
-    """
-    import numpy as np
-    import pyarrow as pa
-
-    from atx_assets.learning.scoring import blind_probabilities, in_sample
-
-    champions = in_sample(titles, bundle).astype(np.float64)
-    probability = blind_probabilities(titles, bundle, champions)
-    trains = titles["trains"].to_numpy()
-    predicted = probability >= bundle.threshold
-    actual = titles["label"].fill_null(False).to_numpy()
-    outcome = np.array(["tn", "fp", "fn", "tp"], object)[2 * actual + predicted]
-    made: dict[str, Any] = {
-        "actual": pa.array(np.where(trains, actual, None), pa.bool_()),
-        "predicted": predicted,
-        "probability": probability,
-        "probability_in_sample": champions,
-        "cm_value": pa.array(np.where(trains, outcome, None), pa.string()),
-        "model_version": np.full(titles.num_rows, bundle.version),
-    }
-    schema = schemas.arrow_schema(schemas.SCORED_RESULTS)
-    return pa.table([made[n] if n in made else titles[n] for n in schema.names], schema=schema)

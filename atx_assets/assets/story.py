@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from atx_assets.schemas import MEDIA, SCORED_RESULTS, Column
+from atx_assets.settings import read_settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,11 +25,27 @@ FRESHNESS = dg.FreshnessPolicy.time_window(
 )
 PREVIEW_ROWS = 8
 
+#: Characters of Markdown from which on the UI hides a value behind a link.
+_HIDDEN_FROM = 1000
+
 # The groups, in the order in which data passes through them.
 DATABASE, TRAINING, MODEL, RESULTS = "database", "training", "model", "results"
 
 #: The name under which parquet files carry `Snapshot` along.
 _SNAPSHOT = b"atx"
+
+
+class Clock:
+    """How long an asset takes, for the plot on its page."""
+
+    def __init__(self) -> None:
+        """Begin to count."""
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the clock was made."""
+        return round(time.monotonic() - self._began, 2)
 
 
 def table_schema(columns: Iterable[Column]) -> dg.TableSchema:
@@ -95,13 +113,16 @@ def preview(
     columns: Sequence[str],
     limit: int = PREVIEW_ROWS,
 ) -> Any:
-    """Return the first rows as a table that a person can read."""
+    """Return the first rows, as many as the page shows at once, as a table."""
     if not isinstance(rows, Sequence):
         present = [c for c in columns if c in rows.schema.names]
         rows, columns = rows.select(present).slice(0, limit).to_pylist(), present
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     for row in rows[:limit]:
-        lines.append("| " + " | ".join(_cell(row.get(c)) for c in columns) + " |")
+        line = "| " + " | ".join(_cell(row.get(c)) for c in columns) + " |"
+        if len(lines) > 2 and sum(map(len, lines)) + len(lines) + len(line) >= _HIDDEN_FROM:
+            break
+        lines.append(line)
     return dg.MetadataValue.md("\n".join(lines))
 
 
@@ -117,6 +138,28 @@ def _cell(value: Any) -> str:
     # A title may hold anything: as text, it must not become a cell's border or a tag.
     text = str(value).replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;")
     return " ".join(text.split())[:80]
+
+
+def figure(name: str, picture: bytes) -> dict[str, Any]:
+    """Return a figure for an asset's page: as it is now, and as it was when the asset was made.
+
+    The first is shown at once; it is one of the report's, which `atx up` serves. The second is
+    in the page itself, which hides it behind a link.
+
+    Args:
+        name: of the report's figure, such as `calibration`.
+        picture: PNG.
+    """
+    address, words = f"{report_address()}report_{name}.png", name.replace("_", " and ")
+    return {
+        f"{words}, now": dg.MetadataValue.md(f"![{words}]({address})"),
+        f"{words}, of this run": image(picture),
+    }
+
+
+def report_address() -> str:
+    """Return where `atx up` serves the report: a browser follows no link from a page to a file."""
+    return f"http://127.0.0.1:{read_settings().report_port}/"
 
 
 def image(picture: bytes) -> dg.MarkdownMetadataValue:

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atx_assets.assets.quality_tables import markdown, measure_tables, threshold_table
+from atx_assets.assets.quality_tables import (
+    calibration_table,
+    markdown,
+    measure_tables,
+    threshold_table,
+)
 from atx_assets.assets.training import TrainingData, what_was_learned
 from atx_assets.resources.bundle import Bundle
 from atx_assets.settings import Settings
@@ -25,14 +30,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trained:
-    """A model as it is logged: its version, what it learned from, the search, the figure."""
+    """A model as it is logged: its version, what it learned from, the search.
+
+    `pictures` draws the figures, as PNG by name: only a model that is new is worth the seconds.
+    """
 
     bundle: Bundle
     judged: dict[str, Any]
     data: TrainingData
     search: dict[str, Any]
     grid: pa.Table
-    figure: bytes
+    pictures: Callable[[], dict[str, bytes]]
 
 
 def log(run: Any, trained: Trained) -> str:
@@ -57,11 +65,23 @@ def log(run: Any, trained: Trained) -> str:
     run.log_text(trained.bundle.encoding.to_json(), "feature_encoding.json")
     run.log_dict(about["quality"], "quality.json")
     run.log_table({n: trained.grid[n].to_pylist() for n in trained.grid.column_names}, "grid.json")
+    for name, (heads, rows) in _tables(about["quality"], trained.judged):
+        run.log_table({head: [row[at] for row in rows] for at, head in enumerate(heads)}, name)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "quality.png"
-        path.write_bytes(trained.figure)
-        run.log_artifact(str(path))
+        for name, picture in trained.pictures().items():
+            (Path(folder) / f"{name}.png").write_bytes(picture)
+        run.log_artifacts(folder, "figures")
     return _log_model(run, trained)
+
+
+def _tables(
+    quality: dict[str, Any], judged: dict[str, Any]
+) -> Iterator[tuple[str, tuple[list[str], list[list[str]]]]]:
+    """Yield the tables of the report, each under the name of its file in the run."""
+    for part, (_, table) in zip(quality["slices"], measure_tables(quality, judged), strict=True):
+        yield f"tables/measures_{part}.json", table
+    yield "tables/thresholds.json", threshold_table(quality)
+    yield "tables/calibration.json", calibration_table(quality)
 
 
 def _log_model(run: Any, trained: Trained) -> str:

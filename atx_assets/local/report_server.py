@@ -1,11 +1,12 @@
 """The report under an address, so that the Dagster UI can link to it: a page of `atx up`.
 
-A browser follows no link from a page of a server to a file. This serves that one file, to this
-machine alone. Not here: the report.
+A browser follows no link from a page of a server to a file. This serves the report and its
+figures, to this machine alone. Not here: the report.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,9 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-_NONE_YET = "There is no report yet: materialise analysis_report, or run full_rebuild.\n"
+_NONE_YET = b"There is no report yet: materialise analysis_report, or run full_rebuild.\n"
+_TEXT = "text/plain; charset=utf-8"
+_FIGURE = re.compile(r"/report_[a-z_]+\.png")
 
 
 @contextmanager
@@ -29,17 +32,25 @@ def report_server(report: Path, port: int) -> Iterator[str]:
         def do_GET(self) -> None:
             # A page from elsewhere that points a name of its own at this machine gets nothing.
             if self.headers.get("Host") not in (f"127.0.0.1:{port}", f"localhost:{port}"):
-                self._answer(HTTPStatus.FORBIDDEN, b"not this host\n", "text/plain")
-            elif self.path != "/":
-                self._answer(HTTPStatus.NOT_FOUND, b"only / is here\n", "text/plain")
-            elif not report.exists():
-                self._answer(HTTPStatus.NOT_FOUND, _NONE_YET.encode(), "text/plain")
+                self._answer(HTTPStatus.FORBIDDEN, b"not this host\n", _TEXT)
+            elif self.path != "/" and not _FIGURE.fullmatch(self.path):
+                self._answer(HTTPStatus.NOT_FOUND, b"there is no such page\n", _TEXT)
+            elif self.path == "/":
+                self._send(report, "text/html; charset=utf-8")
             else:
-                self._answer(HTTPStatus.OK, report.read_bytes(), "text/html")
+                self._send(report.with_name(self.path[1:]), "image/png")
+
+        def _send(self, file: Path, kind: str) -> None:
+            try:
+                body = file.read_bytes()
+            except FileNotFoundError:
+                self._answer(HTTPStatus.NOT_FOUND, _NONE_YET, _TEXT)
+            else:
+                self._answer(HTTPStatus.OK, body, kind)
 
         def _answer(self, status: HTTPStatus, body: bytes, kind: str) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", f"{kind}; charset=utf-8")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Cache-Control", "no-store")
             self.send_header("X-Content-Type-Options", "nosniff")

@@ -154,7 +154,7 @@ def test_why_it_was_promoted_stands_in_both_user_interfaces(tracked):
         assert words in tags["mlflow.note.content"]
 
 
-def test_grid_figure_encoding_and_quality_are_its_files(tracked):
+def test_grid_encoding_and_quality_are_its_files(tracked):
     grid = tracked.place.files.read_table("hyperparameters")
     logged = json.loads(tracked.artifact("grid.json"))
     assert logged["columns"] == grid.column_names
@@ -165,7 +165,20 @@ def test_grid_figure_encoding_and_quality_are_its_files(tracked):
         "feature_encoding"
     )
     assert json.loads(tracked.artifact("quality.json")) == tracked.champion.about["quality"]
-    assert tracked.artifact("quality.png").startswith(b"\x89PNG")
+
+
+def test_the_figures_and_tables_of_the_report_are_its_files(tracked):
+    names = ("precision_recall", "roc", "calibration", "probabilities", "importances", "violins")
+    for name in (*names, "correlations"):
+        assert tracked.artifact(f"figures/{name}.png").startswith(b"\x89PNG")
+    quality = tracked.champion.about["quality"]
+    for part in quality["slices"]:
+        table = json.loads(tracked.artifact(f"tables/measures_{part}.json"))
+        assert table["columns"][:1] == ["measure"]
+        assert ["PR-AUC"] == [row[0] for row in table["data"] if row[0] == "PR-AUC"]
+    thresholds = json.loads(tracked.artifact("tables/thresholds.json"))
+    assert len(thresholds["data"]) == len(quality["alternatives"])
+    assert len(json.loads(tracked.artifact("tables/calibration.json"))["data"]) == 10
 
 
 # -- the model

@@ -43,6 +43,13 @@ def test_before_the_first_report_the_mend_is_told(port: int) -> None:
     assert b"materialise analysis_report" in body
 
 
+def test_its_figures_are_served_beside_it(port: int, report: Path) -> None:
+    """Kept out: figures whose names hold an underscore were not."""
+    assert ask(port, "/report_precision_recall.png")[0] == 404
+    report.with_name("report_precision_recall.png").write_bytes(b"png")
+    assert ask(port, "/report_precision_recall.png") == (200, b"png", "image/png")
+
+
 @pytest.mark.parametrize("path", ["/report.html", "/../report.html", "/models/1", "/?x"])
 def test_nothing_else_of_the_folder_is_served(port: int, report: Path, path: str) -> None:
     report.write_text("the report")

@@ -1,0 +1,48 @@
+"""The figures as PNG: for MLflow, the assets' pages, and the files beside the report.
+
+Not here: what is in them (`figures.py`, `quality_figures.py`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.assets.records import Scored
+
+if TYPE_CHECKING:
+    from atx_assets.learning.curves import Blind
+
+
+def pictures_of(scored: Scored, blind: Blind) -> dict[str, bytes]:
+    """Draw what is to be seen of a model: `precision_recall`, `violins`, ..., each as PNG.
+
+    Args:
+        scored: the films with the model's answers.
+        blind: what its models of the folds say.
+    """
+    from atx_assets.assets import figures
+    from atx_assets.assets.drawing import png
+    from atx_assets.learning.importance import importance
+
+    bundle = scored.bundle
+    trained = bundle.encoding.matrix(scored.titles.filter(scored.titles["trains"]))
+    found = importance(bundle.model, trained)
+    return {
+        **quality_pictures(blind, bundle.about["quality"]),
+        "probabilities": png(figures.probabilities(scored)),
+        "importances": png(figures.importances(found, bundle.encoding)),
+        "violins": png(figures.violins(scored)),
+        "correlations": png(figures.correlations(scored)),
+    }
+
+
+def quality_pictures(blind: Blind, quality: dict[str, Any]) -> dict[str, bytes]:
+    """Draw the curves: `precision_recall`, `roc` and `calibration`, each as PNG."""
+    from atx_assets.assets import quality_figures
+    from atx_assets.assets.drawing import png
+
+    return {
+        "precision_recall": png(quality_figures.precision_recall(blind, quality)),
+        "roc": png(quality_figures.roc(blind, quality)),
+        "calibration": png(quality_figures.calibration(blind, quality)),
+    }

@@ -1,0 +1,40 @@
+"""Titles scored by one bundle, as the table that people find. Not here: the asset (`scores.py`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from atx_assets import schemas
+from atx_assets.resources.bundle import Bundle
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def score_titles(titles: pa.Table, bundle: Bundle) -> pa.Table:
+    """Score titles, as `sources/titles.py` makes them, by one bundle.
+
+    Returns:
+        The columns of `schemas.SCORED_RESULTS`, a row a title in the order given.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    from atx_assets.learning.scoring import blind_probabilities, in_sample
+
+    champions = in_sample(titles, bundle).astype(np.float64)
+    probability = blind_probabilities(titles, bundle, champions)
+    trains = titles["trains"].to_numpy()
+    predicted = probability >= bundle.threshold
+    actual = titles["label"].fill_null(False).to_numpy()
+    outcome = np.array(["tn", "fp", "fn", "tp"], object)[2 * actual + predicted]
+    made: dict[str, Any] = {
+        "actual": pa.array(np.where(trains, actual, None), pa.bool_()),
+        "predicted": predicted,
+        "probability": probability,
+        "probability_in_sample": champions,
+        "cm_value": pa.array(np.where(trains, outcome, None), pa.string()),
+        "model_version": np.full(titles.num_rows, bundle.version),
+    }
+    schema = schemas.arrow_schema(schemas.SCORED_RESULTS)
+    return pa.table([made[n] if n in made else titles[n] for n in schema.names], schema=schema)
