@@ -59,6 +59,8 @@ def precision_recall(blind: Blind) -> Curve:
     curves = []
     for labels, answers in blind.folds():
         precision, recall, _ = precision_recall_curve(labels, answers)
+        # The last point, a precision of 1 at a recall of 0, is no threshold's.
+        precision, recall = precision[:-1], recall[:-1]
         # From the largest recall down, so that a point is the best of all to the right of it.
         best = np.maximum.accumulate(precision)
         curves.append(best[np.searchsorted(-recall, -grid, side="right") - 1])
