@@ -12,7 +12,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import dagster as dg
@@ -139,9 +139,48 @@ def shared_data() -> Path:
 @pytest.fixture
 def bare_environment() -> dict[str, str]:
     """The environment of a child process in which no setting of the project is set."""
+    return _bare_environment()
+
+
+def _bare_environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
     # Empty counts as not set, and hides what a developer's own `.env` says.
     return kept | dict.fromkeys((*_NAMES, "DAGSTER_POSTGRES_URL", "ATX_SOURCE"), "")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A home for `atx demo`, the environment of any program in it, and what the demo told."""
+
+    home: Path
+    data: Path
+    environment: dict[str, str]
+    told: subprocess.CompletedProcess[str] | None = None
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "atx_assets.local.cli", "demo"],
+            env=self.environment,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+
+
+@pytest.fixture(scope="session")
+def demo() -> Iterator[Demo]:
+    """The demo, run once by the program for all tests that look at it."""
+    with _server_folder() as folder:
+        home, data = folder / "h", folder / "data"
+        settings = {"ATX_HOME": str(home), "ATX_DATA_DIR": str(data)}
+        place = Demo(home, data, _bare_environment() | settings)
+        try:
+            told = place.run()
+            assert told.returncode == 0, told.stderr
+            yield replace(place, told=told)
+        finally:
+            _end_all_of(home)
 
 
 PASSWORD = "it's a secret"

@@ -168,10 +168,8 @@ def test_a_real_library_gives_what_the_contract_says_and_the_same_bytes_twice(
     assert set(after) == set(before)
 
 
-def test_the_demo_tells_what_a_newcomer_wants_to_know(home):
-    done = home("demo")
-    assert done.returncode == 0, done.stderr
-    out = " ".join(done.stdout.split())
+def test_the_demo_tells_what_a_newcomer_wants_to_know(demo):
+    out = " ".join(demo.told.stdout.split())
     for words in (
         "made-up viewer",
         "films read and scored 17,470",
@@ -185,10 +183,13 @@ def test_the_demo_tells_what_a_newcomer_wants_to_know(home):
         "http://127.0.0.1:3000",
     ):
         assert words in out
-    assert "Traceback" not in done.stderr
-    assert "Warning" not in done.stderr
-    shutil.rmtree(home.data)
-    again = home("demo")
+    assert "Traceback" not in demo.told.stderr
+    assert "Warning" not in demo.told.stderr
+
+
+def test_the_demo_can_be_run_again_when_its_files_are_gone(demo):
+    shutil.rmtree(demo.data)
+    again = demo.run()
     assert again.returncode == 0, again.stderr
     assert "0 releases added, 19,893 there already" in again.stdout
 

@@ -1,0 +1,20 @@
+"""MLflow's UI that `atx up` opens on the demo, by the way that the README names."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_run_of_the_model_is_found_with_its_figures(up, open_page):
+    watched = open_page(up.mlflow)
+    page = watched.page
+    page.get_by_role("button", name="Model training").click()
+    page.get_by_role("link", name="Experiments").first.click()
+    page.get_by_role("link", name="atx", exact=True).click()
+    page.get_by_role("link", name=re.compile("^atx 1: 4000 labels, PR-AUC 0")).click()
+    expect(page.get_by_text("pr_auc_mean", exact=True).first).to_be_visible()
+    expect(page.get_by_text("Finished").first).to_be_visible()
+    assert watched.fetched_from_elsewhere(up.mlflow) == []
