@@ -1,8 +1,12 @@
-"""The review queue: which films to judge, or to judge again, next. Not here: the ranking."""
+"""The review queue: which films to judge, to judge again, or to watch next. Not here: the ranking.
+
+That is in `learning/review.py`.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -11,8 +15,12 @@ from atx_assets.assets import story
 from atx_assets.assets.records import Scored, read_scored, records_of
 from atx_assets.resources.files import DataFiles
 
-#: How many titles the review queue names, of each kind.
-QUEUE = 50
+if TYPE_CHECKING:
+    import numpy as np
+
+AGAIN, JUDGE, RECOMMENDED = "judge again", "judge", "recommended"
+#: How many films the queue names at most, of each task.
+MOST = {AGAIN: 50, JUDGE: 50, RECOMMENDED: 20}
 
 
 @dg.asset(
@@ -21,61 +29,196 @@ QUEUE = 50
     kinds={"json"},
     owners=story.OWNERS,
     freshness_policy=story.FRESHNESS,
-    code_version="1",
+    code_version="2",
     metadata={"dagster/column_schema": story.table_schema(schemas.REVIEW_QUEUE)},
 )
 def review_queue(files: DataFiles) -> dg.MaterializeResult[None]:
-    """Films to judge, or to judge again, next: what the model cannot tell, and doubtful labels."""
+    """Films to judge, or to judge again, next, and keeps that nobody has judged; and why."""
     import numpy as np
 
-    from atx_assets.learning.review import rank_for_review
-
     scored = read_scored(files)
-    results = scored.results
-    trains, judged = results["actual"].is_valid(), results["label_source"].is_valid()
-    actual = np.where(
-        trains.to_numpy(),
-        results["actual"].fill_null(False).to_numpy().astype(int),
-        # A label that nothing is trained on (odd, or the model's own) is no question to a person.
-        np.where(judged.to_numpy(), -2, -1),
-    )
-    by_person = results["label_source"].fill_null("").to_numpy(zero_copy_only=False) == "human"
-    probability = results["probability"].to_numpy()
-    ranked = rank_for_review(probability, scored.bundle.threshold, actual, by_person)
-    unjudged = actual[ranked] == -1
-    wanted = np.sort(
-        np.concatenate([np.flatnonzero(unjudged)[:QUEUE], np.flatnonzero(~unjudged)[:QUEUE]])
-    )
+    doubt = _doubt(scored)
+    recommended = surest_keeps(scored, MOST[RECOMMENDED])
+    to_judge, why_judge = _to_judge(scored, recommended)
+    places = {AGAIN: doubt.rows[: MOST[AGAIN]], JUDGE: to_judge, RECOMMENDED: recommended}
+    reasons = {
+        AGAIN: [doubt.because(row) for row in places[AGAIN]],
+        JUDGE: why_judge,
+        RECOMMENDED: _why_recommended(scored, recommended),
+    }
+    # The best of either kind of question first, and what to watch last.
+    asked = [(task, at) for at in range(max(MOST.values())) for task in (AGAIN, JUDGE)]
+    order = [
+        (task, at)
+        for task, at in [*asked, *((RECOMMENDED, at) for at in range(MOST[RECOMMENDED]))]
+        if at < len(places[task])
+    ]
+    rows = np.array([places[task][at] for task, at in order], int)
     records = [
-        {"rank": at + 1, "task": _task(record), "because": _because(record, scored), **record}
-        for at, record in enumerate(records_of(scored, ranked[wanted]))
+        {"rank": at + 1, "task": task, "because": reasons[task][at], **record}
+        for (task, at), record in zip(order, records_of(scored, rows), strict=True)
     ]
     path = files.write_records("review_queue", records)
-    to_judge = sum(r["task"] == "judge" for r in records)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(records),
-            "to judge": to_judge,
-            "to judge again": len(records) - to_judge,
-            "preview": story.preview(
-                records, ["rank", "task", "media_title", "release_year", "because"]
-            ),
+            **_told(records),
+            "labels doubted": len(doubt.rows),
+            "labels doubted by": f"{doubt.models}; rule-made ones first",
             "dagster/column_lineage": story.from_scores(schemas.REVIEW_QUEUE),
             "file": dg.MetadataValue.path(str(path)),
-            **story.fingerprint_metadata(story.snapshot_of(results)),
+            **story.fingerprint_metadata(story.snapshot_of(scored.results)),
         }
     )
 
 
-def _task(record: dict[str, Any]) -> str:
-    return "judge" if record["actual"] is None else "judge again"
+def surest_keeps(scored: Scored, number: int) -> np.ndarray[Any, Any]:
+    """Return the rows of the surest predicted keeps among unjudged films, the surest first."""
+    import numpy as np
+
+    results = scored.results
+    unjudged = results["label_source"].is_null().to_numpy()
+    wanted = np.flatnonzero(unjudged & results["predicted"].to_numpy())
+    order = np.argsort(-results["probability"].to_numpy()[wanted], kind="stable")
+    return wanted[order][:number]
 
 
-def _because(record: dict[str, Any], scored: Scored) -> str:
-    share = f"{record['probability']:.0%}"
-    if record["actual"] is None:
-        threshold = f"{scored.bundle.threshold:.0%}"
-        return f"unjudged, and a keep at {share} is close to the threshold ({threshold})"
-    verdict = "keep" if record["actual"] else "skip"
-    giver = "a person" if record["label_source"] == "human" else "a rule"
-    return f"{giver} said {verdict}, but models blind to that put a keep at {share}"
+def _told(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Count and show the films of each task, as the asset's page has them."""
+    films = {task: [r for r in records if r["task"] == task] for task in MOST}
+    by_people = sum(r["label_source"] == "human" for r in films[AGAIN])
+    shown = ["rank", "media_title", "release_year", "because"]
+    return {
+        "to judge again": len(films[AGAIN]),
+        "of these, labelled by a rule": len(films[AGAIN]) - by_people,
+        "of these, labelled by a person": by_people,
+        "to judge": len(films[JUDGE]),
+        "recommended": len(films[RECOMMENDED]),
+        "preview": story.preview(films[AGAIN], shown),
+        "preview: judge": story.preview(films[JUDGE], shown),
+        "preview: recommended": story.preview(films[RECOMMENDED], shown),
+    }
+
+
+@dataclass(frozen=True)
+class _Doubt:
+    """Films whose label is more likely wrong than right, in their order, and who says so.
+
+    `probability` is what the label of each film is doubted by, and `learned` says which films the
+    bundle learned from. `keeps` are the probabilities of those that a doubted film is compared
+    with: `whose` keeps.
+    """
+
+    scored: Scored
+    rows: np.ndarray[Any, Any]
+    probability: np.ndarray[Any, Any]
+    learned: np.ndarray[Any, Any]
+    keeps: np.ndarray[Any, Any]
+    models: str
+    whose: str
+
+    def because(self, row: int) -> str:
+        """Say in a sentence why a film's label is doubted."""
+        (film,) = self.scored.results.slice(row, 1).to_pylist()
+        giver = "a person" if film["label_source"] == "human" else "a rule"
+        verdict, probability = "keep" if film["actual"] else "skip", self.probability[row]
+        if not self.learned[row]:
+            return (
+                f"{giver} said {verdict}, but the model, which has yet to learn that, puts a keep "
+                f"at {probability:.0%}"
+            )
+        because = f"{giver} said {verdict}, but {self.models} put a keep at {probability:.0%}"
+        beyond = self.keeps > probability if film["actual"] else self.keeps < probability
+        share = int(100 * beyond.mean()) if len(beyond) else 0
+        more = "less" if film["actual"] else "more"
+        return f"{because}, {more} than for {share}% of {self.whose} keeps" if share else because
+
+
+def _doubt(scored: Scored) -> _Doubt:
+    """Find labels that are likely wrong.
+
+    They are doubted by the sceptical models of the bundle; where it did not learn from a film, by
+    the film's own probability, which is blind to the label as well. So are all where people gave
+    too few keeps, or an earlier atx made the bundle.
+    """
+    import numpy as np
+    import pyarrow.compute as pc
+
+    from atx_assets.learning.review import can_be_sceptical, likely_wrong
+
+    results, learned = scored.results, scored.bundle.learned_from
+    probability = results["probability"].to_numpy()
+    at = pc.index_in(results["key"], learned["key"]).fill_null(-1).to_numpy()
+    taught = learned["label"].to_numpy().astype(int)
+    by_person = pc.equal(learned["label_source"], "human").to_numpy()
+    sceptical = can_be_sceptical(taught, by_person) and "sceptical" in learned.column_names
+    if sceptical:
+        probability = np.where(at < 0, probability, learned["sceptical"].to_numpy()[at])
+
+    judged = np.flatnonzero(results["actual"].is_valid().to_numpy())
+    labels = results["actual"].take(judged).to_numpy().astype(int)
+    by_person = pc.equal(results["label_source"].take(judged), "human").to_numpy()
+    wrong = likely_wrong(labels, probability[judged], by_person)
+    compared = (labels == 1) & (at[judged] >= 0) & (by_person | (not sceptical))
+    models = "models blind to that"
+    if sceptical:
+        models = "models taught to distrust rules' keeps"
+    elif not by_person[labels == 1].all():
+        models += ", though taught by rules' keeps,"
+    return _Doubt(
+        scored=scored,
+        rows=judged[wrong],
+        probability=probability,
+        learned=at >= 0,
+        keeps=probability[judged[compared]],
+        models=models,
+        whose="people's" if sceptical else "all",
+    )
+
+
+def _to_judge(
+    scored: Scored, recommended: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], list[str]]:
+    """Choose unjudged films that the model cannot tell, and say of each why."""
+    import numpy as np
+
+    from atx_assets.learning.neighbours import leaves
+    from atx_assets.learning.review import unsureness, worth_judging
+
+    results, bundle = scored.results, scored.bundle
+    unjudged = np.flatnonzero(results["label_source"].is_null().to_numpy())
+    others = np.setdiff1d(unjudged, recommended)
+    probability = results["probability"].to_numpy()
+
+    def leaves_of(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return leaves(bundle.model, bundle.encoding.matrix(scored.titles.take(others[rows])))
+
+    chosen, alike = worth_judging(probability[others], bundle.threshold, leaves_of, MOST[JUDGE])
+    rows = others[chosen]
+    surer = np.sort(unsureness(probability[unjudged], bundle.threshold))
+    shares = np.searchsorted(surer, unsureness(probability[rows], bundle.threshold))
+    because = [
+        f"nobody has judged it, and the model is surer of {int(100 * share / len(surer))}% of such "
+        f"films: a keep at {probability[row]:.0%}, and the threshold is {bundle.threshold:.0%}"
+        + (f"; {near:.0%} like the nearest above it" if place else "")
+        for place, (row, share, near) in enumerate(zip(rows, shares, alike, strict=True))
+    ]
+    return rows, because
+
+
+def _why_recommended(scored: Scored, rows: np.ndarray[Any, Any]) -> list[str]:
+    """Say of each recommended film how often the model was right where it was as sure."""
+
+    results = scored.results
+    judged = results["actual"].is_valid().to_numpy()
+    probability = results["probability"].to_numpy()
+    kept = results["actual"].fill_null(False).to_numpy()
+    because = []
+    for row in rows:
+        as_sure = judged & (probability >= probability[row])
+        because.append(
+            f"nobody has judged it, and the model puts a keep at {probability[row]:.0%}; of the "
+            f"judged films put there or higher, {int(kept[as_sure].sum())} of {int(as_sure.sum())} "
+            "are keeps"
+        )
+    return because

@@ -1,42 +1,161 @@
-"""Which titles to judge, or judge again, next. Not here: how the list is shown."""
+"""Which titles to judge, or judge again, next: doubtful labels, and what the model cannot tell.
+
+Not here: how the titles are shown (`assets/review.py`). What else was tried for doubtful labels is
+in `benchmarks/review.py`: confident learning and cleanlab ranked them no better.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+
+from atx_assets.learning.evaluation import FOLDS, LEAST_LABELS
+from atx_assets.learning.models import Hyperparameters, fit, predict
+from atx_assets.learning.neighbours import proximity
 
 if TYPE_CHECKING:
     import numpy as np
 
+#: Seeds of the folds behind a sceptical probability: five find no more wrong labels than two.
+SCEPTICS = 2
+#: Of a title less unsure than this there is nothing to ask.
+LEAST_UNSURE = 0.1
+#: How many of the most unsure titles are looked through for each that is wanted.
+_POOL = 10
 
-def rank_for_review(
-    probability: np.ndarray[Any, Any],
-    threshold: float,
-    actual: np.ndarray[Any, Any],
-    by_person: np.ndarray[Any, Any],
-) -> np.ndarray[Any, Any]:
-    """Rank titles by what their judgement would teach.
 
-    An unjudged title is worth 1 at the threshold, where the model cannot tell, and 0 where it
-    is sure. A judged title is worth how far the model, blind to its label, is beyond the
-    threshold on the other side; half of that if a person gave the label, who is less likely to
-    be wrong than a rule.
+def can_be_sceptical(labels: np.ndarray[Any, Any], by_person: np.ndarray[Any, Any]) -> bool:
+    """Say whether people gave enough keeps to do without those of rules, and rules gave any.
 
     Args:
-        probability: shape (n,), out of fold where judged.
-        threshold: the least probability of a keep, in (0, 1).
-        actual: shape (n,): 1 keep, 0 skip, -1 unjudged; other values are left out.
-        by_person: bool, shape (n,): a person gave the label.
+        labels: shape (n,), 0 or 1.
+        by_person: bool, shape (n,): a person gave the label, not a rule.
+    """
+    keeps = labels == 1
+    by_people = int((keeps & by_person).sum())
+    return LEAST_LABELS <= by_people < int(keeps.sum())
+
+
+def sceptical_probabilities(
+    matrix: np.ndarray[Any, Any],
+    labels: np.ndarray[Any, Any],
+    by_person: np.ndarray[Any, Any],
+    hyperparameters: Hyperparameters,
+    assignment: np.ndarray[Any, Any],
+) -> np.ndarray[Any, Any]:
+    """Ask models that were taught the keeps of rules as skips about the rows they did not see.
+
+    Args:
+        matrix: dense float32, shape (n, features), rows ordered by key.
+        labels: shape (n,), 0 or 1.
+        by_person: bool, shape (n,): a person gave the label, not a rule.
+        hyperparameters: the recipe.
+        assignment: shape (seeds, n): the fold in which each row is held out.
 
     Returns:
-        The rows worth a judgement, the best first.
+        float64, shape (n,): the mean over the first `SCEPTICS` seeds.
     """
     import numpy as np
 
-    # Distance from the threshold, as a share of the room on that side.
+    taught = np.where(by_person, labels, 0)
+    folds = assignment[:SCEPTICS]
+    answers = np.empty(folds.shape, np.float32)
+
+    def one(at: tuple[int, int]) -> None:
+        seed, fold = at
+        held_out = folds[seed] == fold
+        model = fit(matrix[~held_out], taught[~held_out], hyperparameters)
+        answers[seed, held_out] = predict(model, matrix[held_out])
+
+    places = [(seed, fold) for seed in range(len(folds)) for fold in range(FOLDS)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(one, places))
+    mean: np.ndarray[Any, Any] = answers.mean(axis=0, dtype=np.float64)
+    return mean
+
+
+def likely_wrong(
+    labels: np.ndarray[Any, Any],
+    probability: np.ndarray[Any, Any],
+    by_person: np.ndarray[Any, Any],
+) -> np.ndarray[Any, Any]:
+    """Rank labels that are more likely wrong than right: those of rules first, then people's.
+
+    Of either kind, the label that has the least probability comes first; equals in the rows' order.
+
+    Args:
+        labels: shape (n,), 0 or 1.
+        probability: of a keep, shape (n,), by models that did not see the label.
+        by_person: bool, shape (n,): a person gave the label, not a rule.
+
+    Returns:
+        The rows whose label has a probability under one half.
+    """
+    import numpy as np
+
+    own = np.where(labels == 1, probability, 1 - probability)
+    doubtful = np.flatnonzero(own < 0.5)
+    return doubtful[np.lexsort((own[doubtful], by_person[doubtful]))]
+
+
+def unsureness(probability: np.ndarray[Any, Any], threshold: float) -> np.ndarray[Any, Any]:
+    """Return how little the model can tell: 1 at the threshold, 0 where it is certain.
+
+    The distance from the threshold counts as a share of the room on its side.
+
+    Args:
+        probability: of a keep, shape (n,).
+        threshold: the least probability of a keep, in (0, 1).
+    """
+    import numpy as np
+
     room = np.where(probability >= threshold, max(1 - threshold, 1e-9), max(threshold, 1e-9))
-    sureness = np.abs(probability - threshold) / room
-    disagrees = (actual >= 0) & ((probability >= threshold) != (actual == 1))
-    worth = np.where(actual == -1, 1 - sureness, 0.0)
-    worth = np.where(disagrees, sureness * np.where(by_person, 0.5, 1.0), worth)
-    worthwhile = np.flatnonzero(worth > 0)
-    return worthwhile[np.argsort(-worth[worthwhile], kind="stable")]
+    unsure: np.ndarray[Any, Any] = 1 - np.minimum(np.abs(probability - threshold) / room, 1)
+    return unsure
+
+
+def worth_judging(
+    probability: np.ndarray[Any, Any],
+    threshold: float,
+    leaves: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]],
+    number: int,
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Choose unjudged titles to ask about: the most unsure first, spread over kinds of titles.
+
+    Each next one has the most unsureness times unlikeness to the nearest of those chosen before;
+    so the second of two that no tree tells apart comes last. A form of maximal marginal relevance:
+    Carbonell and Goldstein (1998), *The Use of MMR*, SIGIR.
+
+    Args:
+        probability: of a keep, shape (n,).
+        threshold: the least probability of a keep, in (0, 1).
+        leaves: returns the leaves of some rows, shape (rows, trees); asked once, and only for the
+            most unsure.
+        number: how many to choose, at most.
+
+    Returns:
+        rows: those chosen, in their order; none of which the model is certain.
+        alike: how alike each is to the nearest before it, 0 to 1; 0 for the first.
+    """
+    import numpy as np
+
+    unsure = unsureness(probability, threshold)
+    open_ones = np.flatnonzero(unsure >= LEAST_UNSURE)
+    open_ones = open_ones[np.argsort(-unsure[open_ones], kind="stable")]
+    # Those that no tree tells apart have one probability: many of a kind must not fill the pool.
+    firsts = np.sort(np.unique(probability[open_ones], return_index=True)[1])
+    pool = np.append(open_ones[firsts], np.delete(open_ones, firsts))[: _POOL * number]
+    number = min(number, len(pool))
+    if not number:
+        return np.zeros(0, int), np.zeros(0)
+    where = leaves(pool)
+    chosen, alike = np.zeros(number, int), np.zeros(number)
+    nearest, left = np.zeros(len(pool)), np.ones(len(pool), bool)
+    for place in range(number):
+        worth = np.where(left, unsure[pool] * (1 - nearest), -1)
+        best = int(np.argmax(worth))
+        chosen[place], alike[place], left[best] = best, nearest[best], False
+        nearest = np.maximum(nearest, proximity(where[best : best + 1], where)[0])
+    return pool[chosen], alike

@@ -85,7 +85,12 @@ class Bundle:
 
     @cached_property
     def learned_from(self) -> pa.Table:
-        """`key`, `named`, `label`, and for each seed the fold that a row was held out of."""
+        """One row a title: whose label, and how the models of the folds go with it.
+
+        `key`, `media_title`, `named`, `label`, `label_source`; `seed0` to `seed4`, the fold that
+        the row was held out of; `sceptical`, the probability of a keep by which labels are doubted
+        (see `learning/review.py`).
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 

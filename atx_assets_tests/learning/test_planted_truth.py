@@ -22,7 +22,7 @@ from atx_assets.learning.leaks import telling_features
 from atx_assets.learning.measures import calibration_error
 from atx_assets.learning.models import fit, predict
 from atx_assets.learning.operating_point import ALTERNATIVES, OperatingPoint
-from atx_assets.learning.review import rank_for_review
+from atx_assets.learning.review import likely_wrong
 from atx_assets.learning.tuning import PLAIN, race
 
 TITLES, FRESH = 1500, 100_000
@@ -198,8 +198,7 @@ def test_wrong_labels_come_first_among_those_to_judge_again(seed):
     wrong = np.zeros(TITLES, bool)
     wrong[np.random.default_rng(1000 + seed).choice(TITLES, TITLES // 20, replace=False)] = True
     library = Planted(honest.matrix, np.where(wrong, 1 - honest.labels, honest.labels))
-    threshold = F1.threshold(library.labels, library.blind)
-    ranked = rank_for_review(library.blind, threshold, library.labels, np.zeros(TITLES, bool))
+    ranked = likely_wrong(library.labels, library.blind, np.zeros(TITLES, bool))
     first = ranked[: wrong.sum()]
     assert wrong[first].mean() > 5 * wrong.mean()
     worth = np.zeros(TITLES)
