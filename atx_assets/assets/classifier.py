@@ -12,7 +12,7 @@ import dagster as dg
 from atx_assets.assets import story, tracking
 from atx_assets.assets.judging import judge
 from atx_assets.assets.model_page import model_page
-from atx_assets.assets.pictures import pictures_of, quality_pictures
+from atx_assets.assets.pictures import film_pictures, quality_pictures
 from atx_assets.assets.records import Scored
 from atx_assets.assets.scoring import score_titles
 from atx_assets.assets.search import read_search
@@ -35,7 +35,6 @@ from atx_assets.settings import Settings, read_settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from atx_assets.learning.curves import Blind
     from atx_assets.learning.evaluation import OutOfFold
     from atx_assets.learning.models import Hyperparameters
     from atx_assets.learning.operating_point import OperatingPoint
@@ -76,6 +75,7 @@ def tuned_classifier(
         nested = _comparable(search, data, evidence.point)
         new, pr_auc = _train(evidence, data, chosen, held_out, nested, titles)
         blind = Blind(data.labels, held_out.probabilities.astype(float), held_out.assignment)
+        curves = quality_pictures(blind, new.about["quality"])
         before = bundles.usable_champion(data.encoding.layout)
         bundle = bundles.keep(new)
         unchanged = before is not None and before.version == bundle.version
@@ -86,7 +86,7 @@ def tuned_classifier(
         )
         champion = bundle if judged["promoted"] or before is None else before
         if run:
-            pictures = partial(_pictures, films, bundle, blind)
+            pictures = partial(_pictures, films, bundle, curves)
             trained = tracking.Trained(bundle, judged, data, search, grid, pictures)
             url = _tell_mlflow(run, trained, mlflow, context.run.run_id, settings)
             page = {"MLflow run": dg.MetadataValue.url(url)}
@@ -99,7 +99,6 @@ def tuned_classifier(
             bundles.challenge(bundle)
         bundles.prune()
     _say(context, bundle, judged, unchanged)
-    curves = quality_pictures(blind, bundle.about["quality"])
     return dg.MaterializeResult(
         metadata={
             **model_page(bundle, champion, judged, curves),
@@ -116,8 +115,8 @@ def tuned_classifier(
     )
 
 
-def _pictures(films: "pa.Table", bundle: Bundle, blind: "Blind") -> dict[str, bytes]:
-    return pictures_of(Scored(films, score_titles(films, bundle), bundle), blind)
+def _pictures(films: "pa.Table", bundle: Bundle, curves: dict[str, bytes]) -> dict[str, bytes]:
+    return {**curves, **film_pictures(Scored(films, score_titles(films, bundle), bundle))}
 
 
 def _training_titles(data: TrainingData, films: "pa.Table") -> "pa.Table":

@@ -13,13 +13,8 @@ if TYPE_CHECKING:
     from atx_assets.learning.curves import Blind
 
 
-def pictures_of(scored: Scored, blind: Blind) -> dict[str, bytes]:
-    """Draw what is to be seen of a model: `precision_recall`, `violins`, ..., each as PNG.
-
-    Args:
-        scored: the films with the model's answers.
-        blind: what its models of the folds say.
-    """
+def film_pictures(scored: Scored) -> dict[str, bytes]:
+    """Draw what a model makes of films: `probabilities`, `violins`, ..., each as PNG."""
     from atx_assets.assets import figures
     from atx_assets.assets.drawing import png
     from atx_assets.learning.importance import importance
@@ -28,7 +23,6 @@ def pictures_of(scored: Scored, blind: Blind) -> dict[str, bytes]:
     trained = bundle.encoding.matrix(scored.titles.filter(scored.titles["trains"]))
     found = importance(bundle.model, trained)
     return {
-        **quality_pictures(blind, bundle.about["quality"]),
         "probabilities": png(figures.probabilities(scored)),
         "importances": png(figures.importances(found, bundle.encoding)),
         "violins": png(figures.violins(scored)),

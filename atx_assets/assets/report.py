@@ -13,7 +13,7 @@ import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.assets import story
-from atx_assets.assets.pictures import pictures_of
+from atx_assets.assets.pictures import film_pictures, quality_pictures
 from atx_assets.assets.quality_tables import measure_tables, shown, threshold_table
 from atx_assets.assets.records import Scored, read_scored
 from atx_assets.assets.shares import KINDS, LEAST, release_skips, share_kept, weak_slices
@@ -51,7 +51,8 @@ def analysis_report(files: DataFiles) -> dg.MaterializeResult[None]:
     scored = read_scored(files)
     blind = blind_of(scored)
     shown_figures: dict[str, Any] = {}
-    for name, picture in pictures_of(scored, blind).items():
+    curves = quality_pictures(blind, scored.bundle.about["quality"])
+    for name, picture in {**curves, **film_pictures(scored)}.items():
         with files.replacing(files.folder / f"report_{name}.png") as beside:
             beside.write_bytes(picture)
         shown_figures |= story.figure(name, picture)

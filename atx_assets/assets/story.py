@@ -83,6 +83,12 @@ def from_scores(columns: Iterable[Column]) -> dg.TableColumnLineage:
         "task": [(scores, "actual")],
         "rank": [(scores, "probability"), (scores, "actual")],
         "label_reason": [(source, "rejection_reason")],
+        "about_release": [(source, "rejection_reason")],
+        "label_date": [(source, "updated_at")],
+        "beyond_threshold": [(scores, "probability")],
+        "why": [(scores, "probability")],
+        "nearest": [(scores, "probability"), (scores, "actual")],
+        "link": [(scores, "imdb_id")],
     }
     for name in (c.name for c in columns):
         if name in scored or name in given:
