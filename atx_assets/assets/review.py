@@ -36,6 +36,7 @@ def review_queue(files: DataFiles) -> dg.MaterializeResult[None]:
     """Films to judge, or to judge again, next, and keeps that nobody has judged; and why."""
     import numpy as np
 
+    clock = story.Clock()
     scored = read_scored(files)
     doubt = _doubt(scored)
     recommended = surest_keeps(scored, MOST[RECOMMENDED])
@@ -66,6 +67,8 @@ def review_queue(files: DataFiles) -> dg.MaterializeResult[None]:
             "labels doubted": len(doubt.rows),
             "labels doubted by": f"{doubt.models}; rule-made ones first",
             "dagster/column_lineage": story.from_scores(schemas.REVIEW_QUEUE),
+            "seconds": clock.seconds,
+            "report": dg.MetadataValue.url(story.report_address()),
             "file": dg.MetadataValue.path(str(path)),
             **story.fingerprint_metadata(story.snapshot_of(scored.results)),
         }

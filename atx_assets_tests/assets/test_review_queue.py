@@ -114,6 +114,22 @@ def test_a_library_without_any_question_has_an_empty_queue(copied):
     assert len(surest_keeps(scored, 20)) == 0
 
 
+def test_a_recommended_film_is_not_asked_about_even_if_the_model_is_unsure_of_it(copied):
+    threshold = Bundles(copied.files).champion().threshold
+
+    def barely_kept(row):
+        unsure = {"probability": threshold + 0.01, "predicted": True}
+        return row if row["label_source"] else row | unsure
+
+    with_results(copied.files, barely_kept)
+    review_queue(files=copied.files)
+    recommended = {r["key"] for r in of_task(copied.files, RECOMMENDED)}
+    to_judge = {r["key"] for r in of_task(copied.files, JUDGE)}
+    assert len(recommended) == MOST[RECOMMENDED]
+    assert len(to_judge) == MOST[JUDGE]
+    assert not recommended & to_judge
+
+
 # -- labels to judge again
 
 
