@@ -174,6 +174,8 @@ def demo() -> Iterator[Demo]:
     with _server_folder() as folder:
         home, data = folder / "h", folder / "data"
         settings = {"ATX_HOME": str(home), "ATX_DATA_DIR": str(data)}
+        # The pages of assets name the addresses at which `atx up` is to show report and model.
+        settings |= {n: str(_free_port()) for n in ("MLFLOW_PORT", "ATX_REPORT_PORT")}
         place = Demo(home, data, _bare_environment() | settings)
         try:
             told = place.run()

@@ -119,10 +119,10 @@ class Up:
 @pytest.fixture(scope="package")
 def up(demo: Any, end_all_of: Callable[[Path], None]) -> Iterator[Up]:
     """`atx up` on the home of the demo."""
-    ports = {n: str(_free_port()) for n in ("ATX_UI_PORT", "MLFLOW_PORT", "ATX_REPORT_PORT")}
+    environment = demo.environment | {"ATX_UI_PORT": str(_free_port())}
     process = subprocess.Popen(
         [sys.executable, "-m", "atx_assets.local.cli", "up"],
-        env=demo.environment | ports,
+        env=environment,
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -142,9 +142,9 @@ def up(demo: Any, end_all_of: Callable[[Path], None]) -> Iterator[Up]:
         threading.Thread(target=process.stdout.read, daemon=True).start()
         here = "http://127.0.0.1:"
         yield Up(
-            here + ports["ATX_UI_PORT"],
-            here + ports["MLFLOW_PORT"],
-            here + ports["ATX_REPORT_PORT"],
+            here + environment["ATX_UI_PORT"],
+            here + environment["MLFLOW_PORT"],
+            here + environment["ATX_REPORT_PORT"],
         )
     finally:
         try:
