@@ -48,7 +48,7 @@ format: setup-dev ## put the code in shape
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-pictures: setup-dev ## make the README's picture anew, from the home of `make demo`
+pictures: setup-dev ## run the demo and make the README's pictures anew
 	@$(BIN)/python docs/make_pictures.py
 
 requirements: ## pin the dependencies anew (needs uv)
