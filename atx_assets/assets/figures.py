@@ -39,6 +39,8 @@ ORIGINAL = ("rt_score", "metascore", "imdb_rating", "imdb_votes", "release_year"
 _MOST = 20_000
 #: Features and categories named in a figure.
 SHOWN = 15
+#: Letters of a category's name in a figure.
+_LONGEST = 28
 # Unlike black, not coloured anew by a page: it stands on a cell's own colour.
 _ON_LIGHT, _ON_DARK = "#111111", "#ffffff"
 
@@ -46,9 +48,12 @@ Groups = Mapping[str, tuple[str, "np.ndarray[Any, Any]"]]
 
 
 def numbers_of(scored: Scored) -> list[str]:
-    """Return the numbers that the model knows, in the order in which they are shown."""
-    known = {n.column for n in scored.bundle.encoding.numeric}
-    return [name for name in _AXES if name in known]
+    """Return the numbers that are known of any film, in the order in which they are shown."""
+    import numpy as np
+
+    encoded = {n.column for n in scored.bundle.encoding.numeric}
+    known = [name for name in _AXES if name in encoded]
+    return [name for name in known if np.isfinite(_values(scored, name)).any()]
 
 
 def axis_name(number: str) -> str:
@@ -59,8 +64,10 @@ def axis_name(number: str) -> str:
 def violins(scored: Scored) -> Any:
     """Draw how each of the original's numbers is distributed among predicted skips and keeps."""
     thin = _thinned(scored)
-    figure, axes = canvas(1, len(ORIGINAL), (3.0 * len(ORIGINAL), 3.8))
-    for axis, name in zip(axes.flat, ORIGINAL, strict=True):
+    figure, axes = canvas(2, 3, (6.4, 5.6))
+    for axis in axes.flat[len(ORIGINAL) :]:
+        axis.set_axis_off()
+    for axis, name in zip(axes.flat, ORIGINAL, strict=False):
         axis.set_title(axis_name(name), fontsize=10)
         _violin(axis, _values(thin, name), _predictions(thin), log=name in _LOG)
     return figure
@@ -69,7 +76,7 @@ def violins(scored: Scored) -> Any:
 def violin(scored: Scored, name: str) -> Any:
     """Draw how one number is distributed by prediction, and beside it by label."""
     thin = _thinned(scored)
-    figure, axes = canvas(1, 2, (6.4, 2.9))
+    figure, axes = canvas(1, 2, (5.2, 2.7))
     for axis, title, groups in zip(
         axes.flat, ("by prediction", "by label"), (_predictions(thin), _labels(thin)), strict=True
     ):
@@ -162,18 +169,18 @@ def importance_names(found: Sequence[Importance], encoding: FeatureEncoding) -> 
     from atx_assets.learning.reasons import feature_words
 
     words = feature_words(encoding)
-    return [" ".join(words[feature.at]).strip() for feature in found[:SHOWN]]
+    return [_shortened(" ".join(words[feature.at]).strip()) for feature in found[:SHOWN]]
 
 
 def shares(kind: str, found: Sequence[Share]) -> Any:
     """Draw which share of the labelled and of all films is kept, by genre, language or decade."""
     first = list(found[:SHOWN])
-    figure, axes = canvas(1, 1, (6.4, 1.1 + 0.27 * max(len(first), 1)))
+    figure, axes = canvas(1, 1, (5.0, 1.1 + 0.27 * max(len(first), 1)))
     axis = axes.flat[0]
     for at, share in enumerate(first):
         axis.barh(at - 0.2, share.labelled_kept or 0, height=0.36, color=KEEP)
         axis.barh(at + 0.2, share.predicted_kept, height=0.36, color=NEITHER)
-    names = [f"{share.name} ({share.labelled:,}; {share.films:,})" for share in first]
+    names = [f"{_shortened(s.name)} ({s.labelled:,}; {s.films:,})" for s in first]
     axis.set_yticks(range(len(first)), names, parse_math=False)
     axis.invert_yaxis()
     axis.set_xlim(0, 1)
@@ -183,6 +190,11 @@ def shares(kind: str, found: Sequence[Share]) -> Any:
     axis.barh([0], [0], color=NEITHER, label="predicted keep, of all films")
     axis.legend(frameon=False, fontsize=9, loc="best")
     return figure
+
+
+def _shortened(name: str) -> str:
+    """Cut what would leave no room for the bars."""
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def _thinned(scored: Scored) -> Scored:

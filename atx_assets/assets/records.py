@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: Labelled films named beside each film.
 NEAREST = 3
 
+#: What turns the direction of writing: embeddings, overrides and isolates of Unicode.
+_TURNS = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+
 _NUMBERS = ("release_year", "rt_score", "metascore", "imdb_rating", "imdb_votes")
 #: The languages of a film, in one layout or the other.
 LANGUAGES = ("language", "spoken_languages")
@@ -132,7 +135,9 @@ def _nearest(wanted: pa.Table, scored: Scored) -> list[list[str]]:
 def _told(row: dict[str, Any]) -> str:
     giver = "a person" if row["label_source"] == "human" else "a rule"
     verdict = "keep" if row["label"] else "skip"
-    return f"{row['media_title']} ({row['release_year'] or 'year unknown'}): {verdict} by {giver}"
+    # A title may turn the direction of writing, and with it what is told after it.
+    name = row["media_title"].translate(_TURNS)
+    return f"{name} ({row['release_year'] or 'year unknown'}): {verdict} by {giver}"
 
 
 def _number(value: float) -> float | int | None:

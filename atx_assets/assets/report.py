@@ -11,22 +11,50 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from atx_assets import schemas
 from atx_assets.assets import story
 from atx_assets.assets.pictures import film_pictures, quality_pictures
-from atx_assets.assets.quality_tables import measure_tables, shown, threshold_table
+from atx_assets.assets.quality_tables import (
+    headline_table,
+    markdown,
+    measure_tables,
+    threshold_table,
+)
 from atx_assets.assets.records import Scored, read_scored
-from atx_assets.assets.shares import KINDS, LEAST, release_skips, share_kept, weak_slices
+from atx_assets.assets.report_figures import report_figures
+from atx_assets.assets.shares import KINDS, LEAST, release_skips, weak_slices
 from atx_assets.assets.since_last import SinceLast, since_last
 from atx_assets.resources.bundle import Bundle
 from atx_assets.resources.files import DataFiles
 from atx_assets.sample import MADE_UP, is_sample
+from atx_assets.schemas import Column
 
 if TYPE_CHECKING:
     from atx_assets.learning.curves import Blind
 
 #: Rows of a list in the page; the file of the list has them all.
 MOST_ROWS = 500
+
+_SECTION = "section"
+#: What the page has, in its order: no table, but its parts are what people look for.
+_PARTS = (
+    Column("what changed since the last model", _SECTION, "labels, and films with another verdict"),
+    Column("what to judge next", _SECTION, "doubtful labels, films it cannot tell, surest keeps"),
+    Column("where it errs", _SECTION, "both kinds of mistakes with reasons; parts it is weak in"),
+    Column("how good it is", _SECTION, "curves, thresholds, all measures beside what it must beat"),
+    Column("what it goes by", _SECTION, "importance of features; what is kept by genre, ..."),
+    Column("the films", _SECTION, "how numbers are distributed, and go together"),
+)
+_LINEAGE = {
+    _PARTS[0].name: [(dg.AssetKey("tuned_classifier"), "probability")],
+    _PARTS[1].name: [(dg.AssetKey("review_queue"), "because")],
+    _PARTS[2].name: [
+        (dg.AssetKey("false_positives"), "media_title"),
+        (dg.AssetKey("false_negatives"), "media_title"),
+    ],
+    _PARTS[3].name: [(dg.AssetKey("tuned_classifier"), "probability")],
+    _PARTS[4].name: [(dg.AssetKey("scored_results"), "predicted")],
+    _PARTS[5].name: [(dg.AssetKey("scored_results"), "probability")],
+}
 
 
 @dg.asset(
@@ -43,7 +71,7 @@ MOST_ROWS = 500
     owners=story.OWNERS,
     freshness_policy=story.FRESHNESS,
     code_version="2",
-    metadata={"dagster/column_schema": story.table_schema(schemas.ERROR_RECORDS)},
+    metadata={"dagster/column_schema": story.table_schema(_PARTS)},
 )
 def analysis_report(files: DataFiles) -> dg.MaterializeResult[None]:
     """One page to look at: how good the model is, where it errs, what to judge next."""
@@ -60,12 +88,16 @@ def analysis_report(files: DataFiles) -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": scored.results.num_rows,
+            "in short": _headline(scored.bundle),
+            "preview": dg.MetadataValue.md(
+                markdown(headline_table(scored.bundle.about["quality"]))
+            ),
+            "report": dg.MetadataValue.url(story.report_address()),
             "bytes": path.stat().st_size,
             "seconds": clock.seconds,
             **shown_figures,
-            "report": dg.MetadataValue.url(story.report_address()),
             "file": dg.MetadataValue.path(str(path)),
-            "dagster/column_lineage": story.from_scores(schemas.ERROR_RECORDS),
+            "dagster/column_lineage": story.lineage(_LINEAGE),
             **story.fingerprint_metadata(story.snapshot_of(scored.results)),
         }
     )
@@ -135,7 +167,7 @@ def _page(files: DataFiles, scored: Scored, blind: Blind) -> str:
         numbers=_numbers(scored),
         figures={
             name: {"svg": svg, "caption": caption, "alt": alt}
-            for name, svg, caption, alt in _figures(scored, blind)
+            for name, svg, caption, alt in report_figures(scored, blind)
         },
     )
 
@@ -175,7 +207,7 @@ def _cards(scored: Scored, since: SinceLast | None) -> Iterator[dict[str, str]]:
     }
     yield {
         "figure": f"{rule['mean']:.3f}",
-        "what": f"of the best rule, ± {rule['std']:.3f}",
+        "what": f"PR-AUC of the best rule, ± {rule['std']:.3f}",
         "more": str(quality["the_rule"]),
     }
     yield {
@@ -236,81 +268,3 @@ def _givers(scored: Scored) -> dict[str, int]:
     names = {"human": "a person", "rule": "a rule", "model": "a model (not learned from)"}
     counted = pc.value_counts(scored.results["label_source"]).to_pylist()
     return {names[v["values"]]: v["counts"] for v in counted if v["values"]}
-
-
-def _figures(scored: Scored, blind: Blind) -> Iterator[tuple[str, str, str, str]]:
-    """Yield each figure of the page: name, SVG, caption, and in words what it shows."""
-    from atx_assets.assets import figures, quality_figures
-    from atx_assets.assets.drawing import svg
-    from atx_assets.learning.importance import importance
-
-    quality, encoding = scored.bundle.about["quality"], scored.bundle.encoding
-    measured = quality["model"]["all"]
-    for name, draw, caption, alt in (
-        (
-            "precision_recall",
-            quality_figures.precision_recall,
-            "The more keeps are to be found, the more skips come with them. The dot: where "
-            "verdicts are taken.",
-            f"Precision against recall, mean over the folds; PR-AUC {shown(measured['pr_auc'])}.",
-        ),
-        (
-            "roc",
-            quality_figures.roc,
-            "Keeps found against skips let through; the dotted line is guessing.",
-            f"ROC curve, mean over the folds; area {shown(measured['roc_auc'])}.",
-        ),
-        (
-            "calibration",
-            quality_figures.calibration,
-            "On the dotted line a chance of 70% is a keep in 70 of 100 films.",
-            "Calibration: share of keeps against the chance given; off by "
-            f"{shown(quality['calibration']['error'])} on average.",
-        ),
-    ):
-        yield name, svg(draw(blind, quality), name), caption, alt
-    yield (
-        "probabilities",
-        svg(figures.probabilities(scored), "probabilities"),
-        "How sure the model is: most films lie at the ends, few near the threshold.",
-        "Distribution of the chance of a keep by label, with the threshold at "
-        f"{scored.bundle.threshold:.2f}.",
-    )
-    trained = scored.titles.filter(scored.titles["trains"])
-    found = importance(scored.bundle.model, encoding.matrix(trained))
-    names = figures.importance_names(found, encoding)
-    yield (
-        "importances",
-        svg(figures.importances(found, encoding), "importances"),
-        "How far each feature moves the answers about labelled films, and which way.",
-        "Feature importance, the strongest first: " + ", ".join(names) + ".",
-    )
-    for kind in KINDS:
-        parts = share_kept(scored, kind)
-        yield (
-            f"shares_{kind}",
-            svg(figures.shares(kind, parts), f"shares_{kind}"),
-            f"What is kept by {kind}; in brackets the labelled films, and all.",
-            f"Share kept by {kind}: "
-            + "; ".join(
-                f"{part.name} {part.labelled_kept:.0%}"
-                for part in parts[: figures.SHOWN]
-                if part.labelled_kept is not None
-            )
-            + ".",
-        )
-    for number in figures.numbers_of(scored):
-        name = figures.axis_name(number)
-        yield (
-            f"violin_{number}",
-            svg(figures.violin(scored, number), f"violin_{number}"),
-            f"{name[0].upper()}{name[1:]}, by what the model says and by what the label says.",
-            f"Violin plots of {name} among predicted skips and keeps, and among films labelled "
-            "skip, labelled keep, and not labelled.",
-        )
-    yield (
-        "correlations",
-        svg(figures.correlations(scored), "correlations"),
-        "How the numbers go together, and with the chance of a keep: 1 is fully, 0 not at all.",
-        "Correlation matrix of the numbers and the chance of a keep.",
-    )

@@ -23,7 +23,7 @@ from atx_assets.resources.files import DataFiles
     metadata={"dagster/column_schema": story.table_schema(schemas.SCORED_RESULTS)},
 )
 def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
-    """Every film with the chance that it is a keep; a judged film's from models blind to it."""
+    """Every film with the chance that it is a keep; where it is judged, without its verdict."""
     import pyarrow.compute as pc
 
     clock = story.Clock()
@@ -41,6 +41,8 @@ def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": table.num_rows,
+            "preview": story.preview(surest, ["media_title", "release_year", "probability"]),
+            "the preview shows": "the surest keeps among unjudged films",
             "films": table.num_rows,
             "unjudged films": unjudged.num_rows,
             "unjudged films predicted keep": pc.sum(pc.cast(unjudged["predicted"], "int64")).as_py()
@@ -49,9 +51,7 @@ def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
             "model version": bundle.version,
             "seconds": clock.seconds,
             "report": dg.MetadataValue.url(story.report_address()),
-            "threshold": bundle.threshold,
-            "preview": story.preview(surest, ["media_title", "release_year", "probability"]),
-            "the preview shows": "the surest keeps among unjudged films",
+            "threshold": round(bundle.threshold, 4),
             "dagster/column_lineage": story.lineage(
                 story.title_parents(layout.name)
                 | {"release_year": [(parent, "release_year")]}

@@ -128,6 +128,20 @@ def test_a_click_on_a_head_orders_the_rows_and_another_turns_them(
     assert_nothing_but_itself(watched, report)
 
 
+def test_numbers_are_ordered_as_numbers_and_not_as_text(report, open_page):
+    """Kept out: 93 labelled films above 4,000."""
+    page = open_page(report).page
+    show_all(page)
+    parts = "labelled films in parts"
+    table = page.get_by_role("table", name=re.compile(parts))
+    table.get_by_role("columnheader", name=re.compile("^labelled")).get_by_role("button").click()
+    rows = table.locator("tbody tr:visible").evaluate_all(
+        "rows => rows.map(row => Number(row.cells[1].innerText))"
+    )
+    assert rows == sorted(rows)
+    assert sorted(map(str, rows)) != [str(number) for number in rows]
+
+
 def test_a_search_leaves_the_rows_that_hold_the_words_and_tells_how_many(report, open_page):
     watched = open_page(report)
     page = watched.page
@@ -224,6 +238,7 @@ def test_on_paper_there_is_nothing_to_click_and_all_is_opened(report, open_page)
     expect(page.get_by_role("button", name=re.compile("^Show all"))).to_have_count(0)
     expect(page.get_by_role("navigation")).to_have_count(0)
     assert "rgb(255, 255, 255)" in page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert len(seen(page)) > 10
     assert page.pdf().startswith(b"%PDF")
     expect(page.locator("details:not([open])")).to_have_count(0)
 

@@ -1,0 +1,91 @@
+"""The report's figures in the page's order, each with its words. Not here: how they are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from atx_assets.assets.quality_tables import shown
+from atx_assets.assets.records import Scored
+from atx_assets.assets.shares import KINDS, share_kept
+
+if TYPE_CHECKING:
+    from atx_assets.learning.curves import Blind
+
+
+def report_figures(scored: Scored, blind: Blind) -> Iterator[tuple[str, str, str, str]]:
+    """Yield each figure of the page: name, SVG, caption, and in words what it shows."""
+    from atx_assets.assets import figures, quality_figures
+    from atx_assets.assets.drawing import svg
+    from atx_assets.learning.importance import importance
+
+    quality, encoding = scored.bundle.about["quality"], scored.bundle.encoding
+    measured = quality["model"]["all"]
+    for name, draw, caption, alt in (
+        (
+            "precision_recall",
+            quality_figures.precision_recall,
+            "The more keeps are to be found, the more skips come with them. The dot: where "
+            "verdicts are taken.",
+            f"Precision against recall, mean over the folds; PR-AUC {shown(measured['pr_auc'])}.",
+        ),
+        (
+            "roc",
+            quality_figures.roc,
+            "Keeps found against skips let through; the dotted line is guessing.",
+            f"ROC curve, mean over the folds; area {shown(measured['roc_auc'])}.",
+        ),
+        (
+            "calibration",
+            quality_figures.calibration,
+            "On the dotted line a chance of 70% is a keep in 70 of 100 films.",
+            "Calibration: share of keeps against the chance given; off by "
+            f"{shown(quality['calibration']['error'])} on average.",
+        ),
+    ):
+        yield name, svg(draw(blind, quality), name), caption, alt
+    yield (
+        "probabilities",
+        svg(figures.probabilities(scored), "probabilities"),
+        "How sure the model is: most films lie at the ends, few near the threshold.",
+        "Distribution of the chance of a keep by label, with the threshold at "
+        f"{scored.bundle.threshold:.2f}.",
+    )
+    trained = scored.titles.filter(scored.titles["trains"])
+    found = importance(scored.bundle.model, encoding.matrix(trained))
+    names = figures.importance_names(found, encoding)
+    yield (
+        "importances",
+        svg(figures.importances(found, encoding), "importances"),
+        "How far each feature moves the answers about labelled films, and which way.",
+        "Feature importance, the strongest first: " + ", ".join(names) + ".",
+    )
+    for kind in KINDS:
+        parts = share_kept(scored, kind)
+        yield (
+            f"shares_{kind}",
+            svg(figures.shares(kind, parts), f"shares_{kind}"),
+            f"What is kept by {kind}; in brackets the labelled films, and all.",
+            f"Share kept by {kind}: "
+            + "; ".join(
+                f"{part.name} {part.labelled_kept:.0%}"
+                for part in parts[: figures.SHOWN]
+                if part.labelled_kept is not None
+            )
+            + ".",
+        )
+    for number in figures.numbers_of(scored):
+        name = figures.axis_name(number)
+        yield (
+            f"violin_{number}",
+            svg(figures.violin(scored, number), f"violin_{number}"),
+            f"{name[0].upper()}{name[1:]}, by what the model says and by what the label says.",
+            f"Violin plots of {name} among predicted skips and keeps, and among films labelled "
+            "skip, labelled keep, and not labelled.",
+        )
+    yield (
+        "correlations",
+        svg(figures.correlations(scored), "correlations"),
+        "How the numbers go together, and with the chance of a keep: 1 is fully, 0 not at all.",
+        "Correlation matrix of the numbers and the chance of a keep.",
+    )
