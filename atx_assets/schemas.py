@@ -268,7 +268,7 @@ ERROR_RECORDS = (
     Column("about_release", BOOL, "whether that reason is the release alone, and not the film"),
     Column("label_date", STRING, "when the row with the label was last touched; it is no newer"),
     Column("why", STRINGS, "what moved the probability most, in log-odds"),
-    Column("nearest", STRINGS, "the labelled films that the model's trees treat most alike"),
+    Column("nearest", STRINGS, "labelled films treated most alike; for the first 1,000"),
     _IMDB,
     Column("link", STRING, "its page at IMDb"),
     Column("original_title", STRING, "name of the release that stands for the title"),
@@ -281,6 +281,7 @@ REVIEW_QUEUE = (
     Column("rank", INT, "1 for the first of its task"),
     Column("task", STRING, "judge again, judge, or recommended (a keep that nobody has judged)"),
     Column("because", STRING, "why it is there"),
+    Column("doubted_at", FLOAT, "chance of a keep by the models that doubt the label"),
     *ERROR_RECORDS,
 )
 

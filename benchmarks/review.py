@@ -171,7 +171,10 @@ def filtered(by: str) -> Ranking:
 
 
 RANKINGS: dict[str, Ranking] = {
-    OURS: review.likely_wrong,
+    # The queue also asks that the models in use doubt a person's label.
+    OURS: lambda labels, doubting, by_person: review.likely_wrong(
+        labels, doubting, doubting, by_person
+    ),
     PLAINLY: furthest,
     "all of rules, then all of people": rules_first,
     "confident joint, rules first": confident,

@@ -4,7 +4,6 @@ Not here: how fit, evaluation and the decision work (`learning/`), how a bundle 
 (`resources/bundles.py`), what MLflow is told (`tracking.py`).
 """
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -12,9 +11,7 @@ import dagster as dg
 from atx_assets.assets import story, tracking
 from atx_assets.assets.judging import judge
 from atx_assets.assets.model_page import model_page
-from atx_assets.assets.pictures import film_pictures, quality_pictures
-from atx_assets.assets.records import Scored
-from atx_assets.assets.scoring import score_titles
+from atx_assets.assets.pictures import quality_pictures
 from atx_assets.assets.search import read_search
 from atx_assets.assets.training import (
     TrainingData,
@@ -50,7 +47,7 @@ _UNCHANGED = "trained again, and the same to the last byte"
     group_name=story.MODEL,
     kinds={"xgboost", "mlflow"},
     owners=story.OWNERS,
-    code_version="2",
+    code_version="3",
     # Not the features, which are the columns of the encoding: their list would hide the story.
     metadata={"dagster/column_schema": story.table_schema([_ANSWER])},
 )
@@ -86,8 +83,7 @@ def tuned_classifier(
         )
         champion = bundle if judged["promoted"] or before is None else before
         if run:
-            pictures = partial(_pictures, films, bundle, curves)
-            trained = tracking.Trained(bundle, judged, data, search, grid, pictures)
+            trained = tracking.Trained(bundle, judged, data, search, grid, films, curves)
             url = _tell_mlflow(run, trained, mlflow, context.run.run_id, settings)
             page = {"MLflow run": dg.MetadataValue.url(url)}
             # Before the champion itself: when MLflow goes away here, the last model stays.
@@ -113,10 +109,6 @@ def tuned_classifier(
             **what_was_learned(data),
         }
     )
-
-
-def _pictures(films: "pa.Table", bundle: Bundle, curves: dict[str, bytes]) -> dict[str, bytes]:
-    return {**curves, **film_pictures(Scored(films, score_titles(films, bundle), bundle))}
 
 
 def _training_titles(data: TrainingData, films: "pa.Table") -> "pa.Table":

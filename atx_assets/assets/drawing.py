@@ -76,7 +76,12 @@ def svg(figure: Any, name: str) -> str:
     # The page decides on the size.
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'\bid="|(?<=url\()#|(?<=href=")#', lambda m: f"{m[0]}{name}-", text)
+    return re.sub(r"<[^>]*>", lambda tag: _adapted(tag[0], name), text)
+
+
+def _adapted(tag: str, name: str) -> str:
+    """Give the ids of a tag a beginning, and its colours the page's names; texts are no tags."""
+    tag = re.sub(r'\bid="|(?<=url\()#|(?<=href=")#', lambda m: f"{m[0]}{name}-", tag)
     for colour, of_page in _COLOURS.items():
-        text = text.replace(colour, of_page)
-    return text
+        tag = tag.replace(colour, of_page)
+    return tag

@@ -52,7 +52,7 @@ def _errors(
     kinds={"json"},
     owners=story.OWNERS,
     freshness_policy=story.FRESHNESS,
-    code_version="1",
+    code_version="2",
     metadata={"dagster/column_schema": story.table_schema(schemas.ERROR_RECORDS)},
 )
 def false_positives(files: DataFiles) -> dg.MaterializeResult[None]:
@@ -66,7 +66,7 @@ def false_positives(files: DataFiles) -> dg.MaterializeResult[None]:
     kinds={"json"},
     owners=story.OWNERS,
     freshness_policy=story.FRESHNESS,
-    code_version="1",
+    code_version="2",
     metadata={"dagster/column_schema": story.table_schema(schemas.ERROR_RECORDS)},
 )
 def false_negatives(files: DataFiles) -> dg.MaterializeResult[None]:

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from atx_assets.assets.shares import Share
-    from atx_assets.learning.features import FeatureEncoding
-    from atx_assets.learning.importance import Importance
-
 #: How the axes of the numbers are named, and which are drawn on a log scale.
 _AXES = {
     "rt_score": "Rotten Tomatoes, %",
@@ -35,7 +32,7 @@ _LOG = {"imdb_votes", "tmdb_votes", "budget", "revenue"}
 #: The numbers of the original's violins.
 ORIGINAL = ("rt_score", "metascore", "imdb_rating", "imdb_votes", "release_year")
 
-#: Films drawn; of more, evenly spaced ones: a violin of these looks the same.
+#: Films drawn of a group; of more, evenly spaced ones: a violin of these looks the same.
 _MOST = 20_000
 #: Features and categories named in a figure.
 SHOWN = 15
@@ -63,25 +60,26 @@ def axis_name(number: str) -> str:
 
 def violins(scored: Scored) -> Any:
     """Draw how each of the original's numbers is distributed among predicted skips and keeps."""
-    thin = _thinned(scored)
     figure, axes = canvas(2, 3, (6.4, 5.6))
     for axis in axes.flat[len(ORIGINAL) :]:
         axis.set_axis_off()
     for axis, name in zip(axes.flat, ORIGINAL, strict=False):
         axis.set_title(axis_name(name), fontsize=10)
-        _violin(axis, _values(thin, name), _predictions(thin), log=name in _LOG)
+        _violin(axis, _values(scored, name), _predictions(scored), log=name in _LOG)
     return figure
 
 
 def violin(scored: Scored, name: str) -> Any:
     """Draw how one number is distributed by prediction, and beside it by label."""
-    thin = _thinned(scored)
     figure, axes = canvas(1, 2, (5.2, 2.7))
     for axis, title, groups in zip(
-        axes.flat, ("by prediction", "by label"), (_predictions(thin), _labels(thin)), strict=True
+        axes.flat,
+        ("by prediction", "by label"),
+        (_predictions(scored), _labels(scored)),
+        strict=True,
     ):
         axis.set_title(title, fontsize=10)
-        _violin(axis, _values(thin, name), groups, log=name in _LOG)
+        _violin(axis, _values(scored, name), groups, log=name in _LOG)
     axes.flat[0].set_ylabel(axis_name(name))
     axes.flat[1].sharey(axes.flat[0])
     return figure
@@ -91,11 +89,14 @@ def correlations(scored: Scored) -> Any:
     """Draw the correlations of the numbers with each other and with the probability."""
     import numpy as np
 
-    values = {name: _values(scored, name) for name in numbers_of(scored)}
-    values["probability"] = scored.results["probability"].to_numpy()
-    known = {name: v for name, v in values.items() if len(np.unique(v[~np.isnan(v)])) > 1}
-    names = list(known)
-    matrix = np.array([[_correlation(known[a], known[b]) for b in names] for a in names])
+    values = {name: _thinned(_values(scored, name)) for name in numbers_of(scored)}
+    values["probability"] = _thinned(scored.results["probability"].to_numpy())
+    names = list(values)
+    matrix = np.full((len(names), len(names)), np.nan)
+    for row, one in enumerate(names):
+        for column, other in enumerate(names[: row + 1]):
+            found = _correlation(values[one], values[other])
+            matrix[row, column] = matrix[column, row] = found
     side = 2.2 + 0.62 * len(names)
     figure, axes = canvas(1, 1, (side + 0.6, side - 0.6))
     axis = axes.flat[0]
@@ -142,10 +143,22 @@ def probabilities(scored: Scored) -> Any:
     return figure
 
 
-def importances(found: Sequence[Importance], encoding: FeatureEncoding) -> Any:
-    """Draw which features move the answers most, and whether more of them speaks for a keep."""
-    names = importance_names(found, encoding)
-    first = list(found[:SHOWN])
+def importances(scored: Scored) -> tuple[Any, list[str]]:
+    """Draw which features move the answers most, and whether more of them speaks for a keep.
+
+    Returns:
+        The figure, and the features in it in words.
+    """
+    from atx_assets.learning.importance import MOST, importance
+    from atx_assets.learning.reasons import feature_words
+
+    bundle = scored.bundle
+    trained = scored.titles.filter(scored.titles["trains"])
+    asked = trained.take(list(range(0, trained.num_rows, -(-trained.num_rows // MOST) or 1)))
+    found = importance(bundle.model, bundle.encoding.matrix(asked))
+    words = feature_words(bundle.encoding)
+    names = [_shortened(" ".join(words[feature.at]).strip()) for feature in found[:SHOWN]]
+    first = found[:SHOWN]
     figure, axes = canvas(1, 1, (6.4, 1.0 + 0.27 * max(len(first), 1)))
     axis = axes.flat[0]
     for at, feature in enumerate(first):
@@ -161,15 +174,7 @@ def importances(found: Sequence[Importance], encoding: FeatureEncoding) -> Any:
     axis.barh([0], [0], color=SKIP, label="more of it: skip")
     axis.barh([0], [0], color=NEITHER, label="neither, or both")
     axis.legend(frameon=False, fontsize=9, loc="lower right")
-    return figure
-
-
-def importance_names(found: Sequence[Importance], encoding: FeatureEncoding) -> list[str]:
-    """Return the first features in words."""
-    from atx_assets.learning.reasons import feature_words
-
-    words = feature_words(encoding)
-    return [_shortened(" ".join(words[feature.at]).strip()) for feature in found[:SHOWN]]
+    return figure, names
 
 
 def shares(kind: str, found: Sequence[Share]) -> Any:
@@ -197,12 +202,9 @@ def _shortened(name: str) -> str:
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
-def _thinned(scored: Scored) -> Scored:
-    import numpy as np
-
-    step = -(-scored.results.num_rows // _MOST) or 1
-    rows = np.arange(0, scored.results.num_rows, step)
-    return Scored(scored.titles.take(rows), scored.results.take(rows), scored.bundle)
+def _thinned(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return what is drawn of many values: evenly spaced ones."""
+    return values[:: -(-len(values) // _MOST) or 1]
 
 
 def _values(scored: Scored, name: str) -> np.ndarray[Any, Any]:
@@ -245,7 +247,7 @@ def _violin(axis: Any, values: np.ndarray[Any, Any], groups: Groups, *, log: boo
         shown = values[rows & ~np.isnan(values)]
         counted.append(f"{name}\nn={len(shown):,}")
         if len(np.unique(shown)) > 1:
-            body = axis.violinplot(shown, positions=[at], showmedians=True, widths=0.8)
+            body = axis.violinplot(_thinned(shown), positions=[at], showmedians=True, widths=0.8)
             for part in body["bodies"]:
                 part.set_facecolor(colour)
                 part.set_edgecolor(colour)

@@ -46,7 +46,7 @@ def model_page(
         "report": dg.MetadataValue.url(story.report_address()),
     }
     for name, picture in pictures.items():
-        page |= story.figure(name, picture)
+        page |= story.figure(name, picture, "of the model that scores")
     return {
         **page,
         "trained on": learned["rows"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.assets.records import Scored
+from atx_assets.assets.shares import KINDS, share_kept
 
 if TYPE_CHECKING:
     from atx_assets.learning.curves import Blind
@@ -17,14 +18,11 @@ def film_pictures(scored: Scored) -> dict[str, bytes]:
     """Draw what a model makes of films: `probabilities`, `violins`, ..., each as PNG."""
     from atx_assets.assets import figures
     from atx_assets.assets.drawing import png
-    from atx_assets.learning.importance import importance
 
-    bundle = scored.bundle
-    trained = bundle.encoding.matrix(scored.titles.filter(scored.titles["trains"]))
-    found = importance(bundle.model, trained)
     return {
         "probabilities": png(figures.probabilities(scored)),
-        "importances": png(figures.importances(found, bundle.encoding)),
+        "importances": png(figures.importances(scored)[0]),
+        **{f"shares_{k}": png(figures.shares(k, share_kept(scored, k))) for k in KINDS},
         "violins": png(figures.violins(scored)),
         "correlations": png(figures.correlations(scored)),
     }

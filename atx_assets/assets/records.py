@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-#: Labelled films named beside each film.
-NEAREST = 3
+#: Labelled films named beside each film, of the first so many films of a list: each is compared
+#: with all labelled ones.
+NEAREST, COMPARED = 3, 1_000
 
 #: What turns the direction of writing: embeddings, overrides and isolates of Unicode.
 _TURNS = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
@@ -124,12 +125,12 @@ def _nearest(wanted: pa.Table, scored: Scored) -> list[list[str]]:
     from atx_assets.learning.neighbours import nearest
 
     labelled = scored.titles.filter(scored.titles["trains"])
-    found, shares = nearest(wanted, labelled, scored.bundle, NEAREST)
+    found, shares = nearest(wanted.slice(0, COMPARED), labelled, scored.bundle, NEAREST)
     names = labelled.select(["media_title", "release_year", "label", "label_source"])
     told = [_told(row) for row in names.take(found.ravel()).to_pylist()]
     each = [f"{name} ({share:.0%} alike)" for name, share in zip(told, shares.ravel(), strict=True)]
     width = found.shape[1]
-    return [each[at * width : (at + 1) * width] for at in range(len(found))]
+    return [each[at * width : (at + 1) * width] for at in range(wanted.num_rows)]
 
 
 def _told(row: dict[str, Any]) -> str:

@@ -23,7 +23,9 @@ from atx_assets.assets.records import Scored, read_scored
 from atx_assets.assets.report_figures import report_figures
 from atx_assets.assets.shares import KINDS, LEAST, release_skips, weak_slices
 from atx_assets.assets.since_last import SinceLast, since_last
+from atx_assets.errors import AtxError
 from atx_assets.resources.bundle import Bundle
+from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.files import DataFiles
 from atx_assets.sample import MADE_UP, is_sample
 from atx_assets.schemas import Column
@@ -149,16 +151,17 @@ def _page(files: DataFiles, scored: Scored, blind: Blind) -> str:
         cards=list(_cards(scored, since)),
         version=bundle.version,
         since=since,
-        queue=_by_task(files.read_records("review_queue")),
+        queue=_by_task(_read_list(files, "review_queue", scored)),
         threshold=bundle.threshold,
         operating_point=about["operating_point"],
         confusion=_confusion(scored),
-        false_positives=_shortened(files.read_records("false_positives")),
-        false_negatives=_shortened(files.read_records("false_negatives")),
+        false_positives=_shortened(_read_list(files, "false_positives", scored)),
+        false_negatives=_shortened(_read_list(files, "false_negatives", scored)),
         release=release_skips(scored),
         weak=weak_slices(scored),
         least=LEAST,
-        judged=bundle.judged,
+        most_rows=MOST_ROWS,
+        place=_place(files, bundle),
         tables=list(measure_tables(about["quality"], bundle.judged)),
         thresholds=threshold_table(about["quality"]),
         labels=_givers(scored),
@@ -229,11 +232,45 @@ def _cards(scored: Scored, since: SinceLast | None) -> Iterator[dict[str, str]]:
     }
 
 
+def _place(files: DataFiles, bundle: Bundle) -> str:
+    """Say whether the version that scored is champion, and why."""
+    champion, judged = Bundles(files).place().version, bundle.judged
+    if champion != bundle.version:
+        return f"Version {bundle.version} scored these films; version {champion} is champion now."
+    if judged.get("promoted"):
+        return f"Version {bundle.version} is champion: {judged['reason']}."
+    return f"Version {bundle.version} is champion: a person promoted it."
+
+
 def _compared(bundle: Bundle, since: SinceLast | None) -> str:
     judged = bundle.judged
     if "difference" in judged:
         return f"PR-AUC {judged['difference']:+.3f} against version {judged['champion']}"
-    return f"follows version {since.version}" if since else "the first model"
+    if since:
+        return f"follows version {since.version}"
+    return "the first model" if bundle.version == 1 else "no champion before it is kept"
+
+
+def _read_list(files: DataFiles, asset: str, scored: Scored) -> list[dict[str, Any]]:
+    """Read a list, and make sure that it was made from these scores.
+
+    Raises:
+        AtxError: it was made from others, or by an earlier atx.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    records = files.read_records(asset)
+    keys = pa.array([record["key"] for record in records], pa.string())
+    at = pc.index_in(keys, scored.results["key"].combine_chunks())
+    told = [record["probability"] for record in records]
+    same = not at.null_count and scored.results["probability"].take(at).to_pylist() == told
+    if not same or any("about_release" not in record for record in records):
+        raise AtxError(
+            f"{asset} was not made from the scores that scored_results now holds: materialise "
+            f"{asset} again, or run the job score"
+        )
+    return records
 
 
 def _by_task(queue: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -245,12 +282,12 @@ def _by_task(queue: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 def _shortened(records: list[dict[str, Any]]) -> dict[str, Any]:
     """Keep what is about the release apart, and the first rows of either."""
-    film = [record for record in records if not record.get("about_release")]
-    release = [record for record in records if record.get("about_release")]
+    film = [record for record in records if not record["about_release"]]
+    release = [record for record in records if record["about_release"]]
     return {
         "film": film[:MOST_ROWS],
         "release": release[:MOST_ROWS],
-        "more": len(film) > MOST_ROWS,
+        "more": max(len(film), len(release)) > MOST_ROWS,
     }
 
 

@@ -17,16 +17,15 @@ def report_figures(scored: Scored, blind: Blind) -> Iterator[tuple[str, str, str
     """Yield each figure of the page: name, SVG, caption, and in words what it shows."""
     from atx_assets.assets import figures, quality_figures
     from atx_assets.assets.drawing import svg
-    from atx_assets.learning.importance import importance
 
-    quality, encoding = scored.bundle.about["quality"], scored.bundle.encoding
+    quality = scored.bundle.about["quality"]
     measured = quality["model"]["all"]
     for name, draw, caption, alt in (
         (
             "precision_recall",
             quality_figures.precision_recall,
-            "The more keeps are to be found, the more skips come with them. The dot: where "
-            "verdicts are taken.",
+            "More keeps found are more skips with them: at each recall, the best "
+            "precision with it. The dot: where verdicts are taken.",
             f"Precision against recall, mean over the folds; PR-AUC {shown(measured['pr_auc'])}.",
         ),
         (
@@ -51,12 +50,10 @@ def report_figures(scored: Scored, blind: Blind) -> Iterator[tuple[str, str, str
         "Distribution of the chance of a keep by label, with the threshold at "
         f"{scored.bundle.threshold:.2f}.",
     )
-    trained = scored.titles.filter(scored.titles["trains"])
-    found = importance(scored.bundle.model, encoding.matrix(trained))
-    names = figures.importance_names(found, encoding)
+    drawn, names = figures.importances(scored)
     yield (
         "importances",
-        svg(figures.importances(found, encoding), "importances"),
+        svg(drawn, "importances"),
         "How far each feature moves the answers about labelled films, and which way.",
         "Feature importance, the strongest first: " + ", ".join(names) + ".",
     )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 AGAIN, JUDGE, RECOMMENDED = "judge again", "judge", "recommended"
 #: How many films the queue names at most, of each task.
 MOST = {AGAIN: 50, JUDGE: 50, RECOMMENDED: 20}
+#: Places among those to judge again that rules' labels leave to people's.
+PEOPLE = 10
 
 
 @dg.asset(
@@ -41,7 +43,7 @@ def review_queue(files: DataFiles) -> dg.MaterializeResult[None]:
     doubt = _doubt(scored)
     recommended = surest_keeps(scored, MOST[RECOMMENDED])
     to_judge, why_judge = _to_judge(scored, recommended)
-    places = {AGAIN: doubt.rows[: MOST[AGAIN]], JUDGE: to_judge, RECOMMENDED: recommended}
+    places = {AGAIN: _again(doubt), JUDGE: to_judge, RECOMMENDED: recommended}
     reasons = {
         AGAIN: [doubt.because(row) for row in places[AGAIN]],
         JUDGE: why_judge,
@@ -56,8 +58,14 @@ def review_queue(files: DataFiles) -> dg.MaterializeResult[None]:
     ]
     rows = np.array([places[task][at] for task, at in order], int)
     records = [
-        {"rank": at + 1, "task": task, "because": reasons[task][at], **record}
-        for (task, at), record in zip(order, records_of(scored, rows), strict=True)
+        {
+            "rank": at + 1,
+            "task": task,
+            "because": reasons[task][at],
+            "doubted_at": float(doubt.probability[row]) if task == AGAIN else None,
+            **record,
+        }
+        for (task, at), row, record in zip(order, rows, records_of(scored, rows), strict=True)
     ]
     path = files.write_records("review_queue", records)
     return dg.MaterializeResult(
@@ -73,6 +81,18 @@ def review_queue(files: DataFiles) -> dg.MaterializeResult[None]:
             **story.fingerprint_metadata(story.snapshot_of(scored.results)),
         }
     )
+
+
+def _again(doubt: _Doubt) -> np.ndarray[Any, Any]:
+    """Choose the doubted labels that are asked about: rules' first, some places for people's."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    sources = doubt.scored.results["label_source"].take(doubt.rows)
+    by_person = pc.equal(sources, "human").to_numpy()
+    people = doubt.rows[by_person]
+    rules = doubt.rows[~by_person][: MOST[AGAIN] - min(len(people), PEOPLE)]
+    return np.concatenate([rules, people])[: MOST[AGAIN]]
 
 
 def surest_keeps(scored: Scored, number: int) -> np.ndarray[Any, Any]:
@@ -105,7 +125,7 @@ def _told(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Doubt:
-    """Films whose label is more likely wrong than right, in their order, and who says so.
+    """Films whose label is doubted, in their order, and who says so.
 
     `probability` is what the label of each film is doubted by, and `learned` says which films the
     bundle learned from. `keeps` are the probabilities of those that a doubted film is compared
@@ -161,7 +181,8 @@ def _doubt(scored: Scored) -> _Doubt:
     judged = np.flatnonzero(results["actual"].is_valid().to_numpy())
     labels = results["actual"].take(judged).to_numpy().astype(int)
     by_person = pc.equal(results["label_source"].take(judged), "human").to_numpy()
-    wrong = likely_wrong(labels, probability[judged], by_person)
+    blind = results["probability"].take(judged).to_numpy()
+    wrong = likely_wrong(labels, probability[judged], blind, by_person)
     compared = (labels == 1) & (at[judged] >= 0) & (by_person | (not sceptical))
     models = "models blind to that"
     if sceptical:

@@ -5,6 +5,7 @@ Not here: how good the model is on all of them (`learning/quality.py`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,14 @@ class Slice:
         """The share of the titles whose verdict is wrong."""
         return (self.false_positives + self.false_negatives) / self.titles
 
+    @property
+    def surely(self) -> float:
+        """The share that is surely wrong: the lower end of Wilson's interval (1927)."""
+        z, n, share = 1.645, self.titles, self.error
+        middle = share + z * z / (2 * n)
+        room = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+        return max(0.0, (middle - room) / (1 + z * z / n))
+
 
 def share_kept(scored: Scored, kind: str) -> list[Share]:
     """Return what is kept of each genre, language or decade, the most frequent ones first."""
@@ -82,9 +91,11 @@ def share_kept(scored: Scored, kind: str) -> list[Share]:
 
 
 def weak_slices(scored: Scored) -> list[Slice]:
-    """Return the parts in which the largest share of verdicts is wrong, the weakest first.
+    """Return the parts in which more verdicts are wrong than elsewhere, the surest of them first.
 
-    All labelled films come first, then those that a person and a rule labelled.
+    A part counts as weak where the lower end of the share's 95% interval (one-sided) lies above the
+    share of all labelled films: among many small parts some have an error by chance. All labelled
+    films come first, then those that a person and a rule labelled.
     """
     import numpy as np
     import pyarrow.compute as pc
@@ -100,10 +111,25 @@ def weak_slices(scored: Scored) -> list[Slice]:
     ]
     parts += list(_unknown(scored))
     weak = [_slice(name, rows[np.isin(rows, known)], scored) for name, rows in parts]
-    weak = [part for part in weak if part.titles >= LEAST and part.error > 0]
-    weak.sort(key=lambda part: (-part.error, part.name))
     first = [_slice(name, rows, scored) for name, rows in always if len(rows)]
+    usual = first[0].error if first else 0.0
+    weak = [part for part in weak if part.titles >= LEAST and part.surely > usual]
+    weak.sort(key=lambda part: (-part.surely, part.name))
     return [*first, *weak[:WEAKEST]]
+
+
+def weak_table(scored: Scored) -> tuple[list[str], list[list[str]]]:
+    """Return the weak parts as a table of text."""
+    heads = ["part", "labelled", "keeps", "false positives", "false negatives", "wrong"]
+    return heads, [
+        [
+            part.name,
+            *(f"{n}" for n in (part.titles, part.keeps)),
+            *(f"{n}" for n in (part.false_positives, part.false_negatives)),
+            f"{part.error:.1%}",
+        ]
+        for part in weak_slices(scored)
+    ]
 
 
 def release_skips(scored: Scored) -> dict[str, int]:
@@ -141,9 +167,11 @@ def _unknown(scored: Scored) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
     """Yield the films of which a number is not known."""
     import numpy as np
 
+    from atx_assets.learning.features import column_in_words
+
     for number in scored.bundle.encoding.numeric:
         values = scored.bundle.encoding.known_numbers(scored.titles, number.column)
-        yield f"{number.column.replace('_', ' ')} unknown", np.flatnonzero(np.isnan(values))
+        yield f"{column_in_words(number.column)} unknown", np.flatnonzero(np.isnan(values))
 
 
 def _parts(titles: pa.Table, kind: str) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:

@@ -25,6 +25,9 @@ FRESHNESS = dg.FreshnessPolicy.time_window(
 )
 PREVIEW_ROWS = 8
 
+#: What means something in Markdown.
+_MARKS = frozenset("&<>|[]()!*_`\\~#")
+
 #: Characters of Markdown from which on the UI hides a value behind a link.
 _HIDDEN_FROM = 1000
 
@@ -82,6 +85,7 @@ def from_scores(columns: Iterable[Column]) -> dg.TableColumnLineage:
         "because": [(scores, "probability"), (scores, "actual")],
         "task": [(scores, "actual")],
         "rank": [(scores, "probability"), (scores, "actual")],
+        "doubted_at": [(dg.AssetKey("tuned_classifier"), "probability")],
         "label_reason": [(source, "rejection_reason")],
         "about_release": [(source, "rejection_reason")],
         "label_date": [(source, "updated_at")],
@@ -141,12 +145,12 @@ def _cell(value: Any) -> str:
         value = ", ".join(map(str, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    # A title may hold anything: as text, it must not become a cell's border or a tag.
-    text = str(value).replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;")
-    return " ".join(text.split())[:80]
+    # A title may hold anything: it must not become a cell's border, a tag or somebody's picture.
+    text = " ".join(str(value).split())[:80]
+    return "".join(f"&#{ord(c)};" if c in _MARKS else c for c in text)
 
 
-def figure(name: str, picture: bytes) -> dict[str, Any]:
+def figure(name: str, picture: bytes, now: str = "now") -> dict[str, Any]:
     """Return a figure for an asset's page: as it is now, and as it was when the asset was made.
 
     The first is shown at once; it is one of the report's, which `atx up` serves. The second is
@@ -155,10 +159,11 @@ def figure(name: str, picture: bytes) -> dict[str, Any]:
     Args:
         name: of the report's figure, such as `calibration`.
         picture: PNG.
+        now: what the first is.
     """
     address, words = f"{report_address()}report_{name}.png", name.replace("_", " and ")
     return {
-        f"{words}, now": dg.MetadataValue.md(f"![{words}]({address})"),
+        f"{words}, {now}": dg.MetadataValue.md(f"![{words}]({address})"),
         f"{words}, of this run": image(picture),
     }
 

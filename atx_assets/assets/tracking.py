@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atx_assets.assets.pictures import film_pictures
 from atx_assets.assets.quality_tables import (
     calibration_table,
     markdown,
     measure_tables,
     threshold_table,
 )
+from atx_assets.assets.records import Scored
+from atx_assets.assets.scoring import score_titles
+from atx_assets.assets.shares import weak_table
 from atx_assets.assets.training import TrainingData, what_was_learned
 from atx_assets.resources.bundle import Bundle
 from atx_assets.settings import Settings
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
 class Trained:
     """A model as it is logged: its version, what it learned from, the search.
 
-    `pictures` draws the figures, as PNG by name: only a model that is new is worth the seconds.
+    `films` are all titles, and `curves` the figures of its quality, as PNG by name.
     """
 
     bundle: Bundle
@@ -40,7 +44,8 @@ class Trained:
     data: TrainingData
     search: dict[str, Any]
     grid: pa.Table
-    pictures: Callable[[], dict[str, bytes]]
+    films: pa.Table
+    curves: dict[str, bytes]
 
 
 def log(run: Any, trained: Trained) -> str:
@@ -65,23 +70,27 @@ def log(run: Any, trained: Trained) -> str:
     run.log_text(trained.bundle.encoding.to_json(), "feature_encoding.json")
     run.log_dict(about["quality"], "quality.json")
     run.log_table({n: trained.grid[n].to_pylist() for n in trained.grid.column_names}, "grid.json")
-    for name, (heads, rows) in _tables(about["quality"], trained.judged):
+    bundle = trained.bundle
+    scored = Scored(trained.films, score_titles(trained.films, bundle), bundle)
+    for name, (heads, rows) in _tables(scored, trained.judged):
         run.log_table({head: [row[at] for row in rows] for at, head in enumerate(heads)}, name)
     with tempfile.TemporaryDirectory() as folder:
-        for name, picture in trained.pictures().items():
+        for name, picture in {**trained.curves, **film_pictures(scored)}.items():
             (Path(folder) / f"{name}.png").write_bytes(picture)
         run.log_artifacts(folder, "figures")
     return _log_model(run, trained)
 
 
 def _tables(
-    quality: dict[str, Any], judged: dict[str, Any]
+    scored: Scored, judged: dict[str, Any]
 ) -> Iterator[tuple[str, tuple[list[str], list[list[str]]]]]:
     """Yield the tables of the report, each under the name of its file in the run."""
+    quality = scored.bundle.about["quality"]
     for part, (_, table) in zip(quality["slices"], measure_tables(quality, judged), strict=True):
         yield f"tables/measures_{part}.json", table
     yield "tables/thresholds.json", threshold_table(quality)
     yield "tables/calibration.json", calibration_table(quality)
+    yield "tables/weak_parts.json", weak_table(scored)
 
 
 def _log_model(run: Any, trained: Trained) -> str:

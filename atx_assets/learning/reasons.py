@@ -40,10 +40,9 @@ def reasons(titles: pa.Table, bundle: ScoringBundle) -> list[list[str]]:
     rest = np.flatnonzero(asked == 0)
     contributions[rest] = contributions_of(bundle.model, matrix[rest])
     words = feature_words(bundle.encoding)
+    numbers = [_values(titles, n.column, bundle.encoding) for n in bundle.encoding.numeric]
     return [
-        _in_words(
-            titles.slice(row, 1), contributions[row, :-1], matrix[row], bundle.encoding, words
-        )
+        _in_words(contributions[row, :-1], matrix[row], words, [told[row] for told in numbers])
         for row in range(titles.num_rows)
     ]
 
@@ -75,11 +74,10 @@ def feature_words(encoding: FeatureEncoding) -> list[tuple[str, str]]:
 
 
 def _in_words(
-    title: pa.Table,
     contributions: np.ndarray[Any, Any],
     encoded: np.ndarray[Any, Any],
-    encoding: FeatureEncoding,
     words: list[tuple[str, str]],
+    numbers: list[str],
 ) -> list[str]:
     import numpy as np
 
@@ -88,16 +86,18 @@ def _in_words(
     for at in strongest[np.abs(contributions[strongest]) >= 0.05]:
         kind, category = words[at]
         if not category:
-            category = _value(title, encoding.numeric[at].column, encoding)
+            category = numbers[at]
         elif not encoded[at]:
             category = f"not {category}"
         told.append(f"{kind} {category}: {contributions[at]:+.1f}")
     return told
 
 
-def _value(title: pa.Table, column: str, encoding: FeatureEncoding) -> str:
-    value = float(encoding.known_numbers(title, column)[0])
+def _values(titles: pa.Table, column: str, encoding: FeatureEncoding) -> list[str]:
+    """Return a number of each title in words."""
     # NaN, the only value unequal to itself, is unknown.
-    if value != value:
-        return "unknown"
-    return f"{value:g}" if column == "release_year" else f"{value:,.12g}"
+    form = "g" if column == "release_year" else ",.12g"
+    return [
+        "unknown" if value != value else format(value, form)
+        for value in encoding.known_numbers(titles, column).tolist()
+    ]

@@ -78,16 +78,20 @@ def sceptical_probabilities(
 
 def likely_wrong(
     labels: np.ndarray[Any, Any],
-    probability: np.ndarray[Any, Any],
+    sceptical: np.ndarray[Any, Any],
+    blind: np.ndarray[Any, Any],
     by_person: np.ndarray[Any, Any],
 ) -> np.ndarray[Any, Any]:
-    """Rank labels that are more likely wrong than right: those of rules first, then people's.
+    """Rank the labels that models doubt: those of rules first, then people's.
 
-    Of either kind, the label that has the least probability comes first; equals in the rows' order.
+    Sceptical models believe too little in keeps, and so a person's label must be doubted by the
+    others as well. Of either kind, the label that has the least sceptical probability comes
+    first; equals in the rows' order.
 
     Args:
         labels: shape (n,), 0 or 1.
-        probability: of a keep, shape (n,), by models that did not see the label.
+        sceptical: of a keep, shape (n,), by models that did not see the label and distrust rules.
+        blind: of a keep, shape (n,), by models that did not see the label.
         by_person: bool, shape (n,): a person gave the label, not a rule.
 
     Returns:
@@ -95,8 +99,8 @@ def likely_wrong(
     """
     import numpy as np
 
-    own = np.where(labels == 1, probability, 1 - probability)
-    doubtful = np.flatnonzero(own < 0.5)
+    own, trusted = (np.where(labels == 1, p, 1 - p) for p in (sceptical, blind))
+    doubtful = np.flatnonzero((own < 0.5) & (~by_person | (trusted < 0.5)))
     return doubtful[np.lexsort((own[doubtful], by_person[doubtful]))]
 
 

@@ -106,7 +106,10 @@ def load(file: Path, beside_other_tables: bool) -> None:
 
 _QUIET = click.option("--quiet", is_flag=True, help="Print nothing but warnings and failures.")
 _JSON_OUTCOME = click.option(
-    "--json", "json_", is_flag=True, help="Print one JSON object at the end, and no progress."
+    "--json",
+    "json_",
+    is_flag=True,
+    help="Print one JSON object at the end; progress on standard error.",
 )
 
 
@@ -360,7 +363,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _line(error: Exception, verbose: bool) -> str:
-    message = " ".join(str(error).split())
+    from atx_assets.local.correct import plain
+
+    message = plain(" ".join(str(error).split()))
     if isinstance(error, AtxError):
         return message
     hint = "" if verbose else " (use --verbose for the traceback)"

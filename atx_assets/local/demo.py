@@ -52,7 +52,8 @@ def _apart(settings: Settings) -> Settings:
         return settings
     defaults = read_settings({})
     home = settings.home.with_name(settings.home.name + "-demo")
-    return replace(defaults, home=home, data_dir=home / "data", ui_port=settings.ui_port)
+    apart = replace(defaults, home=home, data_dir=home / "data")
+    return replace(apart, ui_port=settings.ui_port, report_port=settings.report_port)
 
 
 def _load_sample(settings: Settings, say: Callable[[str], None]) -> None:

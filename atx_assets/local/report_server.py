@@ -19,6 +19,13 @@ _TEXT = "text/plain; charset=utf-8"
 _FIGURE = re.compile(r"/report_[a-z_]+\.png")
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Keep a reader that goes away in the middle out of the terminal."""
+
+
 @contextmanager
 def report_server(report: Path, port: int) -> Iterator[str]:
     """Serve the report as it lies there at each request, and yield its address.
@@ -29,6 +36,8 @@ def report_server(report: Path, port: int) -> Iterator[str]:
     """
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = 10
+
         def do_GET(self) -> None:
             # A page from elsewhere that points a name of its own at this machine gets nothing.
             if self.headers.get("Host") not in (f"127.0.0.1:{port}", f"localhost:{port}"):
@@ -45,6 +54,9 @@ def report_server(report: Path, port: int) -> Iterator[str]:
                 body = file.read_bytes()
             except FileNotFoundError:
                 self._answer(HTTPStatus.NOT_FOUND, _NONE_YET, _TEXT)
+            except OSError as error:
+                told = f"{file.name} cannot be read: {error.strerror}\n"
+                self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, told.encode(), _TEXT)
             else:
                 self._answer(HTTPStatus.OK, body, kind)
 
@@ -61,8 +73,7 @@ def report_server(report: Path, port: int) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Keep the terminal of `atx up` quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", port), Handler)
     thread = threading.Thread(target=server.serve_forever, name="atx-report", daemon=True)
     thread.start()
     try:

@@ -16,7 +16,7 @@ from atx_assets.local.correct import plain
 from atx_assets.local.display import is_terminal
 from atx_assets.local.tables import aligned, print_table
 from atx_assets.resources.files import DataFiles
-from atx_assets.schemas import UNKNOWN_TEXT
+from atx_assets.schemas import ERROR_RECORDS, REVIEW_QUEUE, UNKNOWN_TEXT
 from atx_assets.settings import Settings
 
 Say = Callable[[str], None]
@@ -129,7 +129,14 @@ def show_recommendations(
 
 
 def _read(settings: Settings, asset: str) -> list[Record]:
-    return DataFiles(directory=str(settings.data_dir)).read_records(asset)
+    files = DataFiles(directory=str(settings.data_dir))
+    records = files.read_records(asset)
+    columns = {c.name for c in (REVIEW_QUEUE if asset == "review_queue" else ERROR_RECORDS)}
+    if any(columns - record.keys() for record in records):
+        raise AtxError(
+            f"{files.path(asset)} was made by an earlier atx: `atx run --job score` makes it anew"
+        )
+    return records
 
 
 def _of_genres(records: Sequence[Record], genres: Iterable[str]) -> list[Record]:

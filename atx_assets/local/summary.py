@@ -174,7 +174,7 @@ def _next(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"          {program} show recommendations what to watch"
     film = next(iter(found["recommended"]), None)
     if film:
-        key = shlex.quote(film["imdb_id"] or film["key"])
+        key = printable(shlex.quote(film["imdb_id"] or film["key"]))
         yield f"          {program} explain {key}    why"
 
 

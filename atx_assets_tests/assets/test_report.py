@@ -11,7 +11,9 @@ from atx_assets.assets import report
 from atx_assets.assets.figures import numbers_of
 from atx_assets.assets.records import read_scored
 from atx_assets.assets.since_last import since_last
+from atx_assets.errors import AtxError
 from atx_assets.learning.scoring import blind_probabilities
+from atx_assets.resources.bundle import Bundle
 from atx_assets.resources.bundles import Bundles
 
 pytestmark = pytest.mark.slow
@@ -143,12 +145,37 @@ def test_skips_for_the_release_alone_have_a_table_of_their_own(copied):
     assert "<p>None.</p>" in head.partition('id="false-positives"')[2]
 
 
+def test_lists_of_another_scoring_are_refused(copied):
+    """Kept out: a page that counts the mistakes of one model and names those of another."""
+    scored = read_scored(copied.files)
+    records = copied.files.read_records("false_positives")
+    assert report._read_list(copied.files, "false_positives", scored) == records
+    records[0]["probability"] += 1e-9
+    copied.files.write_records("false_positives", records)
+    with pytest.raises(AtxError, match="false_positives was not made from the scores"):
+        report._read_list(copied.files, "false_positives", scored)
+
+
+def test_why_a_version_is_champion_is_said_as_it_is(copied):
+    """Kept out: "is champion: worse than the one before", of one that a person promoted."""
+    bundles = Bundles(copied.files)
+    champion = bundles.champion()
+    assert report._place(copied.files, champion) == (
+        "Version 1 is champion: the first model for these films."
+    )
+    bundles.judge(champion, {"promoted": False, "reason": "worse"})
+    assert report._place(copied.files, champion) == ("Version 1 is champion: a person promoted it.")
+    other = Bundle(champion.folder, 7)
+    assert "version 1 is champion now" in report._place(copied.files, other)
+
+
 def test_a_long_list_is_cut_and_says_so():
     records = [{"about_release": n % 3 == 0} for n in range(3 * report.MOST_ROWS)]
     cut = report._shortened(records)
     assert len(cut["film"]) == len(cut["release"]) == report.MOST_ROWS
     assert cut["more"]
     assert not report._shortened(records[:9])["more"]
+    assert report._shortened([{"about_release": True}] * (report.MOST_ROWS + 1))["more"]
 
 
 def test_names_that_are_formulas_or_markup_do_not_stop_it(copied):

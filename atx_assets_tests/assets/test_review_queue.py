@@ -112,6 +112,8 @@ def test_a_library_without_any_question_has_an_empty_queue(copied):
     scored = read_scored(copied.files)
     assert len(review._to_judge(scored, np.zeros(0, int))[0]) == 0
     assert len(surest_keeps(scored, 20)) == 0
+    bundle = SimpleNamespace(learned_from=scored.bundle.learned_from.drop_columns("sceptical"))
+    assert len(review._doubt(replace(scored, bundle=bundle)).rows) == 0
 
 
 def test_a_recommended_film_is_not_asked_about_even_if_the_model_is_unsure_of_it(copied):
@@ -158,10 +160,36 @@ def test_doubtful_labels_of_rules_come_before_those_of_people_the_least_believed
     assert max(own) < 0.5
     results = finished.files.read_table("scored_results").to_pylist()
     all_doubtful = [
-        r["key"] for r in results if r["actual"] is not None and of_label(doubt[r["key"]], r) < 0.5
+        r["key"]
+        for r in results
+        if r["actual"] is not None
+        and of_label(doubt[r["key"]], r) < 0.5
+        and (r["label_source"] == "rule" or of_label(r["probability"], r) < 0.5)
     ]
     assert len(records) == min(len(all_doubtful), MOST[AGAIN])
     assert {r["key"] for r in records} <= set(all_doubtful)
+
+
+@pytest.mark.parametrize(
+    ("rules", "people", "expected"),
+    [(60, 30, (40, 10)), (60, 3, (47, 3)), (60, 0, (50, 0)), (20, 60, (20, 30)), (5, 2, (5, 2))],
+)
+def test_the_labels_of_rules_leave_some_places_to_those_of_people(rules, people, expected):
+    givers = ["rule"] * rules + ["human"] * people
+    scored = SimpleNamespace(results=pa.table({"label_source": givers}))
+    rows = np.arange(len(givers))
+    chosen = review._again(SimpleNamespace(scored=scored, rows=rows))
+    assert Counter(givers[row] for row in chosen) == Counter(
+        {"rule": expected[0], "human": expected[1]}
+    )
+    assert chosen.tolist() == sorted(chosen)
+
+
+def test_what_doubts_a_label_is_told_beside_the_chance_by_the_model_in_use(finished):
+    doubt = sceptical(finished.files)
+    for record in finished.files.read_records("review_queue"):
+        wanted = doubt[record["key"]] if record["task"] == AGAIN else None
+        assert record["doubted_at"] == wanted
 
 
 def test_it_is_said_who_gave_a_doubtful_label_and_how_far_off_it_is(finished):

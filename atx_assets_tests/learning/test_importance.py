@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from atx_assets.learning.importance import MOST, importance
+from atx_assets.learning.importance import importance
 from atx_assets.learning.models import fit
 from atx_assets.learning.reasons import contributions_of
 
@@ -41,20 +41,6 @@ def test_a_feature_that_moves_nothing_is_left_out(taste):
     matrix, labels = taste
     matrix = np.column_stack([matrix, np.zeros(len(matrix), np.float32)])
     assert 4 not in [f.at for f in importance(fit(matrix, labels, RECIPE), matrix)]
-
-
-def test_of_many_titles_evenly_spaced_ones_are_asked(taste, monkeypatch):
-    from atx_assets.learning import importance as module
-
-    matrix, labels = taste
-    model = fit(matrix, labels, RECIPE)
-    asked = []
-    monkeypatch.setattr(
-        module, "contributions_of", lambda m, x: asked.append(len(x)) or contributions_of(m, x)
-    )
-    importance(model, np.tile(matrix, (20, 1)))
-    assert asked == [4000]
-    assert asked[0] <= MOST
 
 
 def test_no_titles_have_no_features_that_matter(taste):

@@ -198,7 +198,7 @@ def test_wrong_labels_come_first_among_those_to_judge_again(seed):
     wrong = np.zeros(TITLES, bool)
     wrong[np.random.default_rng(1000 + seed).choice(TITLES, TITLES // 20, replace=False)] = True
     library = Planted(honest.matrix, np.where(wrong, 1 - honest.labels, honest.labels))
-    ranked = likely_wrong(library.labels, library.blind, np.zeros(TITLES, bool))
+    ranked = likely_wrong(library.labels, library.blind, library.blind, np.zeros(TITLES, bool))
     first = ranked[: wrong.sum()]
     assert wrong[first].mean() > 5 * wrong.mean()
     worth = np.zeros(TITLES)

@@ -31,7 +31,7 @@ RECIPE = {"max_depth": 3, "learning_rate": 0.2, "n_estimators": 30}
 
 def doubted(*titles: tuple[float, int, bool]) -> list[int]:
     probability, labels, by_person = (np.array(column) for column in zip(*titles, strict=True))
-    return likely_wrong(labels, probability, by_person).tolist()
+    return likely_wrong(labels, probability, probability, by_person).tolist()
 
 
 def test_labels_come_by_how_little_of_them_the_models_believe():
@@ -56,7 +56,14 @@ def test_a_label_of_a_rule_that_is_not_doubted_does_not_come_before_a_persons_th
 def test_equally_doubtful_labels_keep_their_order_and_nothing_gives_nothing():
     assert doubted(*[(0.25, KEEP, RULE), (0.75, SKIP, RULE)] * 3) == [0, 1, 2, 3, 4, 5]
     nothing = np.array([])
-    assert likely_wrong(nothing, nothing, nothing.astype(bool)).tolist() == []
+    assert likely_wrong(nothing, nothing, nothing, nothing.astype(bool)).tolist() == []
+
+
+def test_a_persons_label_must_be_doubted_by_those_who_trust_rules_as_well():
+    """Kept out: people's keeps doubted because models that distrust rules believe in few keeps."""
+    labels, sceptical = np.array([KEEP] * 4), np.array([0.2, 0.2, 0.1, 0.1])
+    blind, by_person = np.array([0.8, 0.4, 0.8, 0.4]), np.array([PERSON, PERSON, RULE, RULE])
+    assert likely_wrong(labels, sceptical, blind, by_person).tolist() == [2, 3, 1]
 
 
 TITLES = st.lists(
@@ -178,7 +185,7 @@ def test_wrong_keeps_of_rules_are_the_first_to_judge_again(seed):
     assert can_be_sceptical(labels, by_person)
     folds = assignments(labels)
     probability = sceptical_probabilities(matrix, labels, by_person, RECIPE, folds)
-    first = likely_wrong(labels, probability, by_person)[:40]
+    first = likely_wrong(labels, probability, probability, by_person)[:40]
     assert wrong[first].mean() > 0.6
     assert not by_person[first].any()
 

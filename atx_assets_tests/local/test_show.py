@@ -10,6 +10,7 @@ from rich.cells import cell_len
 
 from atx_assets.local.cli import main
 from atx_assets.resources.files import DataFiles
+from atx_assets.schemas import REVIEW_QUEUE
 
 #: What a terminal obeys: all control characters but the end of a line.
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -27,6 +28,7 @@ ODD = [
 def record(title: str, number: int, **changed: object) -> dict[str, object]:
     kind = "fp" if number % 2 else "fn"
     return {
+        **{column.name: None for column in REVIEW_QUEUE},
         "rank": number,
         "task": "judge again",
         "because": f"a person said keep, but models blind to that put a keep at {number}%",
@@ -147,6 +149,19 @@ def test_an_empty_list_says_so(show, files):
     assert show("recommendations") == "no unjudged film is predicted keep\n"
     assert show("queue", "--genre", "drama") == "nothing to judge\n"
     assert json.loads(show("queue", "--json")) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "asset"), [("errors", "false_positives"), ("queue", "review_queue")]
+)
+def test_a_list_of_an_earlier_atx_is_one_line_with_the_mend(files, capsys, words, asset):
+    """Kept out: `KeyError: 'beyond_threshold'` after an upgrade."""
+    records = files.read_records(asset)
+    del records[0]["beyond_threshold"]
+    files.write_records(asset, records)
+    assert main(["show", words]) == 1
+    mend = "was made by an earlier atx: `atx run --job score` makes it anew"
+    assert capsys.readouterr().err == f"atx: {files.path(asset)} {mend}\n"
 
 
 def test_a_file_that_is_missing_is_one_line(files, capsys):

@@ -61,9 +61,12 @@ def test_the_headline_is_short_and_says_where_to_go_on(finished, monkeypatch, tm
 
 def test_what_a_title_holds_does_not_reach_the_terminal(copied):
     table = copied.files.read_table("scored_results")
-    titles = pa.array(["\x1b[2J\u202eboo"] * table.num_rows)
-    at = table.schema.get_field_index("media_title")
-    copied.files.write_table("scored_results", table.set_column(at, "media_title", titles))
+    nothing = pa.nulls(table.num_rows, pa.string())
+    odd = pa.array(["\x1b[2J\u202eboo"] * table.num_rows)
+    # The key of a film without an IMDb id is its title.
+    for name, values in (("media_title", odd), ("key", odd), ("imdb_id", nothing)):
+        table = table.set_column(table.schema.get_field_index(name), name, values)
+    copied.files.write_table("scored_results", table)
     text = "\n".join(lines_of(copied))
     assert "?[2J?boo" in text
     assert "\x1b" not in text
