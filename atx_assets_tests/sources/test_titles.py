@@ -309,6 +309,25 @@ class TestTheReleaseThatStandsForATitle:
         seen = {key: row["created_at"] for key, row in made.items()}
         assert seen == {"tt0000001": DAY, "tt0000002": LATER, "tt0000003": None}
 
+    def test_a_label_is_as_old_as_the_last_touch_of_a_release_that_holds_it(
+        self, release, titles_of
+    ):
+        rows = [
+            release(1, imdb_id="tt0000001", rejection_status="override", updated_at=DAY),
+            release(2, imdb_id="tt0000001", rejection_status="accepted", updated_at=LATER),
+            release(3, imdb_id="tt0000002", rejection_status="accepted", updated_at=DAY),
+            release(4, imdb_id="tt0000002", rejection_status="accepted", updated_at=LATER),
+            release(5, imdb_id="tt0000003", rejection_status="unfiltered", updated_at=LATER),
+            release(6, imdb_id="tt0000004", rejection_status="override", updated_at=None),
+        ]
+        dates = {key: row["label_date"] for key, row in by_key(titles_of("media", rows)).items()}
+        assert dates == {
+            "tt0000001": DAY,
+            "tt0000002": LATER,
+            "tt0000003": None,
+            "tt0000004": None,
+        }
+
     def test_two_titles_that_share_nothing_keep_their_own_features(self, release, titles_of):
         rows = [release(n, rt_score=n, genre=[f"G{n}"]) for n in range(1, 50)]
         for number in range(1, 50):
@@ -436,6 +455,11 @@ class TestTrainingLayout:
         assert made["hash"] is made["original_title"] is made["label_reason"] is None
         assert made["created_at"] == DAY
 
+    def test_an_unjudged_title_has_no_date_of_a_label(self, entry, titles_of):
+        rows = [entry(1, label="would_watch", updated_at=DAY), entry(2, label=None)]
+        dates = titles_of("training", rows)["label_date"].to_pylist()
+        assert dates == [DAY, None]
+
 
 @pytest.mark.parametrize("layout", [MEDIA, TRAINING], ids=["media", "training"])
 class TestBothLayouts:
@@ -478,10 +502,12 @@ class TestBothLayouts:
             "hash",
             "original_title",
             "created_at",
+            "label_date",
             *layout.features,
         ]
         types = {name: str(made.schema.field(name).type) for name in made.schema.names}
         assert types["created_at"] == str(schemas.arrow_type(schemas.TIME))
+        assert types["label_date"] == types["created_at"]
         assert types["label"] == types["trains"] == "bool"
         assert all(
             types[n] == "string"
