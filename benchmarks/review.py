@@ -27,21 +27,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import timing
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
+from exports import read_export
 from sklearn.metrics import average_precision_score
 
-from atx_assets import schemas
 from atx_assets.learning import review
 from atx_assets.learning.evaluation import assignments
-from atx_assets.learning.features import FeatureEncoding, fit_encoding
+from atx_assets.learning.features import FeatureEncoding
 from atx_assets.learning.models import fit, predict
 from atx_assets.learning.neighbours import leaves, proximity
 from atx_assets.learning.tuning import PLAIN
-from atx_assets.sources.layouts import MEDIA, TRAINING
-from atx_assets.sources.titles import titles
 
 Array = np.ndarray[Any, Any]
 #: Given labels, probabilities of a keep and who is a person: rows, the most doubtful first. The
@@ -66,21 +63,7 @@ class Library:
 
 def read(export: Path) -> Library:
     """Read an export of either layout."""
-    exported = pq.read_table(export)
-    layout = MEDIA if "rejection_status" in exported.column_names else TRAINING
-    known = tuple(c for c in layout.columns if c.name in exported.column_names)
-    rows = exported.select([c.name for c in known]).cast(schemas.arrow_schema(known))
-    films = titles(rows.sort_by(layout.key), layout)
-    training = films.filter(films["trains"])
-    encoding = fit_encoding(
-        training,
-        layout=layout.name,
-        numeric=layout.numeric,
-        categorical=(*layout.lists, *layout.singles),
-        zero_is_unknown=layout.zero_is_unknown,
-        all_ratings=films["imdb_rating"],
-        least_titles={"production_companies": 5},
-    )
+    films, training, encoding = read_export(export)
     labels = training["label"].to_numpy().astype(int)
     by_person = np.array(training["label_source"].to_pylist()) == "human"
     matrix = encoding.matrix(training)

@@ -34,28 +34,9 @@ SEEDS = 20
 def make_training(export: Path, into: Path) -> None:
     """Leave the training matrix of an export, in a process of its own."""
     import numpy as np
-    import pyarrow.parquet as pq
+    from exports import read_export
 
-    from atx_assets import schemas
-    from atx_assets.learning.features import fit_encoding
-    from atx_assets.sources.layouts import MEDIA, TRAINING
-    from atx_assets.sources.titles import titles
-
-    exported = pq.read_table(export)
-    layout = MEDIA if "rejection_status" in exported.column_names else TRAINING
-    known = tuple(c for c in layout.columns if c.name in exported.column_names)
-    rows = exported.select([c.name for c in known]).cast(schemas.arrow_schema(known))
-    films = titles(rows.sort_by(layout.key), layout)
-    training = films.filter(films["trains"])
-    encoding = fit_encoding(
-        training,
-        layout=layout.name,
-        numeric=layout.numeric,
-        categorical=(*layout.lists, *layout.singles),
-        zero_is_unknown=layout.zero_is_unknown,
-        all_ratings=films["imdb_rating"],
-        least_titles={"production_companies": 5},
-    )
+    _, training, encoding = read_export(export)
     np.savez(
         into,
         matrix=encoding.matrix(training),
