@@ -103,10 +103,13 @@ def test_children_end_when_their_starter_is_killed(tmp_path: Path) -> None:
         "for name in ('a', 'b'):\n"
         "    command = ['sh', '-c', 'sleep 600 & echo $!; echo $$; wait']\n"
         "    Children(folder).start(name, command, environment=dict(os.environ), folder=folder)\n"
+        "(folder / 'started').touch()\n"
         "time.sleep(600)\n"
     )
     starter = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
     logs = [tmp_path / "a.log", tmp_path / "b.log"]
+    # A child lives some milliseconds before its watcher knows of it.
+    wait_until((tmp_path / "started").exists)
     wait_until(lambda: all(log.exists() and len(log.read_text().split()) == 2 for log in logs))
     pids = [int(pid) for log in logs for pid in log.read_text().split()]
     starter.kill()
