@@ -21,7 +21,7 @@ def test_the_run_of_the_model_is_found_with_its_figures(up, open_page):
     page.get_by_text("figures", exact=True).click()
     page.get_by_text("importances.png", exact=True).click()
     expect(page.get_by_text("figures/importances.png", exact=True)).to_be_visible()
-    expect(page.locator("img[src^=blob]").last).to_be_visible()
+    expect(page.locator("img[src^=blob]:visible").first).to_be_visible()
     page.get_by_text("tables", exact=True).click()
     page.get_by_text("thresholds.json", exact=True).click()
     expect(page.get_by_text("precision>=0.8").first).to_be_visible()
