@@ -128,7 +128,10 @@ def test_a_dry_run_is_the_default_and_shows_a_table_of_the_titles(
     assert result.success
     told = shown(result)
     assert told["written"] is False
-    assert "&lt;i>It's &#124; 100%s&lt;/i> | 2001 | tt0000001 | 1 | unjudged" in told["preview"]
+    assert (
+        "&#60;i&#62;It's &#124; 100%s&#60;/i&#62; | 2001 | tt0000001 | 1 | unjudged"
+        in told["preview"]
+    )
     assert "Film 2 | 2001 | tt0000002 | 1 | keep (human) | unchanged" in told["preview"]
     assert told["warnings"][0].startswith("the downloader may now fetch 1 release of 1 title")
     assert statuses(database) == before

@@ -26,7 +26,7 @@ FRESHNESS = dg.FreshnessPolicy.time_window(
 PREVIEW_ROWS = 8
 
 #: What means something in Markdown.
-_MARKS = frozenset("&<>|[]()!*_`\\~#")
+_MARKS = frozenset("&<>|[]!*_`\\~")
 
 #: Characters of Markdown from which on the UI hides a value behind a link.
 _HIDDEN_FROM = 1000
