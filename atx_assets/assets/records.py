@@ -14,6 +14,7 @@ from atx_assets.errors import AtxError
 from atx_assets.resources.bundle import Bundle
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.files import DataFiles
+from atx_assets.sources.label_changes import verdict_in_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -134,11 +135,10 @@ def _nearest(wanted: pa.Table, scored: Scored) -> list[list[str]]:
 
 
 def _told(row: dict[str, Any]) -> str:
-    giver = "a person" if row["label_source"] == "human" else "a rule"
-    verdict = "keep" if row["label"] else "skip"
+    verdict = verdict_in_words(row["label"], row["label_source"])
     # A title may turn the direction of writing, and with it what is told after it.
     name = row["media_title"].translate(_TURNS)
-    return f"{name} ({row['release_year'] or 'year unknown'}): {verdict} by {giver}"
+    return f"{name} ({row['release_year'] or 'year unknown'}): {verdict}"
 
 
 def _number(value: float) -> float | int | None:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterator, Sequence
 from importlib.resources import files as package_files
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from atx_assets.assets import story
-from atx_assets.assets.pictures import film_pictures, quality_pictures
 from atx_assets.assets.quality_tables import (
     headline_table,
     markdown,
     measure_tables,
     threshold_table,
 )
-from atx_assets.assets.records import Scored, read_scored
-from atx_assets.assets.report_figures import report_figures
+from atx_assets.assets.records import Scored, link, read_scored
+from atx_assets.assets.report_figures import Drawn, report_figures
+from atx_assets.assets.review import MOST
+from atx_assets.assets.scoring import counts
 from atx_assets.assets.shares import KINDS, LEAST, release_skips, weak_slices
 from atx_assets.assets.since_last import SinceLast, since_last
 from atx_assets.errors import AtxError
@@ -80,13 +80,13 @@ def analysis_report(files: DataFiles) -> dg.MaterializeResult[None]:
     clock = story.Clock()
     scored = read_scored(files)
     blind = blind_of(scored)
+    drawn = list(report_figures(scored, blind))
     shown_figures: dict[str, Any] = {}
-    curves = quality_pictures(blind, scored.bundle.about["quality"])
-    for name, picture in {**curves, **film_pictures(scored)}.items():
+    for name, picture in _pictures(scored, drawn).items():
         with files.replacing(files.folder / f"report_{name}.png") as beside:
             beside.write_bytes(picture)
         shown_figures |= story.figure(name, picture)
-    path = files.write_text("analysis_report", _page(files, scored, blind))
+    path = files.write_text("analysis_report", _page(files, scored, drawn))
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": scored.results.num_rows,
@@ -110,6 +110,7 @@ def blind_of(scored: Scored) -> Blind:
 
     Of those that are still there under their key, with the labels that were learned from.
     """
+    import numpy as np
     import pyarrow.compute as pc
 
     from atx_assets.learning.curves import Blind
@@ -123,18 +124,23 @@ def blind_of(scored: Scored) -> Blind:
     return Blind(
         then["label"].to_numpy().astype(int),
         answers.astype(float),
-        _stacked([then[f"seed{seed}"].to_numpy() for seed in SEEDS]),
+        np.stack([then[f"seed{seed}"].to_numpy() for seed in SEEDS]),
     )
 
 
-def _stacked(rows: list[Any]) -> Any:
-    import numpy as np
+def _pictures(scored: Scored, drawn: Sequence[Drawn]) -> dict[str, bytes]:
+    """Save the page's figures as PNG, too; of the numbers one that has the original's."""
+    from atx_assets.assets.drawing import png
+    from atx_assets.assets.figures import violins
 
-    return np.stack(rows)
+    pictures = {one.name: png(one.figure) for one in drawn if one.number is None}
+    return {**pictures, "violins": png(violins(scored))}
 
 
-def _page(files: DataFiles, scored: Scored, blind: Blind) -> str:
+def _page(files: DataFiles, scored: Scored, drawn: Sequence[Drawn]) -> str:
     from jinja2 import Environment
+
+    from atx_assets.assets.drawing import svg
 
     # Titles come from strangers: everything that is put into the page is escaped, but for what the
     # template calls safe: our own script and style, and figures, whose texts matplotlib escapes.
@@ -146,6 +152,7 @@ def _page(files: DataFiles, scored: Scored, blind: Blind) -> str:
         script=script,
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         css=_ours("report.css"),
+        link=link,
         note=MADE_UP if is_sample(scored.titles["hash"]) else "",
         headline=_headline(bundle),
         cards=list(_cards(scored, since)),
@@ -167,22 +174,16 @@ def _page(files: DataFiles, scored: Scored, blind: Blind) -> str:
         labels=_givers(scored),
         hyperparameters=about["hyperparameters"],
         kinds=KINDS,
-        numbers=_numbers(scored),
+        numbers=[one.number for one in drawn if one.number],
         figures={
-            name: {"svg": svg, "caption": caption, "alt": alt}
-            for name, svg, caption, alt in report_figures(scored, blind)
+            one.name: {"svg": svg(one.figure, one.name), "caption": one.caption, "alt": one.alt}
+            for one in drawn
         },
     )
 
 
 def _ours(name: str) -> str:
     return package_files("atx_assets.assets").joinpath(name).read_text(encoding="utf-8")
-
-
-def _numbers(scored: Scored) -> list[str]:
-    from atx_assets.assets.figures import numbers_of
-
-    return numbers_of(scored)
 
 
 def _headline(bundle: Bundle) -> str:
@@ -218,10 +219,9 @@ def _cards(scored: Scored, since: SinceLast | None) -> Iterator[dict[str, str]]:
         "what": "labels learned from",
         "more": f"{learned['keeps']:,} of them keeps",
     }
-    made = datetime.fromtimestamp((bundle.folder / "bundle.json").stat().st_mtime).astimezone()
     yield {
         "figure": f"version {bundle.version}",
-        "what": f"trained on {made.day} {made:%B %Y}",
+        "what": f"trained on {bundle.made.day} {bundle.made:%B %Y}",
         "more": _compared(bundle, since),
     }
     unjudged = scored.results["label_source"].null_count
@@ -274,10 +274,7 @@ def _read_list(files: DataFiles, asset: str, scored: Scored) -> list[dict[str, A
 
 
 def _by_task(queue: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    tasks: dict[str, list[dict[str, Any]]] = {"judge again": [], "judge": [], "recommended": []}
-    for record in queue:
-        tasks[record["task"]].append(record)
-    return tasks
+    return {task: [record for record in queue if record["task"] == task] for task in MOST}
 
 
 def _shortened(records: list[dict[str, Any]]) -> dict[str, Any]:
@@ -292,16 +289,11 @@ def _shortened(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _confusion(scored: Scored) -> dict[str, int]:
-    import pyarrow.compute as pc
-
-    counted = pc.value_counts(scored.results["cm_value"]).to_pylist()
-    counts = {v["values"]: v["counts"] for v in counted}
-    return {name: counts.get(name, 0) for name in ("tp", "fp", "fn", "tn")}
+    outcomes = counts(scored.results["cm_value"])
+    return {name: outcomes.get(name, 0) for name in ("tp", "fp", "fn", "tn")}
 
 
 def _givers(scored: Scored) -> dict[str, int]:
-    import pyarrow.compute as pc
-
     names = {"human": "a person", "rule": "a rule", "model": "a model (not learned from)"}
-    counted = pc.value_counts(scored.results["label_source"]).to_pylist()
-    return {names[v["values"]]: v["counts"] for v in counted if v["values"]}
+    found = counts(scored.results["label_source"])
+    return {names[source]: number for source, number in found.items() if source}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from atx_assets.assets.quality_tables import shown
 from atx_assets.assets.records import Scored
@@ -13,10 +14,23 @@ if TYPE_CHECKING:
     from atx_assets.learning.curves import Blind
 
 
-def report_figures(scored: Scored, blind: Blind) -> Iterator[tuple[str, str, str, str]]:
-    """Yield each figure of the page: name, SVG, caption, and in words what it shows."""
+@dataclass(frozen=True)
+class Drawn:
+    """A figure of the page: matplotlib's, its caption, and in words what it shows.
+
+    `number` is the number that it is about, None where it is about more.
+    """
+
+    name: str
+    figure: Any
+    caption: str
+    alt: str
+    number: str | None = None
+
+
+def report_figures(scored: Scored, blind: Blind) -> Iterator[Drawn]:
+    """Draw each figure of the page, once."""
     from atx_assets.assets import figures, quality_figures
-    from atx_assets.assets.drawing import svg
 
     quality = scored.bundle.about["quality"]
     measured = quality["model"]["all"]
@@ -42,26 +56,26 @@ def report_figures(scored: Scored, blind: Blind) -> Iterator[tuple[str, str, str
             f"{shown(quality['calibration']['error'])} on average.",
         ),
     ):
-        yield name, svg(draw(blind, quality), name), caption, alt
-    yield (
+        yield Drawn(name, draw(blind, quality), caption, alt)
+    yield Drawn(
         "probabilities",
-        svg(figures.probabilities(scored), "probabilities"),
+        figures.probabilities(scored),
         "How sure the model is: most films lie at the ends, few near the threshold.",
         "Distribution of the chance of a keep by label, with the threshold at "
         f"{scored.bundle.threshold:.2f}.",
     )
     drawn, names = figures.importances(scored)
-    yield (
+    yield Drawn(
         "importances",
-        svg(drawn, "importances"),
+        drawn,
         "How far each feature moves the answers about labelled films, and which way.",
         "Feature importance, the strongest first: " + ", ".join(names) + ".",
     )
     for kind in KINDS:
         parts = share_kept(scored, kind)
-        yield (
+        yield Drawn(
             f"shares_{kind}",
-            svg(figures.shares(kind, parts), f"shares_{kind}"),
+            figures.shares(kind, parts),
             f"What is kept by {kind}; in brackets the labelled films, and all.",
             f"Share kept by {kind}: "
             + "; ".join(
@@ -73,16 +87,17 @@ def report_figures(scored: Scored, blind: Blind) -> Iterator[tuple[str, str, str
         )
     for number in figures.numbers_of(scored):
         name = figures.axis_name(number)
-        yield (
+        yield Drawn(
             f"violin_{number}",
-            svg(figures.violin(scored, number), f"violin_{number}"),
+            figures.violin(scored, number),
             f"{name[0].upper()}{name[1:]}, by what the model says and by what the label says.",
             f"Violin plots of {name} among predicted skips and keeps, and among films labelled "
             "skip, labelled keep, and not labelled.",
+            number,
         )
-    yield (
+    yield Drawn(
         "correlations",
-        svg(figures.correlations(scored), "correlations"),
+        figures.correlations(scored),
         "How the numbers go together, and with the chance of a keep: 1 is fully, 0 not at all.",
         "Correlation matrix of the numbers and the chance of a keep.",
     )

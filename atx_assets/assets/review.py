@@ -13,7 +13,9 @@ import dagster as dg
 from atx_assets import schemas
 from atx_assets.assets import story
 from atx_assets.assets.records import Scored, read_scored, records_of
+from atx_assets.assets.scoring import unjudged_keeps
 from atx_assets.resources.files import DataFiles
+from atx_assets.sources.label_changes import giver_in_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,13 +99,7 @@ def _again(doubt: _Doubt) -> np.ndarray[Any, Any]:
 
 def surest_keeps(scored: Scored, number: int) -> np.ndarray[Any, Any]:
     """Return the rows of the surest predicted keeps among unjudged films, the surest first."""
-    import numpy as np
-
-    results = scored.results
-    unjudged = results["label_source"].is_null().to_numpy()
-    wanted = np.flatnonzero(unjudged & results["predicted"].to_numpy())
-    order = np.argsort(-results["probability"].to_numpy()[wanted], kind="stable")
-    return wanted[order][:number]
+    return unjudged_keeps(scored.results)[:number]
 
 
 def _told(records: list[dict[str, Any]]) -> dict[str, Any]:
@@ -143,7 +139,7 @@ class _Doubt:
     def because(self, row: int) -> str:
         """Say in a sentence why a film's label is doubted."""
         (film,) = self.scored.results.slice(row, 1).to_pylist()
-        giver = "a person" if film["label_source"] == "human" else "a rule"
+        giver = giver_in_words(film["label_source"])
         verdict, probability = "keep" if film["actual"] else "skip", self.probability[row]
         if not self.learned[row]:
             return (

@@ -7,7 +7,7 @@ import dagster as dg
 from atx_assets import schemas
 from atx_assets.assets import story
 from atx_assets.assets.classifier import champion
-from atx_assets.assets.scoring import score_titles
+from atx_assets.assets.scoring import counts, score_titles
 from atx_assets.assets.training import read_titles
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.files import DataFiles
@@ -34,7 +34,7 @@ def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
     path = files.write_table(
         "scored_results", story.with_snapshot(table, story.snapshot_of(titles))
     )
-    counts = {str(v["values"]): v["counts"] for v in pc.value_counts(table["cm_value"]).to_pylist()}
+    outcomes = counts(table["cm_value"])
     unjudged = table.filter(table["label_source"].is_null())
     surest = unjudged.sort_by([("probability", "descending"), ("key", "ascending")])
     parent = dg.AssetKey("raw_media")
@@ -47,7 +47,7 @@ def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
             "unjudged films": unjudged.num_rows,
             "unjudged films predicted keep": pc.sum(pc.cast(unjudged["predicted"], "int64")).as_py()
             or 0,
-            **{name: counts.get(name, 0) for name in ("tp", "fp", "tn", "fn")},
+            **{name: outcomes.get(name, 0) for name in ("tp", "fp", "tn", "fn")},
             "model version": bundle.version,
             "seconds": clock.seconds,
             "report": dg.MetadataValue.url(story.report_address()),

@@ -1,4 +1,4 @@
-"""Titles scored by one bundle, as the table that people find. Not here: the asset (`scores.py`)."""
+"""Titles scored by one bundle, and how the table is read. Not here: the asset (`scores.py`)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from atx_assets import schemas
 from atx_assets.resources.bundle import Bundle
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 
@@ -38,3 +39,22 @@ def score_titles(titles: pa.Table, bundle: Bundle) -> pa.Table:
     }
     schema = schemas.arrow_schema(schemas.SCORED_RESULTS)
     return pa.table([made[n] if n in made else titles[n] for n in schema.names], schema=schema)
+
+
+def unjudged_keeps(results: pa.Table) -> np.ndarray[Any, Any]:
+    """Return the rows of the predicted keeps among unjudged films, the surest first."""
+    import numpy as np
+
+    unjudged = results["label_source"].is_null().to_numpy()
+    wanted = np.flatnonzero(unjudged & results["predicted"].to_numpy())
+    # Ties by key, which is the order of the rows.
+    order = np.argsort(-results["probability"].to_numpy()[wanted], kind="stable")
+    rows: np.ndarray[Any, Any] = wanted[order]
+    return rows
+
+
+def counts(column: pa.ChunkedArray) -> dict[Any, int]:
+    """Return how often each value stands in a column."""
+    import pyarrow.compute as pc
+
+    return {v["values"]: v["counts"] for v in pc.value_counts(column).to_pylist()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from atx_assets.learning.measures import BINS
+from atx_assets.learning.measures import calibration_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,24 +87,16 @@ def calibration(blind: Blind) -> Curve:
     """
     import numpy as np
 
-    everything = np.tile(blind.labels, len(blind.answers)), blind.answers.ravel()
+    every = calibration_table(np.tile(blind.labels, len(blind.answers)), blind.answers.ravel())
+    by_fold = [calibration_table(labels, answers) for labels, answers in blind.folds()]
     x, mean, std = [], [], []
-    for number in range(BINS):
-        shares = [labels[_bin(answers) == number] for labels, answers in blind.folds()]
-        shares = [labels.mean() for labels in shares if len(labels)]
-        inside = _bin(everything[1]) == number
-        if inside.any():
-            x.append(everything[1][inside].mean())
-            mean.append(everything[0][inside].mean())
-            std.append(np.std(shares, ddof=1) if len(shares) > 1 else 0.0)
+    for number, row in enumerate(every):
+        if row["titles"]:
+            shares = [fold[number]["keeps"] for fold in by_fold if fold[number]["titles"]]
+            x.append(row["probability"])
+            mean.append(row["keeps"])
+            std.append(np.std(np.array(shares, float), ddof=1) if len(shares) > 1 else 0.0)
     return Curve(np.array(x), np.array(mean), np.array(std))
-
-
-def _bin(answers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    import numpy as np
-
-    bins: np.ndarray[Any, Any] = np.minimum((answers * BINS).astype(int), BINS - 1)
-    return bins
 
 
 def _curve(grid: np.ndarray[Any, Any], curves: list[np.ndarray[Any, Any]]) -> Curve:

@@ -15,6 +15,7 @@ from atx_assets.errors import AtxError
 from atx_assets.local.correct import plain
 from atx_assets.resources.files import DataFiles
 from atx_assets.settings import Settings
+from atx_assets.sources.label_changes import giver_in_words
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -126,7 +127,7 @@ def _told(record: dict[str, Any], scored: Scored) -> Iterator[str]:
 def _label(record: dict[str, Any]) -> str:
     if record["label_source"] is None:
         return "none: nobody has judged it"
-    giver = {"human": "a person", "rule": "a rule"}.get(record["label_source"], "a model")
+    giver = giver_in_words(record["label_source"])
     verdict = {True: "keep", False: "skip", None: "verdict"}[record["label"]]
     reason = f" ({record['label_reason']})" if record["label_reason"] else ""
     since = f", last touched {record['label_date']}" if record["label_date"] else ""

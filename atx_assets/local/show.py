@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from atx_assets.assets.review import RECOMMENDED
 from atx_assets.errors import AtxError
 from atx_assets.local.correct import plain
 from atx_assets.local.display import is_terminal
@@ -18,6 +19,7 @@ from atx_assets.local.tables import aligned, print_table
 from atx_assets.resources.files import DataFiles
 from atx_assets.schemas import ERROR_RECORDS, REVIEW_QUEUE, UNKNOWN_TEXT
 from atx_assets.settings import Settings
+from atx_assets.sources.label_changes import giver_in_words
 
 Say = Callable[[str], None]
 Record = dict[str, Any]
@@ -30,7 +32,6 @@ _LIKE = "most like it"
 _WHY = "why, in log-odds"
 
 _ERRORS = {"fp": "false_positives", "fn": "false_negatives"}
-_RECOMMENDED = "recommended"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ _OF_QUEUE = _Listing(
     wide=(*_FILM, "because", _WHY, _LIKE),
     none="nothing to judge",
 )
-_OF_RECOMMENDED = _Listing(
+_OFRECOMMENDED = _Listing(
     columns=(*_FILM, "genre", "because", _WHY, _LIKE),
     narrow=(*_FILM, "genre", _WHY),
     wide=(*_FILM, "genre", "because", _WHY, _LIKE),
@@ -105,7 +106,7 @@ def show_queue(
 
     The arguments and errors are those of `show_errors`.
     """
-    every = [r for r in _read(settings, "review_queue") if r["task"] != _RECOMMENDED]
+    every = [r for r in _read(settings, "review_queue") if r["task"] != RECOMMENDED]
     every.sort(key=lambda record: record["rank"])
     _print(say, _of_genres(every, genres), limit, as_json, _OF_QUEUE)
 
@@ -122,10 +123,10 @@ def show_recommendations(
 
     The arguments and errors are those of `show_errors`.
     """
-    every = [r for r in _read(settings, "review_queue") if r["task"] == _RECOMMENDED]
+    every = [r for r in _read(settings, "review_queue") if r["task"] == RECOMMENDED]
     every.sort(key=lambda record: record["rank"])
     found = _of_genres(every, genres)
-    _print(say, found, limit, as_json, _OF_RECOMMENDED)
+    _print(say, found, limit, as_json, _OFRECOMMENDED)
 
 
 def _read(settings: Settings, asset: str) -> list[Record]:
@@ -200,6 +201,6 @@ def _label(record: Record) -> list[str]:
     """Say a record's label, who gave it, and when it was last touched."""
     if record["label_source"] is None:
         return ["unjudged"]
-    giver = {"human": "a person", "rule": "a rule"}.get(record["label_source"], "a model")
+    giver = giver_in_words(record["label_source"])
     verdict = {True: "keep", False: "skip", None: "not learned from, given"}[record["actual"]]
     return [f"{verdict} by {giver}", *([record["label_date"]] if record["label_date"] else [])]

@@ -7,9 +7,8 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from atx_assets.assets.quality_tables import (
     calibration_table,
@@ -19,14 +18,12 @@ from atx_assets.assets.quality_tables import (
     shown,
     threshold_table,
 )
+from atx_assets.assets.scoring import counts, unjudged_keeps
 from atx_assets.local.correct import plain as printable
 from atx_assets.resources.bundle import Bundle
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.files import DataFiles
 from atx_assets.settings import Settings, read_settings
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 RECOMMENDED = 5
 
@@ -39,8 +36,6 @@ def findings(settings: Settings) -> dict[str, Any] | None:
         PR-AUC (mean and std over folds) beside what it must beat; the unjudged films most surely
         keeps; where report and files are.
     """
-    import pyarrow.compute as pc
-
     files = DataFiles(directory=str(settings.data_dir))
     if not files.path("scored_results").exists():
         return None
@@ -48,9 +43,9 @@ def findings(settings: Settings) -> dict[str, Any] | None:
     bundles = Bundles(files)
     bundle = bundles.version(results["model_version"][0].as_py())
     quality, learned = bundle.about["quality"], bundle.about["learned_from"]
-    outcomes = {v["values"]: v["counts"] for v in pc.value_counts(results["cm_value"]).to_pylist()}
+    outcomes = counts(results["cm_value"])
     challenger = bundles.challenger()
-    keeps = _unjudged_keeps(results)
+    keeps = results.take(unjudged_keeps(results))
     report = files.path("analysis_report")
     return {
         "films": results.num_rows,
@@ -59,7 +54,7 @@ def findings(settings: Settings) -> dict[str, Any] | None:
         "unjudged": results["label_source"].null_count,
         "version": bundle.version,
         "place": "champion" if bundles.place().version == bundle.version else "kept",
-        "made": _made(bundle),
+        "made": bundle.made.isoformat(" ", "seconds"),
         "challenger": challenger
         and {"version": challenger.version, "reason": challenger.judged["reason"]},
         "threshold": bundle.threshold,
@@ -176,15 +171,3 @@ def _next(found: Mapping[str, Any]) -> Iterator[str]:
     if film:
         key = printable(shlex.quote(film["imdb_id"] or film["key"]))
         yield f"          {program} explain {key}    why"
-
-
-def _unjudged_keeps(results: pa.Table) -> pa.Table:
-    unjudged = results.filter(results["label_source"].is_null())
-    keeps = unjudged.filter(unjudged["predicted"])
-    return keeps.sort_by([("probability", "descending"), ("key", "ascending")])
-
-
-def _made(bundle: Bundle) -> str:
-    """Say when a version was saved, in local time; its files hold no time, so that they agree."""
-    saved = (bundle.folder / "bundle.json").stat().st_mtime
-    return datetime.fromtimestamp(saved).astimezone().isoformat(" ", "seconds")

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,11 @@ class Bundle:
         path = self.folder / JUDGED
         judged: dict[str, Any] = json.loads(self._text(JUDGED)) if path.exists() else {}
         return judged
+
+    @property
+    def made(self) -> datetime:
+        """When it was saved, in local time; its files hold no time, so that they agree."""
+        return datetime.fromtimestamp((self.folder / _ABOUT).stat().st_mtime).astimezone()
 
     @property
     def threshold(self) -> float:

@@ -71,17 +71,22 @@ _COMPARED = ["key", "media_title", "release_year", "trains", "label", "label_sou
 
 def _change(row: dict[str, Any]) -> dict[str, Any]:
     if row["trains"]:
-        now = _verdict(row["label"], row["label_source"])
+        now = verdict_in_words(row["label"], row["label_source"])
     else:  # a title that is there still has lost its label; else it went with its rows
         now = "not in the database" if row["trains"] is None else "no label to learn from"
     return {
         "media_title": row["title_then"] if row["trains"] is None else row["media_title"],
         "release_year": row["release_year"],
-        "was": "no label" if row["was"] is None else _verdict(row["was"], row["was_from"]),
+        "was": "no label" if row["was"] is None else verdict_in_words(row["was"], row["was_from"]),
         "is": now,
     }
 
 
-def _verdict(keep: bool, source: str) -> str:
-    giver = {"human": "a person", "rule": "a rule"}.get(source, "a model")
-    return f"{'keep' if keep else 'skip'} by {giver}"
+def verdict_in_words(keep: bool, source: str) -> str:
+    """Return a label as text: `keep by a person`."""
+    return f"{'keep' if keep else 'skip'} by {giver_in_words(source)}"
+
+
+def giver_in_words(source: str) -> str:
+    """Return who gave a label, as text."""
+    return {"human": "a person", "rule": "a rule"}.get(source, "a model")
