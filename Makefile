@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up test test-fast lint format pictures requirements clean
+.PHONY: help setup setup-dev demo up test test-fast test-faults lint format pictures requirements clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ test: lint ## check formatting, lint, types, and run every test
 
 test-fast: setup-dev ## run the tests that need no servers of the UI and no whole run
 	@$(BIN)/python -m pytest -m "not slow" -q
+
+test-faults: setup-dev ## run the tests that kill, fill, stop and damage things
+	@$(BIN)/python -m pytest -m faults
 
 lint: setup-dev ## check formatting, lint and types
 	@$(BIN)/ruff format --check .
