@@ -5,8 +5,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from atx_assets.automation.schedules import NIGHTLY
 from atx_assets.automation.sensors import SENSORS
+from atx_assets.automation.tags import HOUSEKEEPING, NIGHTLY
 from atx_assets.definitions import build_defs
 
 pytestmark = pytest.mark.slow
@@ -98,7 +98,7 @@ def test_the_automation_page_shows_sensors_and_schedule_running(up, open_page):
     watched = open_page(f"{up.dagster}/automation")
     page = watched.page
     on = page.get_by_role("checkbox", checked=True)
-    for name in (*(sensor.name for sensor in SENSORS), NIGHTLY):
+    for name in (*(sensor.name for sensor in SENSORS), NIGHTLY, HOUSEKEEPING):
         link = page.get_by_role("link").filter(has_text=name)
         expect(link).to_be_visible()
         # The innermost box that holds the name and a switch that is on: its row, if that is on.
