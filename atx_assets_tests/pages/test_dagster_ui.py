@@ -99,7 +99,8 @@ def test_the_automation_page_shows_sensors_and_schedule_running(up, open_page):
     page = watched.page
     on = page.get_by_role("checkbox", checked=True)
     for name in (*(sensor.name for sensor in SENSORS), NIGHTLY, HOUSEKEEPING):
-        link = page.get_by_role("link").filter(has_text=name)
+        # Not the link to its job, which may have the same name.
+        link = page.locator("a[href*='/sensors/'], a[href*='/schedules/']").filter(has_text=name)
         expect(link).to_be_visible()
         # The innermost box that holds the name and a switch that is on: its row, if that is on.
         row = page.locator("div").filter(has=link).filter(has=on).last
