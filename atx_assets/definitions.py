@@ -19,6 +19,7 @@ from atx_assets.assets import (
     search,
     training,
 )
+from atx_assets.automation.housekeeping import housekeeping, housekeeping_schedule
 from atx_assets.automation.schedules import nightly_schedule
 from atx_assets.automation.sensors import SENSORS
 from atx_assets.checks import CHECKS
@@ -51,9 +52,9 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     return dg.Definitions(
         assets=_with_links_to_the_code(ASSETS),
         asset_checks=CHECKS,
-        jobs=JOBS,
+        jobs=[*JOBS, housekeeping],
         sensors=SENSORS,
-        schedules=[nightly_schedule(settings)],
+        schedules=[nightly_schedule(settings), housekeeping_schedule(settings)],
         # One process for all steps: starting one for each costs seconds a step.
         executor=dg.multiprocess_executor if multiprocess else dg.in_process_executor,
         resources={

@@ -92,6 +92,7 @@ class Settings:
     executor: str
     company_min_titles: int
     statement_timeout: int
+    keep_days: int
     ui_port: int
     report_port: int
     correction_user: str
@@ -156,6 +157,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         executor=_choice(values, "ATX_EXECUTOR", EXECUTORS, "in_process"),
         company_min_titles=_integer(values, "ATX_COMPANY_MIN_TITLES", 5, 1, 1_000_000),
         statement_timeout=_integer(values, "ATX_STATEMENT_TIMEOUT", 300, 1, 86_400),
+        keep_days=_integer(values, "ATX_KEEP_DAYS", 90, 1, 36_500),
         ui_port=_integer(values, "ATX_UI_PORT", 3000, 1, 65535),
         report_port=_integer(values, "ATX_REPORT_PORT", 3030, 1, 65535),
         correction_user=values.get("ATX_CORRECTION_PG_USER", ""),

@@ -101,6 +101,7 @@ def test_every_automation_is_on_and_says_what_it_does_when_and_how_to_quiet_it(d
         "alert_on_failure",
         "heartbeat_on_success",
         "nightly",
+        "housekeeping",
     }
     for automation in automations:
         assert automation.default_status.value == "RUNNING", automation.name
@@ -108,5 +109,5 @@ def test_every_automation_is_on_and_says_what_it_does_when_and_how_to_quiet_it(d
 
 
 def test_every_job_says_what_it_does(defs):
-    for job in ("full_rebuild", "refresh", "score", *CORRECTIONS):
+    for job in ("full_rebuild", "refresh", "score", "housekeeping", *CORRECTIONS):
         assert defs.resolve_job_def(job).description, job

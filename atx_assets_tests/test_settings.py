@@ -73,6 +73,14 @@ def test_a_number_of_seconds_has_bounds(name: str, bounds: tuple[str, int, int])
         assert failure(**{name: str(value)}) == told
 
 
+def test_runs_are_kept_for_a_whole_number_of_days_from_one_on() -> None:
+    assert read_settings({}).keep_days == 90
+    assert read_settings({"ATX_KEEP_DAYS": "1"}).keep_days == 1
+    for value in ("0", "-1", "1.5", "for ever"):
+        told = f"ATX_KEEP_DAYS={value!r} is not a whole number from 1 to 36500"
+        assert failure(ATX_KEEP_DAYS=value) == told
+
+
 @pytest.mark.parametrize("name", WHOLE_NUMBERS)
 @pytest.mark.parametrize("value", ["soon", "1.5", "20 s", "1e2", "inf"])
 def test_a_number_of_seconds_is_a_whole_one(name: str, value: str) -> None:

@@ -14,6 +14,7 @@ import dagster as dg
 from atx_assets.automation.alert_messages import Alert
 from atx_assets.automation.decide import LAST_ATTEMPT, Request
 from atx_assets.automation.tags import (
+    HOUSEKEEPING,
     LABELS_STILL_THERE,
     NIGHTLY,
     RUN_KEY,
@@ -22,8 +23,8 @@ from atx_assets.automation.tags import (
 )
 
 #: The beginnings of causes, by what heals them: labels that are there again, any run that ends
-#: well, and a nightly run that ends well.
-LOST, CHECK_FAILED, NIGHT_FAILED = "lost", "check:", "nightly:"
+#: well, a nightly run and a housekeeping that end well.
+LOST, CHECK_FAILED, NIGHT_FAILED, NOT_PRUNED = "lost", "check:", "nightly:", "housekeeping:"
 
 
 def alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> Alert | None:
@@ -58,6 +59,13 @@ def alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> 
             f"{NIGHT_FAILED}{error}",
             "atx: the nightly run failed",
             f"{error}\nThe results stay as they were; the next night tries again ({where}).",
+        )
+    if run.job_name == HOUSEKEEPING and started_by_itself(run):
+        return Alert(
+            f"{NOT_PRUNED}{error}",
+            "atx: old runs could not be pruned",
+            f"{error}\nNothing is lost, but the disk fills by and by; the next day tries again "
+            f"({where}).",
         )
     return None
 

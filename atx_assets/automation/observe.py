@@ -22,7 +22,7 @@ from atx_assets.automation.decide import (
     State,
 )
 from atx_assets.automation.failures import failed_blocking_check
-from atx_assets.automation.tags import RUN_KEY, SENSOR
+from atx_assets.automation.tags import HOUSEKEEPING, RUN_KEY, SENSOR
 from atx_assets.resources.database import connect, explained
 from atx_assets.settings import Settings
 
@@ -34,6 +34,9 @@ READ = ("false_positives", "false_negatives", "review_queue", "analysis_report")
 #: The asset that says which labels were learned from.
 TRAINED = "tuned_classifier"
 SEARCHED = "hyperparameters"
+
+#: Runs that a sensor asked for last, and that it looks at; pruning keeps them.
+ATTEMPTS_READ = 20
 
 #: Seconds that a look at the database may take: Dagster ends a tick after 60.
 LOOK_SECONDS = 30
@@ -114,13 +117,14 @@ def runs_in_flight(instance: dg.DagsterInstance) -> list[str]:
     return [
         f"run {record.dagster_run.run_id[:8]} ({record.dagster_run.job_name})"
         for record in records
-        if record.dagster_run.job_name not in CORRECTIONS
+        if record.dagster_run.job_name not in (*CORRECTIONS, HOUSEKEEPING)
     ]
 
 
 def attempts_of(instance: dg.DagsterInstance, sensor: str) -> list[Attempt]:
     """Return the ended runs that a sensor asked for, the newest first."""
-    records = instance.get_run_records(dg.RunsFilter(tags={SENSOR: sensor}), limit=20)
+    asked = dg.RunsFilter(tags={SENSOR: sensor})
+    records = instance.get_run_records(asked, limit=ATTEMPTS_READ)
     ended = [_attempt(instance, r) for r in records if r.dagster_run.is_finished]
     return [attempt for attempt in ended if attempt is not None]
 

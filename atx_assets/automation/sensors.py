@@ -25,12 +25,14 @@ from atx_assets.automation.failures import (
     CHECK_FAILED,
     LOST,
     NIGHT_FAILED,
+    NOT_PRUNED,
     alert_of,
     is_nightly,
     refusal,
 )
+from atx_assets.automation.housekeeping import housekeeping
 from atx_assets.automation.observe import look
-from atx_assets.automation.tags import ATTEMPT, WHY
+from atx_assets.automation.tags import ATTEMPT, HOUSEKEEPING, WHY
 from atx_assets.errors import AtxError
 from atx_assets.jobs import full_rebuild, refresh, score
 from atx_assets.settings import Automation, Settings, read_settings
@@ -120,8 +122,8 @@ def film_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Tells you what will not mend itself: a blocking check stopped a run, the last attempt of "
-        "a sensor failed, or the nightly run failed. One message for each cause, to ATX_ALERT_URL "
-        "if that is set, and to the log." + _QUIET
+        "a sensor failed, the nightly run failed, or old runs could not be pruned. "
+        "One message for each cause, to ATX_ALERT_URL if that is set, and to the log." + _QUIET
     ),
 )
 def alert_on_failure(context: dg.RunFailureSensorContext) -> None:
@@ -133,7 +135,7 @@ def alert_on_failure(context: dg.RunFailureSensorContext) -> None:
 
 @dg.run_status_sensor(
     run_status=dg.DagsterRunStatus.SUCCESS,
-    monitored_jobs=[full_rebuild, refresh, score],
+    monitored_jobs=[full_rebuild, refresh, score, housekeeping],
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "After each nightly run that ends well, calls ATX_HEARTBEAT_URL, if that is set: a "
@@ -144,8 +146,12 @@ def alert_on_failure(context: dg.RunFailureSensorContext) -> None:
 def heartbeat_on_success(context: dg.RunStatusSensorContext) -> None:
     """Call the heartbeat after a good night, and forget the alerts that are healed."""
     night = is_nightly(context.dagster_run)
+    pruned = context.dagster_run.job_name == HOUSEKEEPING
 
     def healed(settings: Settings) -> None:
+        if pruned:
+            clear(settings, NOT_PRUNED)
+            return
         clear(settings, CHECK_FAILED)
         if night:
             clear(settings, NIGHT_FAILED)

@@ -49,8 +49,9 @@ class Healing:
         """
         if revive_server(self._settings):
             self._died("PostgreSQL", "PostgreSQL was gone")
+        for log in (self._settings.home / "logs").glob("*.log"):
+            trim(log)
         for child in self._children:
-            trim(child.log)
             if fate := child.fate():
                 self._start_again(child, fate)
             elif child.name == DAGSTER and self._code_server_is_gone(child):

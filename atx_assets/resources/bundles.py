@@ -5,6 +5,7 @@ Not here: what a bundle holds (`bundle.py`), whether a version is promoted (`lea
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import tempfile
@@ -210,6 +211,15 @@ class Bundles:
         if not self.folder.exists():
             return []
         return sorted(int(p.name) for p in self.folder.iterdir() if p.name.isdigit())
+
+    def digests(self) -> set[str]:
+        """Return what tells the versions that are kept from every other one."""
+        found = set()
+        for version in self.versions():
+            # A process that was killed may have left one half removed.
+            with contextlib.suppress(FileNotFoundError):
+                found.add(Bundle(self.folder / str(version), version).digest)
+        return found
 
     def copy_champion(self) -> None:
         """Make `binomial_classifier.ubj` the champion's model, if it is not.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 CHAMPION, CHALLENGER = "champion", "challenger"
 #: Tags of a registered version: of which of our versions it is the model, and that bundle's
 #: digest. Two homes may share a registry, and both have a version 1.
-_VERSION, _DIGEST = "atx_version", "atx_bundle"
+_VERSION, DIGEST = "atx_version", "atx_bundle"
 
 
 def registered(client: MlflowClient, name: str, bundle: Bundle) -> ModelVersion | None:
@@ -27,7 +27,7 @@ def registered(client: MlflowClient, name: str, bundle: Bundle) -> ModelVersion 
     from mlflow.exceptions import MlflowException
 
     for found in client.search_model_versions(f"name='{name}'"):
-        if found.tags.get(_DIGEST) == bundle.digest:
+        if found.tags.get(DIGEST) == bundle.digest:
             try:
                 if client.get_run(found.run_id).info.lifecycle_stage == "active":
                     return found
@@ -55,7 +55,7 @@ def register(
         name,
         model_uri,
         run_id=run_id,
-        tags={_VERSION: str(bundle.version), _DIGEST: bundle.digest},
+        tags={_VERSION: str(bundle.version), DIGEST: bundle.digest},
         model_id=model_uri.rpartition("/")[2],
         description=description,
     )

@@ -1,8 +1,14 @@
 """A library whose labels change while a real Dagster instance keeps the records."""
 
+import logging
+import os
+import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +18,12 @@ import pytest
 
 from atx_assets.automation.decide import Decision, State, decide_films, decide_labels
 from atx_assets.automation.observe import results_of
+from atx_assets.automation.pruning import Pruned, prune_dagster
 from atx_assets.automation.sensors import tick
-from atx_assets.settings import Automation
+from atx_assets.resources.database import connect
+from atx_assets.settings import ROOT, Automation
+
+_log = logging.getLogger(__name__)
 
 #: Nobody listens there: a run that trains fails for want of MLflow, within a moment.
 NO_MLFLOW = {"MLFLOW_HOST": "127.0.0.1", "MLFLOW_PORT": "9"}
@@ -118,3 +128,124 @@ def living(copied: Any) -> Iterator[Living]:
         connection.autocommit = True
         assert results_of(instance) is not None
         yield Living(copied, instance, connection)
+
+
+@dataclass
+class Recorded:
+    """A workplace whose Dagster keeps its records in PostgreSQL, as in life, and their tables."""
+
+    place: Any
+    instance: dg.DagsterInstance
+    tables: psycopg.Connection
+    url: str
+
+    @property
+    def storage(self) -> Path:
+        return Path(self.place.home) / "dagster" / "storage"
+
+    def run(self, job: str, tags: dict[str, str] | None = None, **settings: str) -> str:
+        """Run a job for real, whether it ends well or not; return its id."""
+        result = self.place.run(job, self.instance, tags, DAGSTER_POSTGRES_URL=self.url, **settings)
+        return str(result.run_id)
+
+    def runs(self) -> set[str]:
+        return {run.run_id for run in self.instance.get_runs()}
+
+    def let_pass(self, days: float) -> None:
+        """Make all that is recorded so many days older, and the log files too."""
+        moved = {
+            "runs": ("create_timestamp", "update_timestamp"),
+            "event_logs": ("timestamp",),
+            "asset_event_tags": ("event_timestamp",),
+            "asset_check_executions": ("create_timestamp", "evaluation_event_timestamp"),
+            "job_ticks": ("timestamp",),
+        }
+        for table, columns in moved.items():
+            for column in columns:
+                self.tables.execute(
+                    f"UPDATE {table} SET {column} = {column} - make_interval(secs => %s)",
+                    (days * 86_400,),
+                )
+        for path in self.storage.rglob("*"):
+            at = path.stat().st_mtime - days * 86_400
+            os.utime(path, (at, at))
+
+    def prune(self, days: float = 90) -> Pruned:
+        before = datetime.now(UTC) - timedelta(days=days)
+        return prune_dagster(self.instance, self.url, self.storage, before, _log)
+
+
+@contextmanager
+def _recorded(place: Any, name: str) -> Iterator[Recorded]:
+    """Open the records of a workplace, in a database beside that of its library."""
+    database = replace(place.database, name=name)
+    where = f"host={database.host}&port={database.port}"
+    url = f"postgresql+psycopg2://{database.user}@/{name}?{where}"
+    folder = place.home / "dagster"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(ROOT / "dagster.yaml", folder)
+    with (
+        place.environment(DAGSTER_POSTGRES_URL=url),
+        dg.DagsterInstance.from_config(str(folder)) as instance,
+        connect(database, statement_timeout=120) as tables,
+    ):
+        tables.autocommit = True
+        yield Recorded(place, instance, tables, url)
+
+
+@dataclass(frozen=True)
+class Year:
+    """What was run for real in the records of `lived`, in this order; the first made everything."""
+
+    first: str
+    second: str
+    failed: str
+    last: str
+
+
+@pytest.fixture(scope="session")
+def recorded_once(
+    finished: Any, postgres: Any, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Any, Year]:
+    """A library with results, made by real runs of which PostgreSQL has the records."""
+    home = tmp_path_factory.mktemp("recorded") / "home"
+    shutil.copytree(finished.home, home, ignore=shutil.ignore_patterns("records", "mlflow"))
+    place = replace(finished, home=home)
+    postgres.ensure_database(_RECORDED)
+    with _recorded(place, _RECORDED) as recorded:
+        year = Year(
+            recorded.run("full_rebuild", ATX_SEARCH="off"),
+            recorded.run("score"),
+            recorded.run("refresh", BY_LABEL_SENSOR, **NO_MLFLOW),
+            recorded.run("score"),
+        )
+        statuses = [recorded.instance.get_run_by_id(run).status.value for run in astuple(year)]
+        assert statuses == ["SUCCESS", "SUCCESS", "FAILURE", "SUCCESS"]
+    return place, year
+
+
+@pytest.fixture
+def lived(recorded_once: tuple[Any, Year], tmp_path: Path) -> Iterator[tuple[Recorded, Year]]:
+    """Records of a test's own, in which all is a hundred days old; the library is for reading."""
+    made, year = recorded_once
+    place = replace(made, home=tmp_path / "home")
+    shutil.copytree(made.home, place.home)
+    name = f"test_{uuid.uuid4().hex}"
+    with connect(replace(made.database, name="postgres"), statement_timeout=60) as server:
+        server.autocommit = True
+        server.execute(f"CREATE DATABASE {name} TEMPLATE {_RECORDED}")
+        try:
+            with _recorded(place, name) as recorded:
+                recorded.let_pass(100)
+                yield recorded, year
+        finally:
+            server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+_RECORDED = "recorded"
+
+#: An attempt of the sensor's, as its run is tagged.
+BY_LABEL_SENSOR = {
+    "dagster/sensor_name": "label_sensor",
+    "dagster/run_key": "750-a@9>751-b&1500-c#1",
+}

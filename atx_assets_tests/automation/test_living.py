@@ -429,3 +429,71 @@ def test_ctrl_c_in_the_middle_of_a_run_is_made_up_for_at_the_next_start(house: H
     assert house.up.wait(30) == 0
     house.open()
     house.check_agreement()
+
+
+# -- many changes at once
+
+#: Label changes a second, for so many seconds.
+PACE, SECONDS = 100, 60
+
+
+@pytest.fixture
+def patient(house: House) -> Iterator[House]:
+    """The house, opened anew with a quiet period longer than the time between two looks."""
+    before = house.environment
+
+    def reopen(environment: dict[str, str]) -> None:
+        assert house.up
+        house.up.send_signal(signal.SIGINT)
+        house.up.wait(30)
+        house.environment = environment
+        house.open()
+
+    reopen(before | {"ATX_LABEL_QUIET_SECONDS": "10"})
+    yield house
+    reopen(before)
+
+
+def judge_without_end(house: House) -> int:
+    """Change labels at an even pace, a commit each; return the most connections there were."""
+    connections = 0
+    with house.database() as connection:
+        rows = connection.execute(
+            "SELECT imdb_id FROM atp.media WHERE media_type = 'movie' AND imdb_id IS NOT NULL"
+            " AND rejection_status <> 'unfiltered' GROUP BY 1 HAVING count(*) = 1"
+            " ORDER BY 1 LIMIT 150"
+        ).fetchall()
+        started = time.monotonic()
+        for number in range(PACE * SECONDS):
+            keep = (number // len(rows)) % 2 == 0
+            connection.execute(
+                "UPDATE atp.media SET rejection_status = %s::atp.rejection_status,"
+                " rejection_reason = NULL WHERE imdb_id = %s",
+                ("override" if keep else "rejected", *rows[number % len(rows)]),
+            )
+            if number % PACE == 0:
+                found = connection.execute(
+                    "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+                ).fetchone()
+                connections = max(connections, found[0] if found else 0)
+            time.sleep(max(0.0, started + number / PACE - time.monotonic()))
+    return connections
+
+
+@pytest.mark.faults
+def test_labels_that_change_a_hundred_times_a_second_cost_a_run_and_not_a_hundred(
+    patient: House,
+) -> None:
+    """Kept out: a run for every look, a sensor that falls behind, connections that pile up."""
+    run, _ = in_the_middle(patient)
+    before, since = patient.runs(), time.time()
+    connections = judge_without_end(patient)
+    assert patient.status(run) == dg.DagsterRunStatus.SUCCESS
+    # The labels were never quiet, and the longest wait is five minutes.
+    assert patient.runs() == before
+    patient.check_agreement()
+    assert len(patient.runs() - before) <= 2
+    told = patient.ticks_since(since)
+    assert len(told) > SECONDS / 10
+    assert not [reason for reason in told if "FAILURE" in reason or "nothing concluded" in reason]
+    assert connections < 40

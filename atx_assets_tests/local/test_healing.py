@@ -154,3 +154,18 @@ def test_dagster_is_not_started_again_without_its_storage(
     wait_until(lambda: gone(pid_of(children)))
     with pytest.raises(AtxError, match="Dagster's storage cannot be reached"):
         healer.look()
+
+
+def test_every_log_of_the_home_is_kept_small_while_its_writer_goes_on(
+    healer: Healing, tmp_path: Path
+) -> None:
+    """PostgreSQL's too: `atx start` may have left it running for a year."""
+    log = tmp_path / "logs" / "postgres.log"
+    log.parent.mkdir()
+    with log.open("ab") as writer:
+        writer.write(b"x" * 5_000_001)
+        writer.flush()
+        healer.look()
+        writer.write(b"more\n")
+    assert log.read_bytes() == b"more\n"
+    assert (log.parent / "postgres.log.1").stat().st_size == 5_000_001
