@@ -37,7 +37,7 @@ test: lint ## check formatting, lint, types, and run every test
 	@$(BIN)/python -m pytest
 
 test-fast: setup-dev ## run the tests that need no servers of the UI and no whole run
-	@$(BIN)/python -m pytest -m "not slow" -q
+	@$(BIN)/python -m pytest -m "not slow" -q -n auto --dist loadfile
 
 test-faults: setup-dev ## run the tests that kill, fill, stop and damage things
 	@$(BIN)/python -m pytest -m faults
