@@ -39,6 +39,14 @@ _SETTINGS = ("PG_", "ATX_", "MLFLOW_", "DAGSTER_")
 _NAMES = ("PG_HOST", "PG_PORT", "PG_DB", "PG_USER", "PG_PASS", "MLFLOW_HOST", "MLFLOW_PORT")
 
 
+@pytest.fixture(autouse=True)
+def _umask() -> Iterator[None]:
+    """Undo what `atx`, called in this process, sets for all that comes after it."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """A running PostgreSQL that is thrown away after the last test."""
@@ -165,6 +173,7 @@ class Demo:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            umask=0o022,  # that of most systems: what is written must close itself
         )
 
 

@@ -6,6 +6,7 @@ quick) and calls one function of a module beside this file. Failures are raised,
 """
 
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -340,6 +341,8 @@ def doctor(send_test_alert: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status; a failure is one line on stderr."""
+    # What we and all that we start write holds somebody's library: nobody else may read it.
+    os.umask(0o077)
     words = list(sys.argv[1:] if arguments is None else arguments)
     # So that `atx up --verbose` works like `atx --verbose up`.
     verbose = "--verbose" in words

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -71,7 +72,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
 
 def _writable(folder: Any, setting: str) -> str:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise AtxError(f"{folder} cannot be made ({error.strerror}): set {setting}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -79,7 +80,10 @@ def _writable(folder: Any, setting: str) -> str:
     free = shutil.disk_usage(folder).free
     if free < _LEAST_FREE:
         raise AtxError(f"{folder} has {free >> 20} MB free, and a run needs 1,024: make room")
-    return f"{folder} can be written to, {free >> 30} GB free"
+    told = f"{folder} can be written to, {free >> 30} GB free"
+    if stat.S_IMODE(folder.stat().st_mode) & (stat.S_IRGRP | stat.S_IROTH):
+        told += f"; other users can list it: `chmod go-rwx '{folder}'` closes it"
+    return told
 
 
 def _media(settings: Settings) -> str:

@@ -5,6 +5,7 @@ Not here: how the server is run (`postgres.py`), nor the processes of the UI (`u
 
 import logging
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ from atx_assets.settings import ROOT, Settings
 
 #: Dagster's own storage lies in a database apart from the media.
 DAGSTER_DATABASE = "dagster"
+
+#: What atx makes in the home, besides the data of PostgreSQL, which closes itself.
+_PARTS = ("dagster", "dagster/storage", "dagster/history", "locks", "logs", "mlflow")
 
 logger = logging.getLogger(__name__)
 
@@ -112,12 +116,33 @@ def prepare(settings: Settings) -> None:
     try:
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         settings.dagster_home.mkdir(mode=0o700, exist_ok=True)
+        _close_to_others(settings.home)
         _copy_changed(ROOT / "dagster.yaml", settings.dagster_home / "dagster.yaml")
     except OSError as error:
         raise AtxError(
             f"cannot make {settings.home} ready ({error.strerror}: {error.filename}): set ATX_HOME "
             "to a folder of your own"
         ) from error
+
+
+def _close_to_others(home: Path) -> None:
+    """Take what an older atx, or `cp`, has let others read in the home away from them.
+
+    The search permission of root's home stays: the server's own user needs it, and it shows no
+    names (`server_user.py`). The data folder is left as it is: it may be open on purpose; and so
+    is a home that is the whole of the user's own.
+    """
+    if home.resolve() == Path(os.environ.get("HOME", "/")).resolve():
+        return
+    kept = stat.S_IXOTH if os.geteuid() == 0 else 0
+    for folder in (home, *(home / part for part in _PARTS)):
+        if folder.is_symlink() or not folder.is_dir():
+            continue
+        found = folder.stat()
+        mode = stat.S_IMODE(found.st_mode)
+        if found.st_uid == os.geteuid() and mode & 0o077 & ~kept:
+            folder.chmod(mode & ~0o077 | mode & kept)
+            logger.info("closed %s to other users of this machine (%03o)", folder, mode)
 
 
 def _copy_changed(source: Path, target: Path) -> None:

@@ -113,7 +113,7 @@ class Bundles:
         One that is kept already, and the same to the last byte, is not saved again; what is
         known of its quality is brought up to date.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._sweep()
         folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
         save(new, folder)
@@ -127,7 +127,6 @@ class Bundles:
                 shutil.rmtree(folder)
                 return known
         version = max(self.versions(), default=0) + 1
-        folder.chmod(0o755)
         folder.rename(self.folder / str(version))
         sync(self.folder)
         return Bundle(self.folder / str(version), version)

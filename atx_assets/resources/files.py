@@ -64,9 +64,12 @@ class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         When the block fails, what was there stays, and nothing is left beside it. What a process
         that was killed has left is written over: only one run at a time holds the folder.
+        Whatever the umask is, nobody but its owner may read it.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.new")
+        beside.unlink(missing_ok=True)  # a mode is only given to a file that is made
+        beside.touch(mode=0o600, exist_ok=False)
         try:
             yield beside
             with beside.open("rb") as written:
@@ -145,7 +148,8 @@ def only_writer(folder: Path, run_id: str, log: logging.Logger | None) -> Iterat
     import fcntl
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / ".writer.lock").touch(mode=0o600)
         opened = (folder / ".writer.lock").open("a+")
     except OSError as error:
         raise AtxError(

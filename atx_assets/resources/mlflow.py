@@ -174,7 +174,7 @@ def reach(settings: Settings) -> None:
         AtxError: it does not answer.
     """
     if not settings.mlflow_host:
-        (settings.home / "mlflow").mkdir(parents=True, exist_ok=True)
+        (settings.home / "mlflow").mkdir(mode=0o700, parents=True, exist_ok=True)
         return
     import requests
 
