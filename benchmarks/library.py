@@ -1,11 +1,14 @@
 """A made-up library of any size in the `media` layout, the same for the same arguments.
 
 Its shape is that of real libraries: a title has one or several releases, most have one to three
-genres of some twenty and one language of some sixty, and many numbers are not known.
+genres of some twenty and one language of some sixty, and many numbers are not known. Verdicts are
+drawn by lot, which is enough where nothing is learned from them; or by a taste, which a model can
+learn as far as its noise lets it.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +38,15 @@ LANGUAGES = """
     Swahili Zulu Afrikaans Yiddish Latin Basque Galician
 """.split()  # noqa: SIM905  (a list has a line a word)
 
+#: What a taste makes of a genre or a language; of others nothing.
+LIKED = {
+    "Documentary": 0.5, "Crime": 0.5, "Sci-Fi": 0.9, "Mystery": 0.4, "Biography": 0.4,
+    "Drama": 0.3, "Horror": -1.2, "Romance": -0.5, "Family": -0.7, "Reality": -1.0,
+    "Musical": -0.6, "English": 0.6, "Hindi": -0.6, "Tamil": -0.6,
+}  # fmt: skip
+#: The least liking of a keep: some 17 of 100 judged films have it, as in real libraries.
+KEPT_FROM = 3.0
+
 
 def releases(
     count: int,
@@ -43,6 +55,7 @@ def releases(
     seed: int = 0,
     judged: float = 0.75,
     films: float = 0.92,
+    taste: bool = False,
 ) -> pa.Table:
     """Make up releases.
 
@@ -52,16 +65,17 @@ def releases(
         seed: another seed makes other releases of the same films.
         judged: the share of the films that have a verdict.
         films: the share of the releases that are films.
+        taste: verdicts are those of a taste, with noise; else they are drawn by lot.
 
     Returns:
         The columns of `schemas.MEDIA`, ordered by hash.
     """
-    made = _blocks(count, titles=titles, seed=seed, judged=judged, films=films)
+    made = _blocks(count, titles=titles, seed=seed, judged=judged, films=films, taste=taste)
     return pa.concat_tables(made).sort_by("hash")
 
 
 def _blocks(
-    count: int, *, titles: int, seed: int, judged: float, films: float
+    count: int, *, titles: int, seed: int, judged: float, films: float, taste: bool = False
 ) -> Iterator[pa.Table]:
     pools = {
         "genre": _lists(GENRES, 4000, np.random.default_rng(1)),
@@ -69,7 +83,7 @@ def _blocks(
     }
     for start in range(0, count, BLOCK):
         film = np.arange(start, min(start + BLOCK, count)) % titles
-        yield _block(film, np.random.default_rng([seed, start]), pools, judged, films)
+        yield _block(film, np.random.default_rng([seed, start]), pools, judged, films, taste)
 
 
 def _block(
@@ -78,6 +92,7 @@ def _block(
     pools: dict[str, pa.Array],
     judged: float,
     films: float,
+    taste: bool,
 ) -> pa.Table:
     n = len(film)
     # What belongs to the film is the same in each of its releases.
@@ -92,12 +107,20 @@ def _block(
     stored = dice.random(n) < 0.3
 
     verdict = own.uniform("verdict") / judged
+    keep, human = verdict < 0.16, verdict < 0.06
+    if taste:
+        keep, human = _liking(own, pools) >= KEPT_FROM, own.uniform("who") < 0.1
+        human |= keep & (own.uniform("who") < 0.7)
     status = np.select(
-        [verdict < 0.06, verdict < 0.16, verdict < 1],
-        ["override", "accepted", "rejected"],
-        "unfiltered",
+        [verdict >= 1, keep & human, keep], ["unfiltered", "override", "accepted"], "rejected"
     )
-    score = pc.cast(pa.array(own.integers("rt_score", 0, 100)), pa.string())
+    score = pc.cast(pa.array(own.integers("rt_score", 0, 101)), pa.string())
+    reason = _join("rt_score ", score, " below 75")
+    if taste:
+        # A person gives no reason; a rule may mean the release alone.
+        release = pa.array(own.uniform("reason") < 0.05)
+        reason = pc.if_else(release, "resolution 2160p is not in allowed_values", reason)
+        reason = _some(reason, ~human)
     came = 1_735_689_600_000_000 + dice.integers(0, 31_536_000_000_000, n)
     columns: dict[str, Any] = {
         "hash": _hashes(dice, n),
@@ -110,7 +133,7 @@ def _block(
         "error_status": pa.array(dice.random(n) < 0.01),
         "error_condition": pa.nulls(n, pa.string()),
         "rejection_status": pa.array(status.astype(object), pa.string()),
-        "rejection_reason": _some(_join("rt_score ", score, " below 75"), status == "rejected"),
+        "rejection_reason": _some(reason, status == "rejected"),
         "parent_path": _some(_join("/data/movies/Title ", digits), stored),
         "target_path": _some(_join("/data/movies/", name, ".mkv"), stored),
         "original_title": name,
@@ -154,6 +177,17 @@ def _block(
     return pa.table([_as(columns[f.name], f.type) for f in schema], schema=schema)
 
 
+def _liking(own: _Hashed, pools: dict[str, pa.Array]) -> np.ndarray[Any, Any]:
+    """How much a person likes each film: what is known of it, what is not, and a mood."""
+    liking = 2.5 * own.uniform("rt_score") + 0.8 * own.uniform("imdb_rating")
+    liking += 0.5 * (own.uniform("imdb_votes") - 0.5) + 0.4 * (own.uniform("year") - 0.5)
+    for column, pool in pools.items():
+        of_pool = np.array([sum(LIKED.get(w, 0) for w in words) for words in pool.to_pylist()])
+        liking += of_pool[own.integers(column, 0, len(pool))]
+    # The sum of three uniform numbers is nearly a normal one, with a deviation of .5.
+    return liking + sum(own.uniform(f"mood {number}") - 0.5 for number in range(3))
+
+
 class _Hashed:
     """Numbers that look random and belong to a film, one row of them a purpose."""
 
@@ -162,7 +196,7 @@ class _Hashed:
 
     def uniform(self, purpose: str) -> np.ndarray[Any, Any]:
         """Numbers from 0 to 1, by splitmix64."""
-        salt = int.from_bytes(purpose.encode()[-8:], "little")
+        salt = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little")
         z = (self._film + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(salt)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -209,8 +243,19 @@ def _as(values: pa.Array, kind: pa.DataType) -> pa.Array:
     return values if values.type == kind else values.cast(kind)
 
 
-def fill_database(connection: psycopg.Connection, count: int, *, seed: int = 0) -> None:
-    """Make `atp.media` in an empty database, with `count` releases in no order, and commit."""
+def fill_database(
+    connection: psycopg.Connection,
+    count: int,
+    *,
+    seed: int = 0,
+    judged: float = 0.75,
+    films: float = 0.92,
+    taste: bool = False,
+) -> None:
+    """Make `atp.media` in an empty database, with `count` releases in no order, and commit.
+
+    They are of two thirds as many films; the other arguments are those of `releases`.
+    """
     from psycopg import sql
 
     connection.execute("CREATE SCHEMA atp")
@@ -225,7 +270,8 @@ def fill_database(connection: psycopg.Connection, count: int, *, seed: int = 0) 
     columns = ", ".join(f"{c.name} {c.sql}" for c in schemas.MEDIA)
     # Unlogged: the log of a table that is thrown away would double the time of filling it.
     connection.execute(f"CREATE UNLOGGED TABLE atp.media ({columns})".encode())
-    for block in _blocks(count, titles=count * 2 // 3, seed=seed, judged=0.75, films=0.92):
+    titles = count * 2 // 3
+    for block in _blocks(count, titles=titles, seed=seed, judged=judged, films=films, taste=taste):
         with connection.cursor().copy("COPY atp.media FROM STDIN (FORMAT csv)") as copy:
             copy.write(_csv(block))
     connection.execute("ALTER TABLE atp.media ADD PRIMARY KEY (hash)")

@@ -1,0 +1,230 @@
+"""The whole graph on 10,000, 100,000 and 1,000,000 films: time and memory of each asset.
+
+What: a made-up library with so many films, three releases for two of them, one in ten labelled by
+a taste with noise, in an embedded PostgreSQL of a home of its own. Each asset of `full_rebuild` is
+made in its order, with its checks, in a fresh process, so that its peak of memory is its own;
+Dagster's storage and MLflow's are those of the home, as `atx run` has them. Timed is each step,
+without imports. Checks of an asset are a line of their own: together, and only those that have any.
+
+Against: no peer, but growth like n log n. Printed for each line is the exponent between two sizes,
+log(t2 / t1) / log(n2 / n1): 1 where time is proportional to the films; n log n has 1.10 from 10,000
+to 100,000, 1.08 from there to 1,000,000. To reach: not over that by more than a third of the time,
+which is how much seconds differ between two runs on a machine that does other things, in any line
+that takes `WORTH_IT` seconds at the larger size; and that the graph ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import timing
+from label_latency import environment
+
+if TYPE_CHECKING:
+    from atx_assets.settings import Settings
+
+FILMS = (10_000, 100_000, 1_000_000)
+JUDGED = 0.1
+RELEASES_A_FILM = 1.5
+#: By so much two runs of one thing may differ.
+NOISE = 1.33
+#: Seconds from which on an exponent says something, and anybody waits.
+WORTH_IT = 2.0
+CHECKS, ALL = "checks of ", "all"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What making an asset, or its checks, took; memory is known of both together."""
+
+    seconds: float
+    peak_mb: float | None
+
+
+def assets() -> list[str]:
+    """Return the assets of `full_rebuild` in the order in which they are made."""
+    from atx_assets.definitions import build_defs
+
+    graph = build_defs().resolve_asset_graph()
+    keys = [key for level in graph.toposorted_asset_keys_by_level for key in level]
+    return [key.to_user_string() for key in keys if key in graph.materializable_asset_keys]
+
+
+def fill(settings: Settings, films: int) -> None:
+    """Make the library in the home's database."""
+    import library
+
+    from atx_assets.resources.database import connect
+
+    with connect(settings.database, statement_timeout=3600) as connection:
+        library.fill_database(
+            connection, int(films * RELEASES_A_FILM), judged=JUDGED, films=1, taste=True
+        )
+
+
+def make(asset: str) -> None:
+    """Make one asset and its checks in this process, and print what it took."""
+    # What assets import when they are made; not to be timed.
+    import dagster as dg
+    import jinja2  # noqa: F401
+    import matplotlib.figure  # noqa: F401
+    import mlflow.xgboost  # noqa: F401
+    import pandas  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
+    import scipy.stats  # noqa: F401
+    import sklearn.model_selection  # noqa: F401
+
+    from atx_assets.definitions import build_defs
+
+    job = build_defs().resolve_job_def("full_rebuild")
+    with dg.DagsterInstance.from_config(os.environ["DAGSTER_HOME"]) as instance:
+        result = job.execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey(asset)],
+            run_config={"loggers": {"console": {"config": {"log_level": "WARNING"}}}},
+        )
+        times = {
+            step.step_key: (step.end_time or 0) - (step.start_time or 0)
+            for step in instance.get_run_step_stats(result.run_id)
+        }
+        failed = [
+            f"{one.check_name}: {one.description}"
+            for one in result.get_asset_check_evaluations()
+            if not one.passed
+        ]
+    print(json.dumps({"times": times, "failed": failed, "peak_mb": timing.peak_mb()}))
+
+
+def measure(films: int, names: list[str], keep: Path | None) -> dict[str, Cost]:
+    """Fill a home with so many films, and make every asset in a process of its own."""
+    from atx_assets.local.home import exports, open_home
+    from atx_assets.settings import read_settings
+
+    found: dict[str, Cost] = {}
+    with tempfile.TemporaryDirectory(prefix="atx-bench-", ignore_cleanup_errors=True) as folder:
+        home = keep / str(films) if keep else Path(folder, "home")
+        values = environment(home)
+        with open_home(read_settings(values)) as ready:
+            print(f"{films:,} films ...", file=sys.stderr)
+            fill(ready, films)
+            for name in names:
+                told = _child(name, values | exports(ready))
+                _warn(told["failed"])
+                own = told["times"].pop(name)
+                found[name] = Cost(own, told["peak_mb"])
+                if told["times"]:
+                    found[CHECKS + name] = Cost(sum(told["times"].values()), None)
+                print(f"  {name}: {own:.1f} s, {told['times']}", file=sys.stderr)
+    return found
+
+
+def _child(asset: str, values: dict[str, str]) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--child", asset]
+    done = subprocess.run(command, env=values, stdout=subprocess.PIPE, text=True, check=True)
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def _warn(failed: list[str]) -> None:
+    for line in failed:
+        print(f"  did not pass: {line}", file=sys.stderr)
+
+
+def exponent(one: float, other: float, before: int, after: int) -> float:
+    """Return by which power of the films the time grew."""
+    return math.log(max(other, 1e-3) / max(one, 1e-3)) / math.log(after / before)
+
+
+def limit(before: int, after: int) -> float:
+    """Return the exponent of n log n between two sizes, and what noise may add."""
+    grown = after * math.log(after) / (before * math.log(before)) * NOISE
+    return math.log(grown) / math.log(after / before)
+
+
+def too_fast(before: dict[str, Cost], after: dict[str, Cost], one: int, other: int) -> list[str]:
+    """Name the lines that grow too fast between two sizes."""
+    return [
+        name
+        for name, cost in after.items()
+        if cost.seconds >= WORTH_IT
+        and exponent(before[name].seconds, cost.seconds, one, other) > limit(one, other)
+    ]
+
+
+def print_costs(costs: dict[int, dict[str, Cost]]) -> list[str]:
+    """Print the table of all sizes; return what grew too fast, in words."""
+    spans = list(pairwise(costs))
+    if len(costs) > 2:
+        spans.append((min(costs), max(costs)))
+    heads = ["", *(f"{films:,}: s" for films in costs), *(f"{films:,}: MB" for films in costs)]
+    heads += [f"exponent to {other:,}" for _, other in spans[: len(costs) - 1]]
+    heads += ["exponent in all"] * (len(costs) > 2)
+    rows = []
+    for name in [*costs[max(costs)], ALL]:
+        each = [_total(one) if name == ALL else one[name] for one in costs.values()]
+        rows.append(
+            (
+                name,
+                *(f"{one.seconds:,.1f}" for one in each),
+                *("" if one.peak_mb is None else f"{one.peak_mb:,.0f}" for one in each),
+                *(_shown(costs, name, span) for span in spans),
+            )
+        )
+    timing.print_table(heads, rows)
+    for one, other in spans:
+        print(f"not to exceed from {one:,} to {other:,}: {limit(one, other):.2f}")
+    return [
+        f"{name} from {one:,} to {other:,}"
+        for one, other in spans
+        for name in too_fast(costs[one], costs[other], one, other)
+    ]
+
+
+def _total(costs: dict[str, Cost]) -> Cost:
+    peaks = [one.peak_mb for one in costs.values() if one.peak_mb is not None]
+    return Cost(sum(one.seconds for one in costs.values()), max(peaks))
+
+
+def _shown(costs: dict[int, dict[str, Cost]], name: str, span: tuple[int, int]) -> str:
+    """Return an exponent as the table has it; none of what takes no time to speak of."""
+    one, other = (_total(costs[n]) if name == ALL else costs[n][name] for n in span)
+    if other.seconds < WORTH_IT:
+        return "-"
+    return f"{exponent(one.seconds, other.seconds, *span):.2f}"
+
+
+def main() -> None:
+    """Measure each size, print the table, and fail where something grows too fast."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--films", type=int, nargs="+", default=FILMS, help="sizes to measure")
+    parser.add_argument("--keep", type=Path, help="keep the homes in this folder")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        make(options.child)
+        return
+    # So that all is ended and removed then too.
+    for sent in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sent, lambda number, _: sys.exit(128 + number))
+    sizes = sorted(options.films)
+    names = assets()
+    found = print_costs({films: measure(films, names, options.keep) for films in sizes})
+    print(
+        f"grows too fast: {'; '.join(found)} - MISSED" if found else "none grows faster - reached"
+    )
+    sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()
