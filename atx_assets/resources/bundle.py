@@ -190,12 +190,9 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def _which(about: dict[str, Any]) -> str:
-    return (
-        "a later"
-        if isinstance(about.get("format"), int) and about["format"] > FORMAT
-        else "an earlier"
-    )
+def _other(about: dict[str, Any]) -> str:
+    number = about.get("format")
+    return "a later atx" if isinstance(number, int) and number > FORMAT else "an earlier atx"
 
 
 def _fold_file(seed: int, fold: int) -> str:
