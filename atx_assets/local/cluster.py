@@ -88,6 +88,8 @@ class Cluster:
         Raises:
             AtxError: it cannot be started, with the cause.
         """
+        # Here, as a server that is started once and kept would otherwise write for years.
+        trim(self.log)
         spawned = False
         silent_since = started = time.monotonic()
         told = False
@@ -164,7 +166,6 @@ class Cluster:
         command += ["-c", f"unix_socket_directories={self.socket_folder}"]
         for name, value in SERVER_SETTINGS.items():
             command += ["-c", f"{name}={value}"]
-        trim(self.log)
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             # A session of its own: Ctrl-C in the terminal would shut it down under others.

@@ -21,7 +21,7 @@ from atx_assets.local.doctor_files import (
     check_writer,
 )
 from atx_assets.local.doctor_note import Note
-from atx_assets.local.doctor_records import check_history, check_rights, check_tables
+from atx_assets.local.doctor_records import check_history, check_tables, more_rights
 from atx_assets.local.doctor_settings import check_env_file, check_names, check_ports
 from atx_assets.local.home import open_home, own_databases
 from atx_assets.settings import Settings
@@ -78,7 +78,6 @@ def doctor(
 def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
     where = "your server" if settings.pg_host and "/" not in settings.pg_host else "a local socket"
     yield "media database", lambda: _media(settings, f"{settings.database} ({where}); ")
-    yield "rights", lambda: check_rights(settings)
     if settings.correction_user:
         yield "corrections", lambda: _corrections(settings)
     yield "Dagster's storage", lambda: reach_storage(settings)
@@ -121,13 +120,17 @@ def _media(settings: Settings, where: str) -> str:
             return Note(f"{where}empty: `atx load FILE` fills it, or `atx demo` with a sample")
         source = find_source(connection, settings.source)
         prints = read_fingerprints(connection, source)
+        may = "" if own_databases(settings)[0] else more_rights(connection)
     labels, films = (int(p.split("-")[0]) for p in (prints.labels, prints.media))
     if labels < 2 * LEAST_LABELS:
         raise AtxError(
             f"atp.{source.layout.table} has {labels} labelled rows; at least {LEAST_LABELS} keeps "
             f"and {LEAST_LABELS} skips are needed: judge more films"
         )
-    return f"{where}atp.{source.layout.table}, {films} rows of films, {labels} with a label"
+    told = f"{where}atp.{source.layout.table}, {films} rows of films, {labels} with a label"
+    if may:
+        return Note(f"{told}; a run needs SELECT alone, and this user may {may} as well")
+    return told
 
 
 def _corrections(settings: Settings) -> str:

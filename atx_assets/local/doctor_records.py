@@ -11,12 +11,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from atx_assets.local.doctor_note import Note
-from atx_assets.local.home import exports, own_databases
+from atx_assets.local.home import exports
 from atx_assets.local.schema_upgrade import Age, check_stores, dagster_age, mlflow_age
 from atx_assets.settings import Settings
 
 if TYPE_CHECKING:
     import dagster as dg
+    from psycopg import Connection
 
 #: Seconds that two clocks may differ by.
 _CLOCK = 300
@@ -72,27 +73,13 @@ def _lost(instance: dg.DagsterInstance) -> list[str]:
     return [run.run_id[:8] for run in runs if process_is_gone(instance, run.run_id)]
 
 
-def check_rights(settings: Settings) -> str:
-    """Say whether the user on a server of the owner's may do more than a run needs."""
-    from atx_assets.resources.database import connect, explained
-
-    if own_databases(settings)[0]:
-        return "the embedded server is atx's own"
+def more_rights(connection: Connection) -> str:
+    """Return what the user of a connection may do to the tables besides reading; mostly nothing."""
     asked = """
-        SELECT string_agg(DISTINCT right_, ', ') FROM pg_class t, pg_namespace n,
-            unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) right_
+        SELECT string_agg(DISTINCT asked, ', ') FROM pg_class t, pg_namespace n,
+            unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) asked
         WHERE n.oid = t.relnamespace AND n.nspname = 'atp' AND t.relname IN ('media', 'training')
-            AND has_table_privilege(t.oid, right_)
+            AND has_table_privilege(t.oid, asked)
     """
-    database = settings.database
-    with (
-        connect(database, statement_timeout=settings.statement_timeout, read_only=True) as there,
-        explained(database),
-    ):
-        found = there.execute(asked).fetchone()
-    if found and found[0]:
-        return Note(
-            f"{database.user} may {found[0]} on your tables, and a run needs SELECT alone; a user "
-            "who may do no more is safer, with ATX_CORRECTION_PG_USER for corrections"
-        )
-    return f"{database.user} may read, and not write"
+    found = connection.execute(asked).fetchone()
+    return found[0] or "" if found else ""

@@ -49,6 +49,7 @@ class Healing:
         """
         if revive_server(self._settings):
             self._died("PostgreSQL", "PostgreSQL was gone")
+        trim(self._settings.home / "logs" / "postgres.log")
         for child in self._children:
             trim(child.log)
             if fate := child.fate():
