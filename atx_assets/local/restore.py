@@ -52,6 +52,8 @@ def restore(settings: Settings, file: Path, say: Callable[[str], None]) -> None:
         raise AtxError("ATX_HOME and ATX_DATA_DIR are one folder: set them to two")
     if home.resolve().is_relative_to(data.resolve()):
         raise AtxError("ATX_HOME lies in ATX_DATA_DIR: set it to a folder of its own")
+    if not file.is_file():
+        raise AtxError(f"{file} is not there")
     for folder, name in ((home, "ATX_HOME"), (data, "ATX_DATA_DIR")):
         _must_be_empty(folder, name)
     try:
@@ -125,8 +127,6 @@ def _readable(file: Path) -> Iterator[tuple[tarfile.TarFile, gzip.GzipFile]]:
             tarfile.open(fileobj=packed, mode="r|") as tar,
         ):
             yield tar, packed
-    except FileNotFoundError as error:
-        raise AtxError(f"{file} is not there") from error
     except EOFError as error:
         raise AtxError(f"{file} is cut short: copy it again, or take another backup") from error
     except (gzip.BadGzipFile, tarfile.TarError, zlib.error) as error:

@@ -394,7 +394,8 @@ def test_a_file_that_is_no_backup_is_refused(small: Settings) -> None:
         file = small.home.parent / "other"
         file.write_bytes(content)
         refuses(small, file, "no backup of atx|cut short")
-    refuses(small, small.home.parent / "missing", "is not there")
+    with pytest.raises(AtxError, match="is not there"):
+        restore(elsewhere(small), small.home.parent / "missing", lambda _: None)
 
 
 def test_a_file_of_a_later_atx_is_refused(small: Settings) -> None:
@@ -464,6 +465,7 @@ def test_neither_a_home_nor_a_data_folder_is_written_over(small: Settings, good:
 # -- MLflow's store
 
 
+@pytest.mark.slow
 def test_a_store_is_copied_whole_while_another_writes(tmp_path: Path) -> None:
     store, copy = tmp_path / "a.db", tmp_path / "b.db"
     with closing(sqlite3.connect(store)) as connection, connection:

@@ -266,6 +266,7 @@ def _pid_of_nobody() -> int:
     return pid
 
 
+@pytest.mark.slow
 def test_a_model_of_another_release_fails_scoring_with_a_line_and_a_rebuild_mends_it(
     copied, monkeypatch: pytest.MonkeyPatch
 ) -> None:

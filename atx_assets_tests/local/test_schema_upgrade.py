@@ -144,6 +144,7 @@ def test_dagsters_older_tables_are_brought_up_to_date_with_what_is_in_them(
         assert dg.materialize([raw_media], instance=now).success
 
 
+@pytest.mark.slow
 def test_mlflows_older_store_is_brought_up_to_date_with_what_is_in_it(
     ready: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -159,6 +160,7 @@ def test_mlflows_older_store_is_brought_up_to_date_with_what_is_in_it(
     assert [path.name for path in store.parent.iterdir()] == ["mlflow.db"]
 
 
+@pytest.mark.slow
 def test_an_upgrade_of_mlflows_store_that_fails_leaves_it_as_it_was(ready: Settings) -> None:
     store = make_old_mlflow(ready)
     with closing(sqlite3.connect(store)) as connection, connection:
