@@ -139,7 +139,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     Raises:
         AtxError: a value that cannot be used, named with what would be.
     """
-    values = environment() if environ is None else dict(environ)
+    values = environment() if environ is None else environ
     return Settings(
         home=_path(values, "ATX_HOME", ".atx"),
         data_dir=_path(values, "ATX_DATA_DIR", "data"),

@@ -7,6 +7,7 @@ Not here: sending (`alerts.py`).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -26,6 +27,9 @@ from atx_assets.automation.tags import (
 #: well, a nightly run and a housekeeping that end well.
 LOST, CHECK_FAILED, NIGHT_FAILED, NOT_PRUNED = "lost", "check:", "nightly:", "housekeeping:"
 
+#: The title of what sensors and a check find alike.
+LABELS_GONE = "atx: labels are gone"
+
 
 def alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> Alert | None:
     """Say what to tell of a failed run; None where it is tried again, or a person started it.
@@ -35,10 +39,15 @@ def alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> 
         run: the run.
         message: what Dagster said of the failure, for a run of which no step failed.
     """
+    alert = _alert_of(instance, run, message)
+    return _with_mend(alert) if alert else None
+
+
+def _alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> Alert | None:
     where = f"job {run.job_name}, run {run.run_id}"
     if check := failed_blocking_check(instance, run.run_id):
         if check.check_name == LABELS_STILL_THERE:
-            return refusal(check.description or "")
+            return Alert(LOST, LABELS_GONE, check.description or "")
         name = f"{check.asset_key.to_user_string()}: {check.check_name}"
         return Alert(
             f"{CHECK_FAILED}{name}: {check.description}",
@@ -72,7 +81,13 @@ def alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> 
 
 def refusal(text: str) -> Alert:
     """Say that a sensor or a check refuses to rebuild: one cause, whoever finds it."""
-    return Alert(LOST, "atx: labels are gone", text)
+    return _with_mend(Alert(LOST, LABELS_GONE, text))
+
+
+def _with_mend(alert: Alert) -> Alert:
+    """Say in the last line where a person who is woken by it reads what to do."""
+    place = alert.title.removeprefix("atx: ").lower().replace(" ", "-")
+    return replace(alert, text=f"{alert.text}\nWhat to do: docs/operations.md#{place}")
 
 
 def started_by_itself(run: dg.DagsterRun) -> bool:

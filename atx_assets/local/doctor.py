@@ -1,6 +1,7 @@
 """`atx doctor`: a line for each connection, permission and setting, with the mend.
 
-Not here: the mending.
+A line begins with `ok`, `note` (to be known; no run fails for it) or `FAIL`. Here are the servers;
+files, settings and records have modules of their own. Not here: the mending.
 """
 
 from __future__ import annotations
@@ -13,7 +14,17 @@ from typing import Any
 
 from atx_assets.errors import AtxError
 from atx_assets.local.dagster_storage import reach_storage
-from atx_assets.local.home import open_home
+from atx_assets.local.doctor_files import (
+    check_inodes,
+    check_leftovers,
+    check_models,
+    check_results,
+    check_writer,
+)
+from atx_assets.local.doctor_note import Note
+from atx_assets.local.doctor_records import check_history, check_tables, more_rights
+from atx_assets.local.doctor_settings import check_env_file, check_names, check_ports
+from atx_assets.local.home import open_home, own_databases
 from atx_assets.settings import Settings
 
 _LEAST_FREE = 1 << 30
@@ -37,13 +48,22 @@ def doctor(
     def line(name: str, check: Callable[[], str]) -> None:
         nonlocal failed
         try:
-            say(f"ok    {name}: {check()}")
+            told = check()
+            say(f"{'note' if isinstance(told, Note) else 'ok  '}  {name}: {told}")
         except AtxError as error:
             failed += 1
             say(f"FAIL  {name}: {error}")
 
     line("home", lambda: _writable(settings.home, "ATX_HOME"))
     line("data folder", lambda: _writable(settings.data_dir, "ATX_DATA_DIR"))
+    line("room for files", lambda: check_inodes(settings))
+    line("writer", lambda: check_writer(settings))
+    line("results", lambda: check_results(settings))
+    line("models", lambda: check_models(settings))
+    line("leftovers", lambda: check_leftovers(settings))
+    line("names of settings", check_names)
+    line(".env", check_env_file)
+    line("ports", lambda: check_ports(settings))
     line("alerts", lambda: _alerts(settings, send_test=send_test_alert))
     try:
         with open_home(settings) as ready:
@@ -58,10 +78,12 @@ def doctor(
 
 def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
     where = "your server" if settings.pg_host and "/" not in settings.pg_host else "a local socket"
-    yield "media database", lambda: f"{settings.database} ({where}); {_media(settings)}"
+    yield "media database", lambda: _media(settings, f"{settings.database} ({where}); ")
     if settings.correction_user:
         yield "corrections", lambda: _corrections(settings)
     yield "Dagster's storage", lambda: reach_storage(settings)
+    yield "tables", lambda: check_tables(settings)
+    yield "history", lambda: check_history(settings)
     yield "MLflow", lambda: _mlflow(settings)
     yield "nightly run", lambda: _nightly(settings)
     yield (
@@ -86,7 +108,7 @@ def _writable(folder: Any, setting: str) -> str:
     return told
 
 
-def _media(settings: Settings) -> str:
+def _media(settings: Settings, where: str) -> str:
     """Find the layout, and count films and labels as a run would, reading nothing else."""
     from atx_assets.learning.evaluation import LEAST_LABELS
     from atx_assets.resources.database import connect, explained
@@ -97,15 +119,22 @@ def _media(settings: Settings) -> str:
         settings.database, statement_timeout=settings.statement_timeout, read_only=True
     )
     with connection, explained(settings.database):
+        there = "SELECT coalesce(to_regclass('atp.media'), to_regclass('atp.training')) IS NULL"
+        if own_databases(settings)[0] and connection.execute(there).fetchone() == (True,):
+            return Note(f"{where}empty: `atx load FILE` fills it, or `atx demo` with a sample")
         source = find_source(connection, settings.source)
         prints = read_fingerprints(connection, source)
+        may = "" if own_databases(settings)[0] else more_rights(connection)
     labels, films = (int(p.split("-")[0]) for p in (prints.labels, prints.media))
     if labels < 2 * LEAST_LABELS:
         raise AtxError(
             f"atp.{source.layout.table} has {labels} labelled rows; at least {LEAST_LABELS} keeps "
             f"and {LEAST_LABELS} skips are needed: judge more films"
         )
-    return f"atp.{source.layout.table}, {films} rows of films, {labels} with a label"
+    told = f"{where}atp.{source.layout.table}, {films} rows of films, {labels} with a label"
+    if may:
+        return Note(f"{told}; a run needs SELECT alone, and this user may {may} as well")
+    return told
 
 
 def _corrections(settings: Settings) -> str:

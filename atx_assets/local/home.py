@@ -177,8 +177,13 @@ def _serves_dagster(settings: Settings, server: EmbeddedPostgres) -> bool:
 
 def uses_own_servers(settings: Settings) -> bool:
     """Say whether media and Dagster's storage are both on the embedded server of the home."""
+    return all(own_databases(settings))
+
+
+def own_databases(settings: Settings) -> tuple[bool, bool]:
+    """Say whether media, and whether Dagster's storage, is on the embedded server of the home."""
     server = EmbeddedPostgres(settings.home)
-    return _serves_media(settings, server) and _serves_dagster(settings, server)
+    return _serves_media(settings, server), _serves_dagster(settings, server)
 
 
 def _needs_server(settings: Settings, server: EmbeddedPostgres) -> bool:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from atx_assets.errors import AtxError
-from atx_assets.local.dagster_storage import reach_storage
 from atx_assets.local.display import Display, Output, display
 from atx_assets.local.home import exports, open_home
 from atx_assets.local.progress import Outcome, Progress
+from atx_assets.local.schema_upgrade import ready_stores
 from atx_assets.local.summary import findings, summary
 from atx_assets.settings import Settings
 
@@ -139,7 +139,7 @@ def run_job(
 def _instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     import dagster as dg
 
-    reach_storage(settings)
+    ready_stores(settings)
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         yield instance
 

@@ -21,12 +21,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from atx_assets.errors import AtxError
-from atx_assets.local.dagster_storage import reach_storage
 from atx_assets.local.healing import DAGSTER, Healing, fail_lost_runs
 from atx_assets.local.home import exports, open_home, prepare
 from atx_assets.local.locks import try_lock, unlock
 from atx_assets.local.processes import Children, answers_http, free_port
 from atx_assets.local.report_server import report_server
+from atx_assets.local.schema_upgrade import ready_stores
 from atx_assets.resources.files import DataFiles
 from atx_assets.settings import ROOT, Settings
 
@@ -47,7 +47,7 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
         (opened.home / "logs").mkdir(mode=0o700, exist_ok=True)
         ready = _on_free_ports(opened, say)
         os.environ.update(exports(ready))
-        reach_storage(ready)
+        ready_stores(ready)
         fail_lost_runs(ready, say)
         children = Children(ready.home / "logs")
         report = DataFiles(directory=str(ready.data_dir)).path("analysis_report")

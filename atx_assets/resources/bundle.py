@@ -48,12 +48,12 @@ class Bundle:
         `files` are the sha256 of those that make the version.
 
         Raises:
-            AtxError: an earlier atx made it.
+            AtxError: an earlier atx made it, or a later one.
         """
         about: dict[str, Any] = json.loads(self._text(_ABOUT))
         if about.get("format") != FORMAT:
             raise AtxError(
-                f"version {self.version} of the model was made by an earlier atx: run full_rebuild"
+                f"version {self.version} of the model was made by {_other(about)}: run full_rebuild"
             )
         return {**about, "quality": json.loads(self._text(QUALITY))}
 
@@ -188,6 +188,11 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _other(about: dict[str, Any]) -> str:
+    number = about.get("format")
+    return "a later atx" if isinstance(number, int) and number > FORMAT else "an earlier atx"
 
 
 def _fold_file(seed: int, fold: int) -> str:

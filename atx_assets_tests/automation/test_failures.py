@@ -88,11 +88,12 @@ def test_attempts_are_told_of_when_the_last_has_failed(living, receiver):
     ends(living, fail(living, asked_for(LAST_ATTEMPT)))
     ((title, text),) = receiver.got
     assert title == "atx: the results cannot be brought up to date"
-    first, second = text.splitlines()
+    first, second, third = text.splitlines()
     assert first.startswith(
         f"{LAST_ATTEMPT} attempts failed, the last with: tuned_classifier: MLflow does not answer"
     )
     assert second.startswith("Left until something changes, or the nightly run (job refresh, run ")
+    assert third.endswith("docs/operations.md#the-results-cannot-be-brought-up-to-date")
 
 
 def test_a_check_that_stops_the_graph_is_told_of_once(living, receiver):

@@ -1,0 +1,129 @@
+"""`atx doctor` on files: room, the data folder's writer, results and models as they were written.
+
+Each check returns what it found, as a `Note` where that is to be known, and raises an AtxError
+with the mend where a run or a reader would fail. Not here: servers (`doctor.py`), settings
+(`doctor_settings.py`), versions and records (`doctor_records.py`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from atx_assets.errors import AtxError
+from atx_assets.local.doctor_note import Note
+from atx_assets.resources.bundles import Bundles
+from atx_assets.resources.files import FILES, DataFiles
+from atx_assets.settings import Settings
+
+#: A run makes some hundred files, and PostgreSQL as many.
+_LEAST_INODES = 2_000
+
+
+def check_inodes(settings: Settings) -> str:
+    """See that there is room for more files, which may be over before the bytes are."""
+    for folder, name in ((settings.home, "ATX_HOME"), (settings.data_dir, "ATX_DATA_DIR")):
+        if not folder.is_dir():
+            continue
+        there = os.statvfs(folder)
+        if there.f_files and there.f_favail < _LEAST_INODES:  # btrfs counts none
+            raise AtxError(
+                f"the disk of {folder} has room for {there.f_favail} more files, and a run needs "
+                f"{_LEAST_INODES:,}: remove small files there, or set {name}"
+            )
+    return "enough"
+
+
+def check_writer(settings: Settings) -> str:
+    """Say who writes to the data folder now; the kernel frees its lock when a holder dies."""
+    lock = settings.data_dir / ".writer.lock"
+    try:
+        with lock.open("r") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return Note(f"{file.read() or 'somebody'} is writing to it; others wait for that")
+    except FileNotFoundError:
+        pass
+    except PermissionError as error:
+        raise AtxError(f"{lock} is another user's: run atx as the owner of the folder") from error
+    return "nobody is writing to it"
+
+
+def check_results(settings: Settings) -> str:
+    """Read each asset's file to its end."""
+    files = DataFiles(directory=str(settings.data_dir))
+    there = [name for name in FILES if files.path(name).exists()]
+    if not there:
+        return Note("none yet: `atx run` makes them")
+    for name in there:
+        _read(files, name)
+    missing = [FILES[name] for name in FILES if name not in there]
+    if missing:
+        return Note(f"{', '.join(missing)} missing: `atx run` makes what is not there")
+    return f"{len(there)} files, all readable"
+
+
+def _read(files: DataFiles, asset: str) -> None:
+    path = files.path(asset)
+    try:
+        if path.suffix == ".parquet":
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            try:
+                for _ in pq.ParquetFile(path).iter_batches():  # not the whole file at once
+                    pass
+            except (pa.ArrowException, OSError) as error:
+                raise AtxError(f"{path} is damaged: materialise {asset} again") from error
+        elif path.suffix == ".json" and asset != "feature_encoding":
+            files.read_records(asset)
+        elif path.suffix != ".ubj":  # a copy of the champion's, which is looked at there
+            files.read_text(asset)
+    except OSError as error:
+        raise AtxError(f"{path} cannot be read ({error.strerror}): change its owner") from error
+    except UnicodeDecodeError as error:
+        raise AtxError(f"{path} is damaged: materialise {asset} again") from error
+
+
+def check_models(settings: Settings) -> str:
+    """See that the champion and the versions beside it are what was saved."""
+    bundles = Bundles(DataFiles(directory=str(settings.data_dir)))
+    versions = bundles.versions()
+    if not versions and not (bundles.folder / "champion.json").exists():
+        return Note("none yet: `atx run` trains the first")
+    champion = bundles.champion()
+    _ = champion.about  # one of another atx says so itself
+    if not champion.is_whole:
+        whole = [str(v) for v in versions if v != champion.version and bundles.version(v).is_whole]
+        other = f", or `atx promote {whole[-1]}`" if whole else ""
+        raise AtxError(
+            f"version {champion.version}, the champion, is not what was saved: run full_rebuild"
+            f"{other}, or restore {champion.folder} from a backup"
+        )
+    damaged = [str(v) for v in versions if not bundles.version(v).is_whole]
+    if damaged:
+        return Note(
+            f"version {champion.version} scores; damaged, or of another atx, and in nobody's way: "
+            f"{', '.join(damaged)}"
+        )
+    return f"version {champion.version} scores; {len(versions)} kept, all as they were saved"
+
+
+def check_leftovers(settings: Settings) -> str:
+    """Look for what crashes have left half-written."""
+    left = [*_left(settings.data_dir), *_left(settings.data_dir / "models")]
+    left += [path.name for path in settings.home.glob("postgres.new-*")]
+    for folder in (settings.home, settings.data_dir):
+        left += [p.name for p in folder.parent.glob(f".{folder.name}.restoring")]
+    if left:
+        return Note(
+            f"a crash has left {', '.join(sorted(left))}: harmless, written over or removed by the "
+            "next that makes the same"
+        )
+    return "none"
+
+
+def _left(folder: Path) -> list[str]:
+    return [p.name for pattern in (".*.new", ".new-*") for p in folder.glob(pattern)]

@@ -1,0 +1,82 @@
+"""The embedded MLflow store as files: copied while it is written to, and moved to another home.
+
+Not here: what is in it (`resources/`), nor its schema (`schema_upgrade.py`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from atx_assets.errors import AtxError
+
+#: Seconds to wait for whoever is writing to it.
+_PATIENCE = 60
+
+
+def copy_store(store: Path, copy: Path) -> None:
+    """Copy the store's database as it is at one moment; others may go on writing.
+
+    Raises:
+        AtxError: it is damaged, or kept locked.
+    """
+    try:
+        with (
+            closing(sqlite3.connect(store, timeout=_PATIENCE)) as source,
+            closing(sqlite3.connect(copy)) as target,
+        ):
+            source.backup(target)
+            found = target.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.Error as error:
+        raise AtxError(f"{store} cannot be read ({error}): is it damaged, or in use?") from error
+    if found != "ok":
+        raise AtxError(f"{store} is damaged ({found}): restore it from an older backup")
+
+
+def move_store(database: Path, artifacts: Path, before: Path, after: Path) -> int:
+    """Make a store that lay in the home `before` one of the home `after`.
+
+    MLflow keeps the place of each artifact as an absolute path, in its database and beside each
+    model. Every text that begins with the old home's `mlflow` folder is given the new one.
+
+    Args:
+        database: the store's database, which nobody else has open.
+        artifacts: the folder of its artifacts, wherever that is now.
+        before: the old home.
+        after: the home that it will be found in.
+
+    Returns:
+        How many values were changed.
+    """
+    old, new = before / "mlflow", after / "mlflow"
+    pairs = [(old.as_uri(), new.as_uri()), (str(old), str(new))]
+    changed = 0
+    with closing(sqlite3.connect(database)) as connection, connection:
+        tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        for (table,) in connection.execute(tables).fetchall():
+            for _, column, *_ in connection.execute(f"PRAGMA table_info({_quoted(table)})"):
+                changed += sum(_replaced(connection, table, column, *pair) for pair in pairs)
+    for about in artifacts.glob("models/*/artifacts/MLmodel"):
+        text = about.read_text(encoding="utf-8")
+        first = f"artifact_path: {pairs[0][0]}/"
+        if text.startswith(first):
+            about.write_text(
+                f"artifact_path: {pairs[0][1]}/" + text.removeprefix(first), encoding="utf-8"
+            )
+    return changed
+
+
+def _replaced(connection: sqlite3.Connection, table: str, column: str, old: str, new: str) -> int:
+    where, named = _quoted(table), _quoted(column)
+    # No LIKE: % and _ are in paths, too. Up to a slash, or /home/a would be found in /home/ab.
+    done = connection.execute(
+        f"UPDATE {where} SET {named} = ? || substr({named}, ?) "  # noqa: S608 quoted, and its own
+        f"WHERE typeof({named}) = 'text' AND ({named} = ? OR substr({named}, 1, ?) = ?)",
+        [new, len(old) + 1, old, len(old) + 1, f"{old}/"],
+    )
+    return done.rowcount
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

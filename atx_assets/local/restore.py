@@ -1,0 +1,230 @@
+"""`atx restore`: a home and its data folder as a backup has them, in another place or the same.
+
+All is made beside its place, checked, and renamed when it is whole. Nothing of the file is run,
+and no name in it is followed out of the new folders.
+Not here: what the file looks like (`backup_file.py`), making one (`backup.py`).
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from atx_assets.errors import AtxError
+from atx_assets.local.backup_file import (
+    CHUNK,
+    DATA,
+    HOME,
+    LONGEST_MANIFEST,
+    MANIFEST,
+    MLFLOW,
+    Manifest,
+    Member,
+    work_folder,
+)
+from atx_assets.local.dumps import restore as restore_database
+from atx_assets.local.home import own_databases
+from atx_assets.local.mlflow_file import move_store
+from atx_assets.local.postgres import EmbeddedPostgres
+from atx_assets.settings import Settings
+
+
+def restore(settings: Settings, file: Path, say: Callable[[str], None]) -> None:
+    """Make `ATX_HOME` and `ATX_DATA_DIR`, both empty or missing, what `file` holds.
+
+    Args:
+        settings: which folders to make.
+        file: what `atx backup` has written, on this machine or another.
+        say: is called with each line to tell.
+
+    Raises:
+        AtxError: a folder is not empty, or the file is damaged, cut short, of a later atx, or no
+            backup. Nothing is left behind then.
+    """
+    home, data = settings.home, settings.data_dir
+    if home.resolve() == data.resolve():
+        raise AtxError("ATX_HOME and ATX_DATA_DIR are one folder: set them to two")
+    if home.resolve().is_relative_to(data.resolve()):
+        raise AtxError("ATX_HOME lies in ATX_DATA_DIR: set it to a folder of its own")
+    if not file.is_file():
+        raise AtxError(f"{file} is not there")
+    for folder, name in ((home, "ATX_HOME"), (data, "ATX_DATA_DIR")):
+        _must_be_empty(folder, name)
+    try:
+        with work_folder(_beside(home)) as made:
+            nested = data.resolve().is_relative_to(home.resolve())
+            new_home = made / "h"
+            new_home.mkdir(mode=0o700)
+            if nested:
+                new_data = new_home / data.resolve().relative_to(home.resolve())
+                manifest = _fill(file, made, new_home, new_data, settings)
+                _put([(new_home, home)])
+            else:
+                with work_folder(_beside(data)) as made_data:
+                    new_data = made_data / "d"
+                    manifest = _fill(file, made, new_home, new_data, settings)
+                    _put([(new_data, data), (new_home, home)])
+    except OSError as error:
+        name = f": {error.filename}" if error.filename else ""
+        raise AtxError(f"cannot restore {file} ({error.strerror}{name})") from error
+    _tell(settings, manifest, say)
+
+
+def _must_be_empty(folder: Path, name: str) -> None:
+    try:
+        if folder.is_symlink() or (folder.exists() and any(folder.iterdir())):
+            raise AtxError(
+                f"{folder} is not empty: a backup is restored into an empty or missing {name} only"
+            )
+        if os.path.ismount(folder):
+            raise AtxError(f"{folder} is a disk of its own: set {name} to a folder in it")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AtxError(f"{folder} cannot be made ({error.strerror}): set {name}") from error
+
+
+def _beside(folder: Path) -> Path:
+    return folder.parent / f".{folder.name}.restoring"
+
+
+def _fill(file: Path, work: Path, home: Path, data: Path, settings: Settings) -> Manifest:
+    """Unpack and check everything, then make databases and store of it, in new folders."""
+    _make(data)
+    with _readable(file) as (tar, packed):
+        manifest = _manifest(file, tar)
+        _unpack(file, tar, manifest, work, home, data)
+        while packed.read(CHUNK):  # to the checksum at the very end
+            pass
+    if (work / MLFLOW).exists():
+        _make(home / "mlflow" / "artifacts")
+        (work / MLFLOW).replace(home / "mlflow" / "mlflow.db")
+        before, after = Path(manifest.home), settings.home
+        move_store(home / "mlflow" / "mlflow.db", home / "mlflow" / "artifacts", before, after)
+    if manifest.databases:
+        # Were we killed here, the next restore would remove its files, and that ends it.
+        with EmbeddedPostgres(home) as server:
+            for member, name in manifest.databases.items():
+                restore_database(server, name, work / member)
+    _sync(home)
+    if not data.is_relative_to(home):
+        _sync(data)
+    return manifest
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[tuple[tarfile.TarFile, gzip.GzipFile]]:
+    """Open a backup, and say in a line what is wrong with one that cannot be read to its end."""
+    try:
+        with (
+            file.open("rb") as raw,
+            gzip.GzipFile(fileobj=raw) as packed,
+            tarfile.open(fileobj=packed, mode="r|") as tar,
+        ):
+            yield tar, packed
+    except EOFError as error:
+        raise AtxError(f"{file} is cut short: copy it again, or take another backup") from error
+    except (gzip.BadGzipFile, tarfile.TarError, zlib.error) as error:
+        raise AtxError(f"{file} is damaged, or no backup of atx: take another one") from error
+
+
+def _manifest(file: Path, tar: tarfile.TarFile) -> Manifest:
+    first = tar.next()
+    if first is None or first.name != MANIFEST or not first.isreg():
+        raise AtxError(f"{file} is no backup of atx: it does not begin with its list")
+    if first.size > LONGEST_MANIFEST:
+        raise AtxError(f"{file} is damaged: its list is {first.size:,} bytes long")
+    content = tar.extractfile(first)
+    return Manifest.from_json(content.read() if content else b"", file)
+
+
+def _unpack(
+    file: Path, tar: tarfile.TarFile, manifest: Manifest, work: Path, home: Path, data: Path
+) -> None:
+    """Write the members to where they belong, each as its name in the list says and no other."""
+    expected = {member.name: member for member in manifest.members}
+    while (info := tar.next()) is not None:
+        member = expected.pop(info.name, None)
+        if member is None or not info.isreg() or info.size != member.size:
+            raise AtxError(f"{file} is damaged: {info.name!r} is not as its list has it")
+        target = _target(member.name, work, home, data)
+        _make(target.parent)
+        _copy(file, tar, info, member, target)
+    if expected:
+        raise AtxError(f"{file} is cut short: {next(iter(expected))} is missing")
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and those above it that are missing; `mkdir` gives the mode to the last one."""
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(mode=0o700)
+
+
+def _target(name: str, work: Path, home: Path, data: Path) -> Path:
+    for prefix, folder in ((HOME, home), (DATA, data)):
+        if name.startswith(prefix):
+            return folder / name.removeprefix(prefix)
+    return work / name
+
+
+def _copy(
+    file: Path, tar: tarfile.TarFile, info: tarfile.TarInfo, member: Member, target: Path
+) -> None:
+    content, digest = tar.extractfile(info), hashlib.sha256()
+    # New, and never through a link.
+    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as written:
+        while part := content.read(CHUNK) if content else b"":
+            digest.update(part)
+            written.write(part)
+        written.flush()
+        os.fsync(fd)
+    if digest.hexdigest() != member.sha256:
+        raise AtxError(
+            f"{file} is damaged: {member.name} has another checksum than when it was made"
+        )
+    os.utime(target, (info.mtime, info.mtime))
+
+
+def _sync(folder: Path) -> None:
+    """Have the disk take names and databases; the files that were unpacked it has."""
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_symlink() or not (path.is_dir() or path.is_file()):
+            continue
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _put(places: list[tuple[Path, Path]]) -> None:
+    """Rename each made folder to its place; if one cannot be, the others are taken back."""
+    done: list[tuple[Path, Path]] = []
+    try:
+        for made, place in places:
+            made.rename(place)  # over an empty folder, too
+            done.append((made, place))
+    except BaseException:
+        for made, place in reversed(done):
+            place.rename(made)
+        raise
+
+
+def _tell(settings: Settings, manifest: Manifest, say: Callable[[str], None]) -> None:
+    versions = ", ".join(f"{name} {number}" for name, number in manifest.versions.items())
+    say(f"restored what {manifest.home} held on {manifest.made} ({versions})")
+    say(f"home {settings.home}   data {settings.data_dir}")
+    for line in manifest.not_inside:
+        say(f"not in the backup: {line}")
+    own, _ = own_databases(settings)
+    if own and manifest.databases and settings.pg_db not in manifest.databases.values():
+        names = ", ".join(name for name in manifest.databases.values() if name != "postgres")
+        say(f"PG_DB is {settings.pg_db}, and the backup has {names}: set it to that of the media")
+    say("`atx doctor` checks it all, `atx up` goes on")

@@ -1,0 +1,290 @@
+"""What `atx doctor` sees in advance: files, settings, records. Its servers are in test_run.py."""
+
+import json
+import os
+import socket
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from atx_assets.errors import AtxError
+from atx_assets.local import doctor_files, doctor_records, doctor_settings
+from atx_assets.local.cli import main
+from atx_assets.local.doctor_files import (
+    check_inodes,
+    check_leftovers,
+    check_models,
+    check_results,
+    check_writer,
+)
+from atx_assets.local.doctor_note import Note
+from atx_assets.local.doctor_records import check_history, check_tables, more_rights
+from atx_assets.local.doctor_settings import check_env_file, check_names, check_ports
+from atx_assets.local.home import exports, open_home
+from atx_assets.local.locks import try_lock, unlock
+from atx_assets.local.postgres import EmbeddedPostgres
+from atx_assets.resources.files import FILES, only_writer
+from atx_assets.settings import Settings, read_settings
+
+
+def is_note(told: str, *words: str) -> None:
+    assert isinstance(told, Note), told
+    for word in words:
+        assert word in told
+
+
+def is_well(told: str, *words: str) -> None:
+    assert not isinstance(told, Note), told
+    for word in words:
+        assert word in told
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Settings:
+    """A home and a data folder that are empty."""
+    settings = read_settings({"ATX_HOME": str(tmp_path / "h"), "ATX_DATA_DIR": str(tmp_path / "d")})
+    settings.home.mkdir()
+    settings.data_dir.mkdir()
+    return settings
+
+
+@pytest.fixture
+def done(copied) -> Settings:
+    """A home with results that a test may damage."""
+    home = copied.home
+    return read_settings({"ATX_HOME": str(home), "ATX_DATA_DIR": str(home / "data")})
+
+
+def test_a_new_home_frightens_nobody(
+    home: Path,
+    end_all_of: Callable[[Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in (*os.environ,):
+        if name.startswith(("PG_", "ATX_", "MLFLOW_", "DAGSTER_")):
+            monkeypatch.delenv(name)
+    for name in ("PG_HOST", "MLFLOW_HOST", "DAGSTER_POSTGRES_URL"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("ATX_HOME", str(home))
+    monkeypatch.setenv("ATX_DATA_DIR", str(home.parent / "d"))
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "FAIL" not in out
+    assert "`atx load FILE` fills it" in out
+    assert "note  models: none yet" in out
+
+
+class TestFiles:
+    def test_nothing_made_yet_is_a_note(self, bare: Settings) -> None:
+        is_note(check_results(bare), "none yet")
+        is_note(check_models(bare), "none yet")
+        is_well(check_writer(bare))
+        is_well(check_leftovers(bare))
+        is_well(check_inodes(bare))
+
+    def test_results_as_they_were_written_are_well(self, done: Settings) -> None:
+        is_well(check_results(done), f"{len(FILES)} files")
+        is_well(check_models(done), "version 1 scores")
+
+    @pytest.mark.parametrize("asset", ["raw_media", "scored_results", "review_queue"])
+    def test_a_damaged_result_is_named_with_its_mend(self, done: Settings, asset: str) -> None:
+        path = done.data_dir / FILES[asset]
+        content = path.read_bytes()
+        # Its middle, where no header would tell.
+        path.write_bytes(content[: len(content) // 2] + b"\0\xff" * 40 + content[-200:])
+        with pytest.raises(AtxError, match=rf"{path.name} .*{asset}"):
+            check_results(done)
+
+    def test_a_missing_result_is_a_note(self, done: Settings) -> None:
+        (done.data_dir / "report.html").unlink()
+        is_note(check_results(done), "report.html missing")
+
+    def test_a_damaged_champion_is_named_with_its_mend(self, done: Settings) -> None:
+        model = done.data_dir / "models" / "1" / "folds" / "seed2_fold3.ubj"
+        model.write_bytes(model.read_bytes()[:-1] + b"\x01")
+        with pytest.raises(AtxError, match="the champion, is not what was saved: run full_rebuild"):
+            check_models(done)
+
+    def test_a_damaged_pointer_to_the_champion_is_named_with_its_mend(self, done: Settings) -> None:
+        (done.data_dir / "models" / "champion.json").write_text('{"vers')
+        with pytest.raises(AtxError, match=r"`atx promote VERSION` writes it anew; there is 1"):
+            check_models(done)
+
+    def test_who_is_writing_is_named(self, bare: Settings) -> None:
+        with only_writer(bare.data_dir, "run-7", None):
+            is_note(check_writer(bare), "run-7 is writing")
+        is_well(check_writer(bare))
+
+    def test_what_a_crash_has_left_is_said_to_be_harmless(self, bare: Settings) -> None:
+        (bare.data_dir / ".media.parquet.new").write_text("half")
+        (bare.data_dir / "models" / ".new-x").mkdir(parents=True)
+        (bare.home / "postgres.new-y").mkdir()
+        told = check_leftovers(bare)
+        is_note(told, ".media.parquet.new", ".new-x", "postgres.new-y", "harmless")
+
+    def test_a_disk_without_room_for_files_is_a_failure(
+        self, bare: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(doctor_files, "_LEAST_INODES", 1 << 62)
+        if not os.statvfs(bare.home).f_files:
+            pytest.skip("this file system counts no files")
+        with pytest.raises(AtxError, match="more files, and a run needs"):
+            check_inodes(bare)
+
+
+class TestSettings:
+    def test_a_misspelt_name_is_named_with_the_nearest(self) -> None:
+        told = check_names({"ATX_LABEL_QUITE_SECONDS": "1", "ATX_HOME": "x", "PATH": "y"})
+        is_note(told, "ATX_LABEL_QUITE_SECONDS", "did you mean ATX_LABEL_QUIET_SECONDS?")
+        assert "ATX_HOME" not in told
+        is_well(check_names({"ATX_HOME": "x", "ATX_CORRECTION_PG_PASS": "y"}), "2 of atx's own")
+
+    @pytest.mark.parametrize(
+        ("text", "mode", "note"),
+        [
+            ("PG_PASS=x\n", 0o644, True),
+            ("export ATX_ALERT_URL=https://x\n", 0o640, True),
+            ("PG_PASS=x\n", 0o600, False),
+            ("# PG_PASS=x\nATX_UI_PORT=1\nPG_PASS=\n", 0o644, False),
+        ],
+    )
+    def test_secrets_that_others_can_read_are_told(
+        self, text: str, mode: int, note: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(doctor_settings, "ROOT", tmp_path)
+        is_well(check_env_file(), "none")
+        (tmp_path / ".env").write_text(text)
+        (tmp_path / ".env").chmod(mode)
+        told = check_env_file()
+        assert isinstance(told, Note) is note
+        assert "chmod 600" in told or not note
+
+    def test_ports_are_told_free_or_taken(self, bare: Settings) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            is_note(check_ports(replace(bare, ui_port=port)), f"{port} (ATX_UI_PORT)")
+            # While it runs the ports are its own.
+            (bare.home / "locks").mkdir()
+            held = try_lock(bare.home / "locks" / "up")
+            assert held is not None
+            is_well(check_ports(replace(bare, ui_port=port)), "`atx up` runs")
+            unlock(held)
+            is_note(check_ports(replace(bare, ui_port=port)))
+
+
+@dg.asset
+def scored_results() -> None:
+    """The asset whose age is told."""
+
+
+class TestRecords:
+    @pytest.fixture
+    def ready(
+        self, home: Path, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+    ) -> Settings:
+        name = f"records_{home.parent.name.replace('-', '_')}"
+        postgres.ensure_database(name)
+        url = f"postgresql+psycopg2://{postgres.user}@/{name}"
+        url += f"?host={postgres.host}&port={postgres.port}"
+        own = {"PG_HOST": postgres.host, "DAGSTER_POSTGRES_URL": url, "ATX_HOME": str(home)}
+        with open_home(read_settings(own)) as settings:
+            for variable, value in exports(settings).items():
+                monkeypatch.setenv(variable, value)
+            return settings
+
+    def test_the_age_of_results_a_lost_run_and_a_clock_set_back_are_told(
+        self, ready: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        is_well(check_history(ready), "no runs yet")
+        with dg.DagsterInstance.from_config(str(ready.dagster_home)) as instance:
+            assert dg.materialize([scored_results], instance=instance).success
+            is_well(check_history(ready), "the last results are of 20")
+
+            run = instance.create_run_for_job(_job(), status=dg.DagsterRunStatus.STARTED)
+            event = dg.DagsterEvent(
+                event_type_value=dg.DagsterEventType.RUN_START.value,
+                job_name="j",
+                pid=_pid_of_nobody(),
+            )
+            instance.report_dagster_event(event, run.run_id)
+            is_note(check_history(ready), run.run_id[:8], "has lost its process")
+
+        hour = 3600
+        now = doctor_records.time.time
+        monkeypatch.setattr(doctor_records.time, "time", lambda: now() - hour)
+        is_note(check_history(ready), "one of them is wrong")
+
+    def test_tables_of_other_releases_are_told(self, ready: Settings) -> None:
+        is_well(check_tables(ready), "not made yet")
+        store = ready.home / "mlflow" / "mlflow.db"
+        store.parent.mkdir()
+        with closing(sqlite3.connect(store)) as connection, connection:
+            connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+            connection.execute("INSERT INTO alembic_version VALUES ('1bd49d398cd23')")
+        is_note(check_tables(ready), "earlier release", "atx backup")
+        with closing(sqlite3.connect(store)) as connection, connection:
+            connection.execute("UPDATE alembic_version SET version_num = 'fedcba987654'")
+        with pytest.raises(AtxError, match="later release"):
+            check_tables(ready)
+
+    def test_what_a_user_may_do_besides_reading_is_found(self, finished) -> None:
+        with finished.connect() as connection:
+            assert more_rights(connection) == "DELETE, INSERT, TRUNCATE, UPDATE"
+            connection.execute("CREATE ROLE doctor_reader")
+            connection.execute("GRANT USAGE ON SCHEMA atp TO doctor_reader")
+            connection.execute("GRANT SELECT ON atp.media TO doctor_reader")
+            connection.execute("SET ROLE doctor_reader")
+            assert more_rights(connection) == ""
+            connection.rollback()
+
+
+def _job() -> dg.JobDefinition:
+    @dg.op
+    def nothing() -> None: ...
+
+    @dg.job
+    def lost() -> None:
+        nothing()
+
+    return lost
+
+
+def _pid_of_nobody() -> int:
+    import psutil
+
+    pid = 4_000_000
+    while psutil.pid_exists(pid):
+        pid -= 1
+    return pid
+
+
+@pytest.mark.slow
+def test_a_model_of_another_release_fails_scoring_with_a_line_and_a_rebuild_mends_it(
+    copied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from atx_assets.resources import bundle
+
+    now = bundle.FORMAT
+    for number, words in ((now + 1, "an earlier atx"), (now - 1, "a later atx")):
+        monkeypatch.setattr(bundle, "FORMAT", number)
+        with dg.DagsterInstance.ephemeral() as instance:
+            result = copied.run("score", instance)
+            assert not result.success
+            failures = [e.step_failure_data.error for e in result.all_events if e.is_step_failure]
+        assert f"made by {words}: run full_rebuild" in failures[0].to_string()
+        settings = read_settings({"ATX_DATA_DIR": str(copied.home / "data")})
+        with pytest.raises(AtxError, match=f"made by {words}"):
+            check_models(settings)
+    monkeypatch.setattr(bundle, "FORMAT", now + 1)
+    assert copied.run("full_rebuild", ATX_SEARCH="off").success
+    models = copied.home / "data" / "models"
+    assert json.loads((models / "champion.json").read_text())["version"] == 2
+    is_note(check_models(settings), "version 2 scores", "in nobody's way: 1")

@@ -1,0 +1,63 @@
+"""The logs of a home stay small, whoever writes to them, and for as long as it does."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from atx_assets.local.cluster import Cluster
+from atx_assets.local.healing import DAGSTER, Healing
+from atx_assets.local.postgres import EmbeddedPostgres
+from atx_assets.local.processes import Children
+from atx_assets.settings import read_settings
+
+#: Writes a line of 100 bytes as fast as it can, as a child that has gone wrong would.
+CHATTY = "import sys\nwhile True: sys.stdout.write('x' * 99 + '\\n')"
+LARGEST = 5_000_000
+
+
+@pytest.mark.parametrize("name", [DAGSTER, "MLflow"])
+def test_the_log_of_a_child_that_writes_on_and_on_stays_small(
+    name: str, home: Path, end_all_of: Callable[[Path], None]
+) -> None:
+    own = {"ATX_HOME": str(home), "PG_HOST": "x", "DAGSTER_POSTGRES_URL": "postgresql://x/y"}
+    settings = read_settings(own)
+    logs = home / "logs"
+    logs.mkdir(parents=True)
+    children = Children(logs)
+    try:
+        child = children.start(name, [sys.executable, "-c", CHATTY], environment={}, folder=home)
+        healing = Healing(settings, children, lambda _: None)
+        moved = child.log.with_name(child.log.name + ".1")
+        end = time.monotonic() + 30
+        while not moved.exists() or moved.stat().st_size < LARGEST:
+            assert time.monotonic() < end
+            healing.look()
+            time.sleep(0.01)
+        child.process.terminate()
+        child.process.wait()
+        assert moved.read_bytes()[:200].count(b"x" * 99) >= 1
+        assert [path.name for path in sorted(logs.iterdir())] == [child.log.name, moved.name]
+    finally:
+        children.end()
+
+
+def test_the_log_of_postgresql_stays_small_while_the_server_runs(home: Path) -> None:
+    with EmbeddedPostgres(home) as server:
+        log = Cluster(home).log
+        with log.open("ab") as writer:  # as the server's own file, it appends
+            writer.write(b"said\n" * (LARGEST // 5 + 1))
+        with EmbeddedPostgres(home):  # any atx that comes by
+            pass
+        assert log.stat().st_size < 10_000
+        assert log.with_name("postgres.log.1").stat().st_size > LARGEST
+        assert server.is_running()
+
+        with log.open("ab") as writer:
+            writer.write(b"again\n" * (LARGEST // 6 + 1))
+        settings = read_settings({"ATX_HOME": str(home)})
+        Healing(settings, Children(home / "logs"), lambda _: None).look()
+        assert log.stat().st_size < 10_000
+        assert b"again" in log.with_name("postgres.log.1").read_bytes()[-100:]
