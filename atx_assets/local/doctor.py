@@ -43,6 +43,7 @@ def doctor(
 
     line("home", lambda: _writable(settings.home, "ATX_HOME"))
     line("data folder", lambda: _writable(settings.data_dir, "ATX_DATA_DIR"))
+    line("who may ask", lambda: _strangers(settings))
     line("alerts", lambda: _alerts(settings, send_test=send_test_alert))
     try:
         with open_home(settings) as ready:
@@ -80,6 +81,16 @@ def _writable(folder: Any, setting: str) -> str:
     if free < _LEAST_FREE:
         raise AtxError(f"{folder} has {free >> 20} MB free, and a run needs 1,024: make room")
     return f"{folder} can be written to, {free >> 30} GB free"
+
+
+def _strangers(settings: Settings) -> str:
+    """Say by which names `atx up` is called, and whether others can; that is no failure."""
+    from atx_assets.local.guard import open_to_others
+
+    names = ", ".join(("this machine's own", *settings.allowed_hosts))
+    if told := open_to_others(settings):
+        return f"WARNING: {told}"
+    return f"`atx up` listens on {settings.bind} and answers to the names {names}"
 
 
 def _media(settings: Settings) -> str:
