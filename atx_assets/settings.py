@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from atx_assets.errors import AtxError
@@ -95,6 +96,8 @@ class Settings:
     keep_days: int
     ui_port: int
     report_port: int
+    bind: str
+    allowed_hosts: tuple[str, ...]
     correction_user: str
     correction_pass: str = field(repr=False)
     learning: Learning
@@ -104,6 +107,11 @@ class Settings:
     def dagster_home(self) -> Path:
         """Dagster's own folder, which holds a copy of the repository's `dagster.yaml`."""
         return self.home / "dagster"
+
+    @property
+    def web_host(self) -> str:
+        """The address of this machine at which it finds its own pages, whatever `bind` is."""
+        return "127.0.0.1" if self.bind == "0.0.0.0" else self.bind  # noqa: S104
 
     @property
     def database(self) -> Database:
@@ -160,6 +168,8 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         keep_days=_integer(values, "ATX_KEEP_DAYS", 90, 1, 36_500),
         ui_port=_integer(values, "ATX_UI_PORT", 3000, 1, 65535),
         report_port=_integer(values, "ATX_REPORT_PORT", 3030, 1, 65535),
+        bind=_address(values, "ATX_BIND", "127.0.0.1"),
+        allowed_hosts=_hosts(values, "ATX_ALLOWED_HOSTS"),
         correction_user=values.get("ATX_CORRECTION_PG_USER", ""),
         correction_pass=values.get("ATX_CORRECTION_PG_PASS", ""),
         learning=Learning(
@@ -212,6 +222,32 @@ def _integer(values: Mapping[str, str], name: str, default: int, low: int, high:
     if not low <= value <= high:
         raise AtxError(f"{name}={text!r} is not a whole number from {low} to {high}")
     return value
+
+
+def _address(values: Mapping[str, str], name: str, default: str) -> str:
+    text = values.get(name) or default
+    try:
+        return str(IPv4Address(text))
+    except ValueError as error:
+        raise AtxError(
+            f"{name}={text!r} is no IPv4 address of this machine, such as 127.0.0.1, or 0.0.0.0 "
+            "for all of them"
+        ) from error
+
+
+def _hosts(values: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Return names as a browser sends them in Host: lower-case, with a port or without."""
+    hosts = [part.strip().lower() for part in values.get(name, "").split(",")]
+    hosts = [host for host in hosts if host]
+    for host in hosts:
+        label = "[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
+        known = re.fullmatch(rf"{label}(\.{label})*(:([1-9][0-9]{{0,4}}))?", host)
+        if not known or int(known[5] or 1) > 65535:
+            raise AtxError(
+                f"{name}={host!r} is no name of a host, with a port or without; write for "
+                "instance media.example.org or media.example.org:8443, with commas between"
+            )
+    return tuple(hosts)
 
 
 def _share(values: Mapping[str, str], name: str, default: float) -> float:

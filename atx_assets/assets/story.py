@@ -170,7 +170,8 @@ def figure(name: str, picture: bytes, now: str = "now") -> dict[str, Any]:
 
 def report_address() -> str:
     """Return where `atx up` serves the report: a browser follows no link from a page to a file."""
-    return f"http://127.0.0.1:{read_settings().report_port}/"
+    settings = read_settings()
+    return f"http://{settings.web_host}:{settings.report_port}/"
 
 
 def image(picture: bytes) -> dg.MarkdownMetadataValue:

@@ -137,7 +137,7 @@ def describe(
     bundle, judged = trained.bundle, trained.judged
     quality, rows = bundle.about["quality"], bundle.about["learned_from"]["rows"]
     pr_auc = quality["model"]["all"]["pr_auc"]["mean"]
-    url = f"http://127.0.0.1:{settings.ui_port}/runs/{dagster_run}"
+    url = f"http://{settings.web_host}:{settings.ui_port}/runs/{dagster_run}"
     place = "champion" if judged["promoted"] else "challenger"
     parts = [
         f"Version {bundle.version} became {place}: {judged.get('reason', '')}."

@@ -64,6 +64,7 @@ def doctor(
     line("names of settings", check_names)
     line(".env", check_env_file)
     line("ports", lambda: check_ports(settings))
+    line("who may ask", lambda: _strangers(settings))
     line("alerts", lambda: _alerts(settings, send_test=send_test_alert))
     try:
         with open_home(settings) as ready:
@@ -104,8 +105,18 @@ def _writable(folder: Any, setting: str) -> str:
         raise AtxError(f"{folder} has {free >> 20} MB free, and a run needs 1,024: make room")
     told = f"{folder} can be written to, {free >> 30} GB free"
     if stat.S_IMODE(folder.stat().st_mode) & (stat.S_IRGRP | stat.S_IROTH):
-        told += f"; other users can list it: `chmod go-rwx '{folder}'` closes it"
+        return Note(f"{told}; other users can list it: `chmod go-rwx '{folder}'` closes it")
     return told
+
+
+def _strangers(settings: Settings) -> str:
+    """Say by which names `atx up` is called, and whether others can; that is no failure."""
+    from atx_assets.local.guard import open_to_others
+
+    names = ", ".join(("this machine's own", *settings.allowed_hosts))
+    if told := open_to_others(settings):
+        return Note(told)
+    return f"`atx up` listens on {settings.bind} and answers to the names {names}"
 
 
 def _media(settings: Settings, where: str) -> str:

@@ -4,6 +4,7 @@ Not here: which processes they are (`up.py`), nor PostgreSQL, which outlives its
 """
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -173,8 +174,8 @@ def _signals_later() -> Iterator[None]:
             signal.raise_signal(number)
 
 
-def free_port(wanted: int) -> int:
-    """Return `wanted`, or the next port of 127.0.0.1 that nobody listens on.
+def free_port(wanted: int, bind: str = "127.0.0.1") -> int:
+    """Return `wanted`, or the next port of an address of ours that nobody listens on.
 
     Raises:
         AtxError: none of the next hundred is free.
@@ -184,12 +185,15 @@ def free_port(wanted: int) -> int:
             # Else the closed connections of a UI just ended would count as taken for a minute.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind((bind, port))
                 probe.listen()
-            except OSError:
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:
+                    told = f"{bind} is no address of this machine: set ATX_BIND to one of its own"
+                    raise AtxError(told) from error
                 continue
             return port
-    raise AtxError(f"no free port on 127.0.0.1 from {wanted} on")
+    raise AtxError(f"no free port on {bind} from {wanted} on")
 
 
 def answers_http(url: str) -> bool:
@@ -201,6 +205,17 @@ def answers_http(url: str) -> bool:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def refuses_strangers(url: str) -> bool:
+    """Whether `url`, on this machine, refuses one who calls it by a name that is not ours."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    asked = urllib.request.Request(url, headers={"Host": "stranger.invalid"})  # noqa: S310
+    try:
+        with opener.open(asked, timeout=5):
+            return False
+    except urllib.error.HTTPError as error:
+        return error.code == 403
 
 
 def _signalled(group: int, sent: int) -> bool:

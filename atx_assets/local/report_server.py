@@ -1,7 +1,8 @@
 """The report under an address, so that the Dagster UI can link to it: a page of `atx up`.
 
 A browser follows no link from a page of a server to a file. This serves the report and its
-figures, to this machine alone. Not here: the report.
+figures, whose addresses stand on the UI's pages. Not here: the report, nor who may ask for it
+(`guard.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from atx_assets.local.guard import Asked, Hosts, refusal
+from atx_assets.settings import Settings
 
 _NONE_YET = b"There is no report yet: materialise analysis_report, or run full_rebuild.\n"
 _TEXT = "text/plain; charset=utf-8"
@@ -27,21 +31,23 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def report_server(report: Path, port: int) -> Iterator[str]:
+def report_server(report: Path, settings: Settings) -> Iterator[str]:
     """Serve the report as it lies there at each request, and yield its address.
 
     Args:
         report: the file; it need not be there yet.
-        port: of 127.0.0.1, free.
+        settings: `bind` and `report_port`, which is free, and who may ask.
     """
+    hosts = Hosts.of(settings, settings.report_port)
+    ui = Hosts.of(settings, settings.ui_port)
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 10
 
         def do_GET(self) -> None:
-            # A page from elsewhere that points a name of its own at this machine gets nothing.
-            if self.headers.get("Host") not in (f"127.0.0.1:{port}", f"localhost:{port}"):
-                self._answer(HTTPStatus.FORBIDDEN, b"not this host\n", _TEXT)
+            headers = tuple((name.lower(), value) for name, value in self.headers.items())
+            if told := refusal(Asked("GET", self.path, b"", headers), hosts, shown_by=ui):
+                self._answer(HTTPStatus.FORBIDDEN, f"{told}\n".encode(), _TEXT)
             elif self.path != "/" and not _FIGURE.fullmatch(self.path):
                 self._answer(HTTPStatus.NOT_FOUND, b"there is no such page\n", _TEXT)
             elif self.path == "/":
@@ -73,11 +79,11 @@ def report_server(report: Path, port: int) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Keep the terminal of `atx up` quiet."""
 
-    server = _Server(("127.0.0.1", port), Handler)
+    server = _Server((settings.bind, settings.report_port), Handler)
     thread = threading.Thread(target=server.serve_forever, name="atx-report", daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://{settings.web_host}:{settings.report_port}"
     finally:
         server.shutdown()
         server.server_close()

@@ -6,25 +6,29 @@ or PostgreSQL dies meanwhile (`healing.py`).
 `dagster dev` rather than webserver and daemon side by side. Measured with a trivial asset on two
 cores: 10.7 s against 6.3 s until the UI answers, but a daemon on its own starts a new code
 server every minute (2.5 s of CPU each time, and two of them alive at once), while `dagster dev`
-shares one between both, and it loads what `workspace.yaml` says like the plain command.
+shares one between both, and it loads what `workspace.yaml` says like the plain command. It and
+`mlflow server` run with a guard inside (`guarded.py`).
 """
 
 import contextlib
 import json
 import logging
 import os
+import shutil
 import signal
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from atx_assets.errors import AtxError
+from atx_assets.local.guard import Hosts, open_to_others
+from atx_assets.local.guarded import command as guarded
 from atx_assets.local.healing import DAGSTER, Healing, fail_lost_runs
 from atx_assets.local.home import exports, open_home, prepare
 from atx_assets.local.locks import try_lock, unlock
-from atx_assets.local.processes import Children, answers_http, free_port
+from atx_assets.local.processes import Children, answers_http, free_port, refuses_strangers
 from atx_assets.local.report_server import report_server
 from atx_assets.local.schema_upgrade import ready_stores
 from atx_assets.resources.files import DataFiles
@@ -32,6 +36,9 @@ from atx_assets.settings import ROOT, Settings
 
 #: Seconds for a server to answer for the first time; MLflow makes its tables meanwhile.
 _START = 300.0
+
+#: Bytes that a folder's path may have, so that sockets in it (`/tmp` and 8 letters) can be reached.
+_LONGEST_FOLDER = 85
 
 logger = logging.getLogger(__name__)
 
@@ -52,13 +59,16 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
         children = Children(ready.home / "logs")
         report = DataFiles(directory=str(ready.data_dir)).path("analysis_report")
         try:
-            with report_server(report, ready.report_port) as report_url:
-                ui = _start_dagster(ready, children)
+            with report_server(report, ready) as report_url, _private(ready.home) as folder:
+                ui = _start_dagster(ready, children, folder)
                 record(ui)
                 mlflow = _start_mlflow(ready, children) if _shows_mlflow(ready) else ""
                 children.wait_until(lambda: answers_http(f"{ui}/server_info"), DAGSTER, _START)
                 if mlflow:
                     children.wait_until(lambda: answers_http(f"{mlflow}/health"), "MLflow", _START)
+                _check_guard(f"{ui}/server_info", *([f"{mlflow}/health"] if mlflow else []))
+                if told := open_to_others(ready):
+                    say(f"WARNING: {told}")
                 say(f"Dagster {ui}" + (f"   MLflow {mlflow}" if mlflow else ""))
                 say(f"report  {report_url}")
                 say(f"home {ready.home}   data {ready.data_dir}")
@@ -79,37 +89,71 @@ def _shows_mlflow(settings: Settings) -> bool:
 
 def _on_free_ports(settings: Settings, say: Callable[[str], None]) -> Settings:
     """Return the settings with ports that are free: runs put these addresses on their pages."""
-    ui = _port("Dagster", settings.ui_port, "ATX_UI_PORT", say)
-    report = _port("the report", settings.report_port, "ATX_REPORT_PORT", say)
+    ui = _port("Dagster", settings.ui_port, "ATX_UI_PORT", settings, say)
+    report = _port("the report", settings.report_port, "ATX_REPORT_PORT", settings, say)
     settings = replace(settings, ui_port=ui, report_port=report)
     if not _shows_mlflow(settings):
         return settings
-    return replace(settings, mlflow_port=_port("MLflow", settings.mlflow_port, "MLFLOW_PORT", say))
+    mlflow = _port("MLflow", settings.mlflow_port, "MLFLOW_PORT", settings, say)
+    return replace(settings, mlflow_port=mlflow)
 
 
-def _start_dagster(settings: Settings, children: Children) -> str:
-    command = [sys.executable, "-m", "dagster", "dev", "-w", str(ROOT / "workspace.yaml")]
-    command += ["--host", "127.0.0.1", "--port", str(settings.ui_port)]
-    children.start(DAGSTER, command, environment=os.environ | exports(settings), folder=ROOT)
-    return f"http://127.0.0.1:{settings.ui_port}"
+def _start_dagster(settings: Settings, children: Children, folder: Path) -> str:
+    command = guarded("dagster", "dev", "-w", str(ROOT / "workspace.yaml"))
+    command += ["--host", settings.bind, "--port", str(settings.ui_port)]
+    # Where temporary files go, there go the sockets at which its code servers execute anything.
+    environment = os.environ | exports(settings) | {"TMPDIR": str(folder)}
+    children.start(DAGSTER, command, environment=environment, folder=ROOT)
+    return f"http://{settings.web_host}:{settings.ui_port}"
 
 
 def _start_mlflow(settings: Settings, children: Children) -> str:
     store = settings.home / "mlflow"
     (store / "artifacts").mkdir(mode=0o700, parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+    command = guarded("mlflow", "server", "--host", settings.bind)
     command += ["--port", str(settings.mlflow_port), "--workers", "1", "--no-serve-artifacts"]
+    # Its own check lets in any port of this machine, and what is not under /api; beside the guard.
+    names = Hosts.of(settings, settings.mlflow_port).patterns()
+    origins = [f"{scheme}://{name}" for scheme in ("http", "https") for name in names]
+    command += ["--allowed-hosts", ",".join(names), "--cors-allowed-origins", ",".join(origins)]
     command += ["--backend-store-uri", f"sqlite:///{store / 'mlflow.db'}"]
     command += ["--default-artifact-root", str(store / "artifacts")]
     # Its runner of background jobs is eight processes and over a gigabyte, for evaluations of
     # language models.
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     children.start("MLflow", command, environment=environment, folder=store)
-    return f"http://127.0.0.1:{settings.mlflow_port}"
+    return f"http://{settings.web_host}:{settings.mlflow_port}"
 
 
-def _port(name: str, wanted: int, setting: str, say: Callable[[str], None]) -> int:
-    port = free_port(wanted)
+@contextlib.contextmanager
+def _private(home: Path) -> Iterator[Path]:
+    """Make a folder that nobody else can look into, on a path short enough for sockets."""
+    folder = home / "tmp"
+    if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+        folder = Path(tempfile.mkdtemp(prefix="atx-"))
+    else:
+        shutil.rmtree(folder, ignore_errors=True)  # what one that was killed has left
+        folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_guard(*urls: str) -> None:
+    for url in urls:
+        if not refuses_strangers(url):
+            raise AtxError(
+                f"{url} answers strangers, and would obey any page that you visit: this version "
+                "of Dagster or MLflow starts its web server in another way; install "
+                "requirements.txt"
+            )
+
+
+def _port(
+    name: str, wanted: int, setting: str, settings: Settings, say: Callable[[str], None]
+) -> int:
+    port = free_port(wanted, settings.bind)
     if port != wanted:
         say(f"port {wanted} is taken: {name} uses {port} ({setting} sets another)")
     return port

@@ -52,7 +52,7 @@ def web_url(settings: Settings) -> str:
     """Return the address of MLflow's pages, which `atx up` serves for the embedded store."""
     if settings.mlflow_host:
         return shown_uri(settings)
-    return f"http://127.0.0.1:{settings.mlflow_port}"
+    return f"http://{settings.web_host}:{settings.mlflow_port}"
 
 
 class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
