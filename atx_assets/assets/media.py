@@ -8,6 +8,7 @@ import dagster as dg
 from atx_assets import schemas
 from atx_assets.assets import story
 from atx_assets.assets.training import read_titles
+from atx_assets.errors import AtxError
 from atx_assets.resources.files import DataFiles
 from atx_assets.resources.media_database import MediaDatabase
 from atx_assets.sample import MADE_UP, is_sample
@@ -68,7 +69,7 @@ def raw_media(
         for n in source.columns
     ]
     key = dg.AssetKey(["atp", source.layout.table])
-    changes = _label_changes(files) if kinds.get(FILM) else None
+    changes = _label_changes(context, files) if kinds.get(FILM) else None
     if changes is not None:
         _tell(context, changes)
     return dg.MaterializeResult(
@@ -91,12 +92,18 @@ def raw_media(
     )
 
 
-def _label_changes(files: DataFiles) -> LabelChanges | None:
+def _label_changes(context: dg.AssetExecutionContext, files: DataFiles) -> LabelChanges | None:
     """Compare the labels just read with those learned from last; None where nothing was learned."""
     if not files.path("training_table").exists():
         return None
     titles, _ = read_titles(files)
-    return label_changes(titles, files.read_table("training_table"))
+    try:
+        learned = files.read_table("training_table")
+    except AtxError as error:
+        # This run may be the one that makes it again.
+        context.log.warning("labels cannot be compared with the last training: %s", error)
+        return None
+    return label_changes(titles, learned)
 
 
 def _tell(context: dg.AssetExecutionContext, changes: LabelChanges) -> None:

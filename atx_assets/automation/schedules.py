@@ -10,6 +10,8 @@ from atx_assets.automation.tags import NIGHTLY, WHY
 from atx_assets.errors import AtxError
 from atx_assets.jobs import SCORED, full_rebuild
 from atx_assets.recipe import recipe_version
+from atx_assets.resources.bundles import Bundles
+from atx_assets.resources.files import DataFiles
 from atx_assets.settings import Settings, read_settings
 
 _DESCRIPTION = (
@@ -62,9 +64,24 @@ def _decide(instance: dg.DagsterInstance) -> tuple[bool, str]:
     except AtxError as error:
         # The run meets the same failure, and a failed night is told of; a skipped one is not.
         return True, f"the database could not be looked at beforehand: {error}"
+    if damaged := _damage(settings):
+        return True, damaged
     return decide_nightly(
         (found.labels, found.media, recipe_version(settings)),
         learned_from(instance, SEARCHED),
         learned_from(instance, TRAINED),
         always=settings.automation.retrain_always,
     )
+
+
+def _damage(settings: Settings) -> str:
+    """Say what of the model cannot be used any more, and only training makes again; else nothing.
+
+    Else every night would be scored by a champion that cannot score, and fail.
+    """
+    bundles = Bundles(DataFiles(directory=str(settings.data_dir)))
+    try:
+        champion = bundles.champion()
+    except AtxError as error:
+        return str(error)
+    return "" if champion.is_whole else f"version {champion.version} of the model is damaged"

@@ -40,7 +40,7 @@ from atx_assets.settings import Settings
 
 #: What lies in a home and is made anew, is another form of what is inside, or is a lock. All else
 #: is taken, so that what a later atx keeps there is not lost by this list.
-_LEFT_OUT: tuple[str, ...] = ("postgres", "logs", "locks", "alerts.lock")
+_LEFT_OUT: tuple[str, ...] = ("postgres", "logs", "locks", "tmp", "alerts.lock")
 _LEFT_OUT += ("dagster/dagster.yaml", "dagster/.nux", "dagster/.telemetry", "dagster/logs")
 _LEFT_OUT += ("mlflow/mlflow.db",)
 _LEFT_OUT += tuple(f"mlflow/mlflow.db-{end}" for end in ("journal", "wal", "shm"))

@@ -14,6 +14,7 @@ from pathlib import Path
 from atx_assets.errors import AtxError
 from atx_assets.local.doctor_note import Note
 from atx_assets.resources.bundles import Bundles
+from atx_assets.resources.checksums import is_damaged
 from atx_assets.resources.files import FILES, DataFiles
 from atx_assets.settings import Settings
 
@@ -68,6 +69,8 @@ def check_results(settings: Settings) -> str:
 def _read(files: DataFiles, asset: str) -> None:
     path = files.path(asset)
     try:
+        if is_damaged(path):
+            raise AtxError(f"{path} is damaged: materialise {asset} again")
         if path.suffix == ".parquet":
             import pyarrow as pa
             import pyarrow.parquet as pq

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from atx_assets.errors import AtxError
 from atx_assets.learning.features import FeatureEncoding
+from atx_assets.learning.models import fingerprint
+from atx_assets.resources.checksums import announce, is_damaged
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,17 +47,18 @@ class Bundle:
     def about(self) -> dict[str, Any]:
         """`hyperparameters`, `operating_point`, `threshold`, `quality`, `learned_from`, `files`.
 
-        `files` are the sha256 of those that make the version.
+        `files` are the sha256 of those that make the version; `answers` has the `xgboost` that it
+        was made with, and the `sha256` of what its models answered then (see `fingerprint`).
 
         Raises:
-            AtxError: an earlier atx made it, or a later one.
+            AtxError: an earlier atx made it, or a later one, or it is not as it was saved.
         """
-        about: dict[str, Any] = json.loads(self._text(_ABOUT))
+        about: dict[str, Any] = self._json(_ABOUT)
         if about.get("format") != FORMAT:
             raise AtxError(
                 f"version {self.version} of the model was made by {_other(about)}: run full_rebuild"
             )
-        return {**about, "quality": json.loads(self._text(QUALITY))}
+        return {**about, "quality": self._json(QUALITY)}
 
     @cached_property
     def digest(self) -> str:
@@ -65,9 +68,7 @@ class Bundle:
     @property
     def judged(self) -> dict[str, Any]:
         """How it was judged when it was made: `promoted`, `reason`, and the champion it met."""
-        path = self.folder / JUDGED
-        judged: dict[str, Any] = json.loads(self._text(JUDGED)) if path.exists() else {}
-        return judged
+        return self._json(JUDGED) if (self.folder / JUDGED).exists() else {}
 
     @property
     def made(self) -> datetime:
@@ -106,20 +107,21 @@ class Bundle:
         """Say whether this one is whole, and the same version as the other to the last byte."""
         try:
             return self.digest == other.digest and self.is_whole
-        except (OSError, ValueError):
+        except (OSError, ValueError, AtxError):
             return False
 
     def has_quality(self, record: bytes) -> bool:
         """Say whether this is what is known of its quality."""
         path = self.folder / QUALITY
-        return path.exists() and path.read_bytes() == record
+        return path.exists() and path.read_bytes() == record and not is_damaged(path)
 
     @property
     def is_whole(self) -> bool:
-        """Say whether every file is there, as it was saved."""
+        """Say whether every file is there, as it was saved, and the models answer as then."""
         try:
             for name in self.about["files"]:
                 self._read(name)
+            _ = self.judged, self._answers_as_then
         except (OSError, ValueError, KeyError, AtxError):
             return False
         return True
@@ -129,22 +131,71 @@ class Bundle:
         return self._booster(_fold_file(seed, fold))
 
     def _text(self, name: str) -> str:
-        return (self.folder / name).read_text(encoding="utf-8")
+        """Read a file that is not among `files`, and make sure of it as well."""
+        path = self.folder / name
+        try:
+            if is_damaged(path):
+                raise self._not_as_saved(name)
+            return path.read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise self._not_as_saved(name) from error
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads(self._text(name))
+        except ValueError as error:  # of an earlier atx, which kept no sum of it
+            raise self._not_as_saved(name) from error
+        return found
 
     def _booster(self, name: str) -> xgb.Booster:
+        _ = self._answers_as_then
+        return self._loaded(name)
+
+    @cached_property
+    def _answers_as_then(self) -> bool:
+        """Make sure that the models answer as they did when they were made; looked at once.
+
+        Raises:
+            AtxError: the XGBoost that is installed reads them otherwise.
+        """
+        import xgboost as xgb
+
+        then = self.about.get("answers")
+        if then is None or then["xgboost"] == xgb.__version__:
+            return True
+        models = sorted(name for name in self.about["files"] if name.endswith(".ubj"))
+        try:
+            now = fingerprint(map(self._loaded, models), len(self.encoding.names))
+        except xgb.core.XGBoostError:
+            now = ""
+        if now != then["sha256"]:
+            raise AtxError(
+                f"version {self.version} of the model was made with XGBoost {then['xgboost']}, and "
+                f"XGBoost {xgb.__version__} answers otherwise from it: run full_rebuild, or "
+                f"install xgboost-cpu=={then['xgboost']}"
+            )
+        return True
+
+    def _loaded(self, name: str) -> xgb.Booster:
         import xgboost as xgb
 
         return xgb.Booster(model_file=bytearray(self._read(name)))
 
     def _read(self, name: str) -> bytes:
         """Read a file of the bundle, and make sure that it is the one that was written."""
-        content = (self.folder / name).read_bytes()
+        try:
+            content = (self.folder / name).read_bytes()
+        except FileNotFoundError as error:
+            raise self._not_as_saved(name) from error
         if hashlib.sha256(content).hexdigest() != self.about["files"].get(name):
-            raise AtxError(
-                f"{self.folder / name} is not the file that was saved: run full_rebuild, or "
-                "restore the folder"
-            )
+            raise self._not_as_saved(name)
         return content
+
+    def _not_as_saved(self, name: str) -> AtxError:
+        return AtxError(
+            f"{self.folder / name} is not the file that was saved: run full_rebuild, or restore "
+            "the folder"
+        )
 
 
 @dataclass(frozen=True)
@@ -161,22 +212,32 @@ class NewBundle:
 def save(new: NewBundle, folder: Path) -> None:
     """Write a bundle into an empty folder, so that it outlives a loss of power."""
     import pyarrow.parquet as pq
+    import xgboost as xgb
 
     (folder / "folds").mkdir()
-    (folder / MODEL).write_bytes(bytes(new.model.save_raw("ubj")))
+    models = {MODEL: new.model} | {
+        _fold_file(seed, fold): model
+        for seed, models in enumerate(new.fold_models)
+        for fold, model in enumerate(models)
+    }
+    for name, model in models.items():
+        (folder / name).write_bytes(bytes(model.save_raw("ubj")))
     (folder / _ENCODING).write_text(new.encoding.to_json(), encoding="utf-8")
     pq.write_table(new.learned_from, folder / _LEARNED, compression="zstd")
-    for seed, models in enumerate(new.fold_models):
-        for fold, model in enumerate(models):
-            (folder / _fold_file(seed, fold)).write_bytes(bytes(model.save_raw("ubj")))
+    answers = {
+        "xgboost": xgb.__version__,
+        "sha256": fingerprint((models[name] for name in sorted(models)), len(new.encoding.names)),
+    }
     digests = {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-    about = {"format": FORMAT, **new.about, "files": digests}
+    about = {"format": FORMAT, **new.about, "answers": answers, "files": digests}
     (folder / QUALITY).write_text(as_json(about.pop("quality", {})), encoding="utf-8")
     (folder / _ABOUT).write_text(as_json(about), encoding="utf-8")
+    for name in (QUALITY, _ABOUT):
+        announce(folder / name, folder / name)
     for path in [*folder.rglob("*"), folder]:
         sync(path)
 

@@ -24,7 +24,8 @@ from atx_assets.resources.bundle import (
     save,
     sync,
 )
-from atx_assets.resources.files import DataFiles
+from atx_assets.resources.checksums import is_damaged
+from atx_assets.resources.files import DataFiles, writable
 
 KEPT = 10
 
@@ -63,6 +64,8 @@ class Bundles:
         if not pointer.exists():
             raise AtxError("no model has been trained yet: run full_rebuild (`atx run`) first")
         try:
+            if is_damaged(pointer):
+                raise ValueError("its sum is another one")
             said = json.loads(pointer.read_text(encoding="utf-8"))
             return Place(
                 int(said["version"]),
@@ -113,10 +116,11 @@ class Bundles:
         One that is kept already, and the same to the last byte, is not saved again; what is
         known of its quality is brought up to date.
         """
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._sweep()
-        folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
-        save(new, folder)
+        with writable(self.folder):
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._sweep()
+            folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
+            save(new, folder)
         for version in reversed(self.versions()):
             known = Bundle(self.folder / str(version), version)
             if known.same_as(Bundle(folder, 0)):
@@ -201,9 +205,12 @@ class Bundles:
                 shutil.rmtree(self.folder / str(version))
 
     def challenger(self) -> Bundle | None:
-        """Return the version trained last, if it did not become champion and is kept."""
+        """Return the version trained last, if it did not become champion and is kept whole."""
         version = self.place().challenger
-        return self.version(version) if version in self.versions() else None
+        if version not in self.versions():
+            return None
+        bundle = self.version(version)
+        return bundle if bundle.is_whole else None
 
     def versions(self) -> list[int]:
         """Return the versions that are kept, the oldest first."""

@@ -5,6 +5,7 @@ Not here: what is in them.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from atx_assets.errors import AtxError
+from atx_assets.resources.checksums import announce, is_damaged
 from atx_assets.settings import read_settings
 
 if TYPE_CHECKING:
@@ -34,6 +36,18 @@ FILES = {
     "false_negatives": "false_negatives.json",
     "review_queue": "review_queue.json",
     "analysis_report": "report.html",
+}
+
+#: Why a file cannot be written, and what mends that. Of any other cause it is not said here.
+_UNWRITABLE = {
+    errno.ENOSPC: "the disk is full: make room",
+    errno.EDQUOT: "your share of the disk is used up: make room",
+    errno.EFBIG: "a file may not become that large: raise the limit (`ulimit -f`)",
+    errno.EROFS: "the disk is read-only: mount it for writing",
+    errno.EACCES: "permission denied: change the owner of the folder",
+    errno.EPERM: "permission denied: change the owner of the folder",
+    errno.ENOENT: "its folder is gone: run it again",
+    errno.EIO: "the disk fails: look at it",
 }
 
 
@@ -65,18 +79,23 @@ class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
         When the block fails, what was there stays, and nothing is left beside it. What a process
         that was killed has left is written over: only one run at a time holds the folder.
         Whatever the umask is, nobody but its owner may read it.
+
+        Raises:
+            AtxError: the disk is full or read-only, or the folder is gone.
         """
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.new")
-        beside.unlink(missing_ok=True)  # a mode is only given to a file that is made
-        beside.touch(mode=0o600, exist_ok=False)
-        try:
-            yield beside
-            with beside.open("rb") as written:
-                os.fsync(written.fileno())
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with writable(path):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            beside.unlink(missing_ok=True)  # a mode is only given to a file that is made
+            beside.touch(mode=0o600, exist_ok=False)
+            try:
+                yield beside
+                with beside.open("rb") as written:
+                    os.fsync(written.fileno())
+                announce(path, beside)
+                beside.replace(path)
+            finally:
+                beside.unlink(missing_ok=True)
 
     def write_table(self, asset: str, table: pa.Table) -> Path:
         """Write an asset's table as parquet; the same rows give the same bytes."""
@@ -102,41 +121,70 @@ class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Read an asset's table.
 
         Raises:
-            AtxError: it is not there, or is no parquet file.
+            AtxError: it is not there, or not as it was written.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
-            return pq.read_table(self._existing(asset))
-        except pa.ArrowInvalid as error:
-            raise AtxError(f"{self.path(asset)} is damaged: materialise {asset} again") from error
+            return pq.read_table(self._whole(asset))
+        except (pa.ArrowException, OSError) as error:  # OSError: its thrift, or its compression
+            raise self._damaged(asset) from error
 
     def read_text(self, asset: str) -> str:
         """Read an asset's text.
 
         Raises:
-            AtxError: it is not there.
+            AtxError: it is not there, or not as it was written.
         """
-        return self._existing(asset).read_text(encoding="utf-8")
+        try:
+            return self._whole(asset).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise self._damaged(asset) from error
 
     def read_records(self, asset: str) -> list[dict[str, Any]]:
         """Read an asset's records.
 
         Raises:
-            AtxError: they are not there, or are no JSON.
+            AtxError: they are not there, or not as they were written.
         """
         try:
             records: list[dict[str, Any]] = json.loads(self.read_text(asset))
         except json.JSONDecodeError as error:
-            raise AtxError(f"{self.path(asset)} is damaged: materialise {asset} again") from error
+            raise self._damaged(asset) from error
         return records
 
-    def _existing(self, asset: str) -> Path:
+    def _whole(self, asset: str) -> Path:
         path = self.path(asset)
         if not path.exists():
             raise AtxError(f"{path} is missing: materialise {asset} first, or run full_rebuild")
+        try:
+            if is_damaged(path):
+                raise self._damaged(asset)
+        except OSError as error:
+            raise AtxError(f"{path} cannot be read ({error.strerror}): look at it") from error
         return path
+
+    def _damaged(self, asset: str) -> AtxError:
+        return AtxError(f"{self.path(asset)} is damaged: materialise {asset} again")
+
+
+@contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Say in a line why `path`, a file or a folder, cannot be written, if the block finds so.
+
+    Raises:
+        AtxError: see `_UNWRITABLE`.
+    """
+    try:
+        yield
+    except OSError as error:
+        mend = _UNWRITABLE.get(error.errno or 0)
+        if mend is None:
+            raise
+        raise AtxError(
+            f"{path} cannot be written ({mend}, or set ATX_DATA_DIR); what was there stays in place"
+        ) from error
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from atx_assets.learning import tuning
 from atx_assets.local.promote import promote, roll_back
 from atx_assets.local.summary import summary
 from atx_assets.resources.bundles import Bundles, Place
+from atx_assets.resources.checksums import sums_of
 from atx_assets.settings import read_settings
 
 pytestmark = pytest.mark.slow
@@ -181,6 +182,7 @@ def test_a_champion_of_an_earlier_atx_is_replaced_by_training(copied):
     folder = Bundles(copied.files).champion().folder
     about = (folder / "bundle.json").read_text()
     (folder / "bundle.json").write_text(about.replace('"format": 2', '"format": 1'))
+    sums_of(folder / "bundle.json").unlink()
     failed = failure(run(copied, "score"))
     assert failed == "version 1 of the model was made by an earlier atx: run full_rebuild"
     said = told(run(copied))
@@ -226,7 +228,9 @@ def test_what_a_person_rolled_back_is_not_put_back_by_training(copied):
 def test_what_was_rolled_back_before_the_last_is_not_put_back_either(copied):
     """Kept out: two rollbacks, and a nightly run that undoes both."""
     copies(copied, 1)
-    (Bundles(copied.files).folder / "champion.json").write_text('{"version": 2, "before": [1]}')
+    pointer = Bundles(copied.files).folder / "champion.json"
+    pointer.write_text('{"version": 2, "before": [1]}')
+    sums_of(pointer).unlink()
     judge_some(copied)
     assert told(run(copied))["version"] == Bundles(copied.files).place().version == 3
     with copied.environment(ATX_MLFLOW="off"):

@@ -46,8 +46,16 @@ def told(method: str = "GET", address: str = "/", **headers: str) -> str:
 
 @pytest.mark.parametrize(
     "host",
-    [UI, "localhost:3000", "[::1]:3000", "LocalHost:3000", "media.example.org"]
-    + ["media.example.org:8443", "Media.Example.org:1", "tower:8443"],
+    [
+        UI,
+        "localhost:3000",
+        "[::1]:3000",
+        "LocalHost:3000",
+        "media.example.org",
+        "media.example.org:8443",
+        "Media.Example.org:1",
+        "tower:8443",
+    ],
 )
 def test_who_calls_it_by_a_name_of_ours_is_served(host: str) -> None:
     assert told(host=host) == ""
@@ -57,10 +65,27 @@ def test_who_calls_it_by_a_name_of_ours_is_served(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:3000", "127.0.0.1", "127.0.0.1:3001", "localhost.:3000"]
-    + ["media.example.org.evil.example", "xmedia.example.org", "tower", "tower:8444", ""]
-    + ["127.0.0.1:3000.evil.example", "media.example.org:", "media.example.org:80:80", " " + UI]
-    + ["media.example.org@evil.example", "[::1]", "[::]:3000", "0.0.0.0:3000", UI + "\n"],
+    [
+        "evil.example",
+        "evil.example:3000",
+        "127.0.0.1",
+        "127.0.0.1:3001",
+        "localhost.:3000",
+        "media.example.org.evil.example",
+        "xmedia.example.org",
+        "tower",
+        "tower:8444",
+        "",
+        "127.0.0.1:3000.evil.example",
+        "media.example.org:",
+        "media.example.org:80:80",
+        " " + UI,
+        "media.example.org@evil.example",
+        "[::1]",
+        "[::]:3000",
+        "0.0.0.0:3000",
+        UI + "\n",
+    ],
 )
 def test_who_calls_it_by_another_name_is_told_the_mend(host: str) -> None:
     """Kept out: a site that lets its own name point to this machine."""

@@ -18,6 +18,7 @@ from atx_assets.learning.models import fit, predict
 from atx_assets.resources import bundles
 from atx_assets.resources.bundle import Bundle, NewBundle
 from atx_assets.resources.bundles import Bundles, Place
+from atx_assets.resources.checksums import sums_of
 from atx_assets.resources.files import DataFiles
 
 RECIPE = {"max_depth": 2, "n_estimators": 3, "learning_rate": 0.3}
@@ -61,6 +62,17 @@ def trained(files: DataFiles, seed: int = 0) -> Bundle:
     kept = bundles.keep(bundle(seed))
     bundles.promote(kept)
     return kept
+
+
+def names(folder: Path) -> list[str]:
+    """What lies in a folder, without the hidden sums beside it."""
+    return sorted(p.name for p in folder.iterdir() if not p.name.endswith(".sha256"))
+
+
+def as_earlier(path: Path, text: str) -> None:
+    """Write a file as an earlier atx did, or a person: without its sum."""
+    path.write_text(text)
+    sums_of(path).unlink()
 
 
 def contents(files: DataFiles) -> dict[Path, bytes]:
@@ -148,7 +160,7 @@ def test_a_number_that_json_does_not_have_is_refused(files, number):
     assert Bundles(files).champion().judged == {}
     # What the failed one left half-made goes with the next.
     trained(files, 2)
-    assert sorted(p.name for p in Bundles(files).folder.iterdir()) == ["1", "2", "champion.json"]
+    assert names(Bundles(files).folder) == ["1", "2", "champion.json"]
 
 
 # -- who is champion
@@ -211,7 +223,7 @@ def test_a_rollback_passes_over_a_champion_that_is_gone(files):
 def test_a_place_written_by_hand_is_read(files):
     trained(files)
     trained(files, 1)
-    (Bundles(files).folder / "champion.json").write_text('{"version": 1}')
+    as_earlier(Bundles(files).folder / "champion.json", '{"version": 1}')
     assert Bundles(files).place() == Place(1)
     assert Bundles(files).champion().version == 1
     trained(files, 2)
@@ -253,7 +265,7 @@ def test_the_last_ten_versions_are_kept(files, monkeypatch):
         trained(files, seed)
         Bundles(files).prune()
     folder = files.folder / "models"
-    assert sorted(p.name for p in folder.iterdir()) == ["3", "4", "champion.json"]
+    assert names(folder) == ["3", "4", "champion.json"]
     with pytest.raises(AtxError, match="version 1 of the model is not in"):
         Bundles(files).version(1)
 
@@ -302,7 +314,7 @@ def test_a_bundle_of_an_earlier_atx_says_to_run_full_rebuild(files):
     folder = trained(files).folder
     about = json.loads((folder / "bundle.json").read_text())
     del about["format"]
-    (folder / "bundle.json").write_text(json.dumps(about))
+    as_earlier(folder / "bundle.json", json.dumps(about))
     champion = Bundles(files).champion()
     for part in ("threshold", "encoding", "model", "learned_from"):
         with pytest.raises(AtxError) as failure:

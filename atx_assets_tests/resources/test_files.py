@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from atx_assets.errors import AtxError
+from atx_assets.resources.checksums import sums_of
 from atx_assets.resources.files import DataFiles
 
 HOLD = """
@@ -39,7 +40,7 @@ def test_a_failed_write_leaves_what_was_there_and_nothing_beside_it(files):
     with pytest.raises(ZeroDivisionError):
         fail_half_way()
     assert path.read_text() == "old"
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert sorted(p.name for p in path.parent.iterdir()) == [sums_of(path).name, path.name]
 
 
 def test_a_killed_write_leaves_what_was_there(files):
@@ -54,7 +55,7 @@ def test_a_killed_write_leaves_what_was_there(files):
     assert path.read_text() == "old"
     files.write_text("analysis_report", "new")
     assert path.read_text() == "new"
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert sorted(p.name for p in path.parent.iterdir()) == [sums_of(path).name, path.name]
 
 
 def test_a_missing_file_says_what_to_materialise(files):
