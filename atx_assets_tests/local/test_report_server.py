@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from atx_assets.local.report_server import report_server
+from atx_assets.settings import read_settings
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def report(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def port(report: Path, closed_port: int) -> Iterator[int]:
-    with report_server(report, closed_port) as url:
+    with report_server(report, read_settings({"ATX_REPORT_PORT": str(closed_port)})) as url:
         assert url == f"http://127.0.0.1:{closed_port}"
         yield closed_port
 
@@ -74,7 +75,7 @@ def test_only_reading_is_known(port: int, report: Path) -> None:
 
 
 def test_the_port_is_free_again_afterwards(report: Path, closed_port: int) -> None:
-    with report_server(report, closed_port):
+    with report_server(report, read_settings({"ATX_REPORT_PORT": str(closed_port)})):
         pass
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
