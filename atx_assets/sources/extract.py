@@ -6,9 +6,13 @@ Not here: which table (`layouts.py`), what its rows mean (`titles.py`).
 from __future__ import annotations
 
 import json
+import secrets
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from queue import Queue
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +29,34 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from psycopg.pq.abc import PGresult
 
-# Between the elements of an array, for an element that is null, and for an empty one that is
-# alone (else it would read as the empty array): control characters that separate units, records
-# and groups, and that no title, genre or company holds.
-_UNIT, _NULL, _BLANK = "\x1f", "\x1e", "\x1d"
 _BATCH_BYTES = 16 << 20
+
+# What stands in the copy for a time that Arrow cannot hold: within what it can, and on the one
+# day of it that no time is let through.
+_NO_TIME = datetime(9999, 12, 31, 12, tzinfo=UTC)
+
+#: What reading mends, since neither Arrow nor parquet could hold it: kinds as `mended_on_reading`
+#: gives them.
+DATES, NOT_UTF8 = "date that no calendar has to missing", "bytes that are no UTF-8 to U+FFFD"
+_MENDED = b"atx_mended"
+
+
+def _token(first: str, length: int) -> str:
+    """Return a word that begins with a control character, and that nobody can foresee."""
+    return first + secrets.token_hex(length)
+
+
+@dataclass(frozen=True)
+class _Marks:
+    """What the copy has between an array's elements, for a null, and for a lone empty element.
+
+    Without the last, such an element would read as the empty array. The marks are new for each
+    extraction: whatever an element holds, it cannot hold these, and so no element is looked at.
+    """
+
+    unit: str = field(default_factory=lambda: _token("\x1f", 3))
+    null: str = field(default_factory=lambda: _token("\x1e", 8))
+    blank: str = field(default_factory=lambda: _token("\x1d", 8))
 
 
 def extract(
@@ -41,8 +68,10 @@ def extract(
     """Copy the whole table to `path`, ordered bytewise by its primary key.
 
     The rows are of the transaction that `connection` is in. Columns that the layout does not
-    know are kept, as text. Times outside the years 1 to 9999 have no Arrow form that others
-    read, and become null.
+    know are kept, as text. Arrays of several dimensions become flat. Times outside the years 1 to
+    9999 have no Arrow form that others read, and become null; bytes that are no UTF-8, which a
+    database in SQL_ASCII lets in, become U+FFFD. The file says how many of either
+    (`mended_on_reading`).
 
     Returns:
         The number of rows.
@@ -52,6 +81,7 @@ def extract(
     schema = _arrow_schema(source).with_metadata({"atx": json.dumps(dict(snapshot))})
     chunks: Queue[bytes | None] = Queue(maxsize=2)
     rows, failures = 0, list[BaseException]()
+    marks, mended = _Marks(), Counter[str]()
 
     def parse_and_write() -> None:
         nonlocal rows
@@ -63,13 +93,15 @@ def extract(
                 written: Future[None] | None = None
                 while (chunk := chunks.get()) is not None:
                     # A batch is parsed while the one before it is compressed and written.
-                    table = _parse(chunk, schema)
+                    table = _parse(chunk, schema, marks, mended)
                     rows += table.num_rows
                     if written:
                         written.result()
                     written = beside.submit(writer.write_table, table)
                 if written:
                     written.result()
+                if mended:
+                    writer.add_key_value_metadata({_MENDED: json.dumps(dict(mended))})
         except BaseException as failure:
             failures.append(failure)
             # Keep taking, or the reading side waits for ever on a full queue.
@@ -84,7 +116,7 @@ def extract(
         connection.execute("SET LOCAL work_mem = '64MB'")
         # A database may be set to spell times in a way that Arrow cannot read.
         connection.execute("SET LOCAL datestyle = 'ISO'")
-        for chunk in _copy(connection, source):
+        for chunk in _copy(connection, source, marks):
             if failures:
                 break
             chunks.put(chunk)
@@ -96,19 +128,30 @@ def extract(
     return rows
 
 
-def _copy(connection: psycopg.Connection, source: SourceTable) -> Iterator[bytes]:
+def mended_on_reading(path: Path) -> dict[str, int]:
+    """Return how many values of each kind `extract` has changed in the file at `path`."""
+    import pyarrow.parquet as pq
+
+    found: dict[str, int] = json.loads(pq.read_metadata(path).metadata.get(_MENDED, b"{}"))
+    return found
+
+
+def _copy(connection: psycopg.Connection, source: SourceTable, marks: _Marks) -> Iterator[bytes]:
     """Yield the table as CSV, cut between rows, a batch at a time."""
     known = {column.name: column.type for column in source.known}
+    # SQL_ASCII is no encoding: the server would only refuse what is no UTF-8 in such a database.
+    ascii_ = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
     query = sql.SQL(
-        'COPY (SELECT {columns} FROM {table} ORDER BY {key} COLLATE "C") TO STDOUT '
-        "(FORMAT csv, ENCODING 'UTF8')"
+        "COPY (SELECT {columns} FROM {table} ORDER BY {order}) TO STDOUT "
+        "(FORMAT csv, ENCODING {encoding})"
     ).format(
+        encoding=sql.Literal("SQL_ASCII" if ascii_ else "UTF8"),
         columns=sql.SQL(", ").join(
-            _expression(name, known.get(name, ""), stored_as)
+            _expression(name, known.get(name, ""), stored_as, marks)
             for name, stored_as in source.columns.items()
         ),
         table=sql.Identifier(SCHEMA, source.layout.table),
-        key=sql.Identifier(source.layout.key),
+        order=_order(source),
     )
     # The low-level interface: iterating over psycopg's copy object takes ten times the time a row.
     libpq = connection.pgconn
@@ -136,7 +179,15 @@ def _raise_unless(result: PGresult, wanted: ExecStatus) -> None:
         raise errors.lookup(state)(result.get_error_message())
 
 
-def _expression(name: str, kind: str, stored_as: str) -> sql.Composable:
+def _order(source: SourceTable) -> sql.Composable:
+    """By key; a view may give one twice, and then the order must not depend on the view's plan."""
+    key = source.layout.key
+    by_key = sql.SQL('{} COLLATE "C"').format(sql.Identifier(key))
+    rest = (sql.Identifier(column.name) for column in source.known if column.name != key)
+    return sql.SQL(", ").join((by_key, *rest))
+
+
+def _expression(name: str, kind: str, stored_as: str, marks: _Marks) -> sql.Composable:
     column: sql.Composable = sql.Identifier(name)
     if stored_as in ("character", "character[]"):
         # Else an empty char(2) would read as two blanks, and not as unknown.
@@ -147,11 +198,12 @@ def _expression(name: str, kind: str, stored_as: str) -> sql.Composable:
         return sql.SQL(
             "CASE WHEN ({0})[1] = '' AND cardinality({0}) = 1 THEN {3} "
             "ELSE array_to_string({0}, {1}, {2}) END"
-        ).format(column, _UNIT, _NULL, _BLANK)
+        ).format(column, marks.unit, marks.null, marks.blank)
     if kind == TIME:
         return sql.SQL(
-            "CASE WHEN {0} >= '0001-01-01' AND {0} < '9999-12-31' THEN {0}::timestamptz END"
-        ).format(column)
+            "CASE WHEN {0} >= '0001-01-01' AND {0} < '9999-12-31' THEN {0}::timestamptz "
+            "WHEN {0} IS NOT NULL THEN {1}::timestamptz END"
+        ).format(column, _NO_TIME.isoformat())
     return sql.SQL("{}::text").format(column)
 
 
@@ -162,16 +214,50 @@ def _arrow_schema(source: SourceTable) -> pa.Schema:
     return pa.schema([(name, arrow_type(known.get(name, STRING))) for name in source.columns])
 
 
-def _parse(chunk: bytes, schema: pa.Schema) -> pa.Table:
+def _parse(chunk: bytes, schema: pa.Schema, marks: _Marks, mended: Counter[str]) -> pa.Table:
+    """Make a table of a batch, and add to `mended` what could not come as it was."""
+    import pyarrow as pa
+
+    if not chunk:
+        return schema.empty_table()
+    try:
+        table = _from_csv(chunk, schema)
+    except pa.ArrowInvalid:
+        text = chunk.decode("utf-8", "replace")
+        replaced = text.count("\ufffd") - chunk.count("\ufffd".encode())
+        if not replaced:
+            raise
+        mended[NOT_UTF8] += replaced
+        table = _from_csv(text.encode(), schema)
+    for at, column in enumerate(schema):
+        if pa.types.is_list(column.type):
+            flat = table[column.name].combine_chunks()
+            table = table.set_column(at, column.name, _split(flat, marks))
+        elif pa.types.is_timestamp(column.type):
+            known, dates = _known_times(table[column.name])
+            if dates:
+                mended[DATES] += dates
+                table = table.set_column(at, column.name, known)
+    return table.cast(schema)
+
+
+def _known_times(times: pa.ChunkedArray) -> tuple[pa.ChunkedArray, int]:
+    """Return times with what stands for none of Arrow's as null, and how many these were."""
     import pyarrow as pa
     import pyarrow.compute as pc
+
+    none = pc.equal(times, pa.scalar(_NO_TIME, times.type))
+    found = pc.sum(none).as_py() or 0
+    return pc.if_else(none, pa.scalar(None, times.type), times), found
+
+
+def _from_csv(chunk: bytes, schema: pa.Schema) -> pa.Table:
+    import pyarrow as pa
     from pyarrow import csv
 
     lists = [field.name for field in schema if pa.types.is_list(field.type)]
     flat = {f.name: pa.string() if f.name in lists else f.type for f in schema}
-    if not chunk:
-        return schema.empty_table()
-    table = csv.read_csv(
+    return csv.read_csv(
         pa.BufferReader(chunk),
         # The chunk is one block: it may hold a single row of many megabytes.
         csv.ReadOptions(column_names=schema.names, use_threads=False, block_size=len(chunk) + 1),
@@ -186,24 +272,21 @@ def _parse(chunk: bytes, schema: pa.Schema) -> pa.Table:
             false_values=["f"],
         ),
     )
-    for name in lists:
-        index = schema.get_field_index(name)
-        table = table.set_column(index, name, _split(pc, table[name].combine_chunks()))
-    return table.cast(schema)
 
 
-def _split(pc: Any, flat: pa.Array) -> pa.Array:
+def _split(flat: pa.Array, marks: _Marks) -> pa.Array:
     """Undo `array_to_string`: '' is the empty array, null is null."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     if isinstance(flat, pa.ChunkedArray):
         flat = flat.combine_chunks()
     # Few lists are distinct, so each is split once.
     encoded = flat.dictionary_encode()
-    words = pc.split_pattern(encoded.dictionary, _UNIT)
+    words = pc.split_pattern(encoded.dictionary, marks.unit)
     values = words.values
-    values = pc.if_else(pc.equal(values, _NULL), pa.scalar(None, pa.string()), values)
-    values = pc.if_else(pc.equal(values, _BLANK), "", values)
+    values = pc.if_else(pc.equal(values, marks.null), pa.scalar(None, pa.string()), values)
+    values = pc.if_else(pc.equal(values, marks.blank), "", values)
     split = pa.ListArray.from_arrays(words.offsets, values)
     empty = pa.array([[]], pa.list_(pa.string()))
     split = pa.concat_arrays([split, empty])
