@@ -332,3 +332,25 @@ def rows_in_readme() -> list[tuple[list[str], str]]:
     lines = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
     return [(re.findall(r"`([A-Z_]+)`", names), default) for names, default, _ in cells]
+
+
+class TestWhoMayAsk:
+    def test_names_are_taken_as_a_browser_sends_them(self) -> None:
+        settings = read_settings({"ATX_ALLOWED_HOSTS": " Media.Example.org, tower:8443,"})
+        assert settings.allowed_hosts == ("media.example.org", "tower:8443")
+
+    @pytest.mark.parametrize(
+        "name", ["http://media.example.org", "a/b", "*", "-x", "a..b", "tower:0", "tower:65536"]
+    )
+    def test_what_is_no_name_of_a_host_is_refused(self, name: str) -> None:
+        with pytest.raises(AtxError, match=r"ATX_ALLOWED_HOSTS=.* is no name of a host"):
+            read_settings({"ATX_ALLOWED_HOSTS": name})
+
+    def test_only_this_machine_may_ask_unless_told_otherwise(self) -> None:
+        assert read_settings({}).bind == "127.0.0.1"
+        assert read_settings({"ATX_BIND": "0.0.0.0"}).web_host == "127.0.0.1"
+
+    @pytest.mark.parametrize("address", ["localhost", "::1", "300.0.0.1", "1.2.3.4:80"])
+    def test_what_is_no_address_is_refused(self, address: str) -> None:
+        with pytest.raises(AtxError, match=r"ATX_BIND=.* is no IPv4 address"):
+            read_settings({"ATX_BIND": address})

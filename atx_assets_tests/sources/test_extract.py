@@ -238,8 +238,7 @@ class TestWhatIsCopied:
                 st.none() | st.text(st.characters(exclude_characters="\x00", codec="utf-8")),
                 st.none()
                 | st.lists(
-                    st.none()
-                    | st.text(st.characters(exclude_characters="\x00", codec="utf-8")),
+                    st.none() | st.text(st.characters(exclude_characters="\x00", codec="utf-8")),
                     max_size=4,
                 ),
             ),
