@@ -83,14 +83,24 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
     if settings.correction_user:
         yield "corrections", lambda: _corrections(settings)
     yield "Dagster's storage", lambda: reach_storage(settings)
-    yield "tables", lambda: check_tables(settings)
-    yield "history", lambda: check_history(settings)
+    if _storage_is_reached(settings):
+        yield "tables", lambda: check_tables(settings)
+        yield "history", lambda: check_history(settings)
     yield "MLflow", lambda: _mlflow(settings)
     yield "nightly run", lambda: _nightly(settings)
     yield (
         "settings",
         lambda: f"executor {settings.executor}, statement timeout {settings.statement_timeout} s",
     )
+
+
+def _storage_is_reached(settings: Settings) -> bool:
+    """Whether more can be said of Dagster's storage than that it cannot be reached."""
+    try:
+        reach_storage(settings)
+    except AtxError:
+        return False
+    return True
 
 
 def _writable(folder: Any, setting: str) -> str:

@@ -122,6 +122,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+def without_sums(found: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: content for name, content in found.items() if not name.endswith(".sha256")}
+
+
 @pytest.mark.slow
 def test_a_home_restored_on_an_empty_machine_goes_on_as_if_nothing_had_been(
     lived: Lived, server_folder: Path, end_all_of: Callable[[Path], None]
@@ -147,7 +151,8 @@ def test_a_home_restored_on_an_empty_machine_goes_on_as_if_nothing_had_been(
         assert now.made == was.made
 
         atx("run", "--job", "score", "--quiet")
-        assert contents(data) == before
+        # A sum of what a file was before is kept until it is written again.
+        assert without_sums(contents(data)) == without_sums(before)
 
         _artifacts_load(home, now.version)
         assert lived.film in atx("correct", "undo", "1")
