@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
     from atx_assets.settings import Settings
@@ -99,8 +100,7 @@ def refusal(asked: Asked, hosts: Hosts, *, shown_by: Hosts | None = None) -> str
         _is_visit(asked) or _is_picture(asked, shown_by)
     ):
         return "atx does not answer to pages of other sites"
-    if asked.query and asked.path.rstrip("/").endswith("/graphql") and not asked.websocket:
-        # Dagster would execute a mutation, too. Its UI posts.
+    if _is_graphql_in_an_address(asked):
         return "atx takes no GraphQL in an address: send it as the body of a POST"
     return ""
 
@@ -174,6 +174,22 @@ def _is_visit(asked: Asked) -> bool:
         and not asked.websocket
         and asked.one("sec-fetch-mode") == "navigate"
         and asked.one("sec-fetch-dest") == "document"
+    )
+
+
+def _is_graphql_in_an_address(asked: Asked) -> bool:
+    """Whether an address holds what Dagster would execute, a mutation among it.
+
+    Dagster's UI posts, to an address that says no more than the operation's name (`?op=…`).
+    """
+    return (
+        bool(asked.query)
+        and asked.path.rstrip("/").endswith("/graphql")
+        and not asked.websocket
+        and (
+            asked.method != "POST"
+            or any(name == b"query" for name, _ in parse_qsl(asked.query, keep_blank_values=True))
+        )
     )
 
 

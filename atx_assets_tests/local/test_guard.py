@@ -167,11 +167,18 @@ def test_what_our_own_page_asks_is_served() -> None:
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 @pytest.mark.parametrize(
     "address",
-    ["/graphql?query=mutation{a}", "/graphql/?query={a}", "/graphql?qu%65ry={a}", "/x/graphql?a"],
+    ["/graphql?query=mutation{a}", "/graphql/?query={a}", "/graphql?qu%65ry={a}"]
+    + ["/x/graphql?op=A&query=", "/graphql?op=A&query={a}"],
 )
 def test_graphql_in_an_address_is_refused_to_everybody(method: str, address: str) -> None:
     assert "POST" in told(method, address)
     assert "POST" in told(method, address, origin=f"http://{UI}", sec_fetch_site="same-origin")
+
+
+def test_the_ui_may_name_an_operation_in_the_address_that_it_posts_to() -> None:
+    # Refused once, and no page of the UI opened any more.
+    assert told("POST", "/graphql?op=RootWorkspaceQuery", origin=f"http://{UI}") == ""
+    assert "POST" in told("GET", "/graphql?op=RootWorkspaceQuery")
 
 
 def test_programs_that_are_no_browsers_are_served() -> None:
