@@ -117,7 +117,7 @@ def run_job(
     from atx_assets.definitions import build_defs
 
     definitions, outcome = build_defs(), told.outcome
-    with _instance(settings) as instance:
+    with _instance(settings, told) as instance:
         run_id = str(uuid.uuid4())
         made = _job(definitions, job, select)
         selected = _selected(dg, definitions, select) if select else None
@@ -138,11 +138,16 @@ def run_job(
 
 
 @contextmanager
-def _instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+def _instance(settings: Settings, told: Telling) -> Iterator[dg.DagsterInstance]:
     import dagster as dg
+
+    from atx_assets.automation.dead_runs import fail_dead_runs, in_words
 
     ready_stores(settings)
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        # Without `atx up`, nobody else does; beside it, runs that have not begun are its own.
+        for lost in fail_dead_runs(instance, starting_too=False):
+            told.display.say(in_words(lost))
         yield instance
 
 
