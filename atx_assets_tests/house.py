@@ -78,7 +78,10 @@ class House:
             "ATX_RETRAIN_CRON": "0 0 29 2 *",  # else the tests of one moment of the day differ
             "PYTHONPATH": str(folder / "sooner"),
         }
+        #: Seconds by which the clock of the house is ahead of ours.
+        self.clock = 0.0
         self.lines: list[str] = []
+        self.opened_with: list[str] = []
         self.up: subprocess.Popen[str] | None = None
         self.instance: dg.DagsterInstance
 
@@ -101,6 +104,7 @@ class House:
         )
         threading.Thread(target=self._read, args=[self.up], daemon=True).start()
         wait_until(self._is_open, "atx up", 240)
+        self.opened_with = list(self.lines)
 
     def _read(self, up: subprocess.Popen[str]) -> None:
         assert up.stdout
@@ -162,7 +166,8 @@ class House:
     # -- labels
 
     def database(self) -> psycopg.Connection[Any]:
-        where = f"host={self.home / 'postgres'} port=5432 user=postgres dbname=media"
+        host = self.environment["PG_HOST"] or self.home / "postgres"
+        where = f"host={host} port=5432 user=postgres dbname=media"
         return psycopg.connect(where, autocommit=True)
 
     def changes_labels(self) -> str:
@@ -203,11 +208,14 @@ class House:
                 row["media_title"] for row in rows if row["cm_value"] == kind
             }
         runs = self.runs()
-        since = time.time()
+        since = self.now()
         told = wait_until(lambda: self.ticks_since(since), "the next tick of the sensor", 60)
         assert all(reason.startswith("the results hold") for reason in told), told
         assert self.runs() == runs
         assert self.lives(), self.tell()
+
+    def now(self) -> float:
+        return time.time() + self.clock
 
     def ticks_since(self, since: float) -> list[str]:
         """What the label sensor said at each tick, or what failed."""
@@ -228,7 +236,7 @@ class House:
             (run.run_id[:8], run.job_name, run.status.value)
             for run in self.instance.get_runs(limit=5)
         ]
-        return self.lines, runs, self.ticks_since(time.time() - 60)
+        return self.lines, runs, self.ticks_since(self.now() - 60)
 
 
 def unused_port() -> int:

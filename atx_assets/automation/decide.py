@@ -195,8 +195,8 @@ def decide_labels(state: State, rules: Automation) -> Decision:
         wait = rules.rule_label_interval - _ago(results.trained_at, state.now)
         if wait > 0:
             return Decision(
-                f"{what}: learned from at most once in {_span(rules.rule_label_interval)}, "
-                f"next in {_span(wait)} (ATX_RULE_LABEL_INTERVAL)",
+                f"{what}: learned from at most once in {span(rules.rule_label_interval)}, "
+                f"next in {span(wait)} (ATX_RULE_LABEL_INTERVAL)",
                 seen,
             )
     else:
@@ -219,7 +219,7 @@ def decide_films(state: State, rules: Automation) -> Decision:
     if _refresh_is_near(state, rules) and patience > 0:
         return Decision(
             f"{what}; labels differ, too, and their refresh reads the films as well: it has "
-            f"{_span(patience)}",
+            f"{span(patience)}",
             seen,
         )
     return _ask(state, rules, seen, what, database.media, results.media)
@@ -306,11 +306,11 @@ def _before_next(tried: Sequence[Attempt], state: State) -> str:
     repeated = last.outcome in (FAILED, SUCCEEDED)
     if repeated and len(tried) <= len(RETRY_MINUTES):
         wait = RETRY_MINUTES[len(tried) - 1] * 60 - ago
-        return f"{told}, the next in {_span(wait)}" if wait > 0 else ""
+        return f"{told}, the next in {span(wait)}" if wait > 0 else ""
     if last.request.films == state.database.media:
         return f"{told}: left until something changes, or the nightly run"
     wait = RETRY_CHANGED_MINUTES * 60 - ago
-    return f"{told}; films have changed since, the next in {_span(wait)}" if wait > 0 else ""
+    return f"{told}; films have changed since, the next in {span(wait)}" if wait > 0 else ""
 
 
 _OUTCOMES = {
@@ -386,7 +386,8 @@ def _count(fingerprint: str) -> int:
     return int(fingerprint.partition("-")[0] or 0)
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """Return a time in words, as reasons have it."""
     if seconds < 120:
         return f"{max(seconds, 0):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
