@@ -1,21 +1,35 @@
 """What the tests of faults share: a PostgreSQL that stands for somebody's own, and a clock."""
 
 import os
+import shutil
 import signal
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from atx_assets.local.cluster import Cluster
+from atx_assets.local.home import DAGSTER_DATABASE
 from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.resources.database import connect
 from atx_assets.settings import Database
 from atx_assets.sources.load import load_file
+from atx_assets_tests.house import wait_until
 
 #: Where Debian's package `faketime` puts its library; the name of the machine's kind is in it.
 _FAKETIME = "/usr/lib"
+
+
+def storage_on(server: EmbeddedPostgres) -> dict[str, str]:
+    """Return what keeps Dagster's storage on a server, in a database that is made if missing."""
+    server.ensure_database(DAGSTER_DATABASE)
+    where = f"host={server.host}&port={server.port}"
+    url = f"postgresql+psycopg2://{server.user}@/{DAGSTER_DATABASE}?{where}"
+    return {"DAGSTER_POSTGRES_URL": url}
 
 
 class OwnServer:
@@ -34,6 +48,10 @@ class OwnServer:
         """What reaches its database as the media."""
         found = self.database
         return {"PG_HOST": found.host, "PG_PORT": str(found.port), "PG_USER": found.user}
+
+    def storage(self) -> dict[str, str]:
+        """What keeps Dagster's storage on it."""
+        return storage_on(self._server)
 
     def open(self) -> None:
         self._server.acquire()
@@ -59,11 +77,23 @@ class OwnServer:
         self._server.release()
 
 
+@contextmanager
+def held_up(database: Database) -> Iterator[Callable[[], None]]:
+    """Hold the media's table; yields what waits until somebody wants to read it."""
+    where = f"host={database.host} port={database.port} user={database.user} dbname=media"
+    connection = psycopg.connect(where)
+    try:
+        connection.execute("LOCK TABLE atp.media IN ACCESS EXCLUSIVE MODE")
+        wants = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        yield lambda: wait_until(
+            lambda: connection.execute(wants).fetchone() != (0,), "a reader", 120
+        )
+    finally:
+        connection.close()
+
+
 @pytest.fixture(scope="module")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
-    import shutil
-    import tempfile
-
     # Not a folder of pytest's: the server runs as another user there.
     folder = Path(tempfile.mkdtemp(prefix="atx-own-"))
     server = OwnServer(folder)
