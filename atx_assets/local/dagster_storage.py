@@ -1,4 +1,7 @@
-"""Dagster's own storage, seen before Dagster is: whether it can be reached and written to."""
+"""Dagster's own storage as Dagster does not tell of it: can it be reached, was it what failed.
+
+Not here: bringing it back (`storage_watch.py`, `healing.py`).
+"""
 
 from __future__ import annotations
 
@@ -46,6 +49,22 @@ def storage_address(settings: Settings) -> str:
         AtxError: `DAGSTER_POSTGRES_URL` is none.
     """
     return _url(settings).render_as_string(hide_password=False)
+
+
+def is_storage_failure(error: BaseException | None) -> bool:
+    """Whether a failure inside Dagster comes from its storage being away."""
+    from dagster_postgres.utils import DagsterPostgresException
+    from sqlalchemy.exc import DBAPIError
+
+    while error is not None:
+        if isinstance(error, DagsterPostgresException):
+            return True
+        if isinstance(error, DBAPIError):
+            # Without a code: there was no connection. 57P: the server is going down, or coming up.
+            state = getattr(error.orig, "pgcode", None) or "08"
+            return state.startswith(("08", "57P"))
+        error = error.__cause__
+    return False
 
 
 def _url(settings: Settings) -> URL:

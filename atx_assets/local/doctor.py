@@ -139,7 +139,7 @@ def _media(settings: Settings, where: str) -> str:
     connection = connect(
         settings.database, statement_timeout=settings.statement_timeout, read_only=True
     )
-    with connection, explained(settings.database):
+    with explained(settings.database), connection:
         there = "SELECT coalesce(to_regclass('atp.media'), to_regclass('atp.training')) IS NULL"
         if own_databases(settings)[0] and connection.execute(there).fetchone() == (True,):
             return Note(f"{where}empty: `atx load FILE` fills it, or `atx demo` with a sample")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from atx_assets.automation.failures import cause_of
 from atx_assets.learning.evaluation import FOLDS
 from atx_assets.local.correct import plain
+from atx_assets.local.dagster_storage import is_storage_failure
 from atx_assets.local.display import Display, Now, Search
 
 if TYPE_CHECKING:
@@ -97,7 +98,12 @@ class Progress:
 
     def _follow(self) -> None:
         while not self._ended.wait(0.5):
-            self._tell()
+            try:
+                self._tell()
+            except Exception as error:
+                # Told of at the next look, or at the end, which fails for want of it.
+                if not is_storage_failure(error):
+                    raise
 
     def _tell(self) -> None:
         while True:

@@ -219,4 +219,12 @@ def only_writer(folder: Path, run_id: str, log: logging.Logger | None) -> Iterat
         lock.truncate(0)
         lock.write(run_id)
         lock.flush()
+        _sweep(folder)
         yield
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a process that was killed has left half-written; we hold the folder."""
+    for left in folder.rglob(".*.new"):
+        if left.is_file() and not left.is_symlink():
+            left.unlink(missing_ok=True)

@@ -154,6 +154,7 @@ def _choose(
     if "label" in found.get("training", {}):
         return TRAINING
     if "rejection_status" in found.get("media", {}):
+        _check_metadata(connection, found["media"])
         return MEDIA
     seen = "; ".join(f"{SCHEMA}.{t} has {', '.join(c)}" for t, c in found.items())
     raise AtxError(
@@ -162,6 +163,20 @@ def _choose(
         f"({seen or f'no such table in schema {SCHEMA}'}); "
         "fill it with `atx load FILE`, or check PG_DB"
     )
+
+
+def _check_metadata(connection: psycopg.Connection, media: dict[str, str]) -> None:
+    """Refuse the table that the training layout keeps beside its own, where that one is gone.
+
+    To add the columns that it lacks would teach a model from nothing but years.
+    """
+    metadata = [name for name in MEDIA.features if name != "release_year"]
+    if not set(metadata) & set(media):
+        raise AtxError(
+            f"{SCHEMA}.media in database {connection.info.dbname} has none of "
+            f"{', '.join(metadata)}: those are in {SCHEMA}.training where it was migrated, and "
+            "that is not there; let the migration end, put the table back, or check PG_DB"
+        )
 
 
 def _check_columns(layout: Layout, columns: dict[str, str]) -> None:

@@ -144,6 +144,38 @@ class TestRuleLabels:
         assert labels(results=results).request is not None
 
 
+class TestClockSetBack:
+    """Kept out: what was seen or tried at a time still to come holds everything up until then."""
+
+    BACK = NOW - 3600
+
+    def test_labels_seen_before_wait_for_quiet_and_no_longer(self):
+        decision = labels(now=self.BACK, seen=Seen(B, NOW - 1, NOW - 30, NOW - 1))
+        assert "quiet for 0 s of 20 (waiting for 0 s" in decision.reason
+        later = labels(now=self.BACK + 20, seen=decision.seen)
+        assert later.request is not None
+
+    def test_labels_that_come_after_it_are_asked_for(self):
+        seen = labels(labels=A, human=HUMAN_A, now=self.BACK, seen=Seen(A, 0, 0, NOW)).seen
+        changed = labels(now=self.BACK + 5, seen=seen)
+        assert changed.request is None
+        assert labels(now=self.BACK + 25, seen=changed.seen).request is not None
+
+    def test_a_failed_run_is_tried_again_and_no_more_often_than_else(self):
+        quiet = Seen(B, self.BACK - 1000, self.BACK - 50, self.BACK - 5)
+        for number in range(1, len(RETRY_MINUTES) + 1):
+            tried = [attempt()] * number
+            assert labels(now=self.BACK, seen=quiet, attempts=tried).request is not None
+        tried = [attempt()] * (len(RETRY_MINUTES) + 1)
+        assert labels(now=self.BACK, seen=quiet, attempts=tried).request is None
+
+    def test_labels_by_rules_alone_are_learned_from(self):
+        trained = made_from(trained_at=NOW)
+        seen = Seen(B, self.BACK - 1000, self.BACK - 50, self.BACK - 5)
+        decision = labels(now=self.BACK, human=HUMAN_A, results=trained, seen=seen)
+        assert decision.request is not None
+
+
 class TestAttempts:
     @pytest.mark.parametrize("failed", range(1, len(RETRY_MINUTES) + 1))
     def test_a_failed_run_is_tried_again_after_its_delay(self, failed):

@@ -339,7 +339,7 @@ def test_a_run_by_hand_that_is_killed_is_marked_failed_at_the_next_start(atx, sa
 
     import dagster as dg
 
-    from atx_assets.local.healing import fail_lost_runs
+    from atx_assets.local.healing import ready_records
     from atx_assets.settings import read_settings
 
     status, _, err = atx("run", "--select", "raw_media")
@@ -358,12 +358,12 @@ def test_a_run_by_hand_that_is_killed_is_marked_failed_at_the_next_start(atx, sa
             while not instance.get_records_for_run(run, of_type=begun).records:
                 assert time.monotonic() < end
                 time.sleep(0.1)
-            fail_lost_runs(read_settings(), said.append)
+            ready_records(read_settings(), said.append)
             assert said == []
         finally:
             killed.kill()
             killed.wait()
-        fail_lost_runs(read_settings(), said.append)
+        ready_records(read_settings(), said.append)
         assert said == [f"run {run[:8]} (full_rebuild) had lost its process: marked as failed"]
         assert instance.get_run_by_id(run).status == dg.DagsterRunStatus.FAILURE
 
