@@ -64,9 +64,9 @@ class SortedRows:
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def wrong_columns(rows: pa.Table, layout: Layout) -> list[str]:
+def wrong_columns(schema: pa.Schema, layout: Layout) -> list[str]:
     """Say which columns are missing or of another type: then no row can be judged."""
-    there = dict(zip(rows.column_names, rows.schema.types, strict=True))
+    there = dict(zip(schema.names, schema.types, strict=True))
     faults = []
     for column in layout.columns:
         if column.name not in there:
@@ -95,7 +95,7 @@ def sort_rows(rows: pa.Table, layout: Layout) -> SortedRows:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if faults := wrong_columns(rows, layout):
+    if faults := wrong_columns(rows.schema, layout):
         raise AtxError(f"atp.{layout.table}: {'; '.join(faults)}: materialise raw_media again")
     films = _numpy(pc.equal(rows[MEDIA_TYPE], FILM))
     changed: dict[str, np.ndarray[Any, Any]] = {}
