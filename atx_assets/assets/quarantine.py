@@ -103,15 +103,18 @@ def in_words(quarantined: int, read: int) -> str:
 def set_aside(files: DataFiles) -> tuple[int, int]:
     """Return how many rows were set aside, and how many read; none before the first run.
 
-    Nothing but the ends of the files is read.
+    Raises:
+        AtxError: a file is damaged.
     """
-    import pyarrow.parquet as pq
-
-    paths = [files.path(name) for name in ("quarantine", "raw_media")]
-    if not all(path.exists() for path in paths):
+    if not all(files.path(name).exists() for name in ("quarantine", "raw_media")):
         return 0, 0
-    quarantined, read = (pq.read_metadata(path).num_rows for path in paths)
-    return quarantined, read
+    return files.read_table("quarantine", ()).num_rows, files.read_table("raw_media", ()).num_rows
+
+
+def told_if_any(files: DataFiles) -> str:
+    """Say how many rows are set aside; nothing where none is."""
+    quarantined, read = set_aside(files)
+    return in_words(quarantined, read) if quarantined else ""
 
 
 def _kinds(counts: Mapping[str, int], what: str, of: str) -> Any:

@@ -73,7 +73,7 @@ def test_a_run_says_which_labels_it_was_for(living):
     told = record.asset_materialization.metadata["changed since the last training"].value
     assert "skip by a rule | keep by a person" in told
     assert "skip by a rule | no label to learn from" in told
-    assert "skip by a rule | not in the database" in told
+    assert "skip by a rule | not among the films" in told
 
 
 def test_a_run_under_way_is_let_end_and_a_change_during_it_brings_one_more(living):
