@@ -200,5 +200,6 @@ def _other_scale(
 
 def _numpy(mask: Any) -> np.ndarray[Any, Any]:
     """Return a mask as numpy, null as false."""
-    found: np.ndarray[Any, Any] = mask.fill_null(False).to_numpy()
-    return found
+    import numpy as np
+
+    return np.asarray(mask.fill_null(False))
