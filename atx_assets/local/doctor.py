@@ -18,6 +18,7 @@ from atx_assets.local.doctor_files import (
     check_inodes,
     check_leftovers,
     check_models,
+    check_quarantine,
     check_results,
     check_writer,
 )
@@ -59,6 +60,7 @@ def doctor(
     line("room for files", lambda: check_inodes(settings))
     line("writer", lambda: check_writer(settings))
     line("results", lambda: check_results(settings))
+    line("rows", lambda: check_quarantine(settings))
     line("models", lambda: check_models(settings))
     line("leftovers", lambda: check_leftovers(settings))
     line("names of settings", check_names)

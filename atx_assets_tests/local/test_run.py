@@ -242,9 +242,12 @@ def test_an_empty_database_says_what_is_needed_and_how_to_fill_it(atx):
             "at least 20 of each are needed",
         ),
         (
-            "UPDATE atp.media SET release_year = 9999"
-            " WHERE hash = (SELECT min(hash) FROM atp.media)",
-            "release_year is above 2100 in 1 rows",
+            "UPDATE atp.media SET release_year = 9999 WHERE hash < '8'",
+            "(release_year is above 2100: 9999)",
+        ),
+        (
+            "UPDATE atp.media SET release_year = 9999",
+            "more than ATX_QUARANTINE_BLOCK (0.2) lets",
         ),
     ],
 )

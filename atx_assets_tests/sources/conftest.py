@@ -1,7 +1,7 @@
 """Builders of source rows, in memory and in a real database, for the tests of the sources."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 from psycopg import sql
 
 from atx_assets import schemas
+from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.resources.database import connect
 from atx_assets.settings import Database
 from atx_assets.sources.extract import extract
@@ -190,6 +191,23 @@ class Library:
 @pytest.fixture
 def library(database: Database) -> Iterator[Library]:
     """An empty database, and a connection that commits each statement."""
+    with _connected(database) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def library_named(postgres: EmbeddedPostgres) -> Callable[[str], AbstractContextManager[Library]]:
+    """A way to an empty database that tests of one module share; it goes with the server."""
+
+    def made(name: str) -> AbstractContextManager[Library]:
+        postgres.ensure_database(name)
+        return _connected(Database(postgres.host, postgres.port, name, postgres.user))
+
+    return made
+
+
+@contextmanager
+def _connected(database: Database) -> Iterator[Library]:
     where = psycopg.conninfo.make_conninfo(
         host=database.host,
         port=database.port,
