@@ -106,10 +106,14 @@ def real_rows(shared_data: Path) -> Callable[[str], pa.Table]:
 
 @dataclass(frozen=True)
 class Library:
-    """A media database that a test may fill and change."""
+    """A media database that a test may fill and change, and that atx reads as `atx_reader`.
+
+    `database` is as its owner sees it; `as_reader` makes of it what the role sees.
+    """
 
     database: Database
     connection: psycopg.Connection
+    as_reader: Callable[[Database], Database]
 
     def execute(self, query: str, values: Sequence[Any] = ()) -> None:
         self.connection.execute(query, values)  # type: ignore[call-overload]
@@ -163,7 +167,8 @@ class Library:
         self, wanted: str = "", timeout: int = 60
     ) -> Iterator[tuple[psycopg.Connection, SourceTable]]:
         """The transaction in which atx reads, and the table it finds there."""
-        connection = connect(self.database, statement_timeout=timeout, read_only=True)
+        reader = self.as_reader(self.database)
+        connection = connect(reader, statement_timeout=timeout, read_only=True)
         with connection:
             yield connection, find_source(connection, wanted)
 
@@ -188,7 +193,7 @@ class Library:
 
 
 @pytest.fixture
-def library(database: Database) -> Iterator[Library]:
+def library(database: Database, as_reader: Callable[[Database], Database]) -> Iterator[Library]:
     """An empty database, and a connection that commits each statement."""
     where = psycopg.conninfo.make_conninfo(
         host=database.host,
@@ -198,4 +203,4 @@ def library(database: Database) -> Iterator[Library]:
         dbname=database.name,
     )
     with psycopg.connect(where, autocommit=True) as connection:
-        yield Library(database, connection)
+        yield Library(database, connection, as_reader)
