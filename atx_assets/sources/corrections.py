@@ -164,8 +164,11 @@ def write(connection: psycopg.Connection, source: SourceTable, plan: Plan) -> No
             )
 
 
-def check_correctable(connection: psycopg.Connection, source: SourceTable) -> None:
+def check_correctable(connection: psycopg.Connection, source: SourceTable) -> tuple[str, ...]:
     """Check that the table can hold a person's verdicts, and that the user may write them.
+
+    Returns:
+        The columns that are written.
 
     Raises:
         AtxError: it cannot, or may not; the line says the mend.
@@ -174,6 +177,7 @@ def check_correctable(connection: psycopg.Connection, source: SourceTable) -> No
     columns = tuple(written_values(source.layout, "keep", source.columns))
     if grant := _missing_grant(connection, source, columns):
         raise AtxError(grant)
+    return columns
 
 
 def _check_table(source: SourceTable) -> None:

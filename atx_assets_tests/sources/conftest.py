@@ -107,10 +107,14 @@ def real_rows(shared_data: Path) -> Callable[[str], pa.Table]:
 
 @dataclass(frozen=True)
 class Library:
-    """A media database that a test may fill and change."""
+    """A media database that a test may fill and change, and that atx reads as `atx_reader`.
+
+    `database` is as its owner sees it; `as_reader` makes of it what the role sees.
+    """
 
     database: Database
     connection: psycopg.Connection
+    as_reader: Callable[[Database], Database]
 
     def execute(self, query: str, values: Sequence[Any] = ()) -> None:
         self.connection.execute(query, values)  # type: ignore[call-overload]
@@ -164,7 +168,8 @@ class Library:
         self, wanted: str = "", timeout: int = 60
     ) -> Iterator[tuple[psycopg.Connection, SourceTable]]:
         """The transaction in which atx reads, and the table it finds there."""
-        connection = connect(self.database, statement_timeout=timeout, read_only=True)
+        reader = self.as_reader(self.database)
+        connection = connect(reader, statement_timeout=timeout, read_only=True)
         with connection:
             yield connection, find_source(connection, wanted)
 
@@ -189,7 +194,7 @@ class Library:
 
 
 @pytest.fixture
-def library(database: Database) -> Iterator[Library]:
+def library(database: Database, as_reader: Callable[[Database], Database]) -> Iterator[Library]:
     """An empty database, and a connection that commits each statement."""
     with _connected(database) as made:
         yield made
@@ -216,4 +221,4 @@ def _connected(database: Database) -> Iterator[Library]:
         dbname=database.name,
     )
     with psycopg.connect(where, autocommit=True) as connection:
-        yield Library(database, connection)
+        yield Library(database, connection, as_reader)
