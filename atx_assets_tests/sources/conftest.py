@@ -196,23 +196,26 @@ class Library:
 @pytest.fixture
 def library(database: Database, as_reader: Callable[[Database], Database]) -> Iterator[Library]:
     """An empty database, and a connection that commits each statement."""
-    with _connected(database) as made:
+    with _connected(database, as_reader) as made:
         yield made
 
 
 @pytest.fixture(scope="session")
-def library_named(postgres: EmbeddedPostgres) -> Callable[[str], AbstractContextManager[Library]]:
+def library_named(
+    postgres: EmbeddedPostgres, as_reader: Callable[[Database], Database]
+) -> Callable[[str], AbstractContextManager[Library]]:
     """A way to an empty database that tests of one module share; it goes with the server."""
 
     def made(name: str) -> AbstractContextManager[Library]:
         postgres.ensure_database(name)
-        return _connected(Database(postgres.host, postgres.port, name, postgres.user))
+        database = Database(postgres.host, postgres.port, name, postgres.user)
+        return _connected(database, as_reader)
 
     return made
 
 
 @contextmanager
-def _connected(database: Database) -> Iterator[Library]:
+def _connected(database: Database, as_reader: Callable[[Database], Database]) -> Iterator[Library]:
     where = psycopg.conninfo.make_conninfo(
         host=database.host,
         port=database.port,
