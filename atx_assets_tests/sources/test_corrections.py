@@ -709,7 +709,7 @@ def test_the_record_holds_who_when_what_was_and_what_is(media: Place) -> None:
     assert intent["rows"] == [
         {
             "key": hash_of(5),
-            "title": 'A\n|<b>"é',
+            "title": 'A |<b>"é',
             "year": 2001,
             "imdb_id": "tt0000005",
             "was": parts(before),
