@@ -156,7 +156,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     if quarantine_warn > quarantine_block:
         raise AtxError(
             f"ATX_QUARANTINE_WARN={quarantine_warn:g} is above "
-            f"ATX_QUARANTINE_BLOCK={quarantine_block:g}: a run is stopped before it warns"
+            f"ATX_QUARANTINE_BLOCK={quarantine_block:g}: a run would stop before it warns"
         )
     return Settings(
         home=_path(values, "ATX_HOME", ".atx"),

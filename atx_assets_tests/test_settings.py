@@ -99,6 +99,25 @@ def test_another_share_of_labels_is_refused(value: str) -> None:
     )
 
 
+@pytest.mark.parametrize("value", ["0", "0.0001", "1"])
+def test_the_share_of_rows_set_aside_is_from_none_to_all(value: str) -> None:
+    found = read_settings({"ATX_QUARANTINE_WARN": value, "ATX_QUARANTINE_BLOCK": "1"})
+    assert (found.quarantine_warn, found.quarantine_block) == (float(value), 1.0)
+
+
+@pytest.mark.parametrize("value", ["-0.1", "1.01", "1%", "nan"])
+@pytest.mark.parametrize("name", ["ATX_QUARANTINE_WARN", "ATX_QUARANTINE_BLOCK"])
+def test_another_share_of_rows_is_refused(name: str, value: str) -> None:
+    assert f"{name}={value!r} is not a number from 0 to 1, such as 0." in failure(**{name: value})
+
+
+def test_a_run_cannot_warn_of_more_rows_than_it_stops_at() -> None:
+    assert failure(ATX_QUARANTINE_WARN="0.3") == (
+        "ATX_QUARANTINE_WARN=0.3 is above ATX_QUARANTINE_BLOCK=0.2: a run would stop before it "
+        "warns"
+    )
+
+
 def test_the_night_may_come_at_another_time_in_another_zone() -> None:
     found = automation(ATX_RETRAIN_CRON="30 4 * * 1-5", ATX_TIMEZONE="Pacific/Auckland")
     assert (found.retrain_cron, found.timezone) == ("30 4 * * 1-5", "Pacific/Auckland")

@@ -33,6 +33,8 @@ _SEARCH = re.compile(
 _FIGURES = (
     "note",
     "rows of films",
+    "mended",
+    "set aside",
     "films",
     "judged films",
     "keeps",
