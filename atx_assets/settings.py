@@ -75,6 +75,7 @@ class Settings:
     """The settings of one process; `read_settings` makes them.
 
     `pg_host` and `mlflow_host` are empty when the embedded servers stand in for them.
+    `quarantine_warn` and `quarantine_block` are shares, from 0 to 1, of the rows that are read.
     """
 
     home: Path
@@ -92,6 +93,8 @@ class Settings:
     source: str
     executor: str
     company_min_titles: int
+    quarantine_warn: float
+    quarantine_block: float
     statement_timeout: int
     keep_days: int
     ui_port: int
@@ -148,6 +151,13 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         AtxError: a value that cannot be used, named with what would be.
     """
     values = environment() if environ is None else environ
+    quarantine_warn = _share(values, "ATX_QUARANTINE_WARN", 0.01, none=True)
+    quarantine_block = _share(values, "ATX_QUARANTINE_BLOCK", 0.2, none=True)
+    if quarantine_warn > quarantine_block:
+        raise AtxError(
+            f"ATX_QUARANTINE_WARN={quarantine_warn:g} is above "
+            f"ATX_QUARANTINE_BLOCK={quarantine_block:g}: a run is stopped before it warns"
+        )
     return Settings(
         home=_path(values, "ATX_HOME", ".atx"),
         data_dir=_path(values, "ATX_DATA_DIR", "data"),
@@ -164,6 +174,8 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         source=_choice(values, "ATX_SOURCE", ("", *SOURCES), ""),
         executor=_choice(values, "ATX_EXECUTOR", EXECUTORS, "in_process"),
         company_min_titles=_integer(values, "ATX_COMPANY_MIN_TITLES", 5, 1, 1_000_000),
+        quarantine_warn=quarantine_warn,
+        quarantine_block=quarantine_block,
         statement_timeout=_integer(values, "ATX_STATEMENT_TIMEOUT", 300, 1, 86_400),
         keep_days=_integer(values, "ATX_KEEP_DAYS", 90, 1, 36_500),
         ui_port=_integer(values, "ATX_UI_PORT", 3000, 1, 65535),
@@ -250,14 +262,16 @@ def _hosts(values: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(hosts)
 
 
-def _share(values: Mapping[str, str], name: str, default: float) -> float:
+def _share(values: Mapping[str, str], name: str, default: float, *, none: bool = False) -> float:
+    """Return a share up to 1; one of nothing, where `none` allows it."""
     text = values.get(name) or str(default)
     try:
         value = float(text)
     except ValueError:
-        value = 0.0
-    if not 0 < value <= 1:
-        raise AtxError(f"{name}={text!r} is not a number above 0 and up to 1, such as {default}")
+        value = -1.0
+    if not (0 < value <= 1 or (none and value == 0)):
+        least = "from 0 to 1" if none else "above 0 and up to 1"
+        raise AtxError(f"{name}={text!r} is not a number {least}, such as {default}")
     return value
 
 

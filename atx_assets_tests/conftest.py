@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 import uuid
@@ -26,7 +27,7 @@ import pytest
 from psycopg import sql
 
 from atx_assets.definitions import build_defs
-from atx_assets.local.cluster import Cluster
+from atx_assets.local.cluster import Cluster, programs
 from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.local.server_user import ServerUser, open_way, server_user
 from atx_assets.resources.database import connect
@@ -49,9 +50,80 @@ def _umask() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
-    """A running PostgreSQL that is thrown away after the last test."""
+    """A running PostgreSQL that is thrown away after the last test.
+
+    Its owner sets up what tests need. atx itself reads and corrects as the roles of `sql/`.
+    """
     with _server_folder() as home, EmbeddedPostgres(home) as server:
+        with _thrown_away(server) as database, _owner(database) as connection:
+            # Roles are of the whole server: now they can enter databases with nothing in them.
+            connection.execute("CREATE SCHEMA atp")
+            connection.execute("CREATE TABLE atp.media (hash text, rejection_status text)")
+            _run_script(database, READER)
+            _run_script(database, CORRECTOR)
+            connection.execute("DROP SCHEMA atp CASCADE")
         yield server
+
+
+# -- the roles as which atx reads and corrects
+
+READER, CORRECTOR = "atx_reader", "atx_corrector"
+
+#: For tests in which two correct at once.
+_GRANTING = threading.Lock()
+
+
+@pytest.fixture(scope="session")
+def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs one of the scripts in `sql/` on a database, by the real `psql`."""
+    return _run_script
+
+
+def _run_script(
+    database: Database, name: str, *words: str, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run `sql/<name>.sql` as the user of `database`, with more words for psql."""
+    command = [str(programs() / "psql"), "-X", "-h", database.host, "-p", str(database.port)]
+    command += ["-U", database.user, "-d", database.name, "-f", str(ROOT / "sql" / f"{name}.sql")]
+    done = subprocess.run(
+        [*command, *words],
+        env=os.environ | {"PGPASSWORD": database.password},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="session")
+def as_reader() -> Callable[[Database], Database]:
+    """A database as atx reads it: by the role, which may read what tables are there now."""
+    return _as_reader
+
+
+def _as_reader(database: Database) -> Database:
+    """Give the roles their rights on tables that have come, as who owns a library does."""
+    unread = (
+        "SELECT FROM unnest(ARRAY['atp.media', 'atp.training']) name"
+        " WHERE NOT has_table_privilege(%s, to_regclass(name), 'SELECT')"
+    )
+    with _GRANTING, _owner(database) as connection:
+        if connection.execute(unread, (READER,)).fetchone() is not None:
+            _run_script(database, READER)
+            _run_script(database, CORRECTOR)
+    return replace(database, user=READER)
+
+
+def _owner(database: Database) -> psycopg.Connection:
+    return psycopg.connect(
+        host=database.host,
+        port=database.port,
+        user=database.user,
+        password=database.password,
+        dbname=database.name,
+        autocommit=True,
+    )
 
 
 @pytest.fixture
@@ -336,7 +408,11 @@ RELEASES = 1500
 
 @dataclass(frozen=True)
 class Workplace:
-    """A database and a data folder, and a way to run the graph on them."""
+    """A database and a data folder, and a way to run the graph on them.
+
+    `database` is as its owner sees it, and so is `connect`. What runs in `environment` reads as
+    `atx_reader`.
+    """
 
     database: Database
     home: Path
@@ -354,12 +430,13 @@ class Workplace:
     @contextmanager
     def environment(self, **settings: str) -> Iterator[None]:
         """Make the settings of this process those of the workplace, and `settings`."""
+        reader = _as_reader(self.database)
         wanted = {
-            "PG_HOST": self.database.host,
-            "PG_PORT": str(self.database.port),
-            "PG_DB": self.database.name,
-            "PG_USER": self.database.user,
-            "PG_PASS": self.database.password,
+            "PG_HOST": reader.host,
+            "PG_PORT": str(reader.port),
+            "PG_DB": reader.name,
+            "PG_USER": reader.user,
+            "PG_PASS": reader.password,
             "ATX_HOME": str(self.home),
             "ATX_DATA_DIR": str(self.home / "data"),
             **settings,

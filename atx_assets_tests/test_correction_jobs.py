@@ -47,7 +47,13 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def run(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: Any) -> Run:
+def run(
+    database: Database,
+    as_reader: Callable[[Database], Database],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    instance: Any,
+) -> Run:
     """Run a job with the config of its op, on a library of three films in a fresh database."""
     rows = [release(1, media_title="<i>It's | 100%s</i>"), release(2), release(3)]
     rows[1]["rejection_status"] = "override"
@@ -59,11 +65,11 @@ def run(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ins
         "PG_HOST": database.host,
         "PG_PORT": str(database.port),
         "PG_DB": database.name,
-        "PG_USER": database.user,
+        "PG_USER": as_reader(database).user,
         "PG_PASS": "",
         "ATX_HOME": str(tmp_path / "home"),
         "ATX_SOURCE": "",
-        "ATX_CORRECTION_PG_USER": "",
+        "ATX_CORRECTION_PG_USER": "atx_corrector",
     }.items():
         monkeypatch.setenv(name, value)
 

@@ -43,7 +43,7 @@ _UNCHANGED = "trained again, and the same to the last byte"
 
 
 @dg.asset(
-    deps=["raw_media", "training_table", "feature_encoding", "hyperparameters"],
+    deps=["raw_media", "quarantine", "training_table", "feature_encoding", "hyperparameters"],
     group_name=story.MODEL,
     kinds={"xgboost", "mlflow"},
     owners=story.OWNERS,

@@ -18,11 +18,12 @@ from atx_assets.local.doctor_files import (
     check_inodes,
     check_leftovers,
     check_models,
+    check_quarantine,
     check_results,
     check_writer,
 )
 from atx_assets.local.doctor_note import Note
-from atx_assets.local.doctor_records import check_history, check_tables, more_rights
+from atx_assets.local.doctor_records import check_history, check_tables
 from atx_assets.local.doctor_settings import check_env_file, check_names, check_ports
 from atx_assets.local.home import open_home, own_databases
 from atx_assets.settings import Settings
@@ -59,6 +60,7 @@ def doctor(
     line("room for files", lambda: check_inodes(settings))
     line("writer", lambda: check_writer(settings))
     line("results", lambda: check_results(settings))
+    line("rows", lambda: check_quarantine(settings))
     line("models", lambda: check_models(settings))
     line("leftovers", lambda: check_leftovers(settings))
     line("names of settings", check_names)
@@ -135,6 +137,7 @@ def _media(settings: Settings, where: str) -> str:
     from atx_assets.resources.database import connect, explained
     from atx_assets.sources.fingerprints import read_fingerprints
     from atx_assets.sources.layouts import find_source
+    from atx_assets.sources.rights import more_than_needed
 
     connection = connect(
         settings.database, statement_timeout=settings.statement_timeout, read_only=True
@@ -145,7 +148,7 @@ def _media(settings: Settings, where: str) -> str:
             return Note(f"{where}empty: `atx load FILE` fills it, or `atx demo` with a sample")
         source = find_source(connection, settings.source)
         prints = read_fingerprints(connection, source)
-        may = "" if own_databases(settings)[0] else more_rights(connection)
+        may = "" if own_databases(settings)[0] else more_than_needed(connection)
     labels, films = (int(p.split("-")[0]) for p in (prints.labels, prints.media))
     if labels < 2 * LEAST_LABELS:
         raise AtxError(
@@ -154,14 +157,20 @@ def _media(settings: Settings, where: str) -> str:
         )
     told = f"{where}atp.{source.layout.table}, {films} rows of films, {labels} with a label"
     if may:
-        return Note(f"{told}; a run needs SELECT alone, and this user may {may} as well")
+        return Note(
+            f"{told}; a run needs SELECT alone, and this user may {may} as well: "
+            "sql/atx_reader.sql makes one who may not"
+        )
     return told
 
 
 def _corrections(settings: Settings) -> str:
     from atx_assets.resources.corrections import check_permission
 
-    return check_permission(settings)
+    told, may = check_permission(settings)
+    if may:
+        return Note(f"{told}, and {may} as well: sql/atx_corrector.sql makes one who may not")
+    return told
 
 
 def _mlflow(settings: Settings) -> str:

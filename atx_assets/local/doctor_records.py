@@ -17,7 +17,6 @@ from atx_assets.settings import Settings
 
 if TYPE_CHECKING:
     import dagster as dg
-    from psycopg import Connection
 
 #: Seconds that two clocks may differ by.
 _CLOCK = 300
@@ -71,15 +70,3 @@ def _lost(instance: dg.DagsterInstance) -> list[str]:
     started = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     runs = instance.get_runs(dg.RunsFilter(statuses=started))
     return [run.run_id[:8] for run in runs if process_is_gone(instance, run.run_id)]
-
-
-def more_rights(connection: Connection) -> str:
-    """Return what the user of a connection may do to the tables besides reading; mostly nothing."""
-    asked = """
-        SELECT string_agg(DISTINCT asked, ', ') FROM pg_class t, pg_namespace n,
-            unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) asked
-        WHERE n.oid = t.relnamespace AND n.nspname = 'atp' AND t.relname IN ('media', 'training')
-            AND has_table_privilege(t.oid, asked)
-    """
-    found = connection.execute(asked).fetchone()
-    return found[0] or "" if found else ""

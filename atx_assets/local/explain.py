@@ -40,8 +40,9 @@ def explain(
     """
     import numpy as np
 
-    scored = read_scored(DataFiles(directory=str(settings.data_dir)))
-    found = np.array([_row_of(asked, scored.results) for asked in ids])
+    files = DataFiles(directory=str(settings.data_dir))
+    scored = read_scored(files)
+    found = np.array([_row_of(asked, scored.results, files) for asked in ids])
     records = [
         {
             **record,
@@ -64,11 +65,12 @@ def explain(
             say(plain(line))
 
 
-def _row_of(asked: str, results: pa.Table) -> int:
+def _row_of(asked: str, results: pa.Table, files: DataFiles) -> int:
     """Return the row of the one film that is meant.
 
     Raises:
-        AtxError: it is none, or there are several; the line names those that may be meant.
+        AtxError: it is none, or there are several; the line names those that may be meant. Or
+            its row in the source is set aside; the line says why.
     """
     word = " ".join(asked.split()).casefold()
     films = results.select(["key", "imdb_id", "media_title", "release_year"]).to_pylist()
@@ -83,9 +85,29 @@ def _row_of(asked: str, results: pa.Table) -> int:
         return rows[0]
     if rows:
         raise AtxError(f"{asked!r} may be {_named(films, rows)}: name one by its id")
+    if aside := _set_aside(word, files):
+        raise AtxError(f"{asked!r} has no chance: {aside}")
     near = _nearest(word, names, films)
     hint = f"; near it: {_named(films, near)}" if near else ""
     raise AtxError(f"no film that was scored is {asked!r}{hint}")
+
+
+def _set_aside(word: str, files: DataFiles) -> str:
+    """Say why the rows that are meant are set aside; nothing where none is."""
+    if not word or not files.path("quarantine").exists():
+        return ""
+    rows = files.read_table("quarantine").drop_columns(["row"]).to_pylist()
+    named = ("source_key", "imdb_id", "media_title")
+    meant = [
+        row
+        for row in rows
+        if word in (" ".join((row[name] or "").split()).casefold() for name in named)
+    ]
+    if not meant:
+        return ""
+    reasons = plain("; ".join(dict.fromkeys(reason for row in meant for reason in row["reasons"])))
+    rows_of_it = f"its {len(meant)} rows are" if len(meant) > 1 else "its row is"
+    return f"{rows_of_it} set aside ({reasons}); mend it at its source, then `atx run --job score`"
 
 
 def _nearest(word: str, names: list[str], films: list[dict[str, Any]]) -> list[int]:

@@ -94,8 +94,11 @@ def undo(settings: Settings, number: int, *, write: bool, via: str) -> Corrected
     return _carried_out(settings, plan, write=write, via=via)
 
 
-def check_permission(settings: Settings) -> str:
-    """Check that the user of corrections may make them, and say who that is.
+def check_permission(settings: Settings) -> tuple[str, str]:
+    """Check that the user of corrections may make them.
+
+    Returns:
+        Who that is, and what else that user may do, which is nothing where all is well.
 
     Raises:
         AtxError: the user cannot connect or may not, or the table cannot hold a person's verdict.
@@ -103,11 +106,14 @@ def check_permission(settings: Settings) -> str:
     from atx_assets.resources.database import explained
     from atx_assets.sources.corrections import check_correctable
     from atx_assets.sources.layouts import find_source
+    from atx_assets.sources.rights import more_than_needed
 
     database = settings.correction_database
     with explained(database), closing(_connect(settings, write=False)) as connection:
-        check_correctable(connection, find_source(connection, settings.source))
-    return f"{database.user} may change labels"
+        source = find_source(connection, settings.source)
+        columns = check_correctable(connection, source)
+        more = more_than_needed(connection, source.layout.table, columns)
+    return f"{database.user} may change labels", more
 
 
 def _carried_out(settings: Settings, planned: Planned, *, write: bool, via: str) -> Corrected:

@@ -83,7 +83,8 @@ def explained(database: Database) -> Iterator[None]:
         ) from error
     except errors.ReadOnlySqlTransaction as error:
         raise AtxError(
-            f"{database} may only be read ({_told(error)}): name its primary server in PG_HOST"
+            f"{database} may only be read ({_told(error)}): name its primary server in PG_HOST, "
+            "or a user who may write in PG_USER"
         ) from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         if not _is_lost(error):

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 #: The file that each asset leaves, by the asset's name.
 FILES = {
     "raw_media": "media.parquet",
+    "quarantine": "quarantine.parquet",
     "feature_encoding": "feature_encoding.json",
     "training_table": "binomial_classifier_training_data.parquet",
     "hyperparameters": "grid_search_results.parquet",
@@ -117,8 +118,8 @@ class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Write an asset's records as JSON that a person can read."""
         return self.write_text(asset, json.dumps(records, indent=2, ensure_ascii=False) + "\n")
 
-    def read_table(self, asset: str) -> pa.Table:
-        """Read an asset's table.
+    def read_table(self, asset: str, columns: Collection[str] | None = None) -> pa.Table:
+        """Read an asset's table, or those of its columns that are named.
 
         Raises:
             AtxError: it is not there, or not as it was written.
@@ -127,7 +128,11 @@ class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
         import pyarrow.parquet as pq
 
         try:
-            return pq.read_table(self._whole(asset))
+            path = self._whole(asset)
+            if columns is None:
+                return pq.read_table(path)
+            wanted = [name for name in pq.read_schema(path).names if name in columns]
+            return pq.read_table(path, columns=wanted)
         except (pa.ArrowException, OSError) as error:  # OSError: its thrift, or its compression
             raise self._damaged(asset) from error
 

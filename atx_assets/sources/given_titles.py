@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from atx_assets.errors import AtxError
 from atx_assets.schemas import FLOAT, INT, STRING, STRINGS, Column, arrow_type
 from atx_assets.sources.layouts import Layout
+from atx_assets.sources.mends import mended
 from atx_assets.sources.rules import broken_rules
 from atx_assets.sources.titles import known_text
 
@@ -73,7 +74,8 @@ def _values(records: Sequence[Mapping[str, Any]], column: Column) -> pa.ChunkedA
         if value is not None and not _fits(value, column.type):
             wanted = _WANTED[column.type]
             raise AtxError(f"title {number}: {column.name} must be {wanted}, and is {value!r:.60}")
-    made = pa.chunked_array([pa.array(values, arrow_type(column.type))])
+    # As the rows of the table are, or one title would have two chances.
+    made = mended(pa.chunked_array([pa.array(values, arrow_type(column.type))]), column)
     for words, mask in broken_rules(made, column):
         # What the table must know of a row of its own may be unknown of one that is handed in.
         if words != "is missing":

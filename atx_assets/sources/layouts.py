@@ -21,13 +21,15 @@ SCHEMA = "atp"
 class Layout:
     """One layout: its table, its key, and which columns are features of which kind.
 
-    `zero_is_unknown` names the numeric features in which 0 stands for unknown.
+    A film goes by the first of `names` that is known. `zero_is_unknown` names the numeric
+    features in which 0 stands for unknown.
     """
 
     name: str
     table: str
     key: str
     columns: tuple[schemas.Column, ...]
+    names: tuple[str, ...]
     numeric: tuple[str, ...]
     lists: tuple[str, ...]
     singles: tuple[str, ...]
@@ -44,6 +46,7 @@ MEDIA = Layout(
     table="media",
     key="hash",
     columns=schemas.MEDIA,
+    names=("media_title", "original_title"),
     numeric=("release_year", "metascore", "rt_score", "imdb_rating", "imdb_votes"),
     lists=("genre", "language"),
     singles=(),
@@ -55,6 +58,7 @@ TRAINING = Layout(
     table="training",
     key="imdb_id",
     columns=schemas.TRAINING,
+    names=("media_title",),
     numeric=(
         "release_year",
         "metascore",

@@ -23,7 +23,7 @@ from atx_assets.local.doctor_files import (
     check_writer,
 )
 from atx_assets.local.doctor_note import Note
-from atx_assets.local.doctor_records import check_history, check_tables, more_rights
+from atx_assets.local.doctor_records import check_history, check_tables
 from atx_assets.local.doctor_settings import check_env_file, check_names, check_ports
 from atx_assets.local.home import exports, open_home
 from atx_assets.local.locks import try_lock, unlock
@@ -234,16 +234,6 @@ class TestRecords:
             connection.execute("UPDATE alembic_version SET version_num = 'fedcba987654'")
         with pytest.raises(AtxError, match="later release"):
             check_tables(ready)
-
-    def test_what_a_user_may_do_besides_reading_is_found(self, finished) -> None:
-        with finished.connect() as connection:
-            assert more_rights(connection) == "DELETE, INSERT, TRUNCATE, UPDATE"
-            connection.execute("CREATE ROLE doctor_reader")
-            connection.execute("GRANT USAGE ON SCHEMA atp TO doctor_reader")
-            connection.execute("GRANT SELECT ON atp.media TO doctor_reader")
-            connection.execute("SET ROLE doctor_reader")
-            assert more_rights(connection) == ""
-            connection.rollback()
 
 
 def _job() -> dg.JobDefinition:

@@ -167,8 +167,10 @@ def test_what_our_own_page_asks_is_served() -> None:
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 @pytest.mark.parametrize(
     "address",
-    ["/graphql?query=mutation{a}", "/graphql/?query={a}", "/graphql?qu%65ry={a}"]
-    + ["/x/graphql?op=A&query=", "/graphql?op=A&query={a}"],
+    [
+        *("/graphql?query=mutation{a}", "/graphql/?query={a}", "/graphql?qu%65ry={a}"),
+        *("/x/graphql?op=A&query=", "/graphql?op=A&query={a}"),
+    ],
 )
 def test_graphql_in_an_address_is_refused_to_everybody(method: str, address: str) -> None:
     assert "POST" in told(method, address)

@@ -25,17 +25,21 @@ Run = Callable[..., tuple[int, str, str]]
 def atx(
     postgres: EmbeddedPostgres,
     database: Database,
+    as_reader: Callable[[Database], Database],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Run:
-    """Run the program on a fresh database and home; it returns status, stdout and stderr."""
+    """Run the program on a fresh database and home; it returns status, stdout and stderr.
+
+    It reads as `atx_reader`, unless the test names another.
+    """
     postgres.ensure_database(DAGSTER_DATABASE)
     for name, value in {
         "PG_HOST": database.host,
         "PG_PORT": str(database.port),
         "PG_DB": database.name,
-        "PG_USER": database.user,
+        "PG_USER": as_reader(database).user,
         "PG_PASS": "",
         "ATX_HOME": str(tmp_path / "home"),
         "ATX_DATA_DIR": str(tmp_path / "data"),
@@ -49,6 +53,7 @@ def atx(
     def run(*words: str, **settings: str) -> tuple[int, str, str]:
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
+        as_reader(database)  # the table may have come since
         status = main(words)
         told = capsys.readouterr()
         return status, told.out, told.err
@@ -242,9 +247,12 @@ def test_an_empty_database_says_what_is_needed_and_how_to_fill_it(atx):
             "at least 20 of each are needed",
         ),
         (
-            "UPDATE atp.media SET release_year = 9999"
-            " WHERE hash = (SELECT min(hash) FROM atp.media)",
-            "release_year is above 2100 in 1 rows",
+            "UPDATE atp.media SET release_year = 9999 WHERE hash < '8'",
+            "(release_year is above 2100: 9999)",
+        ),
+        (
+            "UPDATE atp.media SET release_year = 9999",
+            "more than ATX_QUARANTINE_BLOCK (0.2) lets",
         ),
     ],
 )

@@ -1,7 +1,7 @@
 """Builders of source rows, in memory and in a real database, for the tests of the sources."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 from psycopg import sql
 
 from atx_assets import schemas
+from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.resources.database import connect
 from atx_assets.settings import Database
 from atx_assets.sources.extract import extract
@@ -106,10 +107,14 @@ def real_rows(shared_data: Path) -> Callable[[str], pa.Table]:
 
 @dataclass(frozen=True)
 class Library:
-    """A media database that a test may fill and change."""
+    """A media database that a test may fill and change, and that atx reads as `atx_reader`.
+
+    `database` is as its owner sees it; `as_reader` makes of it what the role sees.
+    """
 
     database: Database
     connection: psycopg.Connection
+    as_reader: Callable[[Database], Database]
 
     def execute(self, query: str, values: Sequence[Any] = ()) -> None:
         self.connection.execute(query, values)  # type: ignore[call-overload]
@@ -163,7 +168,8 @@ class Library:
         self, wanted: str = "", timeout: int = 60
     ) -> Iterator[tuple[psycopg.Connection, SourceTable]]:
         """The transaction in which atx reads, and the table it finds there."""
-        connection = connect(self.database, statement_timeout=timeout, read_only=True)
+        reader = self.as_reader(self.database)
+        connection = connect(reader, statement_timeout=timeout, read_only=True)
         with connection:
             yield connection, find_source(connection, wanted)
 
@@ -188,8 +194,25 @@ class Library:
 
 
 @pytest.fixture
-def library(database: Database) -> Iterator[Library]:
+def library(database: Database, as_reader: Callable[[Database], Database]) -> Iterator[Library]:
     """An empty database, and a connection that commits each statement."""
+    with _connected(database) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def library_named(postgres: EmbeddedPostgres) -> Callable[[str], AbstractContextManager[Library]]:
+    """A way to an empty database that tests of one module share; it goes with the server."""
+
+    def made(name: str) -> AbstractContextManager[Library]:
+        postgres.ensure_database(name)
+        return _connected(Database(postgres.host, postgres.port, name, postgres.user))
+
+    return made
+
+
+@contextmanager
+def _connected(database: Database) -> Iterator[Library]:
     where = psycopg.conninfo.make_conninfo(
         host=database.host,
         port=database.port,
@@ -198,4 +221,4 @@ def library(database: Database) -> Iterator[Library]:
         dbname=database.name,
     )
     with psycopg.connect(where, autocommit=True) as connection:
-        yield Library(database, connection)
+        yield Library(database, connection, as_reader)

@@ -51,12 +51,13 @@ class Place:
         self.record = CorrectionRecord(home)
 
     def environment(self) -> dict[str, str]:
-        database = self.library.database
+        database = self.library.as_reader(self.library.database)
         return {
             "PG_HOST": database.host,
             "PG_PORT": str(database.port),
             "PG_DB": database.name,
             "PG_USER": database.user,
+            "ATX_CORRECTION_PG_USER": "atx_corrector",
             "ATX_HOME": str(self.home),
             "ATX_STATEMENT_TIMEOUT": "60",
         }
@@ -525,7 +526,7 @@ def test_the_user_of_corrections_is_the_one_who_writes(media: Place) -> None:
 def test_who_may_not_update_is_told_the_grant(media: Place) -> None:
     before = media.rows()
     with media.role("GRANT SELECT ON atp.media TO {}") as user:
-        line = media.refused("skip", "tt0000005", PG_USER=user)
+        line = media.refused("skip", "tt0000005", PG_USER=user, ATX_CORRECTION_PG_USER="")
         quoted = f'"{user}"'
         assert (
             'GRANT SELECT, UPDATE ("rejection_status", "rejection_reason") ON atp.media '
@@ -533,7 +534,7 @@ def test_who_may_not_update_is_told_the_grant(media: Place) -> None:
         )
         assert "ATX_CORRECTION_PG_USER" in line
         media.library.execute(line[line.index("GRANT SELECT, UPDATE") :].partition(";")[0])
-        media.correct("skip", "tt0000005", PG_USER=user)
+        media.correct("skip", "tt0000005", PG_USER=user, ATX_CORRECTION_PG_USER="")
     assert media.rows() != before
 
 
@@ -557,7 +558,11 @@ def test_the_check_names_the_user_or_what_is_missing(media: Place) -> None:
         settings = media.settings(ATX_CORRECTION_PG_USER=user)
         assert "may not change labels" in told_by(lambda: check_permission(settings))
         media.library.execute(f'GRANT UPDATE ON atp.media TO "{user}"')
-        assert check_permission(settings) == f"{user} may change labels"
+        assert check_permission(settings) == (
+            f"{user} may change labels",
+            "UPDATE in atp.media",
+        )
+    assert check_permission(media.settings()) == ("atx_corrector may change labels", "")
 
 
 def test_a_user_who_cannot_log_in_is_told_by_the_settings_that_were_used(media: Place) -> None:
@@ -800,7 +805,8 @@ def test_a_correction_of_another_layout_is_not_undone(
     media.correct("keep", "tt0000005")
     media.library.create("training", [entry(5)])
     assert "set ATX_SOURCE=media" in told_by(lambda: media.undo(1))
-    assert media.undo(1, ATX_SOURCE="media").number == 2
+    owner = {"PG_USER": media.library.database.user, "ATX_CORRECTION_PG_USER": ""}
+    assert media.undo(1, ATX_SOURCE="media", **owner).number == 2
 
 
 # Crashes

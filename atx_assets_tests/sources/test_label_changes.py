@@ -89,7 +89,7 @@ def test_a_title_that_lost_its_label_is_told_from_one_that_is_gone(changes):
         2,
         [
             told("Film 1", "keep by a person", "no label to learn from"),
-            told("Film 2", "skip by a rule", "not in the database", None),
+            told("Film 2", "skip by a rule", "not among the films", None),
         ],
     )
 

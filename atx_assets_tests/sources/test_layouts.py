@@ -195,43 +195,44 @@ class TestPermissions:
         library.execute(sql.SQL("DROP ROLE {}").format(name))
 
     @pytest.fixture
-    def as_reader(self, library, reader):
-        return replace(library, database=replace(library.database, user=reader, password="secret"))
+    def as_role(self, library, reader):
+        database = replace(library.database, user=reader, password="secret")
+        return replace(library, database=database, as_reader=lambda database: database)
 
     @pytest.mark.parametrize("layout", ["media", "training"])
     def test_without_usage_of_the_schema_the_grants_are_told(
-        self, library, reader, as_reader, layout
+        self, library, reader, as_role, layout
     ):
         library.create(layout)
-        line = refusal(as_reader)
+        line = refusal(as_role)
         assert f"user {reader} may not read atp.{layout}" in line
         assert f"GRANT USAGE ON SCHEMA atp TO {reader}" in line
         assert f"GRANT SELECT ON atp.{layout} TO {reader}" in line
 
     @pytest.mark.parametrize("layout", ["media", "training"])
     def test_without_select_on_the_table_the_grants_are_told(
-        self, library, reader, as_reader, layout
+        self, library, reader, as_role, layout
     ):
         library.create(layout)
         library.execute(f"GRANT USAGE ON SCHEMA atp TO {reader}")
-        line = refusal(as_reader)
+        line = refusal(as_role)
         assert f"user {reader} may not read atp.{layout}" in line
         assert f"GRANT SELECT ON atp.{layout} TO {reader}" in line
 
     def test_the_mend_that_is_told_mends_it_and_nothing_more_is_needed(
-        self, library, reader, as_reader, release, tmp_path
+        self, library, reader, as_role, release, tmp_path
     ):
         library.create("media", [release(1, rejection_status="override")])
-        line = refusal(as_reader)
+        line = refusal(as_role)
         for statement in line.partition(": ")[2].rstrip(";").split(";"):
             library.execute(statement)
-        assert found(as_reader).layout is MEDIA
-        assert as_reader.extract(tmp_path / "media.parquet").num_rows == 1
-        assert as_reader.fingerprints() == library.fingerprints()
+        assert found(as_role).layout is MEDIA
+        assert as_role.extract(tmp_path / "media.parquet").num_rows == 1
+        assert as_role.fingerprints() == library.fingerprints()
 
-    def test_rights_on_the_table_in_use_are_enough(self, library, reader, as_reader):
+    def test_rights_on_the_table_in_use_are_enough(self, library, reader, as_role):
         library.create("media", without=MOVED)
         library.create("training")
         library.execute(f"GRANT USAGE ON SCHEMA atp TO {reader}")
         library.execute(f"GRANT SELECT ON atp.training TO {reader}")
-        assert found(as_reader).layout is TRAINING
+        assert found(as_role).layout is TRAINING

@@ -1,0 +1,74 @@
+"""What the user of a connection may do in the media database beyond what atx needs of it.
+
+Not here: what is missing (`layouts.py`, `corrections.py`). The roles that have neither too much nor
+too little are made by the scripts in `sql/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from atx_assets.sources.layouts import SCHEMA
+
+if TYPE_CHECKING:
+    import psycopg
+
+_ROLE = """
+    SELECT rolsuper, rolcreaterole, has_database_privilege(current_database(), 'CREATE'),
+           coalesce(has_schema_privilege(to_regnamespace(%s), 'CREATE'), false)
+    FROM pg_catalog.pg_roles WHERE rolname = current_user
+"""
+
+# Views and foreign tables too. INSERT and UPDATE may be given on single columns.
+_WRITES = """
+    SELECT asked, string_agg(n.nspname || '.' || c.relname, ', ' ORDER BY c.relname)
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace,
+        unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) asked
+    WHERE n.nspname = %s AND c.relname IN ('media', 'training')
+      AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+      AND CASE WHEN asked IN ('INSERT', 'UPDATE') THEN EXISTS (
+            SELECT FROM pg_catalog.pg_attribute a
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+              AND has_column_privilege(c.oid, a.attnum, asked)
+              AND NOT (asked = 'UPDATE' AND c.relname = %s AND a.attname = ANY (%s)))
+          ELSE has_table_privilege(c.oid, asked) END
+    GROUP BY asked ORDER BY asked
+"""
+
+# Not what an extension has put there for all to read.
+_OTHERS = """
+    SELECT n.nspname || '.' || c.relname
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname <> 'information_schema'
+      AND n.nspname NOT LIKE 'pg\\_%%'
+      AND NOT (n.nspname = %s AND c.relname IN ('media', 'training'))
+      AND has_schema_privilege(n.oid, 'USAGE')
+      AND (has_any_column_privilege(c.oid, 'SELECT, INSERT, UPDATE')
+           OR has_table_privilege(c.oid, 'DELETE, TRUNCATE'))
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+    ORDER BY 1
+"""
+
+
+def more_than_needed(
+    connection: psycopg.Connection, table: str = "", columns: Sequence[str] = ()
+) -> str:
+    """Say what the user may do besides reading media and labels; mostly nothing.
+
+    Args:
+        connection: of the user.
+        table: the table of which the user needs to UPDATE columns, `media` or `training`.
+        columns: these columns.
+    """
+    superuser, roles, database, schema = connection.execute(_ROLE, (SCHEMA,)).fetchone() or ()
+    if superuser:
+        return "do anything, as a superuser"
+    writes = connection.execute(_WRITES, (SCHEMA, table, list(columns)))
+    found = [f"{what} in {where}" for what, where in writes]
+    found += ["make tables in this database"] * bool(database or schema)
+    found += ["make roles"] * bool(roles)
+    if others := [name for (name,) in connection.execute(_OTHERS, (SCHEMA,))]:
+        named = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
+        found.append(f"use {len(others):,} other table{'s' * (len(others) > 1)} ({named})")
+    return "; ".join(found)
