@@ -30,7 +30,7 @@ from atx_assets.settings import read_settings
 ATX = [sys.executable, "-m", "atx_assets.local.cli"]
 
 #: Seconds after which the graph must agree again, on a busy machine.
-PATIENCE = 150
+PATIENCE = 400
 
 #: Attempts in the tests follow after seconds, and not after 1, 5 and 25 minutes.
 SOONER = """

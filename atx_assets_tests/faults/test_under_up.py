@@ -94,7 +94,6 @@ def test_a_server_that_is_killed_is_there_again_at_its_address(
     kill(house.processes(*command.split())[0].pid)
     wait_until(lambda: not answers_http(url), "its end", 60)
     wait_until(lambda: answers_http(url), f"{name} again", tell=house.tell)
-    house.changes_labels()
     house.check_agreement()
     (line,) = house.lines
     assert line.startswith(f"{name} ended with ")
