@@ -160,7 +160,7 @@ def test_a_key_that_a_terminal_would_obey_is_told_as_text(loading: Loading, rows
     keys = rows["hash"].to_pylist()
     keys[:2] = ["\x1b[2J\r\n" + "x" * 999, "\0"]
     outcome = loading.load(_written(_with(rows, "hash", pa.array(keys))))
-    _refused(outcome, "hash does not match ^[0-9a-f]{40}$: ?[2J")
+    _refused(outcome, "1 because hash does not fit char(40): ?[2J  xxx")
     assert "\x1b" not in outcome.said
     assert "x" * 61 not in outcome.said
     assert outcome.counts[-1] == 2
