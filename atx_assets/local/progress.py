@@ -119,8 +119,8 @@ class Progress:
     def _tell_of(self, entry: dg.EventLogEntry) -> None:
         event, outcome, making = entry.dagster_event, self._outcome, self._now.making
         if event is None:
-            # A line that an asset logged, and not one of Dagster's own.
-            if entry.step_key and entry.level == logging.INFO:
+            # A line that an asset or a resource logged, and not one of Dagster's own.
+            if entry.level == logging.INFO:
                 self._tell_of_line(entry)
             return
         kind, step = event.event_type_value, event.step_key or ""

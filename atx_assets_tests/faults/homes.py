@@ -59,7 +59,7 @@ class Running:
     @property
     def failure(self) -> str:
         """The one line that a failure is told in."""
-        (line,) = (line for line in self.lines if line.startswith("atx: "))
+        (line,) = (line for line in self.lines if line.startswith("atx: ") and "o+x" not in line)
         return line
 
 
