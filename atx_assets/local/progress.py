@@ -96,8 +96,13 @@ class Progress:
                 self._tell()
 
     def _follow(self) -> None:
+        from sqlalchemy.exc import DBAPIError
+
         while not self._ended.wait(0.5):
-            self._tell()
+            try:
+                self._tell()
+            except DBAPIError:  # the run meets it as well, and ends by it
+                return
 
     def _tell(self) -> None:
         while True:
