@@ -139,7 +139,10 @@ def doctors(place: Any, **settings: str) -> str:
     [
         ({"seconds": 30, "status": 200}, "MLflow does not answer at http://127.0.0.1:"),
         ({"status": 500, "body": b"Internal Server Error"}, "answers with an error (500)"),
-        ({"status": 507, "body": FULL}, "answers with an error (507): look at MLflow's log, or make room"),
+        (
+            {"status": 507, "body": FULL},
+            "answers with an error (507): look at MLflow's log, or make room",
+        ),
         ({"status": 502, "body": HTML}, "answers with an error (502)"),
         ({"status": 200, "body": HTML}, "answers, and not as MLflow does: check MLFLOW_HOST"),
         ({"status": 404, "body": HTML}, "answers, and not as MLflow does: check MLFLOW_HOST"),
