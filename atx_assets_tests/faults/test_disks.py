@@ -167,7 +167,7 @@ def test_a_full_disk_is_one_line_whatever_is_made_and_room_heals_it(disk, copied
 if MAY_MOUNT:
 
     def test_a_disk_without_a_byte_left_and_one_that_is_read_only_are_each_a_line(copied):
-        """Kept out: the note of who writes, which a full disk had no room for, as a bare OSError."""
+        """Kept out: a bare OSError, as there was no room to note down who writes."""
         with opened(SmallDisk, "8m") as disk:
             data = disk.folder / "data"
             shutil.copytree(copied.home / "data", data)
