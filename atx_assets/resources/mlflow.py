@@ -238,8 +238,8 @@ def _answer(settings: Settings) -> str:
 
 
 def _broken(status: int) -> str:
-    full = ", or make room on its disk" if status in (500, 507) else ""
-    return f"answers with an error ({status}): look at MLflow's log there{full}"
+    # A full disk is any of 500, 503 and 507 to it.
+    return f"answers with an error ({status}): look at MLflow's log, or make room on its disk"
 
 
 def failure(error: Exception, settings: Settings) -> AtxError:

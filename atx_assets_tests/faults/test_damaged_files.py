@@ -7,6 +7,7 @@ what mends it. Formats and single causes are tried in `resources/test_bundles.py
 import hashlib
 import json
 import shutil
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -94,7 +95,10 @@ def folder(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Folder:
     data = tmp_path_factory.mktemp("damaged") / "data"
     shutil.copytree(finished.home / "data", data)
     settings = read_settings({"ATX_DATA_DIR": str(data), "ATX_HOME": str(data.parent / "h")})
-    return Folder(replace(settings, report_port=0, data_dir=data))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return Folder(replace(settings, report_port=port, data_dir=data))
 
 
 @pytest.fixture(scope="module")

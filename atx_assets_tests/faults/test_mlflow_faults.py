@@ -139,7 +139,10 @@ def doctors(place: Any, **settings: str) -> str:
     [
         ({"seconds": 30, "status": 200}, "MLflow does not answer at http://127.0.0.1:"),
         ({"status": 500, "body": b"Internal Server Error"}, "answers with an error (500)"),
-        ({"status": 507, "body": FULL}, "answers with an error (507): look at MLflow's log"),
+        (
+            {"status": 507, "body": FULL},
+            "answers with an error (507): look at MLflow's log, or make room",
+        ),
         ({"status": 502, "body": HTML}, "answers with an error (502)"),
         ({"status": 200, "body": HTML}, "answers, and not as MLflow does: check MLFLOW_HOST"),
         ({"status": 404, "body": HTML}, "answers, and not as MLflow does: check MLFLOW_HOST"),
@@ -246,7 +249,8 @@ def test_an_mlflow_whose_disk_is_full_is_one_line_and_gets_the_model_once_there_
     settings = {**full_server.settings, "ATX_MODEL_NAME": "full"}
     full_server.fill()
     line = failure(copied.run(assets=TRAINING, **settings))
-    assert "answers with an error (500): look at MLflow's log there, or make room" in line
+    assert "answers with an error (50" in line
+    assert "look at MLflow's log, or make room on its disk" in line
     assert Bundles(copied.files).place() == Place(1)
     full_server.make_room()
     assert copied.run(assets=TRAINING, **settings).success
