@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,7 +91,7 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
             state = "KILLED"
             raise
         except (MlflowException, requests.RequestException) as error:
-            raise failure(error, settings) from error
+            raise failure(error, settings) from shown_cause(error, settings)
         finally:
             _end_run(state)
 
@@ -136,6 +137,8 @@ def run_url(client: MlflowClient, run_id: str) -> str:
 def _be_quick() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(ANSWER))
+    # Else it prints each run's address, with the password in it and among what we print as JSON.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 
 def _end_run(state: str) -> None:
@@ -185,7 +188,7 @@ def reach(settings: Settings) -> None:
             f"MLflow does not answer at {shown_uri(settings)} ({_reason(error)}): start it, or "
             "check MLFLOW_HOST and MLFLOW_PORT, or set ATX_MLFLOW=off; the last model stays in "
             "place"
-        ) from error
+        ) from shown_cause(error, settings)
 
 
 def failure(error: Exception, settings: Settings) -> AtxError:
@@ -202,13 +205,24 @@ def failure(error: Exception, settings: Settings) -> AtxError:
     )
 
 
+def shown_cause(error: Exception, settings: Settings) -> Exception | None:
+    """Return what a failure is raised from: nothing where its text may hold the password.
+
+    Dagster records every error of the chain, and the terminal shows it with `--verbose`.
+    """
+    return None if "@" in settings.mlflow_host else error
+
+
 def _reason(error: BaseException) -> str:
-    """Return the innermost cause in a line; requests wraps it in several."""
+    """Return the innermost cause in a line, no address in it with user and password.
+
+    requests wraps it in several.
+    """
     while (cause := getattr(error, "reason", None) or (error.args or (None,))[0]) is not None:
         if not isinstance(cause, BaseException):
             break
         error = cause
-    line = (str(error).splitlines() or [""])[0]
+    line = re.sub(r"//[^/@\s]*@", "//", (str(error).splitlines() or [""])[0])
     return line.rpartition(">: ")[2].rpartition("): ")[2] or type(error).__name__
 
 
