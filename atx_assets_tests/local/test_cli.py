@@ -78,7 +78,7 @@ def test_a_password_goes_to_whoever_reads_the_exports_and_to_no_terminal(
     """Kept out: a password in the scrollback, for all who walk by."""
     own = environment | {"PG_HOST": "db", "DAGSTER_POSTGRES_URL": "postgresql://me@db/dagster"}
     printed = atx("env", environment=own | {name: value})
-    assert value in printed.stdout
+    assert "s3cret" in printed.stdout
     assert f"passwords: of {of}\n" in printed.stderr
     status, told = on_terminal("env", width=200, **(own | {name: value}))
     assert status == 0
