@@ -166,7 +166,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         pg_db=values.get("PG_DB") or "media",
         pg_user=values.get("PG_USER") or "postgres",
         pg_pass=values.get("PG_PASS", ""),
-        mlflow_host=values.get("MLFLOW_HOST", ""),
+        mlflow_host=_mlflow_host(values, "MLFLOW_HOST"),
         mlflow_port=_integer(values, "MLFLOW_PORT", 5050, 1, 65535),
         mlflow_on=_choice(values, "ATX_MLFLOW", ("on", "off"), "on") == "on",
         model_name=_model_name(values, "ATX_MODEL_NAME"),
@@ -285,6 +285,19 @@ def _operating_point(values: Mapping[str, str], name: str) -> OperatingPoint:
         return OperatingPoint.parse(text)
     except ValueError as error:
         raise AtxError(f"{name}={text!r} is no operating point; {error}") from error
+
+
+def _mlflow_host(values: Mapping[str, str], name: str) -> str:
+    """Return a name or an address, with `http://` and a user and password before it, or without."""
+    host = values.get(name, "")
+    if host and not re.fullmatch(r"(https?://([^@/?#\s]*@)?)?([\w.-]+|\[[0-9a-fA-F:.]+\])", host):
+        # Not repeated: it may hold a secret.
+        raise AtxError(
+            f"{name} is no name of a host: write for instance mlflow.home, or "
+            "https://USER:PASSWORD@mlflow.home (with @, : and / in the password written as %40, "
+            "%3A and %2F)"
+        )
+    return host
 
 
 def _model_name(values: Mapping[str, str], name: str) -> str:

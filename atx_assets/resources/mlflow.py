@@ -117,7 +117,8 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
         try:
             yield
         except (MlflowException, OSError) as error:  # what requests raises is an OSError
-            raise failure(error, read_settings()) from error
+            settings = read_settings()
+            raise failure(error, settings) from shown_cause(error, settings)
         finally:
             hurry.cancel()
             hurry.join()  # else it may fire after what comes next
@@ -165,6 +166,8 @@ def run_url(client: MlflowClient, run_id: str) -> str:
 def _be_quick() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(ANSWER))
+    # Else it prints each run's address, with the password in it and among what we print as JSON.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 
 def _end_run(state: str) -> None:
@@ -211,7 +214,7 @@ def reach(settings: Settings) -> None:
         raise AtxError(
             f"MLflow does not answer at {shown_uri(settings)} ({_reason(error)}): start it, or "
             f"check MLFLOW_HOST and MLFLOW_PORT, {_WITHOUT}"
-        ) from error
+        ) from shown_cause(error, settings)
     if said:
         raise AtxError(f"{shown_uri(settings)} {said}, {_WITHOUT}")
 
@@ -266,13 +269,24 @@ def _said(error: Exception, settings: Settings) -> str:
     return f"stopped to answer ({reason}): start it again"
 
 
+def shown_cause(error: Exception, settings: Settings) -> Exception | None:
+    """Return what a failure is raised from: nothing where its text may hold the password.
+
+    Dagster records every error of the chain, and the terminal shows it with `--verbose`.
+    """
+    return None if "@" in settings.mlflow_host else error
+
+
 def _reason(error: BaseException) -> str:
-    """Return the innermost cause in a line; requests wraps it in several."""
+    """Return the innermost cause in a line, no address in it with user and password.
+
+    requests wraps it in several.
+    """
     while (cause := getattr(error, "reason", None) or (error.args or (None,))[0]) is not None:
         if not isinstance(cause, BaseException):
             break
         error = cause
-    line = (str(error).splitlines() or [""])[0]
+    line = re.sub(r"//[^/@\s]*@", "//", (str(error).splitlines() or [""])[0])
     return line.rpartition(">: ")[2].rpartition("): ")[2] or type(error).__name__
 
 

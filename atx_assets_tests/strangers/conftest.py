@@ -6,18 +6,23 @@ between two words that no escaping changes and that nobody else writes.
 
 import base64
 import contextlib
+import http.client
 import io
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
 import tempfile
 import threading
 import time
+import urllib.request
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -31,22 +36,22 @@ import pytest
 from psycopg import sql
 
 from atx_assets import settings as settings_module
+from atx_assets.local import doctor_settings
 from atx_assets.local.cli import main
-from atx_assets.local.home import prepare
-from atx_assets.settings import Database, read_settings
+from atx_assets.settings import Database
 
 WORDS = ("zq7wk9ajm", "vt4rm8bxc")
 
 
-def canary(name: str) -> str:
+def _canary(name: str) -> str:
     return f"{WORDS[0]}%{name}/p@s's\"x:#{WORDS[1]}"
 
 
 def _in_base64(word: str) -> Iterator[bytes]:
     """What of a word stands in base64, wherever in the text it begins."""
     for before in range(3):
-        coded = base64.b64encode(b"x" * before + word.encode() + b"xx")
-        yield coded[4 if before else 0 : -4]
+        coded = base64.b64encode(b"x" * before + word.encode())
+        yield coded[4 if before else 0 : (before + len(word)) // 3 * 4]
 
 
 _SIGNS = re.compile(
@@ -74,9 +79,13 @@ class House:
     #: Every table of Dagster's storage, as text, its compressed columns unpacked.
     tables: dict[str, list[bytes]] = field(default_factory=dict)
     commands: set[bytes] = field(default_factory=set)
+    #: Runs that were launched in the UI, by their jobs.
+    launched: dict[str, str] = field(default_factory=dict)
     answers: dict[str, tuple[int, str]] = field(default_factory=dict)
     listening: set[tuple[str, int]] = field(default_factory=set)
     server_log: str = ""
+    #: Where somebody takes alerts, and everything else, and is content with nothing.
+    receiver: str = ""
     backup: Path = Path()
 
     @property
@@ -103,13 +112,19 @@ class House:
                 content = packed.extractfile(member)
                 yield f"backup: {member.name}", content.read() if content else b""
 
-    def atx(self, what: str, *words: str, **settings: str) -> str:
-        """Run the program in this process, verbosely, and keep all that it says."""
+    def atx(self, what: str, *words: str, **settings: str | None) -> str:
+        """Run the program in this process, verbosely, and keep all that it says.
+
+        A setting that is None is not there.
+        """
         patch = pytest.MonkeyPatch()
         before, mask = dict(os.environ), os.umask(0o022)
         try:
             for name, value in {**self.environment, **settings}.items():
-                patch.setenv(name, value)
+                if value is None:
+                    patch.delenv(name, raising=False)
+                else:
+                    patch.setenv(name, value)
             status, told = _captured(lambda: main(["--verbose", *words]))
         finally:
             patch.undo()
@@ -151,19 +166,20 @@ def house(
     """All of it: a load, runs that end well and badly, corrections, `atx up`, a backup."""
     with (
         tempfile.TemporaryDirectory(prefix="atx-secrets-", ignore_cleanup_errors=True) as name,
-        tcp_server(canary("owner"), connections=80) as owner,
+        tcp_server(_canary("owner"), connections=80) as owner,
         _receiver() as port,
         _command_lines() as commands,
     ):
         folder = Path(name)
         (folder / "tmp").mkdir()
-        made = House(folder, _secrets(folder, owner, port), commands=commands)
+        made = House(folder, _secrets(folder, owner, port), commands=commands, receiver=str(port))
         try:
             made.atx("load", "load", str(small_library), PG_USER="owner", PG_PASS=owner.password)
             _make_roles(owner, run_script)
             with _up(made):
                 made.listening = set(_listening(made))
-                _live(made, owner)
+                _live(made)
+                _launch(made, owner)
                 _ask(made)
                 _break(made, owner)
                 _wait_for_a_failed_tick(made, owner)
@@ -180,8 +196,8 @@ def _secrets(folder: Path, owner: Database, port: int) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("PG_", "ATX_", "MLFLOW_", "DAGSTER_"))
     }
-    alerts, coded = f"127.0.0.1:{port}", quote(canary("alert"), safe="")
-    storage = quote(canary("dagster"), safe="")
+    alerts, coded = f"127.0.0.1:{port}", quote(_canary("alert"), safe="")
+    storage = quote(_canary("dagster"), safe="")
     return bare | {
         "ATX_HOME": str(folder / "h"),
         "ATX_DATA_DIR": str(folder / "data"),
@@ -190,15 +206,15 @@ def _secrets(folder: Path, owner: Database, port: int) -> dict[str, str]:
         "PG_PORT": str(owner.port),
         "PG_DB": owner.name,
         "PG_USER": "atx_reader",
-        "PG_PASS": canary("reader"),
+        "PG_PASS": _canary("reader"),
         "ATX_CORRECTION_PG_USER": "atx_corrector",
-        "ATX_CORRECTION_PG_PASS": canary("corrector"),
+        "ATX_CORRECTION_PG_PASS": _canary("corrector"),
         "DAGSTER_POSTGRES_URL": (
             f"postgresql://dagster:{storage}@{owner.host}:{owner.port}/dagster"
         ),
         "MLFLOW_HOST": "",
         "MLFLOW_TRACKING_USERNAME": "somebody",
-        "MLFLOW_TRACKING_PASSWORD": canary("mlflow"),
+        "MLFLOW_TRACKING_PASSWORD": _canary("mlflow"),
         "ATX_ALERT_URL": f"http://me:{coded}@{alerts}/{coded}?key={coded}",
         "ATX_ALERT_FORMAT": "json",
         "ATX_HEARTBEAT_URL": f"http://me:{coded}@{alerts}/{coded}?key={coded}",
@@ -223,7 +239,7 @@ def _make_roles(owner: Database, run_script: Callable[..., Any]) -> None:
             ("atx_corrector", "corrector"),
             ("dagster", "dagster"),
         ):
-            _set_password(connection, role, canary(name))
+            _set_password(connection, role, _canary(name))
 
 
 def _set_password(connection: psycopg.Connection, role: str, password: str) -> None:
@@ -232,39 +248,34 @@ def _set_password(connection: psycopg.Connection, role: str, password: str) -> N
     )
 
 
-def _live(house: House, owner: Database) -> None:
+def _live(house: House) -> None:
     """What ends well, beside `atx up`; MLflow is reached with a password in its address."""
-    del owner
-    coded = quote(canary("mlflow"), safe="")
+    coded = quote(_canary("mlflow"), safe="")
     house.atx("run", "run", MLFLOW_HOST=f"http://me:{coded}@127.0.0.1")
     house.atx("doctor", "doctor")
     house.atx("test alert", "doctor", "--send-test-alert")
-    with _env_file(house):
-        unset = dict.fromkeys(_SECRET_NAMES, "")
-        house.atx("doctor with .env", "doctor")
+    with _env_file(house) as names:
+        house.atx("doctor with .env", "doctor", **dict.fromkeys(names))
         house.backup = house.folder / "backup.tar.gz"
-        house.atx("backup", "backup", str(house.backup))
-        del unset
+        house.atx("backup", "backup", str(house.backup), **dict.fromkeys(names))
     house.atx("correct", "correct", "keep", "--write", *_some_ids(house))
     house.atx("undo", "correct", "undo", "1", "--write")
     house.atx("list", "correct", "list")
 
 
-_SECRET_NAMES = ("PG_PASS", "DAGSTER_POSTGRES_URL", "ATX_CORRECTION_PG_PASS", "ATX_ALERT_URL")
-
-
 @contextlib.contextmanager
-def _env_file(house: House) -> Iterator[None]:
-    """A `.env` where atx looks for one, and where it must not be packed from."""
-    text = "".join(
-        f"{name}='{value}'\n" for name, value in house.environment.items() if _SIGNS.search(value.encode())
-    )
+def _env_file(house: House) -> Iterator[list[str]]:
+    """A `.env` where atx looks for one, and where none may be packed from; what is in it."""
+    secret = {n: v for n, v in house.environment.items() if _SIGNS.search(v.encode())}
+    escaped = {n: v.replace("\\", "\\\\").replace("'", "\\'") for n, v in secret.items()}
+    text = "".join(f"{name}='{value}'\n" for name, value in escaped.items())
     for folder in (house.folder, house.home, house.data):
         (folder / ".env").write_text(text)
         (folder / ".env").chmod(0o644)  # which doctor is to speak of
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settings_module, "ROOT", house.folder)
-        yield
+        for module in (settings_module, doctor_settings):
+            patch.setattr(module, "ROOT", house.folder)
+        yield list(secret)
 
 
 def _some_ids(house: House) -> list[str]:
@@ -274,7 +285,7 @@ def _some_ids(house: House) -> list[str]:
 
 def _break(house: House, owner: Database) -> None:
     """What fails, and tells why."""
-    port, wrong = str(_free_port()), canary("wrong")
+    port, wrong = str(_free_port()), _canary("wrong")
     coded = quote(wrong, safe="")
     only = ("run", "--select", "raw_media")
     house.atx("wrong password", *only, PG_PASS=wrong)
@@ -291,33 +302,76 @@ def _break(house: House, owner: Database) -> None:
     }.items():
         house.atx(what, *only, DAGSTER_POSTGRES_URL=url)
         house.atx(f"{what}, doctor", "doctor", DAGSTER_POSTGRES_URL=url)
-        house.atx(f"{what}, backup", "backup", str(house.folder / "b"), DAGSTER_POSTGRES_URL=url)
-        (house.folder / "b").unlink(missing_ok=True)
     train = ("run", "--select", "tuned_classifier")
-    for what, host in {
-        "mlflow: down": f"http://me:{coded}@127.0.0.1",
-        "mlflow: not escaped": f"http://me:{wrong}@127.0.0.1",
-        "mlflow: no address": wrong,
-    }.items():
-        house.atx(what, *train, MLFLOW_HOST=host, MLFLOW_PORT=port)
-        house.atx(f"{what}, doctor", "doctor", MLFLOW_HOST=host, MLFLOW_PORT=port)
-    house.atx("alert: down", "doctor", "--send-test-alert", ATX_ALERT_URL=f"http://me:{coded}@127.0.0.1:{port}/{coded}")
-    house.atx("alert: not escaped", "doctor", "--send-test-alert", ATX_ALERT_URL=f"http://me:{wrong}@127.0.0.1:{port}/{wrong}")
+    for what, host, at in (
+        ("mlflow: down", f"http://me:{coded}@127.0.0.1", port),
+        ("mlflow: locked", f"http://locked:{coded}@127.0.0.1", house.receiver),
+        ("mlflow: failing", f"http://me:{coded}@127.0.0.1", house.receiver),
+        ("mlflow: not escaped", f"http://me:{wrong}@127.0.0.1", port),
+        ("mlflow: no host", wrong, port),
+    ):
+        house.atx(what, *train, MLFLOW_HOST=host, MLFLOW_PORT=at)
+    house.atx(
+        "mlflow: locked, doctor",
+        "doctor",
+        MLFLOW_HOST=f"http://locked:{coded}@127.0.0.1",
+        MLFLOW_PORT=house.receiver,
+    )
+    house.atx(
+        "alert: down",
+        "doctor",
+        "--send-test-alert",
+        ATX_ALERT_URL=f"http://me:{coded}@127.0.0.1:{port}/{coded}",
+    )
+    house.atx(
+        "alert: not escaped",
+        "doctor",
+        "--send-test-alert",
+        ATX_ALERT_URL=f"http://me:{wrong}@127.0.0.1:{port}/{wrong}",
+    )
     house.atx("alert: no address", "doctor", ATX_ALERT_URL=wrong)
     with _open(owner) as connection:
         connection.execute("REVOKE SELECT ON atp.media FROM atx_reader")
         house.atx("permission denied", *only)
         connection.execute("GRANT SELECT ON atp.media TO atx_reader")
         connection.execute("ALTER TABLE atp.media RENAME TO kept")
-        connection.execute("CREATE VIEW atp.media AS SELECT *, 1 / (rt_score - rt_score) AS x FROM atp.kept")
+        connection.execute(
+            "CREATE VIEW atp.media AS SELECT *, 1 / (rt_score - rt_score) AS x FROM atp.kept"
+        )
         connection.execute("GRANT SELECT ON atp.media TO atx_reader")
         house.atx("error in SQL", *only)
+
+
+def _launch(house: House, owner: Database) -> None:
+    """Runs in processes of their own, as the UI starts them."""
+    text = (
+        "mutation($p: ExecutionParams!) { launchRun(executionParams: $p) {"
+        " ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"
+    )
+    place = {"repositoryName": "__repository__", "repositoryLocationName": "atx"}
+    correction = {"ops": {"correct": {"config": {"ids": _some_ids(house), "verdict": "skip"}}}}
+    for job, config in (("score", {}), ("correct_labels", correction)):
+        wanted = {"selector": {"jobName": job, **place}, "runConfigData": config}
+        body = json.dumps({"query": text, "variables": {"p": wanted}}).encode()
+        url = f"http://127.0.0.1:{house.port('ATX_UI_PORT')}/graphql"
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            house.launched[job] = json.load(answer)["data"]["launchRun"]["run"]["runId"]
+    with _open(replace(owner, name="dagster")) as storage:
+        end = time.monotonic() + 240
+        asked = "SELECT status FROM runs WHERE run_id = ANY (%s)"
+        while statuses := [s for (s,) in storage.execute(asked, (list(house.launched.values()),))]:
+            if set(statuses) == {"SUCCESS"}:
+                break
+            assert not {"FAILURE", "CANCELED"} & set(statuses), statuses
+            assert time.monotonic() < end, statuses
+            time.sleep(0.2)
 
 
 def _wait_for_a_failed_tick(house: House, owner: Database) -> None:
     """Lock the reader out, and wait until a sensor of `atx up` has told of it."""
     with _open(owner) as connection:
-        _set_password(connection, "atx_reader", canary("changed"))
+        _set_password(connection, "atx_reader", _canary("changed"))
     asked = "SELECT count(*) FROM job_ticks WHERE tick_body LIKE '%wrong password%'"
     with _open(replace(owner, name="dagster")) as connection:
         end = time.monotonic() + 90
@@ -375,17 +429,17 @@ def _listening(house: House) -> Iterator[tuple[str, int]]:
     up = psutil.Process(int(house.environment["_UP"]))
     for process in (up, *up.children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess):
-            for socket in process.net_connections(kind="inet"):
-                if socket.status == psutil.CONN_LISTEN or not socket.raddr:
-                    yield socket.laddr.ip, socket.laddr.port
+            for found in process.net_connections(kind="inet"):
+                if found.status == psutil.CONN_LISTEN or not found.raddr:
+                    yield found.laddr.ip, found.laddr.port
 
 
 def _ask(house: House) -> None:
     """Ask each server as its own page, as a program, and as pages of others do."""
-    import http.client
-    import json
 
-    def asked(what: str, port: str, method: str, path: str, body: Any = None, **headers: str) -> None:
+    def asked(
+        what: str, port: str, method: str, path: str, body: Any = None, **headers: str
+    ) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", house.port(port), timeout=60)
         sent = {"Host": f"127.0.0.1:{house.port(port)}"}
         sent |= {"Content-Type": "application/json"} if body else {}
@@ -422,7 +476,13 @@ def _ask(house: House) -> None:
             asked(f"own: {name}, {how}", port, "POST", path, body, **own)
     asked("own: report", report, "GET", "/")
     asked("own: what Dagster says of itself", ui, "POST", "/graphql", info)
-    asked("made: dagster", ui, "POST", "/graphql", {"query": "{ instance { concurrencyLimits { concurrencyKey } } }"})
+    asked(
+        "made: dagster",
+        ui,
+        "POST",
+        "/graphql",
+        {"query": "{ instance { concurrencyLimits { concurrencyKey } } }"},
+    )
     asked("made: mlflow", mlflow, "GET", "/ajax-api/2.0/mlflow/experiments/search?max_results=50")
 
 
@@ -462,12 +522,16 @@ def _as_bytes(value: Any) -> bytes:
 def _command_lines() -> Iterator[set[bytes]]:
     """Every command line of this machine's processes, looked at again and again."""
     seen, ended = set[bytes](), threading.Event()
+    looks = Counter[int]()
 
     def look() -> None:
         while not ended.wait(0.05):
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
-                with contextlib.suppress(OSError):
-                    seen.add(path.read_bytes())
+            # A process changes its command line as it starts, and then no more.
+            for pid in psutil.pids():
+                if looks[pid] < 5:
+                    looks[pid] += 1
+                    with contextlib.suppress(OSError):
+                        seen.add(Path(f"/proc/{pid}/cmdline").read_bytes())
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -480,11 +544,15 @@ def _command_lines() -> Iterator[set[bytes]]:
 
 @contextlib.contextmanager
 def _receiver() -> Iterator[int]:
-    """One who takes alerts, and refuses each."""
+    """One who takes alerts, and refuses each; and an MLflow that is well, and can do nothing."""
 
     class Refusing(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.send_error(500)
+            sent = self.headers.get("Authorization", "").removeprefix("Basic ")
+            if base64.b64decode(sent).startswith(b"locked"):
+                self.send_error(401)
+            else:
+                self.send_error(200 if self.path == "/health" else 500)
 
         do_GET = do_POST
 
@@ -501,17 +569,18 @@ def _receiver() -> Iterator[int]:
 
 
 def _free_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-__all__ = ["Mapping", "prepare", "read_settings"]
 
 
 @pytest.fixture(scope="session")
 def leak() -> Callable[[bytes | str], str]:
     """Finds a secret in whatever form; returns its surroundings, or nothing."""
     return holds_secret
+
+
+@pytest.fixture(scope="session")
+def canary() -> Callable[[str], str]:
+    """Makes a secret, by a name of its own."""
+    return _canary
