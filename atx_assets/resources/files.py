@@ -157,7 +157,7 @@ class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         try:
             records: list[dict[str, Any]] = json.loads(self.read_text(asset))
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # a number too long, lists too deep
             raise self._damaged(asset) from error
         return records
 

@@ -173,6 +173,12 @@ def _unclear(said: str) -> str:
 
 
 def _serve(host: str, port: str, name: str, user: str, errors: str) -> None:
+    # Once, and not again in each process.
+    import numpy  # noqa: F401
+    import psutil  # noqa: F401
+    import pyarrow.compute
+    import pyarrow.csv  # noqa: F401
+
     for line in sys.stdin:
         path, memory = json.loads(line)
         told = _in_a_child(Database(host, int(port), name, user), Path(path), memory, Path(errors))
