@@ -180,7 +180,7 @@ def test_a_list_that_lacks_a_mistake_is_found(copied, kind):
 def test_a_few_bad_rows_warn_and_everything_else_goes_on(copied):
     with copied.connect() as connection:
         connection.execute("UPDATE atp.media SET release_year = 9999 WHERE right(hash, 1) = '0'")
-    result = copied.run("full_rebuild")
+    result = copied.run("refresh")
     assert result.success
     (found,) = (
         e for e in result.get_asset_check_evaluations() if e.check_name == "source_contract"
