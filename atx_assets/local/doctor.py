@@ -110,6 +110,10 @@ def _writable(folder: Any, setting: str) -> str:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise AtxError(f"{folder} cannot be made ({error.strerror}): set {setting}") from error
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise AtxError(
+            f"{folder} cannot be written to: mount its disk for writing, or set {setting}"
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise AtxError(f"{folder} cannot be written to: change its owner, or set {setting}")
     free = shutil.disk_usage(folder).free

@@ -61,6 +61,9 @@ def check_results(settings: Settings) -> str:
         return Note("none yet: `atx run` makes them")
     for name in there:
         _read(files, name)
+    for figure in sorted(settings.data_dir.glob("report_*.png")):
+        if is_damaged(figure):
+            raise AtxError(f"{figure} is damaged: materialise analysis_report again")
     missing = [FILES[name] for name in FILES if name not in there]
     if missing:
         return Note(f"{', '.join(missing)} missing: `atx run` makes what is not there")

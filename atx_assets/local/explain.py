@@ -42,7 +42,8 @@ def explain(
 
     files = DataFiles(directory=str(settings.data_dir))
     scored = read_scored(files)
-    found = np.array([_row_of(asked, scored.results, files) for asked in ids])
+    aside = _set_aside(files)
+    found = np.array([_row_of(asked, scored.results, aside) for asked in ids])
     records = [
         {
             **record,
@@ -65,7 +66,7 @@ def explain(
             say(plain(line))
 
 
-def _row_of(asked: str, results: pa.Table, files: DataFiles) -> int:
+def _row_of(asked: str, results: pa.Table, aside: Sequence[dict[str, Any]] = ()) -> int:
     """Return the row of the one film that is meant.
 
     Raises:
@@ -85,29 +86,30 @@ def _row_of(asked: str, results: pa.Table, files: DataFiles) -> int:
         return rows[0]
     if rows:
         raise AtxError(f"{asked!r} may be {_named(films, rows)}: name one by its id")
-    if aside := _set_aside(word, files):
-        raise AtxError(f"{asked!r} has no chance: {aside}")
+    if meant := [row for row in aside if word and word in _names(row)]:
+        reasons = dict.fromkeys(reason for row in meant for reason in row["reasons"])
+        rows_are = f"its {len(meant)} rows are" if len(meant) > 1 else "its row is"
+        raise AtxError(
+            f"{asked!r} was not scored: {rows_are} set aside ({plain('; '.join(reasons))}); mend "
+            "it at its source, then `atx run --job score`"
+        )
     near = _nearest(word, names, films)
     hint = f"; near it: {_named(films, near)}" if near else ""
     raise AtxError(f"no film that was scored is {asked!r}{hint}")
 
 
-def _set_aside(word: str, files: DataFiles) -> str:
-    """Say why the rows that are meant are set aside; nothing where none is."""
-    if not word or not files.path("quarantine").exists():
-        return ""
-    rows = files.read_table("quarantine").drop_columns(["row"]).to_pylist()
-    named = ("source_key", "imdb_id", "media_title")
-    meant = [
-        row
-        for row in rows
-        if word in (" ".join((row[name] or "").split()).casefold() for name in named)
-    ]
-    if not meant:
-        return ""
-    reasons = plain("; ".join(dict.fromkeys(reason for row in meant for reason in row["reasons"])))
-    rows_of_it = f"its {len(meant)} rows are" if len(meant) > 1 else "its row is"
-    return f"{rows_of_it} set aside ({reasons}); mend it at its source, then `atx run --job score`"
+def _set_aside(files: DataFiles) -> list[dict[str, Any]]:
+    """Return the rows of the source that are set aside; none before they were sorted."""
+    if not files.path("quarantine").exists():
+        return []
+    columns = ("source_key", "imdb_id", "media_title", "reasons")
+    rows: list[dict[str, Any]] = files.read_table("quarantine", columns).to_pylist()
+    return rows
+
+
+def _names(row: dict[str, Any]) -> list[str]:
+    names = (row[name] or "" for name in ("source_key", "imdb_id", "media_title"))
+    return [" ".join(name.split()).casefold() for name in names]
 
 
 def _nearest(word: str, names: list[str], films: list[dict[str, Any]]) -> list[int]:

@@ -107,6 +107,18 @@ def exports(settings: Settings) -> dict[str, str]:
     }
 
 
+def secret_exports(settings: Settings) -> dict[str, str]:
+    """Name those of `exports` that hold a password now, each with what it opens."""
+    url = settings.dagster_postgres_url
+    user = url.partition("://")[2].rpartition("@")[0]
+    secret = {
+        "PG_PASS": (settings.pg_pass, "the media database"),
+        "DAGSTER_POSTGRES_URL": (":" in user or "password" in url, "Dagster's storage"),
+        "MLFLOW_HOST": ("@" in settings.mlflow_host, "MLflow"),
+    }
+    return {name: of for name, (holds, of) in secret.items() if holds}
+
+
 def prepare(settings: Settings) -> None:
     """Make the home and Dagster's folder in it, with the repository's `dagster.yaml`.
 

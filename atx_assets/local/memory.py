@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ def bounded_memory(most: int = 0) -> Iterator[None]:
     if sys.platform != "linux":
         yield
         return
+    _ready_arrow()
     most = most or max(psutil.virtual_memory().available // 2, _LEAST)
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     wanted = psutil.Process().memory_info().data + most
@@ -33,3 +35,11 @@ def bounded_memory(most: int = 0) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _ready_arrow() -> None:
+    """Let Arrow have what it takes in advance: a gigabyte, if its pool is not the system's."""
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    import pyarrow as pa
+
+    pa.array([0])

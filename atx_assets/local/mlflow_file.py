@@ -55,7 +55,8 @@ def move_store(database: Path, artifacts: Path, before: Path, after: Path) -> in
     with closing(sqlite3.connect(database)) as connection, connection:
         tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
         for (table,) in connection.execute(tables).fetchall():
-            for _, column, *_ in connection.execute(f"PRAGMA table_info({_quoted(table)})"):
+            columns = connection.execute("SELECT name FROM pragma_table_info(?)", [table])
+            for (column,) in columns.fetchall():
                 changed += sum(_replaced(connection, table, column, *pair) for pair in pairs)
     for about in artifacts.glob("models/*/artifacts/MLmodel"):
         text = about.read_text(encoding="utf-8")
@@ -70,12 +71,12 @@ def move_store(database: Path, artifacts: Path, before: Path, after: Path) -> in
 def _replaced(connection: sqlite3.Connection, table: str, column: str, old: str, new: str) -> int:
     where, named = _quoted(table), _quoted(column)
     # No LIKE: % and _ are in paths, too. Up to a slash, or /home/a would be found in /home/ab.
-    done = connection.execute(
+    statement = (
         f"UPDATE {where} SET {named} = ? || substr({named}, ?) "  # noqa: S608 quoted, and its own
-        f"WHERE typeof({named}) = 'text' AND ({named} = ? OR substr({named}, 1, ?) = ?)",
-        [new, len(old) + 1, old, len(old) + 1, f"{old}/"],
+        f"WHERE typeof({named}) = 'text' AND ({named} = ? OR substr({named}, 1, ?) = ?)"
     )
-    return done.rowcount
+    values = [new, len(old) + 1, old, len(old) + 1, f"{old}/"]
+    return connection.execute(statement, values).rowcount
 
 
 def _quoted(name: str) -> str:

@@ -33,6 +33,8 @@ _SEARCH = re.compile(
 _FIGURES = (
     "note",
     "rows of films",
+    "mended",
+    "set aside",
     "films",
     "judged films",
     "keeps",
@@ -97,12 +99,14 @@ class Progress:
                 self._tell()
 
     def _follow(self) -> None:
+        from sqlalchemy.exc import DBAPIError
+
         while not self._ended.wait(0.5):
             try:
                 self._tell()
             except Exception as error:
                 # Told of at the next look, or at the end, which fails for want of it.
-                if not is_storage_failure(error):
+                if not (isinstance(error, DBAPIError) or is_storage_failure(error)):
                     raise
 
     def _tell(self) -> None:

@@ -85,12 +85,12 @@ def _mirror(settings: Settings, client: Any, champion: Bundle, say: Say) -> None
     from mlflow.exceptions import MlflowException
 
     from atx_assets.resources import registry
-    from atx_assets.resources.mlflow import failure
+    from atx_assets.resources.mlflow import failure, shown_cause
 
     try:
         known = registry.mirror(client, settings.model_name, champion)
     except (MlflowException, requests.RequestException) as error:
-        raise failure(error, settings) from error
+        raise failure(error, settings) from shown_cause(error, settings)
     if not known:
         say(
             f"MLflow has no model of version {champion.version} (it was trained without): "

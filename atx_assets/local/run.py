@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from atx_assets.errors import AtxError
-from atx_assets.local.dagster_storage import is_storage_failure, reach_storage
+from atx_assets.local.dagster_storage import (
+    is_storage_failure,
+    reach_storage,
+    storage_explained,
+)
 from atx_assets.local.display import Display, Output, display
 from atx_assets.local.home import exports, open_home
 from atx_assets.local.progress import Outcome, Progress
@@ -123,7 +127,11 @@ def run_job(
         selected = _selected(dg, definitions, select) if select else None
         total = len(selected or [*made.asset_layer.executable_asset_keys])
         progress = Progress(instance, run_id, total, told.display, outcome)
-        with _explained(settings, instance, run_id), _followed(progress, settings, told):
+        with (
+            storage_explained(settings),
+            _explained(settings, instance, run_id),
+            _followed(progress, settings, told),
+        ):
             result = made.execute_in_process(
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 instance=instance,

@@ -48,6 +48,8 @@ _UNWRITABLE = {
     errno.EACCES: "permission denied: change the owner of the folder",
     errno.EPERM: "permission denied: change the owner of the folder",
     errno.ENOENT: "its folder is gone: run it again",
+    errno.ENOTDIR: "a file is in the place of its folder: move it away",
+    errno.EEXIST: "a file is in the place of its folder: move it away",
     errno.EIO: "the disk fails: look at it",
 }
 
@@ -155,7 +157,7 @@ class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         try:
             records: list[dict[str, Any]] = json.loads(self.read_text(asset))
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # a number too long, lists too deep
             raise self._damaged(asset) from error
         return records
 
@@ -200,15 +202,10 @@ def only_writer(folder: Path, run_id: str, log: logging.Logger | None) -> Iterat
     """
     import fcntl
 
-    try:
+    with writable(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / ".writer.lock").touch(mode=0o600)
-        opened = (folder / ".writer.lock").open("a+")
-    except OSError as error:
-        raise AtxError(
-            f"{folder} cannot be written to ({error.strerror}): change its owner, or set "
-            "ATX_DATA_DIR"
-        ) from error
+        opened = (folder / ".writer.lock").open("a+b", buffering=0)
     with opened as lock:
         waiting = False
         while True:
@@ -218,12 +215,13 @@ def only_writer(folder: Path, run_id: str, log: logging.Logger | None) -> Iterat
             except BlockingIOError:
                 if not waiting and log is not None:
                     lock.seek(0)
-                    log.info("waiting for run %s, which is writing to %s", lock.read(), folder)
+                    writer = lock.read().decode()
+                    log.info("waiting for run %s, which is writing to %s", writer, folder)
                 waiting = True
                 time.sleep(0.5)
-        lock.truncate(0)
-        lock.write(run_id)
-        lock.flush()
+        with writable(folder):
+            lock.truncate(0)
+            lock.write(run_id.encode())
         _sweep(folder)
         yield
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,8 +29,13 @@ _log = logging.getLogger(__name__)
 EXPERIMENT = "atx"
 #: Seconds that MLflow may take to answer; its own default is two minutes, and seven tries.
 ANSWER = 10
+#: Seconds of asking it this and that, after which it may take no more than one to answer: telling
+#: it of a model takes a hundred questions, and at ten seconds each a run would hang for an hour.
+PATIENCE = 45
 #: And to be found at all: for each address that a name has, of which there may be two.
 REACH = 6
+_NO_MLFLOW = "answers, and not as MLflow does: check MLFLOW_HOST and MLFLOW_PORT"
+_WITHOUT = "or set ATX_MLFLOW=off; the last model stays in place"
 #: Ended runs of Dagster; whatever MLflow still holds to be running under one of them is not.
 _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
@@ -77,22 +84,45 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
             return
         reach(settings)
         _be_quick()
-        import requests
-        from mlflow.exceptions import MlflowException
-
         state = "FAILED"
         try:
-            _make_experiment(settings)
-            _end_left_runs(context.instance)
-            yield _dagster_mlflow(context, settings)
+            with self.telling():
+                _make_experiment(settings)
+                _end_left_runs(context.instance)
+                run = _dagster_mlflow(context, settings)
+            yield run
             state = "FINISHED"
         except (KeyboardInterrupt, SystemExit, dg.DagsterExecutionInterruptedError):
             state = "KILLED"
             raise
-        except (MlflowException, requests.RequestException) as error:
-            raise failure(error, settings) from error
         finally:
             _end_run(state)
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Let the block tell MLflow something, and lose patience with it after `PATIENCE`.
+
+        MLflow asks a server with the timeout that stands in the environment at that moment.
+
+        Raises:
+            AtxError: MLflow stops to answer, answers with an error, or too slowly.
+        """
+        from mlflow.exceptions import MlflowException
+
+        name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+        before = os.environ.get(name, str(ANSWER))
+        hurry = threading.Timer(PATIENCE, os.environ.__setitem__, (name, "1"))
+        hurry.daemon = True
+        hurry.start()
+        try:
+            yield
+        except (MlflowException, OSError) as error:  # what requests raises is an OSError
+            settings = read_settings()
+            raise failure(error, settings) from shown_cause(error, settings)
+        finally:
+            hurry.cancel()
+            hurry.join()  # else it may fire after what comes next
+            os.environ[name] = before
 
     def check(self) -> None:
         """Make sure that MLflow can be used, before time is spent on what it is to be told.
@@ -136,6 +166,8 @@ def run_url(client: MlflowClient, run_id: str) -> str:
 def _be_quick() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(ANSWER))
+    # Else it prints each run's address, with the password in it and among what we print as JSON.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 
 def _end_run(state: str) -> None:
@@ -176,39 +208,85 @@ def reach(settings: Settings) -> None:
     if not settings.mlflow_host:
         (settings.home / "mlflow").mkdir(mode=0o700, parents=True, exist_ok=True)
         return
-    import requests
-
     try:
-        requests.get(f"{tracking_uri(settings)}/health", timeout=REACH).raise_for_status()
-    except requests.RequestException as error:
+        said = _answer(settings)
+    except OSError as error:  # what requests raises is one
         raise AtxError(
             f"MLflow does not answer at {shown_uri(settings)} ({_reason(error)}): start it, or "
-            "check MLFLOW_HOST and MLFLOW_PORT, or set ATX_MLFLOW=off; the last model stays in "
-            "place"
-        ) from error
+            f"check MLFLOW_HOST and MLFLOW_PORT, {_WITHOUT}"
+        ) from shown_cause(error, settings)
+    if said:
+        raise AtxError(f"{shown_uri(settings)} {said}, {_WITHOUT}")
+
+
+def _answer(settings: Settings) -> str:
+    """Ask for our experiment as any client does; return what is wrong with the answer.
+
+    A server whose database is gone or full still says that it is healthy.
+    """
+    import requests
+
+    uri = tracking_uri(settings)
+    for path in (
+        "/health",
+        f"/api/2.0/mlflow/experiments/get-by-name?experiment_name={EXPERIMENT}",
+    ):
+        found = requests.get(uri + path, timeout=REACH)
+        if found.status_code in (401, 403):
+            return ""  # who may ask is for MLflow's client to settle, which knows of tokens
+        if found.status_code >= 500:
+            return _broken(found.status_code)
+    known = found.headers.get("Content-Type", "").startswith("application/json")
+    return "" if known and found.status_code in (200, 404) else _NO_MLFLOW
+
+
+def _broken(status: int) -> str:
+    # A full disk is any of 500, 503 and 507 to it.
+    return f"answers with an error ({status}): look at MLflow's log, or make room on its disk"
 
 
 def failure(error: Exception, settings: Settings) -> AtxError:
     """Say in a line what went wrong with MLflow, and what may mend it."""
+    return AtxError(f"MLflow at {shown_uri(settings)} {_said(error, settings)}, {_WITHOUT}")
+
+
+def _said(error: Exception, settings: Settings) -> str:
     from mlflow.exceptions import RestException
 
+    told, reason = str(error), _reason(error)
+    if not settings.mlflow_host:
+        return f"cannot be used ({reason}): make room on the disk of ATX_HOME, or look there"
     if isinstance(error, RestException):
-        said, mend = "refused what was asked", "look there"
-    else:
-        said, mend = "stopped to answer", "start it again"
-    return AtxError(
-        f"MLflow at {shown_uri(settings)} {said} ({_reason(error)}): {mend}, or set "
-        "ATX_MLFLOW=off; the last model stays in place"
-    )
+        return f"refused what was asked ({reason}): look there"
+    if "valid JSON format" in told:
+        return _NO_MLFLOW
+    if status := re.search(
+        r"too many (5\d\d) error|error code (\d{3})|\b(5\d\d) Server Error", told
+    ):
+        return _broken(int(next(filter(None, status.groups()))))
+    if "timed out" in told:
+        return f"is too slow ({reason}): see what keeps it"
+    return f"stopped to answer ({reason}): start it again"
+
+
+def shown_cause(error: Exception, settings: Settings) -> Exception | None:
+    """Return what a failure is raised from: nothing where its text may hold the password.
+
+    Dagster records every error of the chain, and the terminal shows it with `--verbose`.
+    """
+    return None if "@" in settings.mlflow_host else error
 
 
 def _reason(error: BaseException) -> str:
-    """Return the innermost cause in a line; requests wraps it in several."""
+    """Return the innermost cause in a line, no address in it with user and password.
+
+    requests wraps it in several.
+    """
     while (cause := getattr(error, "reason", None) or (error.args or (None,))[0]) is not None:
         if not isinstance(cause, BaseException):
             break
         error = cause
-    line = (str(error).splitlines() or [""])[0]
+    line = re.sub(r"//[^/@\s]*@", "//", (str(error).splitlines() or [""])[0])
     return line.rpartition(">: ")[2].rpartition("): ")[2] or type(error).__name__
 
 

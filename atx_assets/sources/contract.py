@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MEDIA_TYPE, RATING = "media_type", "imdb_rating"
+#: Whether a reason is given says whose verdict it is: a blank one stays one.
+_VERDICT = ("rejection_reason",)
 _SCALE = "on the scale that most are not on"
 
 
@@ -110,7 +112,7 @@ def sort_rows(rows: pa.Table, layout: Layout) -> SortedRows:
     after = rows
     for column in _judged(layout):
         values = rows[column.name]
-        for kind, mended, mask in mends(values, column):
+        for kind, mended, mask in () if column.name in _VERDICT else mends(values, column):
             here = _numpy(mask) & films
             if here.any():
                 changed[f"{column.name} {kind}"] = here

@@ -46,7 +46,8 @@ class Export:
         import pyarrow as pa
 
         try:
-            for batch in self.file.iter_batches(_BATCH):
+            # Where memory is bounded, a thread that cannot be started ends the process.
+            for batch in self.file.iter_batches(_BATCH, use_threads=False):
                 yield from _pieces(batch)
         except MemoryError:
             raise  # of Arrow, too: that says nothing of the file
@@ -75,8 +76,11 @@ def _bytes(values: pa.Array) -> int:
     if t.is_list(values.type) or t.is_large_list(values.type):
         return _bytes(pc.list_flatten(values)) + 8 * len(values)
     if t.is_dictionary(values.type) and _usable(values.type, STRING):
-        sizes = text_bytes(values)
-        return int(pc.sum(sizes.filter(pc.less_equal(sizes, MOST_BYTES))).as_py() or 0)
+        words = text_bytes(values.dictionary)
+        words = pc.if_else(pc.less_equal(words, MOST_BYTES), words, 0)
+        written = pc.sum(words.take(values.indices)).as_py() or 0
+        # Arrow makes room for that many words of the mean length, however few are long.
+        return max(int(written), int((pc.mean(words).as_py() or 0) * len(values)))
     return int(values.nbytes)
 
 
@@ -136,8 +140,8 @@ def _recognised(path: Path, schema: pa.Schema) -> tuple[Layout, tuple[Column, ..
         wanted = known[field.name].type
         if not _usable(field.type, wanted):
             raise AtxError(
-                f"{path}: column {field.name} is of type {_short(field.type)}, and the {layout.name} "
-                f"layout wants {wanted}: export it as that"
+                f"{path}: column {field.name} is of type {_short(field.type)}, and the "
+                f"{layout.name} layout wants {wanted}: export it as that"
             )
     return layout, tuple(known[name] for name in names)
 

@@ -189,9 +189,11 @@ def _order(source: SourceTable) -> sql.Composable:
 
 def _expression(name: str, kind: str, stored_as: str, marks: _Marks) -> sql.Composable:
     column: sql.Composable = sql.Identifier(name)
-    if stored_as in ("character", "character[]"):
-        # Else an empty char(2) would read as two blanks, and not as unknown.
-        column = sql.SQL("({})::text" + stored_as.removeprefix("character")).format(column)
+    # Else an empty char(2) would read as two blanks, and not as unknown.
+    if stored_as == "character":
+        column = sql.SQL("({})::text").format(column)
+    elif stored_as == "character[]":
+        column = sql.SQL("({})::text[]").format(column)
     if kind in (INT, BOOL, FLOAT, STRING):
         return column
     if kind == STRINGS:

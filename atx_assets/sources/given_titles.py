@@ -63,7 +63,7 @@ def _check_names(number: int, record: Any, columns: Mapping[str, Column]) -> Non
         if name not in columns:
             near = get_close_matches(str(name), columns, 1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(columns)}"
-            raise AtxError(f"title {number}: there is no column {name!r}; {hint}")
+            raise AtxError(f"title {number}: there is no column {name!r:.60}; {hint}")
 
 
 def _values(records: Sequence[Mapping[str, Any]], column: Column) -> pa.ChunkedArray:
@@ -74,6 +74,9 @@ def _values(records: Sequence[Mapping[str, Any]], column: Column) -> pa.ChunkedA
         if value is not None and not _fits(value, column.type):
             wanted = _WANTED[column.type]
             raise AtxError(f"title {number}: {column.name} must be {wanted}, and is {value!r:.60}")
+    if column.type == FLOAT:
+        # Python takes the nearest; Arrow refuses a whole number that is no float.
+        values = [None if value is None else float(value) for value in values]
     # As the rows of the table are, or one title would have two chances.
     made = mended(pa.chunked_array([pa.array(values, arrow_type(column.type))]), column)
     for words, mask in broken_rules(made, column):

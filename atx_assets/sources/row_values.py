@@ -83,7 +83,8 @@ def _text(values: pa.Array) -> tuple[pa.Array, Faults]:
     if t.is_dictionary(values.type):
         # A word of a megabyte, used by every row, is spelled out after it has been left out.
         words = values.dictionary
-        words = _nulled(words, pc.greater(text_bytes(words), MOST_BYTES))
+        short = pc.less_equal(text_bytes(words), MOST_BYTES)
+        words = words.take(pc.if_else(short, pa.array(range(len(words)), pa.int64()), None))
         values = pa.DictionaryArray.from_arrays(values.indices, words).dictionary_decode()
     elif faults:
         values = _nulled(values, long)
@@ -165,7 +166,7 @@ def _without_long_lists(values: pa.Array) -> tuple[pa.Array, Faults]:
         if mask.any()
     ]
     if faults:
-        kept = pa.array(np.where(many | long, None, np.arange(len(values))), pa.int64())
+        kept = pa.array(np.arange(len(values)), pa.int64(), mask=many | long)
         values = values.take(kept)
     return values, faults
 

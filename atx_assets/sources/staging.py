@@ -86,7 +86,7 @@ def refuse_clashes(
             yield from _delete(connection, receiver, query, name, words, examples)
 
 
-_REPEATED = """
+_REPEATED = sql.SQL("""
     WITH gone AS (
         DELETE FROM incoming AS later USING (
             SELECT {column}, min({row}) AS {row} FROM incoming WHERE {column} IS NOT NULL
@@ -96,27 +96,27 @@ _REPEATED = """
         RETURNING later.{key}::text AS key, later.{row} AS place
     )
     SELECT count(*), (array_agg(key ORDER BY place))[1:%s] FROM gone
-"""
+""")
 
-_TAKEN = """
+_TAKEN = sql.SQL("""
     WITH gone AS (
         DELETE FROM incoming AS new USING {table} AS old
         WHERE new.{column} = old.{column} AND new.{key} <> old.{key}
         RETURNING new.{key}::text AS key, new.{row} AS place
     )
     SELECT count(*), (array_agg(key ORDER BY place))[1:%s] FROM gone
-"""
+""")
 
 
 def _delete(
     connection: psycopg.Connection,
     receiver: Receiver,
-    query: str,
+    query: sql.SQL,
     column: str,
     words: str,
     examples: int,
 ) -> Iterator[tuple[str, int, list[str]]]:
-    statement = sql.SQL(query).format(
+    statement = query.format(
         column=sql.Identifier(column),
         key=sql.Identifier(receiver.key),
         row=sql.Identifier(ROW),

@@ -103,7 +103,7 @@ def test_source_contract_sees_a_column_of_another_type(copied):
     result = checks.source_contract(copied.files)
     assert not result.passed
     assert "release_year is string, not int64" in result.description
-    with pytest.raises(AtxError, match="atp.media: release_year is string, not int64: "):
+    with pytest.raises(AtxError, match=r"atp\.media: release_year is string, not int64: "):
         quarantine(copied.files)
 
 

@@ -1,8 +1,10 @@
 """Decisions as functions of what was seen: each case with its time, and whole histories."""
 
+import json
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -487,3 +489,43 @@ Histories.TestCase.settings = hypothesis_settings(
     max_examples=200, stateful_step_count=40, deadline=None
 )
 TestHistories = Histories.TestCase
+
+
+@hypothesis_settings(max_examples=200, deadline=None)
+@given(
+    cursor=st.text()
+    | st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(
+                st.sampled_from(["wanted", "since", "differs_since", "looked", "x"]), inner
+            )
+        ),
+        max_leaves=6,
+    ).map(json.dumps)
+)
+def test_whatever_stands_in_a_cursor_costs_a_wait_and_nothing_else(cursor):
+    """Kept out: a sensor that fails at every tick for a cursor that it cannot read."""
+    seen = Seen.from_cursor(cursor)
+    decision = decide_labels(state(seen=seen), RULES)
+    assert Seen.from_cursor(decision.seen.cursor()) == decision.seen
+    for _ in range(2):
+        if decision.request is None:
+            later = NOW + RULES.label_max_wait_seconds + RULES.label_quiet_seconds
+            decision = decide_labels(replace(state(seen=decision.seen), now=later), RULES)
+    assert decision.request is not None
+
+
+def test_a_cursor_nested_without_end_counts_as_none():
+    assert Seen.from_cursor("[" * 100_000) == Seen()
+    assert Seen.from_cursor('{"since": "yesterday"}') == Seen()
+    assert Seen.from_cursor('{"since": 1e999, "looked": NaN}') == Seen()
+    assert Seen.from_cursor('{"since": ' + "9" * 5000 + "}") == Seen()
+
+
+@hypothesis_settings(max_examples=200, deadline=None)
+@given(key=st.text() | st.from_regex("(.*)@([0-9]+)>(.*)&(.*)#([0-9]+)", fullmatch=True))
+def test_any_run_key_is_a_request_or_none(key):
+    found = Request.from_key(key)
+    assert found is None or Request.from_key(found.run_key) == found

@@ -68,7 +68,8 @@ def main() -> int:
             while time.monotonic() < end:
                 name, content = mutant(number, rows)
                 started = time.monotonic()
-                outcome = loading.load(content)
+                memory = random.Random(number).choice([2**22, 2**25, 2**27, *[2**30] * 5])
+                outcome = loading.load(content, memory=memory)
                 took = time.monotonic() - started
                 ends["loaded" if outcome.counts else "refused"] += 1
                 fault = outcome.fault or (f"took {took:.0f} s" if took > 30 else "")

@@ -337,7 +337,7 @@ def _odd(rng: random.Random, kind: pa.DataType) -> Any:
         low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
         return rng.choice([low, high, 0, 1, 7, 100, low + 1])
     if t.is_floating(kind):
-        return rng.choice([0.0, -0.0, 7.5, 1e308, -1e308, 5e-324, 2.0**53, 2.0**63] + _UNREAL)
+        return rng.choice([0.0, -0.0, 7.5, 1e308, -1e308, 5e-324, 2.0**63, *_UNREAL])
     if t.is_decimal(kind):
         return rng.choice([Decimal(0), Decimal(7000), Decimal(-1000), Decimal("9e30"), None])
     if t.is_fixed_size_binary(kind):

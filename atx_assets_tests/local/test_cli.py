@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -53,13 +54,38 @@ def test_start_env_stop_in_a_shell(home: Path, environment: dict[str, str]) -> N
     )
 
 
-def test_exports_are_quoted_and_a_password_is_pointed_out(environment: dict[str, str]) -> None:
+def test_exports_are_quoted_and_passwords_are_pointed_out(environment: dict[str, str]) -> None:
     own = environment | {"PG_HOST": "db", "PG_PASS": "it's; $HOME", "DAGSTER_POSTGRES_URL": "x"}
     printed = atx("env", environment=own)
-    assert printed.stderr == "atx: these lines hold the password of the database\n"
+    assert printed.stderr == "atx: these lines hold passwords: of the media database\n"
     shell = f'{printed.stdout}\nprintf %s "$PG_PASS"'
     done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True)
     assert done.stdout == "it's; $HOME"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "of"),
+    [
+        ("PG_PASS", "s3cret", "the media database"),
+        ("DAGSTER_POSTGRES_URL", "postgresql://me:s3cret@db/dagster", "Dagster's storage"),
+        ("DAGSTER_POSTGRES_URL", "postgresql://me@db/dagster?password=s3cret", "Dagster's storage"),
+        ("MLFLOW_HOST", "http://me:s3cret@tracker", "MLflow"),
+    ],
+)
+def test_a_password_goes_to_whoever_reads_the_exports_and_to_no_terminal(
+    name: str, value: str, of: str, environment: dict[str, str], on_terminal: Any
+) -> None:
+    """Kept out: a password in the scrollback, for all who walk by."""
+    own = environment | {"PG_HOST": "db", "DAGSTER_POSTGRES_URL": "postgresql://me@db/dagster"}
+    printed = atx("env", environment=own | {name: value})
+    assert "s3cret" in printed.stdout
+    assert f"passwords: of {of}\n" in printed.stderr
+    status, told = on_terminal("env", width=200, **(own | {name: value}))
+    assert status == 0
+    assert "s3cret" not in told
+    assert f"# {name} holds a password" in told
+    assert "export PG_DB=" in told
+    assert atx("env", environment=own).stderr == ""
 
 
 @pytest.mark.parametrize("words", [("--verbose", "env"), ("env", "--verbose")])

@@ -97,7 +97,8 @@ def is_bad(row: dict, layout, keys: list) -> bool:
             if not column.nullable:
                 return True
         elif column.type == schemas.STRING:
-            value = value if column.values else clean(value)
+            verdict = column.values or column.name == "rejection_reason"
+            value = value if verdict else clean(value)
             if column.values and value not in column.values:
                 return True
             known = value not in ("", "N/A")
@@ -143,7 +144,7 @@ class TestAnyTable:
         assert other.reasons == found.reasons
         assert other.mends == found.mends
         assert (other.good, other.mended) == (found.good, found.mended)
-        assert rows_of(other.rows, layout) == rows_of(found.rows, layout)
+        assert sorted(in_words(other.rows)) == sorted(in_words(found.rows))
 
     @settings(max_examples=40, deadline=None)
     @given(data=st.data())
@@ -151,7 +152,7 @@ class TestAnyTable:
         once = sort_rows(data.draw(tables(layout)), layout)
         again = sort_rows(once.rows, layout)
         assert again.quarantined == 0
-        assert again.rows.equals(once.rows)
+        assert in_words(again.rows) == in_words(once.rows)
         # Ratings on two scales are counted, and left to the encoder.
         assert not {kind for kind in again.mends if "scale" not in kind}
 
@@ -162,12 +163,13 @@ class TestAnyTable:
         cut = data.draw(st.integers(0, table.num_rows))
         parts = pa.concat_tables([table.slice(0, cut), table.slice(cut)])
         found, other = sort_rows(table, layout), sort_rows(parts, layout)
-        assert other.rows.equals(found.rows)
+        assert in_words(other.rows) == in_words(found.rows)
         assert (other.reasons, other.mends) == (found.reasons, found.mends)
 
 
-def rows_of(table: pa.Table, layout) -> list:
-    return sorted(map(repr, table.to_pylist()))
+def in_words(table: pa.Table) -> list[str]:
+    """The rows as texts: a NaN, which a series may have, is not equal to itself."""
+    return [repr(row) for row in table.to_pylist()]
 
 
 def media(release, *rows) -> pa.Table:
@@ -225,6 +227,15 @@ def test_a_film_needs_one_of_its_names(release):
     nameless = {"media_title": "N/A", "original_title": " "}
     found = sort_rows(media(release, nameless, {"media_title": None}, {}), MEDIA)
     assert found.reasons == {"media_title is missing": 1}
+
+
+@pytest.mark.parametrize("reason", [" ", "N/A", " N/A", "\x07"])
+def test_a_reason_is_not_mended(release, reason):
+    """Kept out: a rule's skip that reads as a person's, who gives no reason."""
+    table = media(release, {"rejection_status": "rejected", "rejection_reason": reason})
+    found = sort_rows(table, MEDIA)
+    assert found.good == 1
+    assert found.rows.equals(table)
 
 
 def test_a_key_is_not_mended(entry):
