@@ -228,7 +228,10 @@ class House:
         for state in self.instance.all_instigator_state():
             if state.name == "label_sensor":
                 ticks = self.instance.get_ticks(
-                    state.instigator_origin_id, state.selector_id, after=since
+                    state.instigator_origin_id,
+                    state.selector_id,
+                    after=since,
+                    before=self.now() + 1,  # those of before the clock was set back are later
                 )
                 ended = [t for t in ticks if t.status.value != "STARTED"]
                 return [t.skip_reason or f"{t.status} {t.run_ids} {t.error}" for t in ended]

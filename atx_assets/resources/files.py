@@ -227,7 +227,20 @@ def only_writer(folder: Path, run_id: str, log: logging.Logger | None) -> Iterat
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a process that was killed has left half-written; we hold the folder."""
-    for left in folder.rglob(".*.new"):
-        if left.is_file() and not left.is_symlink():
-            left.unlink(missing_ok=True)
+    """Remove what a process that was killed has left half-written; we hold the folder.
+
+    Only what has a name of ours: the folder may be one that others use as well.
+    """
+    models = folder / "models"
+    ours = [
+        *(left for left in folder.glob(".*.new") if _is_ours(left.name)),
+        *models.glob(".champion.json*.new"),
+        *models.glob("[0-9]*/.*.json*.new"),
+    ]
+    for left in ours:
+        left.unlink(missing_ok=True)
+
+
+def _is_ours(beside: str) -> bool:
+    name = beside.removeprefix(".").removesuffix(".new").removesuffix(".sha256")
+    return name in FILES.values() or name.startswith("report_")
