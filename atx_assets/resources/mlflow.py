@@ -238,6 +238,11 @@ def _answer(settings: Settings) -> str:
 
 
 def _broken(status: int) -> str:
+    if status in (401, 403):
+        return (
+            f"lets nobody in like that ({status}): set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        )
     # A full disk is any of 500, 503 and 507 to it.
     return f"answers with an error ({status}): look at MLflow's log, or make room on its disk"
 
@@ -262,7 +267,7 @@ def _said(error: Exception, settings: Settings) -> str:
     ):
         return _broken(int(next(filter(None, status.groups()))))
     if "timed out" in told:
-        return f"is too slow ({reason}): see what keeps it"
+        return f"stopped to answer in time ({reason}): see what keeps it"
     return f"stopped to answer ({reason}): start it again"
 
 
