@@ -293,6 +293,22 @@ def test_a_missing_permission_names_the_grant(atx, sample):
             connection.execute("DROP OWNED BY nobody_much; DROP ROLE nobody_much")
 
 
+def test_doctor_says_what_a_user_may_do_beyond_what_is_needed(atx, sample):
+    own = {"ATX_MLFLOW": "off", "ATX_CORRECTION_PG_USER": "atx_corrector"}
+    status, out, err = atx("doctor", **own)
+    assert status == 0, out + err
+    assert "ok    media database: " in out
+    assert "as atx_reader (" in out
+    assert "ok    corrections: atx_corrector may change labels\n" in out
+    status, out, _ = atx("doctor", PG_USER=sample.user, ATX_CORRECTION_PG_USER=sample.user)
+    assert status == 0
+    told = " this user may do anything, as a superuser as well: sql/atx_reader.sql makes one"
+    assert "note  media database: " in out
+    assert told in out
+    assert "note  corrections: " in out
+    assert "sql/atx_corrector.sql makes one" in out
+
+
 def test_an_unreachable_storage_of_dagster_is_one_line(atx, sample):
     status, _, err = atx("run", DAGSTER_POSTGRES_URL="postgresql+psycopg2://x@127.0.0.1:1/dagster")
     assert status == 1
