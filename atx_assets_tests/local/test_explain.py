@@ -119,8 +119,8 @@ def test_a_film_that_is_set_aside_is_told_with_the_reason(copied, capsys):
             assert main(["explain", words]) == 1
             assert re.fullmatch(
                 rf"atx: {re.escape(repr(words))} was not scored: "
-                r"its (row is|\d+ rows are) set aside \(release_year is above 2100: 9999\); mend it at its source, then "
-                r"`atx run --job score`\n",
+                r"its (row is|\d+ rows are) set aside \(release_year is above 2100: 9999\); "
+                r"mend it at its source, then `atx run --job score`\n",
                 capsys.readouterr().err,
             )
 
