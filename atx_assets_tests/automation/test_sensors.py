@@ -173,28 +173,32 @@ def test_a_failed_run_is_followed_by_one_that_succeeds(living):
 
 def test_a_run_that_a_check_stopped_is_not_repeated_until_films_change(living):
     living.judge(living.some_titles(1)[0], "override")
-    living.connection.execute("UPDATE atp.media SET metascore = 999 WHERE right(hash, 1) < '8'")
+    living.connection.execute("UPDATE atp.media SET release_year = 9999 WHERE right(hash, 1) < '8'")
     before = living.place.files.path("false_positives").read_bytes()
     assert not living.start(asked(living.ticks()))
     assert living.place.files.path("false_positives").read_bytes() == before
     living.passes(100_000)
     assert "attempt 1 (run " in (answer := living.tick())
     assert "was stopped by a check: left until something changes" in answer
-    living.connection.execute("UPDATE atp.media SET metascore = 99 WHERE right(hash, 1) < '8'")
+    living.connection.execute("UPDATE atp.media SET release_year = 1999 WHERE right(hash, 1) < '8'")
     assert living.follows() == "the results hold the 750 labels there are"
 
 
 def test_a_label_on_a_row_that_is_set_aside_is_waited_for_by_nobody(living):
     """Kept out: a run asked for again and again, since the label never comes into the results."""
     title = living.some_titles(1)[0]
-    living.connection.execute("UPDATE atp.media SET metascore = 999 WHERE imdb_id = %s", (title,))
+    living.connection.execute(
+        "UPDATE atp.media SET release_year = 9999 WHERE imdb_id = %s", (title,)
+    )
     assert living.follows("film_sensor").startswith("the results hold the ")
     assert actual(living, title) == []
     living.judge(title, "override")
     assert living.follows() == "the results hold the 750 labels there are"
     assert actual(living, title) == []
     assert len(living.runs()) == 1
-    living.connection.execute("UPDATE atp.media SET metascore = 99 WHERE imdb_id = %s", (title,))
+    living.connection.execute(
+        "UPDATE atp.media SET release_year = 1999 WHERE imdb_id = %s", (title,)
+    )
     assert living.follows("film_sensor").startswith("the results hold the ")
     # Scored at once, and learned from by the next training.
     assert len(actual(living, title)) == 1
