@@ -215,7 +215,9 @@ class House:
             }
         runs = self.runs()
         since = self.now()
-        told = wait_until(lambda: self.ticks_since(since), "the next tick of the sensor", 60)
+        told = wait_until(
+            lambda: self.ticks_since(since), "the next tick of the sensor", 60, self.tell
+        )
         assert all(reason.startswith("the results hold") for reason in told), told
         assert self.runs() == runs
         assert self.lives(), self.tell()
