@@ -37,10 +37,14 @@ SOONER = """
 from atx_assets.automation import decide
 decide.RETRY_MINUTES = (0.05, 0.05, 0.05)
 """
-#: Under a clock that is set by libfaketime, which does not know of the call that sleep makes.
+#: Under a clock that is set by libfaketime, which does not know of the call that sleep makes, nor
+#: that a process's start is counted from a time of the kernel's.
 SLEEPS = """
 import os, select, time
-if "FAKETIME_TIMESTAMP_FILE" in os.environ:
+if clock := os.environ.get("FAKETIME_TIMESTAMP_FILE"):
+    import psutil
+    started = psutil.Process.create_time
+    psutil.Process.create_time = lambda process: started(process) + float(open(clock).read())
     time.sleep = lambda seconds: select.select([], [], [], seconds) and None
 """
 
