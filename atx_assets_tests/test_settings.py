@@ -258,6 +258,39 @@ def test_a_name_that_mlflow_does_not_take_is_refused(value: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "mlflow.home",
+        "192.168.1.2",
+        "[fd00::1]",
+        "http://mlflow",
+        "https://me:a%40b%2Fc@mlflow.home",
+        "my_host",
+    ],
+)
+def test_the_host_of_mlflow_may_be_an_address(value: str) -> None:
+    assert read_settings({"MLFLOW_HOST": value}).mlflow_host == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://me:a@b/c@host",
+        "http://me:a/b@host",
+        "me:secret@host",
+        "host/path",
+        "host:5000",
+        "a b",
+    ],
+)
+def test_what_is_no_host_of_mlflow_is_refused_without_being_told(value: str) -> None:
+    """Kept out: the error of the library that cannot read it, with the password in it."""
+    told = failure(MLFLOW_HOST=value)
+    assert told.startswith("MLFLOW_HOST is no name of a host: write")
+    assert value not in told
+
+
 # -- secrets
 
 ADDRESSES = {"ATX_ALERT_URL": "alert_url", "ATX_HEARTBEAT_URL": "heartbeat_url"}

@@ -85,9 +85,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.real_data
 @pytest.mark.parametrize("layout", ["media", "training"])
 def test_a_real_library_gives_what_the_contract_says_and_the_same_bytes_twice(
-    layout, home, shared_data, tcp_database: Database
+    layout, home, shared_data, tcp_database: Database, run_script
 ):
-    """Media on the embedded server; training on another one, over TCP with a password."""
+    """Media on the embedded server; training on another one, as the reader with a password."""
     expected, settings = EXPECTED[layout], {}
     if layout == "training":
         with psycopg.connect(
@@ -108,11 +108,22 @@ def test_a_real_library_gives_what_the_contract_says_and_the_same_bytes_twice(
         }
     loaded = home("load", str(shared_data / f"{layout}.parquet"), **settings)
     assert loaded.returncode == 0, loaded.stderr
+    if settings:
+        run_script(tcp_database, "atx_reader")
+        with psycopg.connect(
+            host=tcp_database.host,
+            port=tcp_database.port,
+            user=tcp_database.user,
+            password=tcp_database.password,
+            dbname=tcp_database.name,
+        ) as connection:
+            connection.execute("ALTER ROLE atx_reader PASSWORD 'a reader''s'")
+        settings |= {"PG_USER": "atx_reader", "PG_PASS": "a reader's"}
     ran = home("run", **settings)
     assert ran.returncode == 0, ran.stderr
     assert f"learned from {expected['training']:>8,}".split()[-1] in ran.stdout
     if settings:
-        assert tcp_database.password not in ran.stdout + ran.stderr
+        assert settings["PG_PASS"] not in ran.stdout + ran.stderr
 
     data = home.data
     raw = pq.read_table(data / "media.parquet")

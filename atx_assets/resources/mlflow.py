@@ -1,14 +1,14 @@
 """MLflow as assets see it: where it is, and one MLflow run for each model trained.
 
 dagster-mlflow ties the MLflow run to the Dagster run. Not here: what is logged
-(`assets/tracking.py`), the registered model (`registry.py`).
+(`assets/tracking.py`), the registered model (`registry.py`), what an answer means
+(`mlflow_answers.py`).
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from atx_assets.errors import AtxError
+from atx_assets.resources.mlflow_answers import reason, what_failed, wrong_answer
 from atx_assets.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -32,9 +33,6 @@ ANSWER = 10
 #: Seconds of asking it this and that, after which it may take no more than one to answer: telling
 #: it of a model takes a hundred questions, and at ten seconds each a run would hang for an hour.
 PATIENCE = 45
-#: And to be found at all: for each address that a name has, of which there may be two.
-REACH = 6
-_NO_MLFLOW = "answers, and not as MLflow does: check MLFLOW_HOST and MLFLOW_PORT"
 _WITHOUT = "or set ATX_MLFLOW=off; the last model stays in place"
 #: Ended runs of Dagster; whatever MLflow still holds to be running under one of them is not.
 _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
@@ -209,64 +207,23 @@ def reach(settings: Settings) -> None:
         (settings.home / "mlflow").mkdir(mode=0o700, parents=True, exist_ok=True)
         return
     try:
-        said = _answer(settings)
+        wrong = wrong_answer(tracking_uri(settings))
     except OSError as error:  # what requests raises is one
         raise AtxError(
-            f"MLflow does not answer at {shown_uri(settings)} ({_reason(error)}): start it, or "
+            f"MLflow does not answer at {shown_uri(settings)} ({reason(error)}): start it, or "
             f"check MLFLOW_HOST and MLFLOW_PORT, {_WITHOUT}"
         ) from shown_cause(error, settings)
-    if said:
-        raise AtxError(f"{shown_uri(settings)} {said}, {_WITHOUT}")
-
-
-def _answer(settings: Settings) -> str:
-    """Ask for our experiment as any client does; return what is wrong with the answer.
-
-    A server whose database is gone or full still says that it is healthy.
-    """
-    import requests
-
-    uri = tracking_uri(settings)
-    for path in (
-        "/health",
-        f"/api/2.0/mlflow/experiments/get-by-name?experiment_name={EXPERIMENT}",
-    ):
-        found = requests.get(uri + path, timeout=REACH)
-        if found.status_code in (401, 403):
-            return ""  # who may ask is for MLflow's client to settle, which knows of tokens
-        if found.status_code >= 500:
-            return _broken(found.status_code)
-    known = found.headers.get("Content-Type", "").startswith("application/json")
-    return "" if known and found.status_code in (200, 404) else _NO_MLFLOW
-
-
-def _broken(status: int) -> str:
-    # A full disk is any of 500, 503 and 507 to it.
-    return f"answers with an error ({status}): look at MLflow's log, or make room on its disk"
+    if wrong:
+        raise AtxError(f"{shown_uri(settings)} {wrong}, {_WITHOUT}")
 
 
 def failure(error: Exception, settings: Settings) -> AtxError:
     """Say in a line what went wrong with MLflow, and what may mend it."""
-    return AtxError(f"MLflow at {shown_uri(settings)} {_said(error, settings)}, {_WITHOUT}")
-
-
-def _said(error: Exception, settings: Settings) -> str:
-    from mlflow.exceptions import RestException
-
-    told, reason = str(error), _reason(error)
-    if not settings.mlflow_host:
-        return f"cannot be used ({reason}): make room on the disk of ATX_HOME, or look there"
-    if isinstance(error, RestException):
-        return f"refused what was asked ({reason}): look there"
-    if "valid JSON format" in told:
-        return _NO_MLFLOW
-    if status := re.search(
-        r"too many (5\d\d) error|error code (\d{3})|\b(5\d\d) Server Error", told
-    ):
-        return _broken(int(next(filter(None, status.groups()))))
-    if "timed out" in told:
-        return f"is too slow ({reason}): see what keeps it"
-    return f"stopped to answer ({reason}): start it again"
+    if settings.mlflow_host:
+        said = what_failed(error)
+    else:
+        said = f"cannot be used ({reason(error)}): make room on the disk of ATX_HOME, or look there"
+    return AtxError(f"MLflow at {shown_uri(settings)} {said}, {_WITHOUT}")
 
 
 def shown_cause(error: Exception, settings: Settings) -> Exception | None:
@@ -275,19 +232,6 @@ def shown_cause(error: Exception, settings: Settings) -> Exception | None:
     Dagster records every error of the chain, and the terminal shows it with `--verbose`.
     """
     return None if "@" in settings.mlflow_host else error
-
-
-def _reason(error: BaseException) -> str:
-    """Return the innermost cause in a line, no address in it with user and password.
-
-    requests wraps it in several.
-    """
-    while (cause := getattr(error, "reason", None) or (error.args or (None,))[0]) is not None:
-        if not isinstance(cause, BaseException):
-            break
-        error = cause
-    line = re.sub(r"//[^/@\s]*@", "//", (str(error).splitlines() or [""])[0])
-    return line.rpartition(">: ")[2].rpartition("): ")[2] or type(error).__name__
 
 
 def _dagster_mlflow(context: dg.AssetExecutionContext, settings: Settings) -> Any:

@@ -225,6 +225,8 @@ def _who_reads(name: str) -> tuple[str, ...]:
         return ("atx explain", "doctor's models")
     if name.startswith("models/1/quality"):
         return ("scored_results", "doctor's models")
+    if name == "models/champion.json":  # what was scored is explained by the version that did it
+        return ("scored_results", "atx score", "doctor's models")
     if name.startswith("models/"):
         return ("scored_results", "atx score", "atx explain", "doctor's models")
     return {

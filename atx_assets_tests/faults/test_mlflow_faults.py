@@ -228,7 +228,7 @@ def test_a_slow_mlflow_is_given_up_instead_of_waited_for_a_hundred_times(
     with strange(seconds=1.5, word="runs/log-batch", behind=mlflow_server.port) as server:
         result = copied.run(assets=TRAINING, ATX_MODEL_NAME="slow", **server.settings)
         asked = server.strange
-    assert "is too slow" in failure(result)
+    assert "stopped to answer in time (" in failure(result)
     # Some in the patience that there was, one in the second after it, and that it failed.
     assert asked <= 10
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == str(ours.ANSWER)

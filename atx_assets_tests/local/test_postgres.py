@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -103,6 +104,18 @@ def test_a_database_orders_by_code_point_and_knows_unicode(postgres: EmbeddedPos
 
 def test_nobody_else_can_reach_the_socket(postgres: EmbeddedPostgres) -> None:
     assert stat.S_IMODE(Path(postgres.host).stat().st_mode) == 0o700
+
+
+def test_no_process_of_the_server_listens_on_a_network(postgres: EmbeddedPostgres) -> None:
+    number = int(
+        (Path(ask(postgres, "SHOW data_directory")) / "postmaster.pid").read_text().split()[0]
+    )
+    server = psutil.Process(number)
+    processes = [server, *server.children(recursive=True)]
+    assert len(processes) > 3
+    assert [c for process in processes for c in process.net_connections(kind="inet")] == []
+    sockets = [c for process in processes for c in process.net_connections(kind="unix")]
+    assert any(c.laddr == f"{postgres.host}/.s.PGSQL.{postgres.port}" for c in sockets)
 
 
 # -- sharing

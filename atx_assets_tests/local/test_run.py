@@ -120,9 +120,9 @@ def test_a_terminal_gets_a_display_that_moves_and_keeps_the_lines(
 ):
     status, text = on_terminal(*UNTIL_SEARCH, width=100, ATX_MLFLOW="off")
     assert status == 0, text
-    made = [int(number) for number in re.findall(r"(\d) of 4, \d+ s", text)]
+    made = [int(number) for number in re.findall(r"(\d) of 5, \d+ s", text)]
     assert made == sorted(made)
-    assert {0, 3} <= set(made)
+    assert {0, 4} <= set(made)
     told = re.findall(r"(\d+)%, (\d+) s, (\d+) s left", text)
     shares, seconds, left = ([int(part[at]) for part in told] for at in range(3))
     assert shares == sorted(shares)
@@ -130,8 +130,14 @@ def test_a_terminal_gets_a_display_that_moves_and_keeps_the_lines(
     assert seconds == sorted(seconds)
     assert left[-1] <= 2
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1
-    assert text.rindex("\x1b[?25h") > text.rindex("of 4")
-    for asset in ("raw_media", "feature_encoding", "training_table", "hyperparameters"):
+    assert text.rindex("\x1b[?25h") > text.rindex("of 5")
+    for asset in (
+        "raw_media",
+        "quarantine",
+        "feature_encoding",
+        "training_table",
+        "hyperparameters",
+    ):
         assert len(re.findall(rf"  {asset} +\d+\.\d s  \w[^\n\x1b]*\r\n", text)) == 1
     # Kept out: the display in what Dagster keeps of each step's output, and shows in the UI.
     kept = [path.read_text() for path in tmp_path.glob("home/dagster/storage/*/compute_logs/*")]
@@ -163,7 +169,7 @@ def test_json_is_one_object_with_what_was_made_and_found(atx, small, tmp_path):
     assert (status, err) == (0, "")
     told = json.loads(out)
     assert set(told) == {"run_id", "assets", "checks", "summary"}
-    assert len(told["assets"]) == 10
+    assert len(told["assets"]) == 11
     assert told["assets"]["training_table"]["seconds"] > 0
     assert told["assets"]["raw_media"]["rows"] == 1500
     found = told["summary"]
@@ -247,7 +253,7 @@ def test_an_empty_database_says_what_is_needed_and_how_to_fill_it(atx):
             "at least 20 of each are needed",
         ),
         (
-            "UPDATE atp.media SET release_year = 9999 WHERE hash < '8'",
+            "UPDATE atp.media SET release_year = 9999 WHERE right(hash, 1) < '8'",
             "(release_year is above 2100: 9999)",
         ),
         (
@@ -285,6 +291,22 @@ def test_a_missing_permission_names_the_grant(atx, sample):
             assert status == 0, err
         finally:
             connection.execute("DROP OWNED BY nobody_much; DROP ROLE nobody_much")
+
+
+def test_doctor_says_what_a_user_may_do_beyond_what_is_needed(atx, sample):
+    own = {"ATX_MLFLOW": "off", "ATX_CORRECTION_PG_USER": "atx_corrector"}
+    status, out, err = atx("doctor", **own)
+    assert status == 0, out + err
+    assert "ok    media database: " in out
+    assert "as atx_reader (" in out
+    assert "ok    corrections: atx_corrector may change labels\n" in out
+    status, out, _ = atx("doctor", PG_USER=sample.user, ATX_CORRECTION_PG_USER=sample.user)
+    assert status == 0
+    told = " this user may do anything, as a superuser as well: sql/atx_reader.sql makes one"
+    assert "note  media database: " in out
+    assert told in out
+    assert "note  corrections: " in out
+    assert "sql/atx_corrector.sql makes one" in out
 
 
 def test_an_unreachable_storage_of_dagster_is_one_line(atx, sample):

@@ -20,6 +20,7 @@ from playwright.sync_api import expect
 
 from atx_assets.automation.alert_messages import FORMATS, Alert
 from atx_assets.settings import ROOT
+from atx_assets_tests.conftest import Demo, _bare_environment, _free_port, _server_folder
 from atx_assets_tests.pages.conftest import Up, opened_up
 
 pytestmark = pytest.mark.slow
@@ -55,7 +56,7 @@ OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066
 class House:
     """A home with a library of hostile texts, and what the program printed of it."""
 
-    demo: Any
+    demo: Demo
     folder: Path
     printed: dict[str, str]
 
@@ -102,15 +103,22 @@ def hostile_library(path: Path, folder: Path) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def house(
-    demo: Any,
     small_library: Path,
     tmp_path_factory: pytest.TempPathFactory,
     end_all_of: Callable[[Path], None],
 ) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("hostile")
-    home = demo.home.parent / "hostile"
-    settings = {"ATX_HOME": str(home), "ATX_DATA_DIR": str(folder / "data")}
-    place = replace(demo, home=home, data=folder / "data", environment=demo.environment | settings)
+    with _server_folder() as short:
+        yield from _housed(Demo(short / "h", folder / "data", {}), small_library, end_all_of)
+
+
+def _housed(demo: Demo, small_library: Path, end_all_of: Callable[[Path], None]) -> Iterator[House]:
+    folder = demo.data.parent
+    settings = {"ATX_HOME": str(demo.home), "ATX_DATA_DIR": str(demo.data)}
+    settings |= {n: str(_free_port()) for n in ("MLFLOW_PORT", "ATX_REPORT_PORT")}
+    # Which hyperparameters are best is not the question here.
+    settings |= {"ATX_SEARCH": "off"}
+    place = replace(demo, environment=_bare_environment() | settings)
     made = House(place, folder, {})
     try:
         library = folder / "library=1 $(x) {{y}} <b>.parquet"
@@ -119,7 +127,7 @@ def house(
         made.printed["run"] = made.atx("run", "--figures")
         yield made
     finally:
-        end_all_of(home)
+        end_all_of(demo.home)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +180,6 @@ def test_an_alert_is_one_message_whatever_it_tells() -> None:
             headers, body = made(Alert(text, text, text), 0.0)
             for header, value in headers.items():
                 assert re.fullmatch("[ -~]*", header + value), (name, header)
-            assert len(body) < 30_000 or name == "json", name
             if name == "discord":
                 assert json.loads(body)["allowed_mentions"] == {"parse": []}
             if name == "slack":

@@ -256,6 +256,14 @@ def test_unknown_numbers_stay_as_they_are(entry):
     assert found.rows.equals(table)
 
 
+def test_nan_is_missing_and_what_has_no_end_is_set_aside(release):
+    table = media(release, {"imdb_rating": math.nan}, {"imdb_rating": math.inf}, {})
+    found = sort_rows(table, MEDIA)
+    assert found.mends == {"imdb_rating NaN to missing": 1}
+    assert found.rows["imdb_rating"].to_pylist() == [None, None]
+    assert found.reasons == {"imdb_rating is above 100": 1}
+
+
 @pytest.mark.parametrize(
     ("ratings", "counted"),
     [

@@ -78,12 +78,14 @@ class House:
     said: dict[str, tuple[int, str]] = field(default_factory=dict)
     #: Every table of Dagster's storage, as text, its compressed columns unpacked.
     tables: dict[str, list[bytes]] = field(default_factory=dict)
-    commands: set[bytes] = field(default_factory=set)
+    commands: set[str] = field(default_factory=set)
     #: Runs that were launched in the UI, by their jobs.
     launched: dict[str, str] = field(default_factory=dict)
     answers: dict[str, tuple[int, str]] = field(default_factory=dict)
     listening: set[tuple[str, int]] = field(default_factory=set)
     server_log: str = ""
+    #: The process of `atx up`.
+    up: int = 0
     #: Where somebody takes alerts, and everything else, and is content with nothing.
     receiver: str = ""
     backup: Path = Path()
@@ -412,7 +414,7 @@ def _up(house: House) -> Iterator[None]:
             assert up.poll() is None, lines
             assert time.monotonic() < end, lines
             time.sleep(0.1)
-        house.environment = {**house.environment, "_UP": str(up.pid)}
+        house.up = up.pid
         yield
     finally:
         up.send_signal(signal.SIGINT)
@@ -426,7 +428,7 @@ def _up(house: House) -> Iterator[None]:
 
 
 def _listening(house: House) -> Iterator[tuple[str, int]]:
-    up = psutil.Process(int(house.environment["_UP"]))
+    up = psutil.Process(house.up)
     for process in (up, *up.children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess):
             for found in process.net_connections(kind="inet"):
@@ -519,9 +521,9 @@ def _as_bytes(value: Any) -> bytes:
 
 
 @contextlib.contextmanager
-def _command_lines() -> Iterator[set[bytes]]:
+def _command_lines() -> Iterator[set[str]]:
     """Every command line of this machine's processes, looked at again and again."""
-    seen, ended = set[bytes](), threading.Event()
+    seen, ended = set[str](), threading.Event()
     looks = Counter[int]()
 
     def look() -> None:
@@ -530,8 +532,8 @@ def _command_lines() -> Iterator[set[bytes]]:
             for pid in psutil.pids():
                 if looks[pid] < 5:
                     looks[pid] += 1
-                    with contextlib.suppress(OSError):
-                        seen.add(Path(f"/proc/{pid}/cmdline").read_bytes())
+                    with contextlib.suppress(psutil.Error):
+                        seen.add(" ".join(psutil.Process(pid).cmdline()))
 
     thread = threading.Thread(target=look)
     thread.start()
