@@ -37,10 +37,14 @@ SOONER = """
 from atx_assets.automation import decide
 decide.RETRY_MINUTES = (0.05, 0.05, 0.05)
 """
-#: Under a clock that is set by libfaketime, which does not know of the call that sleep makes.
+#: Under a clock that is set by libfaketime, which does not know of the call that sleep makes, nor
+#: that a process's start is counted from a time of the kernel's.
 SLEEPS = """
 import os, select, time
-if "FAKETIME_TIMESTAMP_FILE" in os.environ:
+if clock := os.environ.get("FAKETIME_TIMESTAMP_FILE"):
+    import psutil
+    started = psutil.Process.create_time
+    psutil.Process.create_time = lambda process: started(process) + float(open(clock).read())
     time.sleep = lambda seconds: select.select([], [], [], seconds) and None
 """
 
@@ -215,7 +219,9 @@ class House:
             }
         runs = self.runs()
         since = self.now()
-        told = wait_until(lambda: self.ticks_since(since), "the next tick of the sensor", 60)
+        told = wait_until(
+            lambda: self.ticks_since(since), "the next tick of the sensor", 60, self.tell
+        )
         assert all(reason.startswith("the results hold") for reason in told), told
         assert self.runs() == runs
         assert self.lives(), self.tell()

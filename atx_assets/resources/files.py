@@ -237,8 +237,9 @@ def _sweep(folder: Path) -> None:
         *models.glob(".champion.json*.new"),
         *models.glob("[0-9]*/.*.json*.new"),
     ]
-    for left in ours:
-        left.unlink(missing_ok=True)
+    with writable(folder):
+        for left in ours:
+            left.unlink(missing_ok=True)
 
 
 def _is_ours(beside: str) -> bool:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from atx_assets.errors import AtxError
 from atx_assets.resources.checksums import is_damaged, sums_of
-from atx_assets.resources.files import DataFiles
+from atx_assets.resources.files import DataFiles, only_writer
 
 HOLD = """
 import sys, time
@@ -166,3 +166,17 @@ def test_any_content_without_sums_is_read_or_damaged(files, content, asset):
     except AtxError as error:
         said = str(error)
     assert not said or said.endswith(f"is damaged: materialise {asset} again")
+
+
+def test_who_holds_the_folder_sweeps_what_was_left_and_nothing_of_others(tmp_path: Path) -> None:
+    """Kept out: halves of files that stay for ever, and a file of somebody else that goes."""
+    ours = (".media.parquet.new", ".report.html.sha256.new", ".report_roc.png.new")
+    ours += ("models/.champion.json.new", "models/2/.promotion.json.new")
+    others = (".mine.new", "photos/.media.parquet.new", "models/.mine.new", "media.parquet")
+    for name in (*ours, *others):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    with only_writer(tmp_path, "a run", None):
+        pass
+    assert not [name for name in ours if (tmp_path / name).exists()]
+    assert all((tmp_path / name).exists() for name in others)
