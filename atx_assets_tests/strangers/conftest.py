@@ -121,6 +121,7 @@ class House:
         """
         patch = pytest.MonkeyPatch()
         before, mask = dict(os.environ), os.umask(0o022)
+        handlers = {sent: signal.getsignal(sent) for sent in (signal.SIGTERM, signal.SIGHUP)}
         try:
             for name, value in {**self.environment, **settings}.items():
                 if value is None:
@@ -133,6 +134,8 @@ class House:
             os.environ.clear()
             os.environ.update(before)
             os.umask(mask)
+            for sent, how in handlers.items():
+                signal.signal(sent, how)
         self.said[what] = status, told
         return told
 
