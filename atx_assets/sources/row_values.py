@@ -166,7 +166,7 @@ def _without_long_lists(values: pa.Array) -> tuple[pa.Array, Faults]:
         if mask.any()
     ]
     if faults:
-        kept = pa.array(np.where(many | long, None, np.arange(len(values))), pa.int64())
+        kept = pa.array(np.arange(len(values)), mask=many | long)
         values = values.take(kept)
     return values, faults
 

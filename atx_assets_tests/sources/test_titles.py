@@ -398,9 +398,7 @@ def test_the_order_in_which_releases_come_makes_no_other_titles(release, titles_
         release(
             number,
             imdb_id=data.draw(st.sampled_from([None, "tt0000001", "tt0000002"])),
-            media_title=data.draw(
-                st.sampled_from(["Alien", "ALIEN", None, "=1+1", "\x1b\u202e"])
-            ),
+            media_title=data.draw(st.sampled_from(["Alien", "ALIEN", None, "=1+1", "\x1b\u202e"])),
             release_year=data.draw(st.sampled_from([None, 1979])),
             rt_score=data.draw(st.sampled_from([None, 50, 80])),
             genre=data.draw(st.sampled_from([None, [], ["N/A"], ["Drama", None]])),
