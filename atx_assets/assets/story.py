@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -26,6 +27,8 @@ FRESHNESS = dg.FreshnessPolicy.time_window(
 PREVIEW_ROWS = 8
 
 #: What means something in Markdown.
+# What the UI makes a link of, however it is spelled: a joiner of no width after it keeps it text.
+_LINKED = re.compile(r"https?:(?=//)|www(?=\.)|(?<=\w)@(?=\w)", re.IGNORECASE)
 _MARKS = frozenset("&<>|[]!*_`\\~")
 
 #: Characters of Markdown from which on the UI hides a value behind a link.
@@ -146,7 +149,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     # A title may hold anything: it must not become a cell's border, a tag or somebody's picture.
-    text = " ".join(str(value).split())[:80]
+    text = _LINKED.sub("\\g<0>\u2060", " ".join(str(value).split())[:80])
     return "".join(f"&#{ord(c)};" if c in _MARKS else c for c in text)
 
 
