@@ -3,19 +3,18 @@
 Not here: tests of our code. A check looks at the files as they lie there.
 """
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from atx_assets.assets import story
+from atx_assets.assets.quarantine import in_words, read_sorted
 from atx_assets.assets.training import read_titles, read_training_data
 from atx_assets.automation.decide import BY_HAND, lost_rows
 from atx_assets.automation.failures import started_by_itself
 from atx_assets.automation.observe import results_of
 from atx_assets.automation.tags import LABELS_STILL_THERE
 from atx_assets.resources.files import DataFiles
-from atx_assets.schemas import Column
 from atx_assets.settings import read_settings
 
 if TYPE_CHECKING:
@@ -24,48 +23,63 @@ if TYPE_CHECKING:
 _EXAMPLES = 3
 
 
-@dg.asset_check(asset="raw_media", blocking=True)
+@dg.asset_check(asset="quarantine", additional_deps=["raw_media"], blocking=True)
 def source_contract(files: DataFiles) -> dg.AssetCheckResult:
-    """Types, ranges and known values of the films' columns are those of the layout."""
-    import pyarrow.compute as pc
+    """Few rows of the source are set aside, and none is lost: what is read is sorted whole."""
+    import pyarrow.parquet as pq
 
+    from atx_assets.sources.contract import wrong_columns
     from atx_assets.sources.layouts import LAYOUTS
-    from atx_assets.sources.titles import FILM
 
-    rows = files.read_table("raw_media")
-    layout = LAYOUTS[story.snapshot_of(rows)["layout"]]
-    # What is left alone may be odd: a season's year is often its resolution.
-    films = rows.filter(pc.equal(rows["media_type"], FILM))
-    faults = [
-        fault
-        for column in layout.columns
-        if column.name in rows.column_names
-        for fault in _faults(rows if column.name == "media_type" else films, column, layout.key)
-    ]
+    layout = LAYOUTS[story.snapshot_of(files.read_table("raw_media", ()))["layout"]]
+    file = pq.ParquetFile(files.path("raw_media"))
+    rows = file.metadata.num_rows
+    if faults := wrong_columns(file.schema_arrow, layout):
+        return dg.AssetCheckResult(
+            passed=False, description=f"atp.{layout.table}: {'; '.join(faults)}"
+        )
+    found, _, _ = read_sorted(files)
+    listed = files.read_table("quarantine")
+    if (
+        not found.good + found.mended + found.quarantined == found.read == rows
+        or listed.num_rows != found.quarantined
+    ):
+        return dg.AssetCheckResult(
+            passed=False,
+            description=f"{rows} rows were read and {found.good} good, {found.mended} "
+            f"mended and {found.quarantined} set aside, of which quarantine lists "
+            f"{listed.num_rows}: materialise quarantine again",
+        )
+    settings = read_settings()
+    block = found.share > settings.quarantine_block
+    warn = found.share > settings.quarantine_warn and not block
+    limit = ""
+    if block:
+        limit = f", more than ATX_QUARANTINE_BLOCK ({settings.quarantine_block:g}) lets"
+    elif warn:
+        limit = f", more than ATX_QUARANTINE_WARN ({settings.quarantine_warn:g})"
+    told = f"atp.{layout.table}: {in_words(found.quarantined, found.read)}{limit}"
     return dg.AssetCheckResult(
-        passed=not faults,
-        description=f"atp.{layout.table}: " + "; ".join(faults)
-        if faults
-        else f"{films.num_rows} films of atp.{layout.table} are as the {layout.name} layout says",
-        metadata={"faults": len(faults)},
+        passed=not (block or warn),
+        # A warning stops nothing, although the check may.
+        severity=dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR,
+        description=told + _set_aside(listed),
+        metadata={
+            "read": found.read,
+            "good": found.good,
+            "mended": found.mended,
+            "set aside": found.quarantined,
+            "share set aside": found.share,
+        },
     )
 
 
-def _faults(rows: "pa.Table", column: Column, key: str) -> Iterator[str]:
-    """Say in words what rows hold in a column that its layout does not let it hold."""
-    from atx_assets.schemas import arrow_type
-    from atx_assets.sources.rules import broken_rules
-
-    values = rows[column.name]
-    if values.type != arrow_type(column.type):
-        yield f"{column.name} is {values.type}, not {column.type}"
-        return
-    for words, broken in broken_rules(values, column):
-        bad = rows.select(list({key, column.name})).filter(broken)
-        examples = ", ".join(
-            f"{r[column.name]!r} in {r[key]}" for r in bad.slice(0, _EXAMPLES).to_pylist()
-        )
-        yield f"{column.name} {words} in {bad.num_rows} rows ({examples})"
+def _set_aside(listed: "pa.Table") -> str:
+    """Name the first rows that are set aside, with their reasons."""
+    first = listed.slice(0, _EXAMPLES).to_pylist()
+    more = ", …" if listed.num_rows > _EXAMPLES else ""
+    named = ", ".join(f"{row['source_key']} ({'; '.join(row['reasons'])})" for row in first)
+    return f": {named}{more}" if named else ""
 
 
 def _unique(table: "pa.Table", key: str, what: str) -> dg.AssetCheckResult:
@@ -92,7 +106,7 @@ def labels_still_there(
     context: dg.AssetCheckExecutionContext, files: DataFiles
 ) -> dg.AssetCheckResult:
     """Labels and films are there as before, unless a person has started the run."""
-    snapshot = story.snapshot_of(files.read_table("raw_media"))["fingerprints"]
+    snapshot = story.snapshot_of(files.read_table("raw_media", ()))["fingerprints"]
     results = results_of(context.instance)
     limit = read_settings().automation.label_drop_limit
     lost = results and (
@@ -104,15 +118,6 @@ def labels_still_there(
     if not started_by_itself(context.run):
         return dg.AssetCheckResult(passed=True, description=f"{lost}; the run was started by hand")
     return dg.AssetCheckResult(passed=False, description=f"{lost}: {BY_HAND}")
-
-
-@dg.asset_check(asset="raw_media", blocking=True)
-def source_keys_unique(files: DataFiles) -> dg.AssetCheckResult:
-    """Each row of the source has a key, and no two the same."""
-    from atx_assets.sources.layouts import LAYOUTS
-
-    rows = files.read_table("raw_media")
-    return _unique(rows, LAYOUTS[story.snapshot_of(rows)["layout"]].key, "rows")
 
 
 @dg.asset_check(asset="training_table", blocking=True)
@@ -289,7 +294,6 @@ def false_negatives_agree(files: DataFiles) -> dg.AssetCheckResult:
 CHECKS = [
     labels_still_there,
     source_contract,
-    source_keys_unique,
     training_keys_unique,
     enough_labels,
     only_trusted_labels,

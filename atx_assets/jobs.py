@@ -12,6 +12,7 @@ WRITES = {"atx/writes": "data"}
 #: The assets that are made without training.
 SCORED = (
     "raw_media",
+    "quarantine",
     "scored_results",
     "false_positives",
     "false_negatives",

@@ -26,13 +26,17 @@ IMDB_ID = r"^tt[0-9]{7,8}$"
 #: What stands for unknown in a text, beside null.
 UNKNOWN_TEXT = ("", "N/A")
 
+#: More characters than these are no title, and more entries no film's genres or companies.
+_LONGEST, _ENTRIES = 1_000, 250
+
 
 @dataclass(frozen=True)
 class Column:
     """One column of a table.
 
     `sql` is its PostgreSQL type in the source tables. `required` says that atx cannot work
-    without it. `low`, `high` (both inclusive), `values` and `pattern` are what the source's
+    without it. `low`, `high` (both inclusive), `values`, `pattern`, `longest` (characters of a
+    text, or of an entry of a list) and `entries` (of a list, at most) are what the source's
     contract lets it hold, besides unknown.
     """
 
@@ -46,6 +50,8 @@ class Column:
     high: float | None = None
     values: tuple[str, ...] = ()
     pattern: str = ""
+    longest: int | None = None
+    entries: int | None = None
 
 
 def arrow_type(name: str) -> pa.DataType:
@@ -68,6 +74,10 @@ def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
     import pyarrow as pa
 
     return pa.schema([pa.field(c.name, arrow_type(c.type)) for c in columns])
+
+
+def _list(name: str, meaning: str, sql: str) -> Column:
+    return Column(name, STRINGS, meaning, sql, required=True, longest=_LONGEST, entries=_ENTRIES)
 
 
 MEDIA_TYPES = ("movie", "tv_show", "tv_season", "unknown")
@@ -109,7 +119,7 @@ MEDIA = (
         nullable=False,
         values=MEDIA_TYPES,
     ),
-    Column("media_title", STRING, "the film's title", "text", required=True),
+    Column("media_title", STRING, "the film's title", "text", required=True, longest=_LONGEST),
     Column("season", INT, "number of the season", "int"),
     Column("episode", INT, "number of the episode", "int"),
     Column("release_year", INT, "year of release", "int", required=True, low=1870, high=2100),
@@ -130,16 +140,31 @@ MEDIA = (
         required=True,
         values=REJECTION_STATUSES,
     ),
-    Column("rejection_reason", STRING, "the rule that rejected it; none: a person", "text", True),
+    Column(
+        "rejection_reason",
+        STRING,
+        "the rule that rejected it; none: a person",
+        "text",
+        True,
+        longest=_LONGEST,
+    ),
     Column("parent_path", STRING, "folder in the library", "text"),
     Column("target_path", STRING, "file in the library", "text"),
-    Column("original_title", STRING, "name of the release", "text", required=True, nullable=False),
+    Column(
+        "original_title",
+        STRING,
+        "name of the release",
+        "text",
+        required=True,
+        nullable=False,
+        longest=_LONGEST,
+    ),
     Column("original_path", STRING, "file as downloaded", "text"),
     Column("original_link", STRING, "link to the release", "text"),
     Column("rss_source", STRING, "feed it came from", "atp.rss_source", values=RSS_SOURCES),
     Column("uploader", STRING, "who uploaded it", "text"),
-    Column("genre", STRINGS, "genres, English names", "text[]", required=True),
-    Column("language", STRINGS, "languages spoken, English names", "text[]", required=True),
+    _list("genre", "genres, English names", "text[]"),
+    _list("language", "languages spoken, English names", "text[]"),
     Column("rt_score", INT, "Rotten Tomatoes critics' score, %", "int", True, low=0, high=100),
     Column("metascore", INT, "Metacritic score, 0 to 100", "int", True, low=0, high=100),
     Column(
@@ -179,20 +204,42 @@ TRAINING = (
         nullable=False,
         values=(*MEDIA_TYPES, "tv_episode_pack"),
     ),
-    Column("media_title", STRING, "the title", "varchar(255)", required=True, nullable=False),
+    Column(
+        "media_title",
+        STRING,
+        "the title",
+        "varchar(255)",
+        required=True,
+        nullable=False,
+        longest=_LONGEST,
+    ),
     Column("season", INT, "number of the season", "smallint"),
     Column("episode", INT, "number of the episode", "smallint"),
     Column("release_year", INT, "year of release", "smallint", required=True, low=1870, high=2100),
     Column("budget", INT, "budget, US dollars", "bigint", True, low=0),
     Column("revenue", INT, "takings, US dollars", "bigint", True, low=0),
     Column("runtime", INT, "running time, minutes", "int", True, low=0),
-    Column("origin_country", STRINGS, "countries of origin, ISO 3166", "char(2)[]", True),
-    Column("production_companies", STRINGS, "companies that made it", "varchar(255)[]", True),
-    Column("production_countries", STRINGS, "countries it was made in", "char(2)[]", True),
-    Column("production_status", STRING, "released, in production, ...", "varchar(25)", True),
-    Column("original_language", STRING, "language it was made in, ISO 639", "char(2)", True),
-    Column("spoken_languages", STRINGS, "languages spoken, ISO 639", "char(2)[]", True),
-    Column("genre", STRINGS, "genres, English names", "varchar(20)[]", True),
+    _list("origin_country", "countries of origin, ISO 3166", "char(2)[]"),
+    _list("production_companies", "companies that made it", "varchar(255)[]"),
+    _list("production_countries", "countries it was made in", "char(2)[]"),
+    Column(
+        "production_status",
+        STRING,
+        "released, in production, ...",
+        "varchar(25)",
+        True,
+        longest=_LONGEST,
+    ),
+    Column(
+        "original_language",
+        STRING,
+        "language it was made in, ISO 639",
+        "char(2)",
+        True,
+        longest=_LONGEST,
+    ),
+    _list("spoken_languages", "languages spoken, ISO 639", "char(2)[]"),
+    _list("genre", "genres, English names", "varchar(20)[]"),
     Column("original_media_title", STRING, "title in the language it was made in", "varchar(255)"),
     Column("tagline", STRING, "its slogan", "varchar(255)"),
     Column("overview", STRING, "what it is about", "text"),
@@ -213,6 +260,16 @@ TRAINING = (
     Column("created_at", TIME, "when the row was made", "timestamptz", nullable=False),
     Column("updated_at", TIME, "when the row was last touched", "timestamptz", nullable=False),
     Column("reviewed", BOOL, "a person looked at the verdict", "bool"),
+)
+
+#: `quarantine`: one row a row of the source that cannot be used.
+QUARANTINE = (
+    Column("source_key", STRING, "its key in the source: hash or imdb_id"),
+    Column("imdb_id", STRING, "its IMDb id"),
+    Column("media_title", STRING, "its title"),
+    Column("media_type", STRING, "film, series or season"),
+    Column("reasons", STRINGS, "why it is set aside: column, rule and value"),
+    Column("row", STRING, "the row as the source has it, as JSON; values longer are cut"),
 )
 
 _KEY = Column("key", STRING, "what the title is known by: its IMDb id, or title|year without one")

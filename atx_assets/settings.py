@@ -25,6 +25,9 @@ EXECUTORS = ("in_process", "multiprocess")
 SEARCHES = ("race", "full", "off")
 ALERT_FORMATS = ("ntfy", "slack", "discord", "json")
 
+# Characters of a value that are told in a line.
+_LONGEST = 100
+
 
 @dataclass(frozen=True)
 class Database:
@@ -75,6 +78,7 @@ class Settings:
     """The settings of one process; `read_settings` makes them.
 
     `pg_host` and `mlflow_host` are empty when the embedded servers stand in for them.
+    `quarantine_warn` and `quarantine_block` are shares, from 0 to 1, of the rows that are read.
     """
 
     home: Path
@@ -92,6 +96,8 @@ class Settings:
     source: str
     executor: str
     company_min_titles: int
+    quarantine_warn: float
+    quarantine_block: float
     statement_timeout: int
     keep_days: int
     ui_port: int
@@ -148,6 +154,13 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         AtxError: a value that cannot be used, named with what would be.
     """
     values = environment() if environ is None else environ
+    quarantine_warn = _share(values, "ATX_QUARANTINE_WARN", 0.01, none=True)
+    quarantine_block = _share(values, "ATX_QUARANTINE_BLOCK", 0.2, none=True)
+    if quarantine_warn > quarantine_block:
+        raise AtxError(
+            f"ATX_QUARANTINE_WARN={quarantine_warn:g} is above "
+            f"ATX_QUARANTINE_BLOCK={quarantine_block:g}: a run would stop before it warns"
+        )
     return Settings(
         home=_path(values, "ATX_HOME", ".atx"),
         data_dir=_path(values, "ATX_DATA_DIR", "data"),
@@ -164,6 +177,8 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         source=_choice(values, "ATX_SOURCE", ("", *SOURCES), ""),
         executor=_choice(values, "ATX_EXECUTOR", EXECUTORS, "in_process"),
         company_min_titles=_integer(values, "ATX_COMPANY_MIN_TITLES", 5, 1, 1_000_000),
+        quarantine_warn=quarantine_warn,
+        quarantine_block=quarantine_block,
         statement_timeout=_integer(values, "ATX_STATEMENT_TIMEOUT", 300, 1, 86_400),
         keep_days=_integer(values, "ATX_KEEP_DAYS", 90, 1, 36_500),
         ui_port=_integer(values, "ATX_UI_PORT", 3000, 1, 65535),
@@ -203,13 +218,26 @@ def environment() -> dict[str, str]:
 
 
 def _path(values: Mapping[str, str], name: str, default: str) -> Path:
-    return (ROOT / Path(values.get(name) or default).expanduser()).absolute()
+    text = values.get(name) or default
+    if "\0" in text:
+        raise AtxError(f"{name}={_quoted(text)} is no path: it holds a NUL character")
+    try:
+        return (ROOT / Path(text).expanduser()).absolute()
+    except RuntimeError as error:
+        raise AtxError(
+            f"{name}={_quoted(text)} has no home that is known for its ~: write the whole path"
+        ) from error
+
+
+def _quoted(text: str) -> str:
+    """Return a value as a line shows it, be it as long as it may."""
+    return repr(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")
 
 
 def _choice(values: Mapping[str, str], name: str, allowed: tuple[str, ...], default: str) -> str:
     value = values.get(name) or default
     if value not in allowed:
-        raise AtxError(f"{name}={value!r} is none of {', '.join(filter(None, allowed))}")
+        raise AtxError(f"{name}={_quoted(value)} is none of {', '.join(filter(None, allowed))}")
     return value
 
 
@@ -220,7 +248,7 @@ def _integer(values: Mapping[str, str], name: str, default: int, low: int, high:
     except ValueError:
         value = low - 1
     if not low <= value <= high:
-        raise AtxError(f"{name}={text!r} is not a whole number from {low} to {high}")
+        raise AtxError(f"{name}={_quoted(text)} is not a whole number from {low} to {high}")
     return value
 
 
@@ -230,8 +258,8 @@ def _address(values: Mapping[str, str], name: str, default: str) -> str:
         return str(IPv4Address(text))
     except ValueError as error:
         raise AtxError(
-            f"{name}={text!r} is no IPv4 address of this machine, such as 127.0.0.1, or 0.0.0.0 "
-            "for all of them"
+            f"{name}={_quoted(text)} is no IPv4 address of this machine, such as 127.0.0.1, or "
+            "0.0.0.0 for all of them"
         ) from error
 
 
@@ -244,20 +272,22 @@ def _hosts(values: Mapping[str, str], name: str) -> tuple[str, ...]:
         known = re.fullmatch(rf"{label}(\.{label})*(:([1-9][0-9]{{0,4}}))?", host)
         if not known or int(known[5] or 1) > 65535:
             raise AtxError(
-                f"{name}={host!r} is no name of a host, with a port or without; write for "
+                f"{name}={_quoted(host)} is no name of a host, with a port or without; write for "
                 "instance media.example.org or media.example.org:8443, with commas between"
             )
     return tuple(hosts)
 
 
-def _share(values: Mapping[str, str], name: str, default: float) -> float:
+def _share(values: Mapping[str, str], name: str, default: float, *, none: bool = False) -> float:
+    """Return a share up to 1; one of nothing, where `none` allows it."""
     text = values.get(name) or str(default)
     try:
         value = float(text)
     except ValueError:
-        value = 0.0
-    if not 0 < value <= 1:
-        raise AtxError(f"{name}={text!r} is not a number above 0 and up to 1, such as {default}")
+        value = -1.0
+    if not (0 < value <= 1 or (none and value == 0)):
+        least = "from 0 to 1" if none else "above 0 and up to 1"
+        raise AtxError(f"{name}={_quoted(text)} is not a number {least}, such as {default}")
     return value
 
 
@@ -270,7 +300,7 @@ def _operating_point(values: Mapping[str, str], name: str) -> OperatingPoint:
     try:
         return OperatingPoint.parse(text)
     except ValueError as error:
-        raise AtxError(f"{name}={text!r} is no operating point; {error}") from error
+        raise AtxError(f"{name}={_quoted(text)} is no operating point; {error}") from error
 
 
 def _mlflow_host(values: Mapping[str, str], name: str) -> str:
@@ -290,7 +320,9 @@ def _model_name(values: Mapping[str, str], name: str) -> str:
     """Return the name of the registered model; MLflow takes no slash, colon or quote in it."""
     text = values.get(name) or "atx"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 _.-]*", text):
-        raise AtxError(f"{name}={text!r} is not made of letters, digits, spaces and _ . - alone")
+        raise AtxError(
+            f"{name}={_quoted(text)} is not made of letters, digits, spaces and _ . - alone"
+        )
     return text
 
 
@@ -305,14 +337,16 @@ def _timezone(values: Mapping[str, str], name: str) -> str:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError) as error:
         raise AtxError(
-            f"{name}={zone!r} is no time zone; write for instance Europe/Berlin"
+            f"{name}={_quoted(zone)} is no time zone; write for instance Europe/Berlin"
         ) from error
     return zone
 
 
 def _url(values: Mapping[str, str], name: str) -> str:
     url = values.get(name, "")
+    # Not repeated: it may hold a secret.
     if url and not url.startswith(("http://", "https://")):
-        # Not repeated: it may hold a secret.
         raise AtxError(f"{name} is no address that begins with http:// or https://")
+    if not url.isprintable() or " " in url:
+        raise AtxError(f"{name} is no address: it holds a space, a line break or the like")
     return url

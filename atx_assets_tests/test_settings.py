@@ -7,6 +7,9 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from tzlocal import get_localzone_name
 
 import atx_assets.settings
@@ -96,6 +99,25 @@ def test_the_share_of_labels_that_may_go_is_above_none_and_up_to_all(value: str)
 def test_another_share_of_labels_is_refused(value: str) -> None:
     assert failure(ATX_LABEL_DROP_LIMIT=value) == (
         f"ATX_LABEL_DROP_LIMIT={value!r} is not a number above 0 and up to 1, such as 0.5"
+    )
+
+
+@pytest.mark.parametrize("value", ["0", "0.0001", "1"])
+def test_the_share_of_rows_set_aside_is_from_none_to_all(value: str) -> None:
+    found = read_settings({"ATX_QUARANTINE_WARN": value, "ATX_QUARANTINE_BLOCK": "1"})
+    assert (found.quarantine_warn, found.quarantine_block) == (float(value), 1.0)
+
+
+@pytest.mark.parametrize("value", ["-0.1", "1.01", "1%", "nan"])
+@pytest.mark.parametrize("name", ["ATX_QUARANTINE_WARN", "ATX_QUARANTINE_BLOCK"])
+def test_another_share_of_rows_is_refused(name: str, value: str) -> None:
+    assert f"{name}={value!r} is not a number from 0 to 1, such as 0." in failure(**{name: value})
+
+
+def test_a_run_cannot_warn_of_more_rows_than_it_stops_at() -> None:
+    assert failure(ATX_QUARANTINE_WARN="0.3") == (
+        "ATX_QUARANTINE_WARN=0.3 is above ATX_QUARANTINE_BLOCK=0.2: a run would stop before it "
+        "warns"
     )
 
 
@@ -387,3 +409,46 @@ class TestWhoMayAsk:
     def test_what_is_no_address_is_refused(self, address: str) -> None:
         with pytest.raises(AtxError, match=r"ATX_BIND=.* is no IPv4 address"):
             read_settings({"ATX_BIND": address})
+
+
+# -- whatever stands in the environment
+
+SOURCE = Path(atx_assets.settings.__file__)
+NAMES = sorted(
+    {
+        word
+        for word in re.findall(r'"((?:ATX|PG|MLFLOW|DAGSTER)_[A-Z_]+)"', SOURCE.read_text())
+        if word not in ("ATX_HOME",)
+    }
+)
+VALUES = st.text(max_size=30) | st.sampled_from(
+    [
+        *("~nobody/x", "~", "../..", "a" * 5000, "\udcff", "on", "::1", "Europe"),
+        *("0", "-1", "1e3", "inf", "nan", "٣", "9" * 5000, "precision>=9", "f1 "),
+        *("http://", "https://[::1", "http://a\r\nX: y"),
+    ]
+)
+
+
+@hypothesis_settings(max_examples=300, deadline=None)
+@given(values=st.dictionaries(st.sampled_from(["ATX_HOME", *NAMES]), VALUES, max_size=3))
+def test_any_values_are_settings_or_one_line_that_names_one(values):
+    try:
+        found = read_settings(values)
+    except AtxError as error:
+        line = str(error)
+    else:
+        assert isinstance(found, Settings)
+        return
+    assert any(line.startswith(name) for name in values), line
+    assert line.isprintable()
+    assert len(line) < 1000
+
+
+def test_the_home_of_nobody_is_named() -> None:
+    """Kept out: RuntimeError of a `~name` that no user has."""
+    assert "has no home that is known" in failure(ATX_HOME="~no-such-user/atx")
+
+
+def test_an_address_with_a_line_break_is_refused_and_not_repeated() -> None:
+    assert "s3cr3t" not in failure(ATX_ALERT_URL=f"https://example.org/{SECRET}\r\nX-Header: 1")

@@ -43,7 +43,7 @@ _UNCHANGED = "trained again, and the same to the last byte"
 
 
 @dg.asset(
-    deps=["raw_media", "training_table", "feature_encoding", "hyperparameters"],
+    deps=["raw_media", "quarantine", "training_table", "feature_encoding", "hyperparameters"],
     group_name=story.MODEL,
     kinds={"xgboost", "mlflow"},
     owners=story.OWNERS,
@@ -84,11 +84,12 @@ def tuned_classifier(
         champion = bundle if judged["promoted"] or before is None else before
         if run:
             trained = tracking.Trained(bundle, judged, data, search, grid, films, curves)
-            url = _tell_mlflow(run, trained, mlflow, context.run.run_id, settings)
-            page = {"MLflow run": dg.MetadataValue.url(url)}
-            # Before the champion itself: when MLflow goes away here, the last model stays.
             challenger = None if judged["promoted"] else bundle
-            registry.mirror(run.tracking_client, settings.model_name, champion, challenger)
+            with mlflow.telling():
+                url = _tell_mlflow(run, trained, mlflow, context.run.run_id, settings)
+                # Before the champion itself: when MLflow goes away here, the last model stays.
+                registry.mirror(run.tracking_client, settings.model_name, champion, challenger)
+            page = {"MLflow run": dg.MetadataValue.url(url)}
         if judged["promoted"]:
             bundles.promote(bundle)
         else:

@@ -96,11 +96,11 @@ def _label_changes(context: dg.AssetExecutionContext, files: DataFiles) -> Label
     """Compare the labels just read with those learned from last; None where nothing was learned."""
     if not files.path("training_table").exists():
         return None
-    titles, _ = read_titles(files)
     try:
+        titles, _ = read_titles(files)
         learned = files.read_table("training_table")
     except AtxError as error:
-        # This run may be the one that makes it again.
+        # This run may be the one that makes it again; or no row can be used, which a check tells.
         context.log.warning("labels cannot be compared with the last training: %s", error)
         return None
     return label_changes(titles, learned)

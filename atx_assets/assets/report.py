@@ -17,6 +17,7 @@ from atx_assets.assets.quality_tables import (
     measure_tables,
     threshold_table,
 )
+from atx_assets.assets.quarantine import told_if_any
 from atx_assets.assets.records import Scored, link, read_scored
 from atx_assets.assets.report_figures import Drawn, report_figures
 from atx_assets.assets.review import MOST
@@ -62,6 +63,7 @@ _LINEAGE = {
 @dg.asset(
     deps=[
         "raw_media",
+        "quarantine",
         "tuned_classifier",
         "scored_results",
         "false_positives",
@@ -155,6 +157,7 @@ def _page(files: DataFiles, scored: Scored, drawn: Sequence[Drawn]) -> str:
         link=link,
         note=MADE_UP if is_sample(scored.titles["hash"]) else "",
         headline=_headline(bundle),
+        set_aside=told_if_any(files),
         cards=list(_cards(scored, since)),
         version=bundle.version,
         since=since,

@@ -14,7 +14,7 @@ from atx_assets.resources.files import DataFiles
 
 
 @dg.asset(
-    deps=["raw_media", "tuned_classifier"],
+    deps=["raw_media", "quarantine", "tuned_classifier"],
     group_name=story.RESULTS,
     kinds={"xgboost", "parquet"},
     owners=story.OWNERS,

@@ -189,6 +189,8 @@ def _parts(titles: pa.Table, kind: str) -> Iterator[tuple[str, np.ndarray[Any, A
         return
     column = kind if kind == "genre" else next(n for n in LANGUAGES if n in titles.column_names)
     rows, codes, words = words_of(titles[column])
+    if not len(words):  # no film says: to split nothing gives one part all the same
+        return
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=len(words)))
     for word, part in zip(words, np.split(rows[order], ends[:-1]), strict=True):

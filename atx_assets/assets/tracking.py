@@ -59,7 +59,9 @@ def log(run: Any, trained: Trained) -> str:
             "operating_point": about["operating_point"],
         }
     )
-    run.log_metrics(dict(_metrics(about, trained.judged)))
+    # Before the measures: of those that a run has, MLflow asks for the history of each, one by one.
+    logged = _log_model(run, trained)
+    run.log_metrics(dict(_metrics(about, trained.judged)), model_id=logged.model_id)
     run.set_tags(
         {name.replace("/", "."): value for name, value in what_was_learned(data).items()}
         | {
@@ -78,7 +80,7 @@ def log(run: Any, trained: Trained) -> str:
         for name, picture in {**trained.curves, **film_pictures(scored)}.items():
             (Path(folder) / f"{name}.png").write_bytes(picture)
         run.log_artifacts(folder, "figures")
-    return _log_model(run, trained)
+    return str(logged.model_uri)
 
 
 def _tables(
@@ -93,8 +95,8 @@ def _tables(
     yield "tables/weak_parts.json", weak_table(scored)
 
 
-def _log_model(run: Any, trained: Trained) -> str:
-    """Log the model in XGBoost's own format, without pickle; return its address.
+def _log_model(run: Any, trained: Trained) -> Any:
+    """Log the model in XGBoost's own format, without pickle; return what MLflow knows of it.
 
     Loaded through pyfunc it answers with probabilities, as the Booster does.
     """
@@ -108,7 +110,7 @@ def _log_model(run: Any, trained: Trained) -> str:
         inputs=Schema([ColSpec("float", name) for name in names]),
         outputs=Schema([ColSpec("float", "probability")]),
     )
-    logged = run.xgboost.log_model(
+    return run.xgboost.log_model(
         trained.bundle.model,
         name="model",
         model_format="ubj",
@@ -116,7 +118,6 @@ def _log_model(run: Any, trained: Trained) -> str:
         input_example=example,
         pip_requirements=_requirements(),
     )
-    return str(logged.model_uri)
 
 
 def describe(

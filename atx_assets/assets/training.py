@@ -13,6 +13,7 @@ import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.assets import story
+from atx_assets.assets.quarantine import in_words, read_sorted
 from atx_assets.errors import AtxError
 from atx_assets.recipe import recipe_version
 from atx_assets.resources.files import DataFiles
@@ -27,17 +28,24 @@ if TYPE_CHECKING:
 
 
 def read_titles(files: DataFiles) -> tuple[pa.Table, Layout]:
-    """Make the titles from the extracted table, and name the layout it is in."""
-    from atx_assets.sources.layouts import LAYOUTS
-    from atx_assets.sources.titles import titles
+    """Make the titles from the extracted rows that can be used, and name their layout.
 
-    rows = files.read_table("raw_media")
-    layout = LAYOUTS[story.snapshot_of(rows)["layout"]]
-    return story.with_snapshot(titles(rows, layout), story.snapshot_of(rows)), layout
+    Raises:
+        AtxError: there is no film among them, or the file cannot be used.
+    """
+    from atx_assets.sources.titles import FILM, titles
+
+    found, snapshot, layout = read_sorted(files)
+    if found.quarantined and FILM not in found.rows["media_type"].unique().to_pylist():
+        raise AtxError(
+            f"no film of atp.{layout.table} can be used, {in_words(found.quarantined, found.read)}"
+            f" ({next(iter(found.reasons))}): `atx show quarantine` names them"
+        )
+    return story.with_snapshot(titles(found.rows, layout), snapshot), layout
 
 
 @dg.asset(
-    deps=["raw_media"],
+    deps=["raw_media", "quarantine"],
     group_name=story.TRAINING,
     kinds={"json", "python"},
     owners=story.OWNERS,
@@ -98,7 +106,7 @@ def feature_encoding(files: DataFiles) -> dg.MaterializeResult[None]:
 
 
 @dg.asset(
-    deps=["raw_media", "feature_encoding"],
+    deps=["raw_media", "quarantine", "feature_encoding"],
     group_name=story.TRAINING,
     kinds={"parquet"},
     owners=story.OWNERS,

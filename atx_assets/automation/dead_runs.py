@@ -37,10 +37,15 @@ def process_is_gone(instance: dg.DagsterInstance, run_id: str) -> bool:
     return False
 
 
-def fail_dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
-    """Mark the runs as failed whose process is gone; called before a Dagster of this home starts.
+def fail_dead_runs(
+    instance: dg.DagsterInstance, *, starting_too: bool = True
+) -> list[dg.DagsterRun]:
+    """Mark the runs as failed whose process is gone.
 
-    Nobody is there to start them: those that have not begun are dead as well.
+    Args:
+        instance: has the runs.
+        starting_too: no Dagster of this home runs yet, so that nobody is there to start those
+            that have not begun: they are dead as well.
 
     Returns:
         The runs that were marked.
@@ -49,7 +54,14 @@ def fail_dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     under_way = [starting, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     marked = []
     for run in instance.get_runs(dg.RunsFilter(statuses=under_way)):
-        if run.status == starting or process_is_gone(instance, run.run_id):
+        begins = run.status == starting
+        dead = starting_too if begins else process_is_gone(instance, run.run_id)
+        if dead:
             instance.report_run_failed(run, "its process is gone: it was killed, or power was lost")
             marked.append(run)
     return marked
+
+
+def in_words(lost: dg.DagsterRun) -> str:
+    """Say of a run that was marked as failed why it was."""
+    return f"run {lost.run_id[:8]} ({lost.job_name}) had lost its process: marked as failed"

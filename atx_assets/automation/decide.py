@@ -10,9 +10,11 @@ the results were made from. Nothing is remembered of single changes, so none can
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -71,11 +73,14 @@ class Seen:
 
     @classmethod
     def from_cursor(cls, cursor: str | None) -> Seen:
-        """Read what `cursor` wrote; a cursor of another version counts as none."""
+        """Read what `cursor` wrote; one of another version, or of no one's, counts as none."""
         try:
-            return cls(**json.loads(cursor or "{}"))
-        except (TypeError, ValueError):
+            seen = cls(**json.loads(cursor or "{}"))
+        except (TypeError, ValueError, RecursionError):
             return cls()
+        times = (seen.since, seen.differs_since, seen.looked)
+        known = all(type(time) in (int, float) and isfinite(time) for time in times)
+        return seen if known and isinstance(seen.wanted, str) else cls()
 
     def cursor(self) -> str:
         """Write it as text."""
@@ -83,15 +88,23 @@ class Seen:
 
     def at(self, wanted: str, now: float, *, differs: bool) -> Seen:
         """Return what has been seen after a look at `now`."""
-        since = self.since
+        # A clock that was set back must not make it wait until it is right again.
+        since, looked = min(self.since, now), min(self.looked, now)
         if wanted != self.wanted:
             # A look long ago says nothing of when the change came.
-            since = (self.looked + now) / 2 if now - self.looked < _LOOK_FRESH else now
-        differs_since = (self.differs_since or now) if differs else 0.0
+            since = (looked + now) / 2 if now - looked < _LOOK_FRESH else now
+        differs_since = min(self.differs_since or now, now) if differs else 0.0
         return Seen(wanted, since, differs_since, now)
 
 
 _LOOK_FRESH = 60.0
+#: What was recorded so many seconds after now was recorded before the clock was set back.
+_SET_BACK = 60.0
+
+
+def _ago(at: float, now: float) -> float:
+    """Return the seconds since `at`: without end, if the clock was set back since."""
+    return math.inf if now < at - _SET_BACK else now - at
 
 
 @dataclass(frozen=True)
@@ -183,11 +196,11 @@ def decide_labels(state: State, rules: Automation) -> Decision:
     what = _difference("labels", results.labels, database.labels)
     if results.human_labels == {database.human_labels}:
         what += ", all of it by rules"
-        due = results.trained_at + rules.rule_label_interval
-        if state.now < due:
+        wait = rules.rule_label_interval - _ago(results.trained_at, state.now)
+        if wait > 0:
             return Decision(
-                f"{what}: learned from at most once in {_span(rules.rule_label_interval)}, "
-                f"next in {_span(due - state.now)} (ATX_RULE_LABEL_INTERVAL)",
+                f"{what}: learned from at most once in {span(rules.rule_label_interval)}, "
+                f"next in {span(wait)} (ATX_RULE_LABEL_INTERVAL)",
                 seen,
             )
     else:
@@ -210,7 +223,7 @@ def decide_films(state: State, rules: Automation) -> Decision:
     if _refresh_is_near(state, rules) and patience > 0:
         return Decision(
             f"{what}; labels differ, too, and their refresh reads the films as well: it has "
-            f"{_span(patience)}",
+            f"{span(patience)}",
             seen,
         )
     return _ask(state, rules, seen, what, database.media, results.media)
@@ -239,7 +252,7 @@ def _refresh_is_near(state: State, rules: Automation) -> bool:
     if results is None or results.labels == {database.labels}:
         return False
     by_person = results.human_labels != {database.human_labels}
-    return by_person or state.now >= results.trained_at + rules.rule_label_interval
+    return by_person or _ago(results.trained_at, state.now) >= rules.rule_label_interval
 
 
 def _ask(
@@ -292,16 +305,16 @@ def _tried(
 
 def _before_next(tried: Sequence[Attempt], state: State) -> str:
     """Say what has to pass before the next attempt; nothing if it may come now."""
-    last, ago = tried[0], state.now - tried[0].ended
+    last, ago = tried[0], _ago(tried[0].ended, state.now)
     told = f"attempt {len(tried)} (run {last.run_id[:8]}) {_OUTCOMES[last.outcome]}"
     repeated = last.outcome in (FAILED, SUCCEEDED)
     if repeated and len(tried) <= len(RETRY_MINUTES):
         wait = RETRY_MINUTES[len(tried) - 1] * 60 - ago
-        return f"{told}, the next in {_span(wait)}" if wait > 0 else ""
+        return f"{told}, the next in {span(wait)}" if wait > 0 else ""
     if last.request.films == state.database.media:
         return f"{told}: left until something changes, or the nightly run"
     wait = RETRY_CHANGED_MINUTES * 60 - ago
-    return f"{told}; films have changed since, the next in {_span(wait)}" if wait > 0 else ""
+    return f"{told}; films have changed since, the next in {span(wait)}" if wait > 0 else ""
 
 
 _OUTCOMES = {
@@ -377,7 +390,8 @@ def _count(fingerprint: str) -> int:
     return int(fingerprint.partition("-")[0] or 0)
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """Return a time in words, as reasons have it."""
     if seconds < 120:
         return f"{max(seconds, 0):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -108,7 +108,8 @@ def failed_blocking_check(
     for record in page.records:
         event = record.event_log_entry.dagster_event
         check = event.asset_check_evaluation_data if event else None
-        if check and check.blocking and not check.passed:
+        stops = check and check.blocking and check.severity == dg.AssetCheckSeverity.ERROR
+        if check and stops and not check.passed:
             return check
     return None
 

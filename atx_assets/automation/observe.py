@@ -78,7 +78,7 @@ def fingerprints_now(settings: Settings) -> Fingerprints:
     database = settings.database
     timeout = min(LOOK_SECONDS, settings.statement_timeout)
     connection = connect(database, statement_timeout=timeout, read_only=True)
-    with connection, explained(database):
+    with explained(database), connection:  # what fails at its end, too
         return read_fingerprints(connection, find_source(connection, settings.source))
 
 

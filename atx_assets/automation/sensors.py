@@ -20,6 +20,7 @@ from atx_assets.automation.decide import (
     State,
     decide_films,
     decide_labels,
+    span,
 )
 from atx_assets.automation.failures import (
     CHECK_FAILED,
@@ -65,7 +66,9 @@ def tick(
         settings = read_settings()
         state = look(context.instance, settings, sensor, seen, now)
     except AtxError as error:
-        return dg.SensorResult(skip_reason=f"nothing concluded: {error}", cursor=context.cursor)
+        passed = f" for {span(now - seen.looked)}" if 0 < seen.looked <= now else ""
+        skipped = f"nothing concluded{passed}: {error}"
+        return dg.SensorResult(skip_reason=skipped, cursor=context.cursor)
     decision = decide(state, settings.automation)
     if decision.refused:
         raise_alert(settings, refusal(decision.reason), _logger)

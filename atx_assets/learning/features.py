@@ -134,7 +134,11 @@ class FeatureEncoding:
         if feature.minimum is None or feature.maximum is None:
             return np.full(len(numbers), np.nan, np.float32)
         span = (feature.maximum - feature.minimum) or 1.0
-        return ((numbers - feature.minimum) / span).astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = ((numbers - feature.minimum) / span).astype(np.float32)
+        # What no float32 holds would be infinite, which no model takes.
+        scaled[~np.isfinite(scaled)] = np.nan
+        return scaled
 
     def _indicators(
         self, titles: pa.Table
@@ -240,14 +244,16 @@ def known_numbers(
     import pyarrow.compute as pc
 
     numbers: np.ndarray[Any, Any] = np.array(pc.cast(column, "double", safe=False).to_numpy())
+    if name == RATING:
+        small = (numbers < 10) | ((numbers == 10) & (ten_means == 10))
+        with np.errstate(over="ignore", invalid="ignore"):
+            # Rounded, or 7.1 on the one scale and 71 on the other would be two numbers.
+            numbers = np.where(small, np.round(numbers * 10, 6), numbers)
     numbers[~np.isfinite(numbers)] = np.nan
     if zero_is_unknown:
         numbers[numbers == 0] = np.nan
-    if name == RATING:
-        small = (numbers < 10) | ((numbers == 10) & (ten_means == 10))
-        # Rounded, or 7.1 on the one scale and 71 on the other would be two numbers.
-        numbers = np.where(small, np.round(numbers * 10, 6), numbers)
-    return numbers
+    # There is one zero: the range of the rows must not tell of their order.
+    return numbers + 0.0
 
 
 def _ten_means(ratings: pa.ChunkedArray) -> int:

@@ -237,7 +237,7 @@ def score(file: Path | None) -> None:
 
 @cli.group()
 def show() -> None:
-    """Print a list of films: the mistakes, what to judge next, what to watch."""
+    """Print a list: the mistakes, what to judge next, what to watch, what is set aside."""
 
 
 _GENRE = click.option(
@@ -288,6 +288,17 @@ def recommendations(genres: tuple[str, ...], limit: int | None, json_: bool) -> 
     from atx_assets.settings import read_settings
 
     show_recommendations(read_settings(), click.echo, genres=genres, limit=limit, as_json=json_)
+
+
+@show.command("quarantine")
+@_LIMIT
+@_JSON
+def quarantine(limit: int | None, json_: bool) -> None:
+    """The rows of your table that cannot be used, and why."""
+    from atx_assets.local.show import show_quarantine
+    from atx_assets.settings import read_settings
+
+    show_quarantine(read_settings(), click.echo, limit=limit, as_json=json_)
 
 
 @cli.command()

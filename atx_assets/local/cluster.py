@@ -97,7 +97,9 @@ class Cluster:
             now = time.monotonic()
             if not self.lives:
                 if spawned:
-                    raise AtxError(f"PostgreSQL did not start: {self._cause()} (log: {self.log})")
+                    cause = self._cause()
+                    full = ", make room on the disk" if "No space left" in cause else ""
+                    raise AtxError(f"PostgreSQL did not start: {cause}{full} (log: {self.log})")
                 self._spawn()
                 spawned = True
             elif answer == "busy":

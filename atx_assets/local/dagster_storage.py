@@ -1,7 +1,12 @@
-"""Dagster's own storage, seen before Dagster is: whether it can be reached and written to."""
+"""Dagster's own storage as Dagster does not tell of it: can it be reached, and what failed there.
+
+Not here: bringing it back (`storage_watch.py`, `healing.py`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from atx_assets.errors import AtxError
@@ -39,6 +44,27 @@ def reach_storage(settings: Settings) -> str:
         ) from None
 
 
+@contextmanager
+def storage_explained(settings: Settings) -> Iterator[None]:
+    """Say in a line that the storage failed in the middle of the block.
+
+    Raises:
+        AtxError: instead of SQLAlchemy's, which shows the statement and all that was to be written.
+    """
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        yield
+    except DBAPIError as error:
+        said = (str(error.orig).splitlines() or [""])[0]
+        full = "No space left" in said or "File too large" in said
+        mend = "make room on its disk" if full else "is the server up? `atx doctor` looks"
+        raise AtxError(
+            f"Dagster's storage ({_place(_url(settings))}) failed in the middle ({said}): {mend}; "
+            "what was there before stays in place"
+        ) from error
+
+
 def storage_address(settings: Settings) -> str:
     """Return the address of Dagster's storage as psycopg takes it; it holds the password.
 
@@ -46,6 +72,22 @@ def storage_address(settings: Settings) -> str:
         AtxError: `DAGSTER_POSTGRES_URL` is none.
     """
     return _url(settings).render_as_string(hide_password=False)
+
+
+def is_storage_failure(error: BaseException | None) -> bool:
+    """Whether a failure inside Dagster comes from its storage being away."""
+    from dagster_postgres.utils import DagsterPostgresException
+    from sqlalchemy.exc import DBAPIError
+
+    while error is not None:
+        if isinstance(error, DagsterPostgresException):
+            return True
+        if isinstance(error, DBAPIError):
+            # Without a code: there was no connection. 57P: the server is going down, or coming up.
+            state = getattr(error.orig, "pgcode", None) or "08"
+            return state.startswith(("08", "57P"))
+        error = error.__cause__
+    return False
 
 
 def _url(settings: Settings) -> URL:

@@ -18,6 +18,7 @@ from atx_assets.local.doctor_files import (
     check_inodes,
     check_leftovers,
     check_models,
+    check_quarantine,
     check_results,
     check_writer,
 )
@@ -59,6 +60,7 @@ def doctor(
     line("room for files", lambda: check_inodes(settings))
     line("writer", lambda: check_writer(settings))
     line("results", lambda: check_results(settings))
+    line("rows", lambda: check_quarantine(settings))
     line("models", lambda: check_models(settings))
     line("leftovers", lambda: check_leftovers(settings))
     line("names of settings", check_names)
@@ -108,6 +110,10 @@ def _writable(folder: Any, setting: str) -> str:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise AtxError(f"{folder} cannot be made ({error.strerror}): set {setting}") from error
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise AtxError(
+            f"{folder} cannot be written to: mount its disk for writing, or set {setting}"
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise AtxError(f"{folder} cannot be written to: change its owner, or set {setting}")
     free = shutil.disk_usage(folder).free
@@ -140,7 +146,7 @@ def _media(settings: Settings, where: str) -> str:
     connection = connect(
         settings.database, statement_timeout=settings.statement_timeout, read_only=True
     )
-    with connection, explained(settings.database):
+    with explained(settings.database), connection:
         there = "SELECT coalesce(to_regclass('atp.media'), to_regclass('atp.training')) IS NULL"
         if own_databases(settings)[0] and connection.execute(there).fetchone() == (True,):
             return Note(f"{where}empty: `atx load FILE` fills it, or `atx demo` with a sample")

@@ -11,6 +11,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from atx_assets.assets.quarantine import in_words, set_aside
 from atx_assets.errors import AtxError
 from atx_assets.local.doctor_note import Note
 from atx_assets.resources.bundles import Bundles
@@ -60,10 +61,23 @@ def check_results(settings: Settings) -> str:
         return Note("none yet: `atx run` makes them")
     for name in there:
         _read(files, name)
+    for figure in sorted(settings.data_dir.glob("report_*.png")):
+        if is_damaged(figure):
+            raise AtxError(f"{figure} is damaged: materialise analysis_report again")
     missing = [FILES[name] for name in FILES if name not in there]
     if missing:
         return Note(f"{', '.join(missing)} missing: `atx run` makes what is not there")
     return f"{len(there)} files, all readable"
+
+
+def check_quarantine(settings: Settings) -> str:
+    """Say how many rows of the source could not be used when it was read last."""
+    files = DataFiles(directory=str(settings.data_dir))
+    if not files.path("quarantine").exists():
+        return Note("not sorted yet: `atx run` does")
+    quarantined, read = set_aside(files)
+    told = in_words(quarantined, read)
+    return Note(f"{told}: `atx show quarantine` says why") if quarantined else told
 
 
 def _read(files: DataFiles, asset: str) -> None:

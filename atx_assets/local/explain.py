@@ -40,8 +40,10 @@ def explain(
     """
     import numpy as np
 
-    scored = read_scored(DataFiles(directory=str(settings.data_dir)))
-    found = np.array([_row_of(asked, scored.results) for asked in ids])
+    files = DataFiles(directory=str(settings.data_dir))
+    scored = read_scored(files)
+    aside = _set_aside(files)
+    found = np.array([_row_of(asked, scored.results, aside) for asked in ids])
     records = [
         {
             **record,
@@ -64,11 +66,12 @@ def explain(
             say(plain(line))
 
 
-def _row_of(asked: str, results: pa.Table) -> int:
+def _row_of(asked: str, results: pa.Table, aside: Sequence[dict[str, Any]] = ()) -> int:
     """Return the row of the one film that is meant.
 
     Raises:
-        AtxError: it is none, or there are several; the line names those that may be meant.
+        AtxError: it is none, or there are several; the line names those that may be meant. Or
+            its row in the source is set aside; the line says why.
     """
     word = " ".join(asked.split()).casefold()
     films = results.select(["key", "imdb_id", "media_title", "release_year"]).to_pylist()
@@ -83,9 +86,30 @@ def _row_of(asked: str, results: pa.Table) -> int:
         return rows[0]
     if rows:
         raise AtxError(f"{asked!r} may be {_named(films, rows)}: name one by its id")
+    if meant := [row for row in aside if word and word in _names(row)]:
+        reasons = dict.fromkeys(reason for row in meant for reason in row["reasons"])
+        rows_are = f"its {len(meant)} rows are" if len(meant) > 1 else "its row is"
+        raise AtxError(
+            f"{asked!r} was not scored: {rows_are} set aside ({plain('; '.join(reasons))}); mend "
+            "it at its source, then `atx run --job score`"
+        )
     near = _nearest(word, names, films)
     hint = f"; near it: {_named(films, near)}" if near else ""
     raise AtxError(f"no film that was scored is {asked!r}{hint}")
+
+
+def _set_aside(files: DataFiles) -> list[dict[str, Any]]:
+    """Return the rows of the source that are set aside; none before they were sorted."""
+    if not files.path("quarantine").exists():
+        return []
+    columns = ("source_key", "imdb_id", "media_title", "reasons")
+    rows: list[dict[str, Any]] = files.read_table("quarantine", columns).to_pylist()
+    return rows
+
+
+def _names(row: dict[str, Any]) -> list[str]:
+    names = (row[name] or "" for name in ("source_key", "imdb_id", "media_title"))
+    return [" ".join(name.split()).casefold() for name in names]
 
 
 def _nearest(word: str, names: list[str], films: list[dict[str, Any]]) -> list[int]:

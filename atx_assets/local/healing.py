@@ -23,6 +23,10 @@ DAGSTER = "Dagster"
 #: One that dies so often in so many seconds would die for ever.
 _DEATHS, _WITHIN = 4, 600.0
 
+#: Seconds by which the clock has to be set back for Dagster to be started again. Its daemon and
+#: its sensors wait by the clock: set back an hour, they would do nothing for an hour.
+_SET_BACK = 60.0
+
 #: Seconds between two looks for the code server, and looks in vain after which it is gone. One
 #: that is loaded anew is there before the old one ends.
 _INTERVAL, _IN_VAIN = 5.0, 2
@@ -40,6 +44,7 @@ class Healing:
         self._settings, self._children, self._say = settings, children, say
         self._deaths: defaultdict[str, list[float]] = defaultdict(list)
         self._looked, self._in_vain, self._code_server_seen = 0.0, 0, False
+        self._clock = _clock()
 
     def look(self) -> None:
         """Start again what is not there.
@@ -51,11 +56,14 @@ class Healing:
             self._died("PostgreSQL", "PostgreSQL was gone")
         for log in (self._settings.home / "logs").glob("*.log"):
             trim(log)
+        set_back, self._clock = self._clock - _clock(), _clock()
         for child in self._children:
             if fate := child.fate():
                 self._start_again(child, fate)
             elif child.name == DAGSTER and self._code_server_is_gone(child):
                 self._start_again(child, "Dagster's code server was gone")
+            elif child.name == DAGSTER and set_back > _SET_BACK:
+                self._start_again(child, f"the clock was set back {set_back / 60:.0f} min; Dagster")
 
     def _start_again(self, child: Child, fate: str) -> None:
         self._died(child.name, fate)
@@ -63,7 +71,7 @@ class Healing:
         if child.name == DAGSTER:
             self._in_vain, self._code_server_seen = 0, False
             reach_storage(self._settings)
-            fail_lost_runs(self._settings, self._say)
+            ready_records(self._settings, self._say)
         self._children.start(
             child.name, child.command, environment=child.environment, folder=child.folder
         )
@@ -88,15 +96,26 @@ class Healing:
         return self._in_vain >= _IN_VAIN
 
 
-def fail_lost_runs(settings: Settings, say: Callable[[str], None]) -> None:
-    """Mark the runs as failed whose process is gone, and name them; Dagster must not run yet."""
+def ready_records(settings: Settings, say: Callable[[str], None]) -> None:
+    """Put right in Dagster's records what has gone wrong while it did not run, as now.
+
+    Runs whose process is gone are marked as failed, and named. Ticks of a time that is still to
+    come, as the clock was set back since, would keep the sensors waiting for it.
+    """
     import dagster as dg
 
-    from atx_assets.automation.dead_runs import fail_dead_runs
+    from atx_assets.automation.dead_runs import fail_dead_runs, in_words
+    from atx_assets.automation.later_ticks import forget_later_ticks
 
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         for run in fail_dead_runs(instance):
-            say(f"run {run.run_id[:8]} ({run.job_name}) had lost its process: marked as failed")
+            say(in_words(run))
+        forget_later_ticks(instance, time.time())
+
+
+def _clock() -> float:
+    """Return how much the clock is ahead of the time that has passed: it changes when it is set."""
+    return time.time() - time.monotonic()
 
 
 def _serves_code(pid: int) -> bool:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from atx_assets.errors import AtxError
+from atx_assets.local.correct import plain
 from atx_assets.local.home import open_home
+from atx_assets.local.memory import bounded_memory
 from atx_assets.resources.database import connect, explained
 from atx_assets.sample import LIBRARY
 from atx_assets.settings import Settings
@@ -34,6 +36,7 @@ def load(
                     "`ATX_HOME=.atx-mine ATX_DATA_DIR=data-mine atx load FILE`, or remove "
                     f"{ready.home} and {ready.data_dir} first"
                 )
-            report = load_file(connection, path, beside_other_tables=beside_other_tables)
+            with bounded_memory():
+                report = load_file(connection, path, beside_other_tables=beside_other_tables)
         for line in report.lines():
-            say(line)
+            say(plain(line))

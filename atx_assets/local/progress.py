@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from atx_assets.automation.failures import cause_of
 from atx_assets.learning.evaluation import FOLDS
 from atx_assets.local.correct import plain
+from atx_assets.local.dagster_storage import is_storage_failure
 from atx_assets.local.display import Display, Now, Search
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ _SEARCH = re.compile(
 _FIGURES = (
     "note",
     "rows of films",
+    "mended",
+    "set aside",
     "films",
     "judged films",
     "keeps",
@@ -96,8 +99,15 @@ class Progress:
                 self._tell()
 
     def _follow(self) -> None:
+        from sqlalchemy.exc import DBAPIError
+
         while not self._ended.wait(0.5):
-            self._tell()
+            try:
+                self._tell()
+            except Exception as error:
+                # Told of at the next look, or at the end, which fails for want of it.
+                if not (isinstance(error, DBAPIError) or is_storage_failure(error)):
+                    raise
 
     def _tell(self) -> None:
         while True:
@@ -111,8 +121,8 @@ class Progress:
     def _tell_of(self, entry: dg.EventLogEntry) -> None:
         event, outcome, making = entry.dagster_event, self._outcome, self._now.making
         if event is None:
-            # A line that an asset logged, and not one of Dagster's own.
-            if entry.step_key and entry.level == logging.INFO:
+            # A line that an asset or a resource logged, and not one of Dagster's own.
+            if entry.level == logging.INFO:
                 self._tell_of_line(entry)
             return
         kind, step = event.event_type_value, event.step_key or ""

@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from atx_assets.local.guard import Asked, Hosts, refusal
+from atx_assets.resources.checksums import is_damaged
 from atx_assets.settings import Settings
 
 _NONE_YET = b"There is no report yet: materialise analysis_report, or run full_rebuild.\n"
@@ -58,6 +59,10 @@ def report_server(report: Path, settings: Settings) -> Iterator[str]:
         def _send(self, file: Path, kind: str) -> None:
             try:
                 body = file.read_bytes()
+                if is_damaged(file):
+                    told = f"{file.name} is damaged: materialise analysis_report again\n"
+                    self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, told.encode(), _TEXT)
+                    return
             except FileNotFoundError:
                 self._answer(HTTPStatus.NOT_FOUND, _NONE_YET, _TEXT)
             except OSError as error:

@@ -17,10 +17,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from atx_assets.errors import AtxError
+from atx_assets.local.dagster_storage import (
+    is_storage_failure,
+    reach_storage,
+    storage_explained,
+)
 from atx_assets.local.display import Display, Output, display
 from atx_assets.local.home import exports, open_home
 from atx_assets.local.progress import Outcome, Progress
 from atx_assets.local.schema_upgrade import ready_stores
+from atx_assets.local.storage_watch import storage_watched
 from atx_assets.local.summary import findings, summary
 from atx_assets.settings import Settings
 
@@ -115,13 +121,17 @@ def run_job(
     from atx_assets.definitions import build_defs
 
     definitions, outcome = build_defs(), told.outcome
-    with _instance(settings) as instance:
+    with _instance(settings, told) as instance:
         run_id = str(uuid.uuid4())
         made = _job(definitions, job, select)
         selected = _selected(dg, definitions, select) if select else None
         total = len(selected or [*made.asset_layer.executable_asset_keys])
         progress = Progress(instance, run_id, total, told.display, outcome)
-        with progress.shown():
+        with (
+            storage_explained(settings),
+            _explained(settings, instance, run_id),
+            _followed(progress, settings, told),
+        ):
             result = made.execute_in_process(
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 instance=instance,
@@ -136,12 +146,49 @@ def run_job(
 
 
 @contextmanager
-def _instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+def _instance(settings: Settings, told: Telling) -> Iterator[dg.DagsterInstance]:
     import dagster as dg
+
+    from atx_assets.automation.dead_runs import fail_dead_runs, in_words
 
     ready_stores(settings)
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        # Without `atx up`, nobody else does; beside it, runs that have not begun are its own.
+        for lost in fail_dead_runs(instance, starting_too=False):
+            told.display.say(in_words(lost))
         yield instance
+
+
+@contextmanager
+def _followed(progress: Progress, settings: Settings, told: Telling) -> Iterator[None]:
+    def warn(line: str) -> None:
+        told.display.warn(f"    {line}")
+
+    # Watched until the last event is told.
+    with storage_watched(settings, warn), progress.shown():
+        yield
+
+
+@contextmanager
+def _explained(settings: Settings, instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
+    """Make one line of a storage that went away, and leave no run that seems to be under way.
+
+    Raises:
+        AtxError: that is what made the block fail.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_storage_failure(error):
+            raise
+        reach_storage(settings)
+        run = instance.get_run_by_id(run_id)
+        if run and not run.is_finished:
+            instance.report_run_failed(run, "Dagster's storage went away under it")
+        raise AtxError(
+            "Dagster's storage went away in the middle of the run, and is back: run it again; "
+            "what was made stays in place"
+        ) from error
 
 
 def _job(definitions: dg.Definitions, job: str, select: str) -> dg.JobDefinition:

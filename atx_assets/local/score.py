@@ -71,6 +71,8 @@ def _parsed(text: str) -> Any:
         given = json.loads(text)
     except json.JSONDecodeError as error:
         raise AtxError(f"this is no JSON (line {error.lineno}: {error.msg}): {_SHAPE}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; lists in lists
+        raise AtxError(f"this is no title, but longer or deeper than any is: {_SHAPE}") from error
     if not isinstance(given, dict | list):
         raise AtxError(f"this is no title: {_SHAPE}")
     return given

@@ -1,4 +1,4 @@
-"""`atx show`: the lists of films in the data folder, as tables or JSON.
+"""`atx show`: the lists of films, and of rows set aside, in the data folder; as tables or JSON.
 
 Not here: which films are in a list (`assets/`). Neither database nor model is asked.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from atx_assets.assets.quarantine import in_words, set_aside
 from atx_assets.assets.review import RECOMMENDED
 from atx_assets.errors import AtxError
 from atx_assets.local.correct import plain
@@ -30,6 +31,7 @@ LIMIT = 20
 _WIDE = 120
 _LIKE = "most like it"
 _WHY = "why, in log-odds"
+_ASIDE = "why it is set aside"
 
 _ERRORS = {"fp": "false_positives", "fn": "false_negatives"}
 
@@ -129,6 +131,41 @@ def show_recommendations(
     _print(say, found, limit, as_json, _OFRECOMMENDED)
 
 
+def show_quarantine(
+    settings: Settings, say: Say, *, limit: int | None = None, as_json: bool = False
+) -> None:
+    """Print the rows of the source that are set aside, and why.
+
+    Args:
+        settings, say: as for `show_errors`.
+        limit: how many; by default 20, or as JSON all.
+        as_json: print the records, with the row itself.
+
+    Raises:
+        AtxError: the file is missing or damaged.
+    """
+    files = DataFiles(directory=str(settings.data_dir))
+    records = files.read_table("quarantine").to_pylist()
+    if as_json:
+        parsed = [record | {"row": json.loads(record["row"])} for record in records]
+        say(json.dumps(parsed[:limit], indent=2))
+        return
+    say(in_words(*set_aside(files)))
+    rows = [
+        {
+            "film": [record["media_title"] or "?"],
+            "id": [record["source_key"] or "no key"],
+            _ASIDE: record["reasons"],
+        }
+        for record in records[: limit or LIMIT]
+    ]
+    if not rows:
+        return
+    _tabulate(say, rows, ("film", "id", _ASIDE), ("film", "id", _ASIDE))
+    _more(say, len(records), len(rows))
+    say("mend them at their source; the next change of the table tries again, or `atx run`")
+
+
 def _read(settings: Settings, asset: str) -> list[Record]:
     files = DataFiles(directory=str(settings.data_dir))
     records = files.read_records(asset)
@@ -172,13 +209,23 @@ def _print(
         say(listing.none)
         return
     rows = [_cells(record, listing.columns) for record in records[: limit or LIMIT]]
+    _tabulate(say, rows, listing.narrow, listing.wide)
+    _more(say, len(records), len(rows))
+
+
+def _tabulate(
+    say: Say, rows: list[dict[str, list[str]]], narrow: Sequence[str], wide: Sequence[str]
+) -> None:
     if is_terminal(sys.stdout):
-        print_table(rows, listing.narrow, listing.wide, _WIDE)
+        print_table(rows, narrow, wide, _WIDE)
     else:
         for line in aligned(rows):
             say(line)
-    if len(records) > len(rows):
-        say(f"and {len(records) - len(rows):,} more: --limit {len(records)}, or --json")
+
+
+def _more(say: Say, there: int, shown: int) -> None:
+    if there > shown:
+        say(f"and {there - shown:,} more: --limit {there}, or --json")
 
 
 def _cells(record: Record, columns: Iterable[str]) -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ from atx_assets.assets.quality_tables import (
     shown,
     threshold_table,
 )
+from atx_assets.assets.quarantine import set_aside
 from atx_assets.assets.scoring import counts, unjudged_keeps
 from atx_assets.local.correct import plain as printable
 from atx_assets.resources.bundle import Bundle
@@ -32,9 +33,9 @@ def findings(settings: Settings) -> dict[str, Any] | None:
     """Return what was found, and how good it is; None before the first scoring.
 
     Returns:
-        Counts of films, labels and mistakes; the version that scored, its place and threshold;
-        PR-AUC (mean and std over folds) beside what it must beat; the unjudged films most surely
-        keeps; where report and files are.
+        Counts of films, labels, rows set aside and mistakes; the version that scored, its place
+        and threshold; PR-AUC (mean and std over folds) beside what it must beat; the unjudged
+        films most surely keeps; where report and files are.
     """
     files = DataFiles(directory=str(settings.data_dir))
     if not files.path("scored_results").exists():
@@ -47,11 +48,14 @@ def findings(settings: Settings) -> dict[str, Any] | None:
     challenger = bundles.challenger()
     keeps = results.take(unjudged_keeps(results))
     report = files.path("analysis_report")
+    quarantined, read = set_aside(files)
     return {
         "films": results.num_rows,
         "judged": learned["rows"],
         "keeps": learned["keeps"],
         "unjudged": results["label_source"].null_count,
+        "set_aside": quarantined,
+        "rows_read": read,
         "version": bundle.version,
         "place": "champion" if bundles.place().version == bundle.version else "kept",
         "made": bundle.made.isoformat(" ", "seconds"),
@@ -100,6 +104,11 @@ def _films(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"  films read and scored  {found['films']:>8,}"
     yield f"  judged, learned from   {found['judged']:>8,}   ({found['keeps']:,} keeps)"
     yield f"  unjudged               {found['unjudged']:>8,}"
+    if found["set_aside"]:
+        yield (
+            f"  rows set aside         {found['set_aside']:>8,}   of {found['rows_read']:,} read: "
+            "`atx show quarantine` says why"
+        )
 
 
 def _headline(found: Mapping[str, Any], bundle: Bundle) -> Iterator[str]:

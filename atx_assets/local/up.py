@@ -25,7 +25,7 @@ from pathlib import Path
 from atx_assets.errors import AtxError
 from atx_assets.local.guard import Hosts, open_to_others
 from atx_assets.local.guarded import command as guarded
-from atx_assets.local.healing import DAGSTER, Healing, fail_lost_runs
+from atx_assets.local.healing import DAGSTER, Healing, ready_records
 from atx_assets.local.home import exports, open_home, prepare
 from atx_assets.local.locks import try_lock, unlock
 from atx_assets.local.processes import Children, answers_http, free_port, refuses_strangers
@@ -55,7 +55,7 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
         ready = _on_free_ports(opened, say)
         os.environ.update(exports(ready))
         ready_stores(ready)
-        fail_lost_runs(ready, say)
+        ready_records(ready, say)
         children = Children(ready.home / "logs")
         report = DataFiles(directory=str(ready.data_dir)).path("analysis_report")
         try:

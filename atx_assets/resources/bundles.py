@@ -120,7 +120,11 @@ class Bundles:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._sweep()
             folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
-            save(new, folder)
+            try:
+                save(new, folder)
+            except BaseException:  # on a full disk, what is there of it is room that others need
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
         for version in reversed(self.versions()):
             known = Bundle(self.folder / str(version), version)
             if known.same_as(Bundle(folder, 0)):

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 #: The file that each asset leaves, by the asset's name.
 FILES = {
     "raw_media": "media.parquet",
+    "quarantine": "quarantine.parquet",
     "feature_encoding": "feature_encoding.json",
     "training_table": "binomial_classifier_training_data.parquet",
     "hyperparameters": "grid_search_results.parquet",
@@ -47,6 +48,8 @@ _UNWRITABLE = {
     errno.EACCES: "permission denied: change the owner of the folder",
     errno.EPERM: "permission denied: change the owner of the folder",
     errno.ENOENT: "its folder is gone: run it again",
+    errno.ENOTDIR: "a file is in the place of its folder: move it away",
+    errno.EEXIST: "a file is in the place of its folder: move it away",
     errno.EIO: "the disk fails: look at it",
 }
 
@@ -117,8 +120,8 @@ class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Write an asset's records as JSON that a person can read."""
         return self.write_text(asset, json.dumps(records, indent=2, ensure_ascii=False) + "\n")
 
-    def read_table(self, asset: str) -> pa.Table:
-        """Read an asset's table.
+    def read_table(self, asset: str, columns: Collection[str] | None = None) -> pa.Table:
+        """Read an asset's table, or those of its columns that are named.
 
         Raises:
             AtxError: it is not there, or not as it was written.
@@ -127,7 +130,11 @@ class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
         import pyarrow.parquet as pq
 
         try:
-            return pq.read_table(self._whole(asset))
+            path = self._whole(asset)
+            if columns is None:
+                return pq.read_table(path)
+            wanted = [name for name in pq.read_schema(path).names if name in columns]
+            return pq.read_table(path, columns=wanted)
         except (pa.ArrowException, OSError) as error:  # OSError: its thrift, or its compression
             raise self._damaged(asset) from error
 
@@ -150,7 +157,7 @@ class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         try:
             records: list[dict[str, Any]] = json.loads(self.read_text(asset))
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # a number too long, lists too deep
             raise self._damaged(asset) from error
         return records
 
@@ -195,15 +202,10 @@ def only_writer(folder: Path, run_id: str, log: logging.Logger | None) -> Iterat
     """
     import fcntl
 
-    try:
+    with writable(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / ".writer.lock").touch(mode=0o600)
-        opened = (folder / ".writer.lock").open("a+")
-    except OSError as error:
-        raise AtxError(
-            f"{folder} cannot be written to ({error.strerror}): change its owner, or set "
-            "ATX_DATA_DIR"
-        ) from error
+        opened = (folder / ".writer.lock").open("a+b", buffering=0)
     with opened as lock:
         waiting = False
         while True:
@@ -213,10 +215,32 @@ def only_writer(folder: Path, run_id: str, log: logging.Logger | None) -> Iterat
             except BlockingIOError:
                 if not waiting and log is not None:
                     lock.seek(0)
-                    log.info("waiting for run %s, which is writing to %s", lock.read(), folder)
+                    writer = lock.read().decode()
+                    log.info("waiting for run %s, which is writing to %s", writer, folder)
                 waiting = True
                 time.sleep(0.5)
-        lock.truncate(0)
-        lock.write(run_id)
-        lock.flush()
+        with writable(folder):
+            lock.truncate(0)
+            lock.write(run_id.encode())
+        _sweep(folder)
         yield
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a process that was killed has left half-written; we hold the folder.
+
+    Only what has a name of ours: the folder may be one that others use as well.
+    """
+    models = folder / "models"
+    ours = [
+        *(left for left in folder.glob(".*.new") if _is_ours(left.name)),
+        *models.glob(".champion.json*.new"),
+        *models.glob("[0-9]*/.*.json*.new"),
+    ]
+    for left in ours:
+        left.unlink(missing_ok=True)
+
+
+def _is_ours(beside: str) -> bool:
+    name = beside.removeprefix(".").removesuffix(".new").removesuffix(".sha256")
+    return name in FILES.values() or name.startswith("report_")

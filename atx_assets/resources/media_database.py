@@ -33,5 +33,5 @@ class MediaDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
         connection = connect(
             settings.database, statement_timeout=settings.statement_timeout, read_only=True
         )
-        with connection, explained(settings.database):
+        with explained(settings.database), connection:
             yield connection, find_source(connection, settings.source)

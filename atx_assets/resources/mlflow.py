@@ -1,14 +1,15 @@
 """MLflow as assets see it: where it is, and one MLflow run for each model trained.
 
 dagster-mlflow ties the MLflow run to the Dagster run. Not here: what is logged
-(`assets/tracking.py`), the registered model (`registry.py`).
+(`assets/tracking.py`), the registered model (`registry.py`), what an answer means
+(`mlflow_answers.py`).
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from atx_assets.errors import AtxError
+from atx_assets.resources.mlflow_answers import reason, what_failed, wrong_answer
 from atx_assets.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -28,8 +30,10 @@ _log = logging.getLogger(__name__)
 EXPERIMENT = "atx"
 #: Seconds that MLflow may take to answer; its own default is two minutes, and seven tries.
 ANSWER = 10
-#: And to be found at all: for each address that a name has, of which there may be two.
-REACH = 6
+#: Seconds of asking it this and that, after which it may take no more than one to answer: telling
+#: it of a model takes a hundred questions, and at ten seconds each a run would hang for an hour.
+PATIENCE = 45
+_WITHOUT = "or set ATX_MLFLOW=off; the last model stays in place"
 #: Ended runs of Dagster; whatever MLflow still holds to be running under one of them is not.
 _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
@@ -78,22 +82,45 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
             return
         reach(settings)
         _be_quick()
-        import requests
-        from mlflow.exceptions import MlflowException
-
         state = "FAILED"
         try:
-            _make_experiment(settings)
-            _end_left_runs(context.instance)
-            yield _dagster_mlflow(context, settings)
+            with self.telling():
+                _make_experiment(settings)
+                _end_left_runs(context.instance)
+                run = _dagster_mlflow(context, settings)
+            yield run
             state = "FINISHED"
         except (KeyboardInterrupt, SystemExit, dg.DagsterExecutionInterruptedError):
             state = "KILLED"
             raise
-        except (MlflowException, requests.RequestException) as error:
-            raise failure(error, settings) from shown_cause(error, settings)
         finally:
             _end_run(state)
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Let the block tell MLflow something, and lose patience with it after `PATIENCE`.
+
+        MLflow asks a server with the timeout that stands in the environment at that moment.
+
+        Raises:
+            AtxError: MLflow stops to answer, answers with an error, or too slowly.
+        """
+        from mlflow.exceptions import MlflowException
+
+        name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+        before = os.environ.get(name, str(ANSWER))
+        hurry = threading.Timer(PATIENCE, os.environ.__setitem__, (name, "1"))
+        hurry.daemon = True
+        hurry.start()
+        try:
+            yield
+        except (MlflowException, OSError) as error:  # what requests raises is an OSError
+            settings = read_settings()
+            raise failure(error, settings) from shown_cause(error, settings)
+        finally:
+            hurry.cancel()
+            hurry.join()  # else it may fire after what comes next
+            os.environ[name] = before
 
     def check(self) -> None:
         """Make sure that MLflow can be used, before time is spent on what it is to be told.
@@ -179,30 +206,24 @@ def reach(settings: Settings) -> None:
     if not settings.mlflow_host:
         (settings.home / "mlflow").mkdir(mode=0o700, parents=True, exist_ok=True)
         return
-    import requests
-
     try:
-        requests.get(f"{tracking_uri(settings)}/health", timeout=REACH).raise_for_status()
-    except requests.RequestException as error:
+        wrong = wrong_answer(tracking_uri(settings))
+    except OSError as error:  # what requests raises is one
         raise AtxError(
-            f"MLflow does not answer at {shown_uri(settings)} ({_reason(error)}): start it, or "
-            "check MLFLOW_HOST and MLFLOW_PORT, or set ATX_MLFLOW=off; the last model stays in "
-            "place"
+            f"MLflow does not answer at {shown_uri(settings)} ({reason(error)}): start it, or "
+            f"check MLFLOW_HOST and MLFLOW_PORT, {_WITHOUT}"
         ) from shown_cause(error, settings)
+    if wrong:
+        raise AtxError(f"{shown_uri(settings)} {wrong}, {_WITHOUT}")
 
 
 def failure(error: Exception, settings: Settings) -> AtxError:
     """Say in a line what went wrong with MLflow, and what may mend it."""
-    from mlflow.exceptions import RestException
-
-    if isinstance(error, RestException):
-        said, mend = "refused what was asked", "look there"
+    if settings.mlflow_host:
+        said = what_failed(error)
     else:
-        said, mend = "stopped to answer", "start it again"
-    return AtxError(
-        f"MLflow at {shown_uri(settings)} {said} ({_reason(error)}): {mend}, or set "
-        "ATX_MLFLOW=off; the last model stays in place"
-    )
+        said = f"cannot be used ({reason(error)}): make room on the disk of ATX_HOME, or look there"
+    return AtxError(f"MLflow at {shown_uri(settings)} {said}, {_WITHOUT}")
 
 
 def shown_cause(error: Exception, settings: Settings) -> Exception | None:
@@ -211,19 +232,6 @@ def shown_cause(error: Exception, settings: Settings) -> Exception | None:
     Dagster records every error of the chain, and the terminal shows it with `--verbose`.
     """
     return None if "@" in settings.mlflow_host else error
-
-
-def _reason(error: BaseException) -> str:
-    """Return the innermost cause in a line, no address in it with user and password.
-
-    requests wraps it in several.
-    """
-    while (cause := getattr(error, "reason", None) or (error.args or (None,))[0]) is not None:
-        if not isinstance(cause, BaseException):
-            break
-        error = cause
-    line = re.sub(r"//[^/@\s]*@", "//", (str(error).splitlines() or [""])[0])
-    return line.rpartition(">: ")[2].rpartition("): ")[2] or type(error).__name__
 
 
 def _dagster_mlflow(context: dg.AssetExecutionContext, settings: Settings) -> Any:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from atx_assets.errors import AtxError
 from atx_assets.schemas import IMDB_ID, MEDIA
+from atx_assets.sources.contract import sort_rows
 from atx_assets.sources.correction_plan import (
     RowChange,
     TitleChange,
@@ -24,6 +25,7 @@ from atx_assets.sources.correction_plan import (
 )
 from atx_assets.sources.extract import extract
 from atx_assets.sources.layouts import SourceTable
+from atx_assets.sources.quarantine import quarantine_table
 from atx_assets.sources.titles import FILM, title_keys, titles
 
 if TYPE_CHECKING:
@@ -67,6 +69,8 @@ class Library:
     """The table at one moment: rows of films and of others, and the titles by their key.
 
     `title_of` maps the key of each film's row, in the order of `films`, to that of its title.
+    `set_aside` maps keys and IMDb ids of rows that cannot be used to the reason; they are in
+    neither of the tables.
     """
 
     source: SourceTable
@@ -74,6 +78,7 @@ class Library:
     others: pa.Table
     title_of: dict[str, str]
     titles: dict[str, dict[str, Any]]
+    set_aside: dict[str, str]
 
     def rows_of(self, keys: Iterable[str]) -> dict[str, list[str]]:
         """Return the keys of each title's rows, the one touched last at the end.
@@ -150,7 +155,15 @@ def read_library(connection: psycopg.Connection, source: SourceTable) -> Library
     with tempfile.TemporaryDirectory(prefix="atx-") as folder:
         path = Path(folder) / "library.parquet"
         extract(connection, part, path, {})
-        rows = pq.read_table(path, memory_map=False)
+        read = pq.read_table(path, memory_map=False)
+        found = sort_rows(read, source.layout)
+        aside = quarantine_table(path, found, source.layout).to_pylist()
+    rows = found.rows
+    if aside and FILM not in rows["media_type"].unique().to_pylist():
+        raise AtxError(
+            f"no film of atp.{source.layout.table} can be used, {len(aside):,} of {found.read:,} "
+            f"rows are set aside ({next(iter(found.reasons))}): mend them first"
+        )
     is_film = pc.equal(rows["media_type"], FILM)
     films = rows.filter(is_film)
     made = titles(rows, source.layout)
@@ -169,6 +182,12 @@ def read_library(connection: psycopg.Connection, source: SourceTable) -> Library
             )
         ),
         {title["key"]: title for title in described.to_pylist()},
+        {
+            str(row[name]): "; ".join(row["reasons"])
+            for row in aside
+            for name in ("imdb_id", "source_key")
+            if row[name]
+        },
     )
 
 
@@ -192,6 +211,9 @@ def chosen(library: Library, ids: Sequence[str]) -> list[str]:
         key = given if is_id else library.title_of.get(given)
         if is_hash and not media:
             faults.setdefault("hashes, by which this table knows nothing", []).append(given)
+        elif given in library.set_aside and key not in library.titles:
+            reason = f"set aside, since {library.set_aside[given]}"
+            faults.setdefault(f"{reason} (mend it at its source first)", []).append(given)
         elif not (is_hash or is_id):
             faults.setdefault("malformed", []).append(repr(given))
         elif key in library.titles:

@@ -123,7 +123,7 @@ def plan_undo(
             back = replace(row, was=row.now, now=row.was)
             restored.setdefault(library.title_of[row.key], []).append(back)
         else:
-            left.append(_difference(row, is_now))
+            left.append(_difference(row, is_now, library))
     after = library.labels_after([row for rows in restored.values() for row in rows])
     of_title = library.rows_of(restored)
     changes = [
@@ -230,9 +230,11 @@ def _by_columns(rows: Iterable[RowChange]) -> dict[tuple[str, ...], list[RowChan
     return grouped
 
 
-def _difference(row: RowChange, is_now: Mapping[str, Any] | None) -> str:
+def _difference(row: RowChange, is_now: Mapping[str, Any] | None, library: Library) -> str:
     if is_now is None:
         return f"{row.name}, {row.key}: it is gone"
+    if row.key in library.set_aside:
+        return f"{row.name}, {row.key}: it is set aside, since {library.set_aside[row.key]}"
     told = ", ".join(
         f"{name} is {is_now[name]!r}, written was {value!r}"
         for name, value in row.now.items()

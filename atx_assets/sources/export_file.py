@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from atx_assets.errors import AtxError
 from atx_assets.schemas import BOOL, FLOAT, INT, STRING, STRINGS, TIME, Column
 from atx_assets.sources.layouts import LAYOUTS, Layout
+from atx_assets.sources.row_values import MOST_BYTES, text_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 # Small enough that a batch with its copies stays under some 200 MB, whatever the file's size.
 _BATCH = 65_536
+# Bytes of its values, written out: a file of some kilobytes can say one long text for each row.
+_BATCH_BYTES = 2**26
+# What a line quotes of a file: so many columns, so many characters of each.
+_NAMED, _LONGEST = 10, 200
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,42 @@ class Export:
         import pyarrow as pa
 
         try:
-            yield from self.file.iter_batches(_BATCH)
+            # Where memory is bounded, a thread that cannot be started ends the process.
+            for batch in self.file.iter_batches(_BATCH, use_threads=False):
+                yield from _pieces(batch)
+        except MemoryError:
+            raise  # of Arrow, too: that says nothing of the file
         except (pa.ArrowException, OSError) as error:
             raise AtxError(
                 f"{self.path} is damaged ({_first_line(error)}); nothing was loaded: export it "
                 "again"
             ) from error
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Halve a batch until what it says, written out, fits into memory several times."""
+    if batch.num_rows < 2 or sum(map(_bytes, batch.columns)) <= _BATCH_BYTES:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _pieces(batch.slice(0, half))
+    yield from _pieces(batch.slice(half))
+
+
+def _bytes(values: pa.Array) -> int:
+    """Return how many bytes a column has, written out, without the values that will be refused."""
+    import pyarrow.compute as pc
+    import pyarrow.types as t
+
+    if t.is_list(values.type) or t.is_large_list(values.type):
+        return _bytes(pc.list_flatten(values)) + 8 * len(values)
+    if t.is_dictionary(values.type) and _usable(values.type, STRING):
+        words = text_bytes(values.dictionary)
+        words = pc.if_else(pc.less_equal(words, MOST_BYTES), words, 0)
+        written = pc.sum(words.take(values.indices)).as_py() or 0
+        # Arrow makes room for that many words of the mean length, however few are long.
+        return max(int(written), int((pc.mean(words).as_py() or 0) * len(values)))
+    return int(values.nbytes)
 
 
 @contextmanager
@@ -78,7 +113,10 @@ def _opened(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path)
     except PermissionError as error:
         raise AtxError(f"{path} may not be read by you: check its owner and mode") from error
-    except (pa.ArrowException, OSError) as error:
+    except MemoryError:
+        raise
+    # UnicodeDecodeError: the name of a column.
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise AtxError(
             f"{path} is not a whole parquet file ({_first_line(error)}): export it again as parquet"
         ) from error
@@ -89,21 +127,21 @@ def _recognised(path: Path, schema: pa.Schema) -> tuple[Layout, tuple[Column, ..
     names = schema.names
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise AtxError(f"{path} has more than one column {', '.join(repeated)}: leave one of each")
+        raise AtxError(f"{path} has more than one column {_few(repeated)}: leave one of each")
     layout = _nearest(path, names)
     known = {column.name: column for column in layout.columns}
     strange = [name for name in names if name not in known]
     if strange:
         raise AtxError(
             f"{path} has columns that the {layout.name} layout does not know: "
-            f"{', '.join(strange)}; leave them out of the export"
+            f"{_few(strange)}; leave them out of the export"
         )
     for field in schema:
         wanted = known[field.name].type
         if not _usable(field.type, wanted):
             raise AtxError(
-                f"{path}: column {field.name} is of type {field.type}, and the {layout.name} "
-                f"layout wants {wanted}: export it as that"
+                f"{path}: column {field.name} is of type {_short(field.type)}, and the "
+                f"{layout.name} layout wants {wanted}: export it as that"
             )
     return layout, tuple(known[name] for name in names)
 
@@ -142,6 +180,18 @@ def _usable(found: pa.DataType, wanted: str) -> bool:
     return bool({BOOL: t.is_boolean, TIME: t.is_timestamp}[wanted](found))
 
 
+def _few(names: list[str]) -> str:
+    """Name some columns; a file may have thousands, and call them anything."""
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(map(_short, names[:_NAMED])) + more
+
+
+def _short(what: object) -> str:
+    text = str(what)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
 def _first_line(error: BaseException) -> str:
     # Arrow begins some messages with a path, ends others with advice that is not for our reader.
-    return str(error).strip().splitlines()[0].removesuffix(".") if str(error).strip() else "unknown"
+    lines = str(error).strip().splitlines() or ["unknown"]
+    return _short(lines[0].removesuffix("."))

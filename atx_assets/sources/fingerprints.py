@@ -40,11 +40,12 @@ _RECORD, _RECORD_BEFORE_14 = (
 )
 
 # As in titles.py: 'N/A' and the empty string are unknown, and a film of unknown name goes by the
-# name of its release.
+# name of its release; as in mends.py, without the blanks around them.
 _UNKNOWN_REASON = "coalesce(rejection_reason, '') IN ('', 'N/A')"
-_RELEASE_NAME = "CASE WHEN coalesce(media_title, '') IN ('', 'N/A') THEN original_title END"
-_IMDB_ID = "nullif(nullif(imdb_id, ''), 'N/A')"
-_PAIR = f"lower(coalesce({_RELEASE_NAME}, media_title)) || '|' || coalesce(release_year::text, '')"
+_TITLE, _IMDB = (f"btrim({column}, E' \\t\\n\\v\\f\\r')" for column in ("media_title", "imdb_id"))
+_RELEASE_NAME = f"CASE WHEN coalesce({_TITLE}, '') IN ('', 'N/A') THEN original_title END"
+_IMDB_ID = f"nullif(nullif({_IMDB}, ''), 'N/A')"
+_PAIR = f"lower(coalesce({_RELEASE_NAME}, {_TITLE})) || '|' || coalesce(release_year::text, '')"
 # A person's keep and skip, a rule's keep and skip.
 _MEDIA_LABEL = f"""CASE rejection_status::text
     WHEN 'override' THEN 1 WHEN 'accepted' THEN 3

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from atx_assets.errors import AtxError
 from atx_assets.schemas import FLOAT, INT, STRING, STRINGS, Column, arrow_type
 from atx_assets.sources.layouts import Layout
+from atx_assets.sources.mends import mended
 from atx_assets.sources.rules import broken_rules
 from atx_assets.sources.titles import known_text
 
@@ -62,7 +63,7 @@ def _check_names(number: int, record: Any, columns: Mapping[str, Column]) -> Non
         if name not in columns:
             near = get_close_matches(str(name), columns, 1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(columns)}"
-            raise AtxError(f"title {number}: there is no column {name!r}; {hint}")
+            raise AtxError(f"title {number}: there is no column {name!r:.60}; {hint}")
 
 
 def _values(records: Sequence[Mapping[str, Any]], column: Column) -> pa.ChunkedArray:
@@ -73,7 +74,11 @@ def _values(records: Sequence[Mapping[str, Any]], column: Column) -> pa.ChunkedA
         if value is not None and not _fits(value, column.type):
             wanted = _WANTED[column.type]
             raise AtxError(f"title {number}: {column.name} must be {wanted}, and is {value!r:.60}")
-    made = pa.chunked_array([pa.array(values, arrow_type(column.type))])
+    if column.type == FLOAT:
+        # Python takes the nearest; Arrow refuses a whole number that is no float.
+        values = [None if value is None else float(value) for value in values]
+    # As the rows of the table are, or one title would have two chances.
+    made = mended(pa.chunked_array([pa.array(values, arrow_type(column.type))]), column)
     for words, mask in broken_rules(made, column):
         # What the table must know of a row of its own may be unknown of one that is handed in.
         if words != "is missing":

@@ -73,7 +73,7 @@ def _change(row: dict[str, Any]) -> dict[str, Any]:
     if row["trains"]:
         now = verdict_in_words(row["label"], row["label_source"])
     else:  # a title that is there still has lost its label; else it went with its rows
-        now = "not in the database" if row["trains"] is None else "no label to learn from"
+        now = "not among the films" if row["trains"] is None else "no label to learn from"
     return {
         "media_title": row["title_then"] if row["trains"] is None else row["media_title"],
         "release_year": row["release_year"],

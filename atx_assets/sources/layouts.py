@@ -21,13 +21,15 @@ SCHEMA = "atp"
 class Layout:
     """One layout: its table, its key, and which columns are features of which kind.
 
-    `zero_is_unknown` names the numeric features in which 0 stands for unknown.
+    A film goes by the first of `names` that is known. `zero_is_unknown` names the numeric
+    features in which 0 stands for unknown.
     """
 
     name: str
     table: str
     key: str
     columns: tuple[schemas.Column, ...]
+    names: tuple[str, ...]
     numeric: tuple[str, ...]
     lists: tuple[str, ...]
     singles: tuple[str, ...]
@@ -44,6 +46,7 @@ MEDIA = Layout(
     table="media",
     key="hash",
     columns=schemas.MEDIA,
+    names=("media_title", "original_title"),
     numeric=("release_year", "metascore", "rt_score", "imdb_rating", "imdb_votes"),
     lists=("genre", "language"),
     singles=(),
@@ -55,6 +58,7 @@ TRAINING = Layout(
     table="training",
     key="imdb_id",
     columns=schemas.TRAINING,
+    names=("media_title",),
     numeric=(
         "release_year",
         "metascore",
@@ -154,6 +158,7 @@ def _choose(
     if "label" in found.get("training", {}):
         return TRAINING
     if "rejection_status" in found.get("media", {}):
+        _check_metadata(connection, found["media"])
         return MEDIA
     seen = "; ".join(f"{SCHEMA}.{t} has {', '.join(c)}" for t, c in found.items())
     raise AtxError(
@@ -162,6 +167,20 @@ def _choose(
         f"({seen or f'no such table in schema {SCHEMA}'}); "
         "fill it with `atx load FILE`, or check PG_DB"
     )
+
+
+def _check_metadata(connection: psycopg.Connection, media: dict[str, str]) -> None:
+    """Refuse the table that the training layout keeps beside its own, where that one is gone.
+
+    To add the columns that it lacks would teach a model from nothing but years.
+    """
+    metadata = [name for name in MEDIA.features if name != "release_year"]
+    if not set(metadata) & set(media):
+        raise AtxError(
+            f"{SCHEMA}.media in database {connection.info.dbname} has none of "
+            f"{', '.join(metadata)}: those are in {SCHEMA}.training where it was migrated, and "
+            "that is not there; let the migration end, put the table back, or check PG_DB"
+        )
 
 
 def _check_columns(layout: Layout, columns: dict[str, str]) -> None:

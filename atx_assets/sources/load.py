@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from atx_assets.schemas import Column
 
 _EXAMPLES = 5
+# A key that is refused may be anything; those that are none have 40 characters at most.
+_LONGEST = 60
 
 
 @dataclass
@@ -105,20 +107,32 @@ def load_file(
         psycopg.Error: the connection was lost, a statement took too long (`explained` in
             `resources/database.py` makes a line of it).
     """
-    with open_export(path) as export:
-        report = LoadReport(export.layout.name, f"{SCHEMA}.{export.layout.table}")
-        try:
-            complete_enums(connection, export.layout, export.columns, beside_other_tables)
-            with connection.transaction():
-                receiver = ready_receiver(
-                    connection, export.layout, export.columns, beside_other_tables
-                )
-                _load(connection, export, receiver, report)
-        except (errors.IntegrityError, errors.DataError, errors.RaiseException) as error:
-            raise AtxError(
-                f"{report.table} refuses a row of {path} by a rule of its own "
-                f"({_told(error)}); nothing was loaded: mend the row, or the rule"
-            ) from error
+    try:
+        with open_export(path) as export:
+            return _load_export(connection, export, beside_other_tables)
+    except MemoryError as error:
+        raise AtxError(
+            f"{path} takes more memory than there is; nothing was loaded: it is damaged, or its "
+            "values are very long: export it again, with fewer rows in a file"
+        ) from error
+
+
+def _load_export(
+    connection: psycopg.Connection, export: Export, beside_other_tables: bool
+) -> LoadReport:
+    report = LoadReport(export.layout.name, f"{SCHEMA}.{export.layout.table}")
+    try:
+        complete_enums(connection, export.layout, export.columns, beside_other_tables)
+        with connection.transaction():
+            receiver = ready_receiver(
+                connection, export.layout, export.columns, beside_other_tables
+            )
+            _load(connection, export, receiver, report)
+    except (errors.IntegrityError, errors.DataError, errors.RaiseException) as error:
+        raise AtxError(
+            f"{report.table} refuses a row of {export.path} by a rule of its own "
+            f"({_told(error)}); nothing was loaded: mend the row, or the rule"
+        ) from error
     return report
 
 
@@ -179,7 +193,11 @@ def _judged(values: pa.Array, column: Column, is_key: bool) -> tuple[pa.ChunkedA
 
 def _names(keys: pa.ChunkedArray, places: Any, at: Any) -> list[str]:
     shown = ((keys[int(i)].as_py(), places[i]) for i in at)
-    return [str(key) if key else f"row {place}" for key, place in shown]
+    return [_short(key) if key else f"row {place}" for key, place in shown]
+
+
+def _short(key: str) -> str:
+    return key if len(key) <= _LONGEST else f"{key[: _LONGEST - 1]}…"
 
 
 def _told(error: psycopg.Error) -> str:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 #: Why rows are refused, in words that follow the column's name, and the mask of which.
 Faults = list[tuple[str, Any]]
 
+#: What a value may hold at most: bytes of a text, or of a list's texts together, and entries of a
+#: list. Times the columns it is far from the gigabyte that PostgreSQL takes of a row at once.
+MOST_BYTES, MOST_ENTRIES = 2**20, 100_000
+
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _FIRST = int(datetime(1, 1, 1, tzinfo=UTC).timestamp())
 _LAST = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp())
@@ -36,13 +40,13 @@ def converted(values: pa.Array, column: Column) -> tuple[pa.Array, Faults]:
     """
     import pyarrow.types as t
 
-    if t.is_dictionary(values.type):
-        values = values.dictionary_decode()
     if column.type == STRINGS:
         return _lists(values, column)
     if column.type == STRING:
         values, faults = _text(values)
         return _without_unholdable(values, column), faults
+    if t.is_dictionary(values.type):
+        values = values.dictionary_decode()
     if column.type in (INT, FLOAT):
         return _numbers(values, column)
     if column.type == TIME:
@@ -52,18 +56,47 @@ def converted(values: pa.Array, column: Column) -> tuple[pa.Array, Faults]:
     return values.cast(arrow_type(column.type)), []
 
 
+def text_bytes(values: pa.Array) -> pa.Array:
+    """Return how many bytes each text has, of a dictionary without spelling them out."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.types as t
+
+    if t.is_dictionary(values.type):
+        return text_bytes(values.dictionary).take(values.indices)
+    if t.is_null(values.type):
+        return pa.nulls(len(values), pa.int64())
+    if t.is_string_view(values.type):
+        values = values.cast(pa.large_string())
+    return pc.binary_length(values).cast(pa.int64())
+
+
 def _text(values: pa.Array) -> tuple[pa.Array, Faults]:
     import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.types as t
 
+    long = pc.greater(text_bytes(values), MOST_BYTES).fill_null(False)
+    faults: Faults = (
+        [(f"is longer than {MOST_BYTES:,} bytes", long)] if pc.any(long).as_py() else []
+    )
+    if t.is_dictionary(values.type):
+        # A word of a megabyte, used by every row, is spelled out after it has been left out.
+        words = values.dictionary
+        short = pc.less_equal(text_bytes(words), MOST_BYTES)
+        words = words.take(pc.if_else(short, pa.array(range(len(words)), pa.int64()), None))
+        values = pa.DictionaryArray.from_arrays(values.indices, words).dictionary_decode()
+    elif faults:
+        values = _nulled(values, long)
     # Only a cast from binary looks at the bytes: a file may call anything a string.
     raw = values.cast(pa.large_binary())
     try:
-        return raw.cast(pa.string()), []
+        return raw.cast(pa.string()), faults
     except pa.ArrowInvalid:
         wrong = [value is not None and not _is_utf8(value) for value in raw.to_pylist()]
     mask = pa.array(wrong, pa.bool_())
     good = _nulled(raw, mask).cast(pa.string())
-    return good, [("holds text that is not UTF-8", mask)]
+    return good, [*faults, ("holds text that is not UTF-8", mask)]
 
 
 def _is_utf8(value: bytes) -> bool:
@@ -95,24 +128,47 @@ def _lists(values: pa.Array, column: Column) -> tuple[pa.Array, Faults]:
     import pyarrow.compute as pc
     import pyarrow.types as t
 
+    if t.is_dictionary(values.type):
+        values = values.dictionary_decode()
     if t.is_null(values.type):
         return values.cast(pa.list_(pa.string())), []
     if t.is_fixed_size_list(values.type):
         values = values.cast(pa.list_(values.type.value_type))
-    elements = pc.list_flatten(values)
-    if t.is_dictionary(elements.type):
-        elements = elements.dictionary_decode()
-    elements, element_faults = _text(elements)
+    values, faults = _without_long_lists(values)
+    elements, element_faults = _text(pc.list_flatten(values))
     elements = _without_unholdable(elements, column)
     lengths = pc.list_value_length(values).fill_null(0).to_numpy()
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
     made = pa.ListArray.from_arrays(offsets, elements, mask=values.is_null())
-    faults: Faults = []
     for words, wrong in element_faults:
         mask = np.zeros(len(values), bool)
         mask[pc.list_parent_indices(values).filter(wrong).to_numpy()] = True
         faults.append((words, pa.array(mask)))
     return made, faults
+
+
+def _without_long_lists(values: pa.Array) -> tuple[pa.Array, Faults]:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lengths = pc.list_value_length(values).fill_null(0).to_numpy()
+    many = lengths > MOST_ENTRIES
+    sizes = text_bytes(pc.list_flatten(values)).fill_null(0).to_numpy()
+    ends = np.concatenate([[0], np.cumsum(sizes)])[np.cumsum(lengths)]
+    long = np.diff(ends, prepend=0) > MOST_BYTES
+    faults: Faults = [
+        (words, pa.array(mask))
+        for words, mask in (
+            (f"has more than {MOST_ENTRIES:,} entries", many),
+            (f"is longer than {MOST_BYTES:,} bytes", long),
+        )
+        if mask.any()
+    ]
+    if faults:
+        kept = pa.array(np.arange(len(values)), pa.int64(), mask=many | long)
+        values = values.take(kept)
+    return values, faults
 
 
 def _numbers(values: pa.Array, column: Column) -> tuple[pa.Array, Faults]:

@@ -37,6 +37,24 @@ def broken_rules(values: pa.ChunkedArray, column: Column) -> Iterator[tuple[str,
         if column.pattern:
             fits = pc.or_(pc.match_substring_regex(values, column.pattern), unknown_text)
             tests.append((f"does not match {column.pattern}", pc.invert(fits)))
+        if column.longest is not None:
+            tests.append(
+                (f"is longer than {column.longest:,} characters", _longer(values, column.longest))
+            )
+    if column.type == STRINGS and column.entries is not None:
+        tests.append(
+            (
+                f"has more than {column.entries:,} entries",
+                pc.greater(pc.list_value_length(values), column.entries),
+            )
+        )
+    if column.type == STRINGS and (longest := column.longest) is not None:
+        tests.append(
+            (
+                f"has an entry of more than {longest:,} characters",
+                _any_element(values, lambda entry: _longer(entry, longest)),
+            )
+        )
     if column.low is not None:
         tests.append((f"is below {column.low:g}", pc.less(values, column.low)))
     if column.high is not None:

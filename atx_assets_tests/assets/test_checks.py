@@ -8,6 +8,8 @@ import pytest
 
 from atx_assets import checks
 from atx_assets.assets import story
+from atx_assets.assets.quarantine import quarantine
+from atx_assets.errors import AtxError
 from atx_assets.resources.files import DataFiles
 
 pytestmark = pytest.mark.slow
@@ -34,24 +36,63 @@ def test_passes_on_what_the_graph_made(check, finished):
     assert result.passed, result.description
 
 
+def spoil(place, **values: object) -> pa.Table:
+    """Put values into the first row that was read, and make the quarantine anew."""
+    rows = place.files.read_table("raw_media")
+    place.files.write_table("raw_media", replace(rows, 0, **values))
+    quarantine(place.files)
+    return rows
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"release_year": 9999}, "release_year is above 2100 in 1 rows (9999 in "),
-        ({"metascore": 101}, "metascore is above 100"),
-        ({"imdb_votes": -1}, "imdb_votes is below 0"),
-        ({"imdb_id": "tt123"}, "imdb_id does not match"),
-        ({"rejection_status": "maybe"}, "rejection_status is an unknown value"),
+        ({"release_year": 9999}, "release_year is above 2100: 9999"),
+        ({"metascore": 101}, "metascore is above 100: 101"),
+        ({"imdb_votes": -1}, "imdb_votes is below 0: -1"),
+        ({"imdb_id": "tt123"}, "imdb_id does not match ^tt[0-9]{7,8}$: 'tt123'"),
+        ({"rejection_status": "maybe"}, "rejection_status is an unknown value: 'maybe'"),
         ({"original_title": None}, "original_title is missing"),
-        ({"hash": "XYZ"}, "hash does not match"),
+        ({"hash": "XYZ"}, "hash does not match ^[0-9a-f]{40}$: 'XYZ'"),
     ],
 )
-def test_source_contract_names_column_value_and_row(copied, values, says):
-    rows = copied.files.read_table("raw_media")
-    copied.files.write_table("raw_media", replace(rows, 0, **values))
+def test_source_contract_names_row_column_rule_and_value(copied, values, says):
+    key = spoil(copied, **values)["hash"][0].as_py()
+    result = checks.source_contract(copied.files)
+    assert result.passed
+    assert "1 of 1,500 rows is set aside (0.07%): " in result.description
+    assert f"{values.get('hash', key)} ({says})" in result.description
+    assert result.metadata["set aside"].value == 1
+
+
+@pytest.mark.parametrize(
+    ("warn", "block", "severity", "says"),
+    [
+        ("0", "0.2", "WARN", "more than ATX_QUARANTINE_WARN (0)"),
+        ("0", "0", "ERROR", "more than ATX_QUARANTINE_BLOCK (0) lets"),
+    ],
+)
+def test_source_contract_warns_and_blocks_by_share(
+    copied, monkeypatch, warn, block, severity, says
+):
+    spoil(copied, release_year=0)
+    assert checks.source_contract(copied.files).passed
+    monkeypatch.setenv("ATX_QUARANTINE_WARN", warn)
+    monkeypatch.setenv("ATX_QUARANTINE_BLOCK", block)
     result = checks.source_contract(copied.files)
     assert not result.passed
+    assert result.severity.value == severity
     assert says in result.description
+
+
+def test_source_contract_sees_a_row_that_quarantine_does_not_list(copied):
+    """Kept out: rows that neither go on nor are listed."""
+    spoil(copied, release_year=0)
+    copied.files.write_table("quarantine", copied.files.read_table("quarantine").slice(1))
+    result = checks.source_contract(copied.files)
+    assert not result.passed
+    assert result.severity.value == "ERROR"
+    assert "1 set aside, of which quarantine lists 0" in result.description
 
 
 def test_source_contract_sees_a_column_of_another_type(copied):
@@ -62,20 +103,16 @@ def test_source_contract_sees_a_column_of_another_type(copied):
     result = checks.source_contract(copied.files)
     assert not result.passed
     assert "release_year is string, not int64" in result.description
+    with pytest.raises(AtxError, match=r"atp\.media: release_year is string, not int64: "):
+        quarantine(copied.files)
 
 
 def test_keys_that_stand_twice_are_named(copied):
-    for asset, check in (
-        ("raw_media", checks.source_keys_unique),
-        ("training_table", checks.training_keys_unique),
-    ):
-        table = copied.files.read_table(asset)
-        copied.files.write_table(asset, pa.concat_tables([table, table.slice(0, 1)]))
-        result = check(copied.files)
-        assert not result.passed
-        assert str(table.slice(0, 1).to_pylist()[0]["hash" if asset == "raw_media" else "key"]) in (
-            result.description
-        )
+    table = copied.files.read_table("training_table")
+    copied.files.write_table("training_table", pa.concat_tables([table, table.slice(0, 1)]))
+    result = checks.training_keys_unique(copied.files)
+    assert not result.passed
+    assert table["key"][0].as_py() in result.description
 
 
 def test_too_few_labels_of_a_class_say_how_many_there_are_and_are_needed(copied):
@@ -140,11 +177,41 @@ def test_a_list_that_lacks_a_mistake_is_found(copied, kind):
     assert records[0]["key"] in result.description
 
 
-def test_a_failed_blocking_check_stops_what_is_downstream(copied):
-    before = copied.files.path("tuned_classifier").read_bytes()
+def test_a_few_bad_rows_warn_and_everything_else_goes_on(copied):
     with copied.connect() as connection:
-        connection.execute("UPDATE atp.media SET release_year = 9999 WHERE imdb_id IS NOT NULL")
+        connection.execute("UPDATE atp.media SET release_year = 9999 WHERE right(hash, 1) = '0'")
+    result = copied.run("refresh")
+    assert result.success
+    (found,) = (
+        e for e in result.get_asset_check_evaluations() if e.check_name == "source_contract"
+    )
+    assert (found.passed, found.severity.value) == (False, "WARN")
+    aside = copied.files.read_table("quarantine")
+    assert 15 < aside.num_rows < 300
+    assert {r for rs in aside["reasons"].to_pylist() for r in rs} == {
+        "release_year is above 2100: 9999"
+    }
+    assert f"{aside.num_rows} of 1,500 rows are set aside" in copied.files.read_text(
+        "analysis_report"
+    )
+
+
+def test_many_bad_rows_stop_the_graph_and_are_listed_all_the_same(copied):
+    before = copied.contents()
+    with copied.connect() as connection:
+        connection.execute("UPDATE atp.media SET release_year = 9999 WHERE right(hash, 1) < '8'")
     result = copied.run("full_rebuild")
     assert not result.success
-    assert "training_table" not in {e.step_key for e in result.all_events if e.is_step_start}
-    assert copied.files.path("tuned_classifier").read_bytes() == before
+    assert {e.step_key for e in result.all_events if e.is_step_start} == {
+        "raw_media",
+        "raw_media_labels_still_there",
+        "quarantine",
+        "quarantine_source_contract",
+    }
+    after = copied.contents()
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert {n for n in changed if not n.endswith(".sha256")} == {
+        "media.parquet",
+        "quarantine.parquet",
+    }
+    assert copied.files.read_table("quarantine").num_rows > 300

@@ -57,6 +57,11 @@ def test_shares_are_of_the_labelled_and_of_all_films():
     assert (war.films, war.labelled, war.labelled_kept, war.predicted_kept) == (2, 1, 1.0, 0.5)
 
 
+def test_films_of_which_none_says_have_no_parts():
+    """Kept out: a table without a language in it, as a migration leaves it, stopped the report."""
+    assert share_kept(scored(([], 1999, True, True), ([], 2001, None, False)), "genre") == []
+
+
 def test_a_part_without_labels_has_no_share_of_them():
     (part,) = share_kept(scored((["Noir"], 1950, None, False)), "genre")
     assert part.labelled_kept is None

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -15,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from atx_assets.automation import alerts, web_request
-from atx_assets.automation.alert_messages import Alert
+from atx_assets.automation.alert_messages import FORMATS, Alert
 from atx_assets.automation.alerts import clear, heartbeat, raise_alert, send_pending
 from atx_assets.errors import AtxError
 from atx_assets.local import cli
@@ -749,3 +753,22 @@ def test_a_message_that_cannot_be_sent_is_an_error_without_the_address(tmp_path)
         alerts.send(settings_of(tmp_path, ATX_ALERT_URL=url), NASTY)
     assert str(failure.value) == "127.0.0.1: Connection refused"
     assert failure.value.__cause__ is failure.value.__context__ is None
+
+
+@hypothesis_settings(max_examples=150, deadline=None)
+@given(title=st.text(), text=st.text() | st.text(min_size=1).map(lambda t: t * 3000))
+def test_whatever_is_told_is_one_bounded_message(title, text) -> None:
+    for form, made in FORMATS.items():
+        headers, body = made(Alert("c", title, text), 0.0)
+        for name, value in headers.items():
+            assert re.fullmatch("[ -~]*", name + value), (form, name)
+        body.decode()
+        if form == "ntfy":
+            assert len(body) <= 4096
+            continue
+        told = json.loads(body)
+        if form == "discord":
+            assert len(told["content"].encode("utf-16-le")) <= 4000
+            assert told["allowed_mentions"] == {"parse": []}
+        if form == "slack":
+            assert "<" not in told["text"]

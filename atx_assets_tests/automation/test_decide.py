@@ -1,8 +1,10 @@
 """Decisions as functions of what was seen: each case with its time, and whole histories."""
 
+import json
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -142,6 +144,38 @@ class TestRuleLabels:
             labels=frozenset([A, B]), human=frozenset([HUMAN_A, HUMAN_B]), trained_at=NOW - 60
         )
         assert labels(results=results).request is not None
+
+
+class TestClockSetBack:
+    """Kept out: what was seen or tried at a time still to come holds everything up until then."""
+
+    BACK = NOW - 3600
+
+    def test_labels_seen_before_wait_for_quiet_and_no_longer(self):
+        decision = labels(now=self.BACK, seen=Seen(B, NOW - 1, NOW - 30, NOW - 1))
+        assert "quiet for 0 s of 20 (waiting for 0 s" in decision.reason
+        later = labels(now=self.BACK + 20, seen=decision.seen)
+        assert later.request is not None
+
+    def test_labels_that_come_after_it_are_asked_for(self):
+        seen = labels(labels=A, human=HUMAN_A, now=self.BACK, seen=Seen(A, 0, 0, NOW)).seen
+        changed = labels(now=self.BACK + 5, seen=seen)
+        assert changed.request is None
+        assert labels(now=self.BACK + 25, seen=changed.seen).request is not None
+
+    def test_a_failed_run_is_tried_again_and_no_more_often_than_else(self):
+        quiet = Seen(B, self.BACK - 1000, self.BACK - 50, self.BACK - 5)
+        for number in range(1, len(RETRY_MINUTES) + 1):
+            tried = [attempt()] * number
+            assert labels(now=self.BACK, seen=quiet, attempts=tried).request is not None
+        tried = [attempt()] * (len(RETRY_MINUTES) + 1)
+        assert labels(now=self.BACK, seen=quiet, attempts=tried).request is None
+
+    def test_labels_by_rules_alone_are_learned_from(self):
+        trained = made_from(trained_at=NOW)
+        seen = Seen(B, self.BACK - 1000, self.BACK - 50, self.BACK - 5)
+        decision = labels(now=self.BACK, human=HUMAN_A, results=trained, seen=seen)
+        assert decision.request is not None
 
 
 class TestAttempts:
@@ -455,3 +489,43 @@ Histories.TestCase.settings = hypothesis_settings(
     max_examples=200, stateful_step_count=40, deadline=None
 )
 TestHistories = Histories.TestCase
+
+
+@hypothesis_settings(max_examples=200, deadline=None)
+@given(
+    cursor=st.text()
+    | st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(
+                st.sampled_from(["wanted", "since", "differs_since", "looked", "x"]), inner
+            )
+        ),
+        max_leaves=6,
+    ).map(json.dumps)
+)
+def test_whatever_stands_in_a_cursor_costs_a_wait_and_nothing_else(cursor):
+    """Kept out: a sensor that fails at every tick for a cursor that it cannot read."""
+    seen = Seen.from_cursor(cursor)
+    decision = decide_labels(state(seen=seen), RULES)
+    assert Seen.from_cursor(decision.seen.cursor()) == decision.seen
+    for _ in range(2):
+        if decision.request is None:
+            later = NOW + RULES.label_max_wait_seconds + RULES.label_quiet_seconds
+            decision = decide_labels(replace(state(seen=decision.seen), now=later), RULES)
+    assert decision.request is not None
+
+
+def test_a_cursor_nested_without_end_counts_as_none():
+    assert Seen.from_cursor("[" * 100_000) == Seen()
+    assert Seen.from_cursor('{"since": "yesterday"}') == Seen()
+    assert Seen.from_cursor('{"since": 1e999, "looked": NaN}') == Seen()
+    assert Seen.from_cursor('{"since": ' + "9" * 5000 + "}") == Seen()
+
+
+@hypothesis_settings(max_examples=200, deadline=None)
+@given(key=st.text() | st.from_regex("(.*)@([0-9]+)>(.*)&(.*)#([0-9]+)", fullmatch=True))
+def test_any_run_key_is_a_request_or_none(key):
+    found = Request.from_key(key)
+    assert found is None or Request.from_key(found.run_key) == found

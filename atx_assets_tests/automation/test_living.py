@@ -6,270 +6,27 @@ database, no run is left under way, and the sensor has nothing to do.
 
 import contextlib
 import json
-import os
 import signal
-import socket
 import subprocess
-import sys
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import psutil
-import psycopg
-import pyarrow.parquet as pq
 import pytest
 
-from atx_assets.automation.observe import fingerprints_now, results_of, runs_in_flight
 from atx_assets.local.cluster import Cluster
-from atx_assets.local.home import exports, running_home
-from atx_assets.settings import read_settings
+from atx_assets_tests.house import ATX, House, kill, open_house, wait_until
 
 pytestmark = pytest.mark.slow
-
-ATX = [sys.executable, "-m", "atx_assets.local.cli"]
-
-#: Seconds after which the graph must agree again, on a busy machine.
-PATIENCE = 150
-
-#: Attempts in the tests follow after seconds, and not after 1, 5 and 25 minutes.
-SOONER = """
-from atx_assets.automation import decide
-decide.RETRY_MINUTES = (0.05, 0.05, 0.05)
-"""
-
-#: A label is what the contract says it is: a person's keep, a person's skip, a rule's.
-LABELS = """
-    SELECT imdb_id, CASE
-        WHEN bool_or(rejection_status = 'override') THEN true
-        WHEN bool_or(rejection_status = 'rejected' AND rejection_reason IS NULL) THEN false
-        WHEN bool_or(rejection_status = 'accepted') THEN true
-        WHEN bool_or(rejection_status = 'rejected') THEN false END
-    FROM atp.media WHERE media_type = 'movie' AND imdb_id IS NOT NULL GROUP BY imdb_id
-"""
-
-
-def wait_until(
-    condition: Callable[[], Any],
-    what: str,
-    seconds: float = PATIENCE,
-    tell: Callable[[], object] = str,
-) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, f"waited in vain for {what} {tell()}"
-        time.sleep(0.05)
-    return found
-
-
-class House:
-    """A home with a small library and its results, `atx up` on it, and what shows its state."""
-
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.home, self.data = folder / "h", folder / "data"
-        (folder / "sooner").mkdir()
-        (folder / "sooner" / "sitecustomize.py").write_text(SOONER)
-        self.environment = environment | {
-            "ATX_HOME": str(self.home),
-            "ATX_DATA_DIR": str(self.data),
-            "ATX_UI_PORT": str(unused_port()),
-            "MLFLOW_PORT": str(unused_port()),
-            "ATX_LABEL_QUIET_SECONDS": "1",
-            "ATX_RETRAIN_CRON": "0 0 29 2 *",  # else the tests of one moment of the day differ
-            "PYTHONPATH": str(folder / "sooner"),
-        }
-        self.lines: list[str] = []
-        self.up: subprocess.Popen[str] | None = None
-        self.instance: dg.DagsterInstance
-
-    def atx(self, *words: str) -> None:
-        done = subprocess.run(
-            [*ATX, *words], env=self.environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-
-    def open(self) -> None:
-        """Start `atx up` and wait until it is open."""
-        self.lines.clear()
-        self.up = subprocess.Popen(
-            [*ATX, "up"],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        threading.Thread(target=self._read, args=[self.up], daemon=True).start()
-        wait_until(self._is_open, "atx up", 240)
-
-    def _read(self, up: subprocess.Popen[str]) -> None:
-        assert up.stdout
-        for line in up.stdout:
-            self.lines.append(line.rstrip())
-
-    def _is_open(self) -> bool:
-        assert self.up
-        assert self.up.poll() is None, self.lines
-        return "Ctrl-C ends everything" in self.lines
-
-    def lives(self) -> bool:
-        return self.up is not None and self.up.poll() is None
-
-    # -- its processes
-
-    def processes(self, *words: str) -> list[psutil.Process]:
-        """Find what `atx up` has started whose command holds all of `words`."""
-        assert self.up
-        found = []
-        with contextlib.suppress(psutil.Error):
-            for process in psutil.Process(self.up.pid).children(recursive=True):
-                with contextlib.suppress(psutil.Error):
-                    command = " ".join(process.cmdline())
-                    if command and all(word in command for word in words):
-                        found.append(process)
-        return found
-
-    def code_server(self) -> psutil.Process:
-        return self.processes("dagster api grpc")[0]
-
-    def postmaster(self) -> int:
-        return int((self.home / "postgres" / "postmaster.pid").read_text().split()[0])
-
-    # -- what Dagster says
-
-    def events(self, run: str, kind: dg.DagsterEventType, step: str = "") -> list[Any]:
-        """The events of a kind in a run, of one step or of all."""
-        records = self.instance.get_records_for_run(run, of_type=kind).records
-        events = [record.event_log_entry.dagster_event for record in records]
-        return [event for event in events if event and (not step or event.step_key == step)]
-
-    def runs(self) -> set[str]:
-        return {run.run_id for run in self.instance.get_runs()}
-
-    def status(self, run: str) -> dg.DagsterRunStatus:
-        found = self.instance.get_run_by_id(run)
-        assert found
-        return found.status
-
-    def next_run(self, before: set[str]) -> str:
-        return str(wait_until(lambda: self.runs() - before, "a run", 60).pop())
-
-    def reaches(self, run: str, kind: dg.DagsterEventType, step: str = "") -> int:
-        """Wait for an event of a run; return the process that reported it."""
-        events = wait_until(lambda: self.events(run, kind, step), f"{kind} of {step}", 90)
-        return int(events[0].pid)
-
-    # -- labels
-
-    def database(self) -> psycopg.Connection[Any]:
-        where = f"host={self.home / 'postgres'} port=5432 user=postgres dbname=media"
-        return psycopg.connect(where, autocommit=True)
-
-    def changes_labels(self) -> str:
-        """Turn the label of the next title from a rule's skip into a person's keep; name it."""
-        with self.database() as connection:
-            row = connection.execute(
-                "UPDATE atp.media SET rejection_status = 'override', rejection_reason = NULL"
-                " WHERE imdb_id = (SELECT min(imdb_id) FROM atp.media"
-                " WHERE rejection_status = 'rejected') RETURNING imdb_id"
-            ).fetchone()
-        assert row
-        return str(row[0])
-
-    # -- whether all agree
-
-    def agrees(self) -> bool:
-        """Whether Dagster's records agree with the database, and nothing is under way."""
-        assert self.lives(), self.tell()
-        try:
-            if runs_in_flight(self.instance) or (results := results_of(self.instance)) is None:
-                return False
-            now = fingerprints_now(running_home(read_settings(self.environment)))
-        except Exception:  # the server is just down
-            return False
-        return results.labels == {now.labels} and results.media == {now.media}
-
-    def check_agreement(self) -> None:
-        """Wait until all agrees by itself; then check what a person reads, title by title."""
-        wait_until(self.agrees, "agreement", tell=self.tell)
-        with self.database() as connection:
-            labels = dict(connection.execute(LABELS).fetchall())
-        rows = pq.read_table(self.data / "binomial_classifier_results.parquet").to_pylist()
-        read = {row["imdb_id"]: row["actual"] for row in rows if row["imdb_id"]}
-        assert read == labels
-        for name, kind in (("false_positives", "fp"), ("false_negatives", "fn")):
-            listed = json.loads((self.data / f"{name}.json").read_text())
-            assert {r["media_title"] for r in listed} == {
-                row["media_title"] for row in rows if row["cm_value"] == kind
-            }
-        runs = self.runs()
-        since = time.time()
-        told = wait_until(lambda: self.ticks_since(since), "the next tick of the sensor", 60)
-        assert all(reason.startswith("the results hold") for reason in told), told
-        assert self.runs() == runs
-        assert self.lives(), self.tell()
-
-    def ticks_since(self, since: float) -> list[str]:
-        """What the label sensor said at each tick, or what failed."""
-        for state in self.instance.all_instigator_state():
-            if state.name == "label_sensor":
-                ticks = self.instance.get_ticks(
-                    state.instigator_origin_id, state.selector_id, after=since
-                )
-                ended = [t for t in ticks if t.status.value != "STARTED"]
-                return [t.skip_reason or f"{t.status} {t.run_ids} {t.error}" for t in ended]
-        return []
-
-    def tell(self) -> object:
-        """What helps to find out why a test failed."""
-        if not self.lives():
-            return self.up and self.up.returncode, self.lines
-        runs = [
-            (run.run_id[:8], run.job_name, run.status.value)
-            for run in self.instance.get_runs(limit=5)
-        ]
-        return self.lines, runs, self.ticks_since(time.time() - 60)
-
-
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def kill(*pids: int) -> None:
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
 def opened(small_library: Path, end_all_of: Callable[[Path], None]) -> Iterator[House]:
     """The small library with everything run once, and `atx up` on it."""
-    bare = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PG_", "ATX_", "MLFLOW_", "DAGSTER_"))
-    }
-    nothing = dict.fromkeys(("PG_HOST", "MLFLOW_HOST", "DAGSTER_POSTGRES_URL", "ATX_SOURCE"), "")
-    with tempfile.TemporaryDirectory(prefix="atx-living-", ignore_cleanup_errors=True) as folder:
-        house = House(Path(folder), bare | nothing)
-        try:
-            house.atx("load", str(small_library))
-            house.atx("run")
-            house.open()
-            with contextlib.ExitStack() as stack:
-                patch = stack.enter_context(pytest.MonkeyPatch.context())
-                for name, value in exports(running_home(read_settings(house.environment))).items():
-                    patch.setenv(name, value)
-                home = str(house.home / "dagster")
-                house.instance = stack.enter_context(dg.DagsterInstance.from_config(home))
-                yield house
-        finally:
-            end_all_of(house.home)
+    with open_house(small_library, end_all_of) as house:
+        yield house
 
 
 @pytest.fixture

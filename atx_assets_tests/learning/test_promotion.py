@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from atx_assets.learning import contenders
 from atx_assets.learning.evaluation import out_of_fold
@@ -250,3 +252,68 @@ class TestDecide:
     def test_a_champion_that_is_not_fully_known_is_none(self, given):
         known = {"champion": 7, "champion_quality": SOUND, "comparison": WORSE}
         assert decide(SOUND, **known | {given: None}).promoted
+
+
+# -- laws, of any measures
+
+FOLDS = st.lists(
+    st.tuples(*[st.sampled_from([0.5, 0.8, 0.81, 0.9]) | st.floats(0, 1)] * 2),
+    min_size=2,
+    max_size=25,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(folds=FOLDS)
+def test_one_of_two_recipes_at_most_is_worse_and_the_better_never(folds):
+    new, champion = zip(*folds, strict=True)
+    there, back = compare(new, champion), compare(champion, new)
+    assert 0 <= there.p_worse <= 1
+    assert there.difference == pytest.approx(-back.difference, abs=1e-12)
+    assert not (there.worse and back.worse)
+    if there.difference >= 0:
+        assert not there.worse
+    assert not compare(new, new).worse
+
+
+@settings(max_examples=200, deadline=None)
+@given(folds=FOLDS, better=st.floats(0, 0.5))
+def test_a_recipe_that_is_better_in_every_fold_is_no_likelier_to_be_worse(folds, better):
+    new, champion = map(np.array, zip(*folds, strict=True))
+    more = compare((new + better).tolist(), champion.tolist())
+    assert more.p_worse >= compare(new.tolist(), champion.tolist()).p_worse - 1e-6
+
+
+NUMBER = st.none() | st.floats()
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    measures=st.tuples(NUMBER, NUMBER, NUMBER),
+    champions=st.tuples(NUMBER, NUMBER, NUMBER),
+    comparison=st.none() | st.builds(Comparison, st.floats(), st.floats()),
+    changed=st.booleans(),
+    declined=st.booleans(),
+)
+def test_whatever_was_measured_there_is_a_decision_with_a_reason(
+    measures, champions, comparison, changed, declined
+):
+    new, old = (
+        quality(pr_auc=pr_auc, rule=rule, calibration=error)
+        for pr_auc, rule, error in (measures, champions)
+    )
+    decision = decide(
+        new,
+        champion=1,
+        champion_quality=old,
+        comparison=comparison,
+        labels_changed=changed,
+        declined=declined,
+    )
+    assert decision.reason.isprintable()
+    if declined:
+        assert not decision.promoted
+    if failed_guards(new) and not failed_guards(old):
+        assert not decision.promoted
+    if decision.promoted and not changed:
+        assert comparison is None or not comparison.worse

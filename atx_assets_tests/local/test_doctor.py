@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 
 from atx_assets.errors import AtxError
@@ -19,6 +20,7 @@ from atx_assets.local.doctor_files import (
     check_inodes,
     check_leftovers,
     check_models,
+    check_quarantine,
     check_results,
     check_writer,
 )
@@ -28,7 +30,8 @@ from atx_assets.local.doctor_settings import check_env_file, check_names, check_
 from atx_assets.local.home import exports, open_home
 from atx_assets.local.locks import try_lock, unlock
 from atx_assets.local.postgres import EmbeddedPostgres
-from atx_assets.resources.files import FILES, only_writer
+from atx_assets.resources.files import FILES, DataFiles, only_writer
+from atx_assets.schemas import QUARANTINE, arrow_schema
 from atx_assets.settings import Settings, read_settings
 
 
@@ -91,6 +94,14 @@ class TestFiles:
     def test_results_as_they_were_written_are_well(self, done: Settings) -> None:
         is_well(check_results(done), f"{len(FILES)} files")
         is_well(check_models(done), "version 1 scores")
+
+    def test_rows_that_are_set_aside_are_a_note(self, bare: Settings, done: Settings) -> None:
+        is_note(check_quarantine(bare), "`atx run`")
+        is_well(check_quarantine(done), "none of 1,500 rows is set aside")
+        files = DataFiles(directory=str(done.data_dir))
+        row = dict.fromkeys(c.name for c in QUARANTINE)
+        files.write_table("quarantine", pa.Table.from_pylist([row], arrow_schema(QUARANTINE)))
+        is_note(check_quarantine(done), "1 of 1,500 rows is set aside (0.07%)", "show quarantine")
 
     @pytest.mark.parametrize("asset", ["raw_media", "scored_results", "review_queue"])
     def test_a_damaged_result_is_named_with_its_mend(self, done: Settings, asset: str) -> None:

@@ -107,6 +107,22 @@ def test_what_nothing_fits_is_one_line_with_what_is_near(explain, films):
     assert err == "atx: no film that was scored is ''\n"
 
 
+def test_a_film_that_is_set_aside_is_told_with_the_reason(copied, capsys):
+    film = unique(copied.files.read_table("scored_results").to_pylist())
+    with copied.connect() as connection:
+        connection.execute(
+            "UPDATE atp.media SET metascore = 101 WHERE imdb_id = %s", (film["imdb_id"],)
+        )
+    assert copied.run("score").success
+    with copied.environment(PG_HOST="nowhere.invalid"):
+        for words in (film["imdb_id"], film["media_title"]):
+            assert main(["explain", words]) == 1
+            assert capsys.readouterr().err == (
+                f"atx: {words!r} was not scored: its row is set aside (metascore is above 100: "
+                "101); mend it at its source, then `atx run --job score`\n"
+            )
+
+
 def test_before_the_first_scoring_it_says_what_to_run(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("ATX_DATA_DIR", str(tmp_path))
     assert main(["explain", "tt0133093"]) == 1

@@ -50,7 +50,7 @@ def healer(settings: Settings, children: Children, said: list[str]) -> Healing:
 def without_storage(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody asks Dagster's storage, or waits between two looks."""
     monkeypatch.setattr(healing, "reach_storage", lambda _: "")
-    monkeypatch.setattr(healing, "fail_lost_runs", lambda *_: None)
+    monkeypatch.setattr(healing, "ready_records", lambda *_: None)
     monkeypatch.setattr(healing, "_INTERVAL", 0.0)
 
 

@@ -107,6 +107,8 @@ def test_a_list_of_one_and_of_none_stays_a_list(program):
     ("given", "says"),
     [
         ('[{"imdb_id": "tt0133093"}, {"imdb_id": "tt0000002", "rt_score": 101}]', "title 2: rt_"),
+        ("9" * 5000, "this is no title, but longer or deeper than any is"),
+        ("[" * 99_999, "this is no title, but longer or deeper than any is"),
         ('{"imdb_id": "tt0133093",', "this is no JSON (line 1: "),
         ("7", 'this is no title: give an object such as {"imdb_id": '),
         ("", "this is no JSON (line 1: "),

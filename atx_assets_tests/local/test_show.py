@@ -5,12 +5,13 @@ import re
 import subprocess
 import sys
 
+import pyarrow as pa
 import pytest
 from rich.cells import cell_len
 
 from atx_assets.local.cli import main
 from atx_assets.resources.files import DataFiles
-from atx_assets.schemas import REVIEW_QUEUE
+from atx_assets.schemas import QUARANTINE, REVIEW_QUEUE, arrow_schema
 
 #: What a terminal obeys: all control characters but the end of a line.
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -94,6 +95,44 @@ def test_a_pipe_gets_a_line_a_film_aligned_whole_and_without_control_characters(
     assert "keep by a person; 2025-04-05" in lines[1] + lines[2]
     assert "Metascore 88: +1.2; genre Sci-Fi: +0.9; release year 1999: -0.3" in lines[1]
     assert "Brazil (1985): keep by a person (91% alike)" in lines[1]
+
+
+def set_aside(files, titles) -> None:
+    """Write what `quarantine` leaves, and the rows it came from."""
+    rows = [
+        {
+            "source_key": f"{number:040x}",
+            "imdb_id": None,
+            "media_title": title,
+            "media_type": "movie",
+            "reasons": ["metascore is above 100: 101", "imdb_votes is below 0: -1"],
+            "row": json.dumps({"media_title": title, "metascore": 101}),
+        }
+        for number, title in enumerate(titles)
+    ]
+    files.write_table("quarantine", pa.Table.from_pylist(rows, arrow_schema(QUARANTINE)))
+    files.write_table("raw_media", pa.table({"hash": ["h"] * 200}))
+
+
+def test_rows_that_are_set_aside_are_shown_with_their_reasons(show, files):
+    set_aside(files, ODD)
+    out = show("quarantine")
+    assert not CONTROL.search(out.replace("\n", ""))
+    lines = out.splitlines()
+    assert lines[0] == f"{len(ODD)} of 200 rows are set aside ({len(ODD) / 200:.2%})"
+    assert len(lines) == 2 + len(ODD) + 1
+    assert "metascore is above 100: 101; imdb_votes is below 0: -1" in lines[2]
+    assert lines[-1].startswith("mend them at their source")
+    assert "and 4 more: --limit 7, or --json" in show("quarantine", "--limit", "3")
+    records = json.loads(show("quarantine", "--json"))
+    assert [record["row"]["media_title"] for record in records] == ODD
+    set_aside(files, [])
+    assert show("quarantine") == "none of 200 rows is set aside\n"
+
+
+def test_before_any_run_it_says_what_to_run(files, capsys):
+    assert main(["show", "quarantine"]) == 1
+    assert "quarantine.parquet is missing: materialise quarantine" in capsys.readouterr().err
 
 
 def test_errors_come_surest_first_and_of_one_kind_if_asked(show):

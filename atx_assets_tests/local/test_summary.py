@@ -39,6 +39,19 @@ def test_the_headline_is_the_nested_figure_beside_what_it_must_beat(finished):
     assert "challenger" not in text
 
 
+def test_rows_that_are_set_aside_are_told_and_no_line_says_that_none_is(copied):
+    assert "set aside" not in "\n".join(lines_of(copied))
+    with copied.connect() as connection:
+        connection.execute("UPDATE atp.media SET metascore = 101 WHERE right(hash, 1) = '0'")
+    assert copied.run("score").success
+    aside = copied.files.read_table("quarantine").num_rows
+    assert aside
+    assert (
+        f"  rows set aside         {aside:>8,}   of 1,500 read: `atx show quarantine` says why"
+        in lines_of(copied)
+    )
+
+
 def test_the_headline_is_short_and_says_where_to_go_on(finished, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     lines = lines_of(finished)

@@ -119,6 +119,11 @@ class Up:
 @pytest.fixture(scope="package")
 def up(demo: Any, end_all_of: Callable[[Path], None]) -> Iterator[Up]:
     """`atx up` on the home of the demo."""
+    yield from opened_up(demo, end_all_of)
+
+
+def opened_up(demo: Any, end_all_of: Callable[[Path], None]) -> Iterator[Up]:
+    """Open `atx up` on a home, until the generator is closed."""
     environment = demo.environment | {"ATX_UI_PORT": str(_free_port())}
     process = subprocess.Popen(
         [sys.executable, "-m", "atx_assets.local.cli", "up"],

@@ -8,9 +8,11 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from atx_assets.errors import AtxError
-from atx_assets.resources.checksums import sums_of
+from atx_assets.resources.checksums import is_damaged, sums_of
 from atx_assets.resources.files import DataFiles
 
 HOLD = """
@@ -117,3 +119,50 @@ def test_a_run_holds_the_folder_from_its_first_step_to_its_last(files):
 
     result = dg.materialize([looks], resources={"files": files})
     assert seen == [result.run_id]
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    records=st.lists(
+        st.dictionaries(
+            st.text(st.characters(codec="utf-8")),
+            st.text(st.characters(codec="utf-8")) | st.integers() | st.booleans() | st.none(),
+        )
+    )
+)
+def test_whatever_is_written_is_read_back(files, records):
+    files.write_records("review_queue", records)
+    assert files.read_records("review_queue") == records
+    assert not is_damaged(files.path("review_queue"))
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(sums=st.binary() | st.just(b"x" * 10**6), content=st.binary(max_size=20))
+def test_any_bytes_where_the_sums_stand_make_a_damaged_file_and_no_traceback(files, sums, content):
+    path = files.write_text("review_queue", "[]")
+    path.write_bytes(content)
+    sums_of(path).write_bytes(sums)
+    with pytest.raises(AtxError, match="is damaged: materialise review_queue again"):
+        files.read_records("review_queue")
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(content=st.binary() | st.text().map(str.encode) | st.just(b"[" * 100_000))
+@pytest.mark.parametrize("asset", ["review_queue", "scored_results"])
+def test_any_content_without_sums_is_read_or_damaged(files, content, asset):
+    path = files.path(asset)
+    path.parent.mkdir(exist_ok=True)
+    sums_of(path).unlink(missing_ok=True)
+    path.write_bytes(content)
+    said = ""
+    try:
+        files.read_records(asset) if asset == "review_queue" else files.read_table(asset)
+    except AtxError as error:
+        said = str(error)
+    assert not said or said.endswith(f"is damaged: materialise {asset} again")

@@ -1,7 +1,7 @@
 """Builders of source rows, in memory and in a real database, for the tests of the sources."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +14,10 @@ import pytest
 from psycopg import sql
 
 from atx_assets import schemas
+from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.resources.database import connect
 from atx_assets.settings import Database
+from atx_assets.sources.contract import sort_rows
 from atx_assets.sources.extract import extract
 from atx_assets.sources.fingerprints import Fingerprints, read_fingerprints
 from atx_assets.sources.layouts import LAYOUTS, Layout, SourceTable, find_source
@@ -80,13 +82,16 @@ def entry() -> Callable[..., Row]:
 
 @pytest.fixture(scope="session")
 def titles_of() -> Callable[..., pa.Table]:
-    """Rows of a layout, in the order of their key, made into titles."""
+    """Rows of a layout, in the order of their key, made into titles; sorted first if asked."""
 
-    def made(layout: str, rows: Sequence[Row], without: Sequence[str] = ()) -> pa.Table:
+    def made(
+        layout: str, rows: Sequence[Row], without: Sequence[str] = (), *, is_sorted: bool = False
+    ) -> pa.Table:
         known = LAYOUTS[layout]
         in_order = sorted(rows, key=lambda row: row[known.key].encode())
         table = pa.Table.from_pylist(in_order, schemas.arrow_schema(known.columns))
-        return titles(table.drop_columns(list(without)), known)
+        table = table.drop_columns(list(without))
+        return titles(sort_rows(table, known).rows if is_sorted else table, known)
 
     return made
 
@@ -195,6 +200,26 @@ class Library:
 @pytest.fixture
 def library(database: Database, as_reader: Callable[[Database], Database]) -> Iterator[Library]:
     """An empty database, and a connection that commits each statement."""
+    with _connected(database, as_reader) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def library_named(
+    postgres: EmbeddedPostgres, as_reader: Callable[[Database], Database]
+) -> Callable[[str], AbstractContextManager[Library]]:
+    """A way to an empty database that tests of one module share; it goes with the server."""
+
+    def made(name: str) -> AbstractContextManager[Library]:
+        postgres.ensure_database(name)
+        database = Database(postgres.host, postgres.port, name, postgres.user)
+        return _connected(database, as_reader)
+
+    return made
+
+
+@contextmanager
+def _connected(database: Database, as_reader: Callable[[Database], Database]) -> Iterator[Library]:
     where = psycopg.conninfo.make_conninfo(
         host=database.host,
         port=database.port,

@@ -428,6 +428,23 @@ def test_all_ids_that_cannot_be_used_are_listed_and_nothing_is_written(media: Pl
     assert media.record.entries() == []
 
 
+def test_a_title_whose_rows_are_set_aside_is_refused_with_the_reason(media: Place) -> None:
+    media.library.execute("UPDATE atp.media SET metascore = 101 WHERE imdb_id = 'tt0000005'")
+    before = media.rows()
+    line = media.refused("keep", "tt0000005", write=True)
+    assert line.startswith(
+        "1 of 1 ids cannot be used, and nothing was written (set aside, since metascore is above "
+        "100: 101 (mend it at its source first): tt0000005)"
+    )
+    assert "\n" not in line
+    assert media.rows() == before
+    # Its other releases may be good: then the title is there, and the bad one stays as it is.
+    media.library.execute("UPDATE atp.media SET metascore = 101 WHERE hash = %s", (hash_of(0xA1),))
+    done = media.correct("keep", "tt0000001", write=False)
+    assert len(done.plan.rows) == 2
+    assert hash_of(0xA1) not in {row.key for row in done.plan.rows}
+
+
 def test_a_hash_is_refused_where_the_table_knows_none(training: Place) -> None:
     line = training.refused("keep", hash_of(1), "tt0000009")
     assert hash_of(1) in line
@@ -697,7 +714,7 @@ def test_the_record_holds_who_when_what_was_and_what_is(media: Place) -> None:
     assert intent["rows"] == [
         {
             "key": hash_of(5),
-            "title": 'A\n|<b>"é',
+            "title": 'A |<b>"é',
             "year": 2001,
             "imdb_id": "tt0000005",
             "was": parts(before),

@@ -112,7 +112,7 @@ class TestMediaLayout:
             value = f"'{kinds[name].values[0]}'" if kinds[name].values else OTHER[kinds[name].type]
             assert filled.changes_made_by(f"UPDATE atp.media SET {name} = {value}") == set(), name
 
-    @pytest.mark.parametrize("unknown", ["NULL", "''", "'N/A'"])
+    @pytest.mark.parametrize("unknown", ["NULL", "''", "'N/A'", "' '"])
     def test_the_name_of_a_release_counts_where_it_names_the_film(self, filled, unknown):
         filled.execute(f"UPDATE atp.media SET media_title = {unknown} WHERE hash LIKE '%%5'")
         query = "UPDATE atp.media SET original_title = 'Another.Film' WHERE right(hash, 1) = '5'"
@@ -206,13 +206,15 @@ class TestMediaLayout:
         if library.connection.execute("SELECT to_regclass('atp.media')").fetchone() == (None,):
             library.create("media")
         statuses = st.sampled_from(["override", "accepted", "rejected", "unfiltered"])
-        reasons = st.sampled_from([None, "", "N/A", "rt_score is null"])
+        reasons = st.sampled_from([None, "", "N/A", " ", "rt_score is null"])
         times = st.integers(0, 3).map(lambda days: DAY + timedelta(days))
         rows = [
             release(
                 n,
-                imdb_id=data.draw(st.sampled_from([None, "tt0000001", "tt0000002"])),
-                media_title=data.draw(st.sampled_from(["Alien", "ALIEN", "Brazil"])),
+                imdb_id=data.draw(
+                    st.sampled_from([None, "tt0000001", " tt0000001\t", "tt0000002"])
+                ),
+                media_title=data.draw(st.sampled_from(["Alien", " ALIEN", "\n", "Brazil"])),
                 rejection_status=data.draw(statuses),
                 rejection_reason=data.draw(reasons),
                 updated_at=data.draw(times),
@@ -230,7 +232,9 @@ class TestMediaLayout:
             library.execute("DELETE FROM atp.media")
             library.insert("media", moment)
             prints.append(library.fingerprints())
-            made = titles_of("media", moment).select(["key", "label", "label_source"])
+            made = titles_of("media", moment, is_sorted=True).select(
+                ["key", "label", "label_source"]
+            )
             labels.append(sorted(map(str, made.to_pylist())))
         humans = [[row for row in moment if "'human'" in row] for moment in labels]
         if labels[0] != labels[1]:

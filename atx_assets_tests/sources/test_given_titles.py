@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from atx_assets import schemas
 from atx_assets.errors import AtxError
@@ -140,3 +142,48 @@ def test_the_other_layout_has_other_columns():
     record = FILM | {"budget": 63_000_000, "production_companies": ["Warner"]}
     assert given_titles([record], TRAINING)["budget"].to_pylist() == [63_000_000]
     assert "there is no column 'hash'" in refused([{"hash": "f" * 40}], TRAINING)
+
+
+# Whatever is handed in
+
+NAMES = tuple(c.name for c in MEDIA.columns)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=8) | st.sampled_from([*NAMES]), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+NUMBERS = st.integers(-(2**70), 2**70) | st.floats()
+RECORDS = st.dictionaries(
+    st.sampled_from(
+        ["imdb_id", "media_title", "release_year", "imdb_rating", "imdb_votes", "genre"]
+    ),
+    JSON | NUMBERS | st.lists(st.text(max_size=5) | st.none(), max_size=3),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(records=st.lists(JSON | RECORDS, max_size=3), layout=st.sampled_from([MEDIA, TRAINING]))
+def test_any_json_is_a_row_each_or_one_line(records, layout):
+    try:
+        made = given_titles(records, layout)
+    except AtxError as error:
+        said = str(error)
+    else:
+        assert made.num_rows == len(records)
+        assert made["key"].null_count == 0
+        return
+    assert said.isprintable()
+    assert len(said) < 1000
+    assert said.startswith("title ")
+
+
+def test_a_whole_number_that_no_float_has_is_taken_as_the_nearest():
+    """Kept out: a traceback of Arrow's for a rating of 2**53 + 1, and one for its votes."""
+    assert "imdb_rating is above 100" in refused([FILM | {"imdb_rating": 2**53 + 1}])
+
+
+def test_a_long_name_of_a_column_is_not_repeated_whole():
+    assert len(refused([{"x" * 10_000: 1}])) < 1000

@@ -5,6 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from atx_assets.sources.label_changes import NAMED, LabelChanges, label_changes
 
@@ -89,7 +91,7 @@ def test_a_title_that_lost_its_label_is_told_from_one_that_is_gone(changes):
         2,
         [
             told("Film 1", "keep by a person", "no label to learn from"),
-            told("Film 2", "skip by a rule", "not in the database", None),
+            told("Film 2", "skip by a rule", "not among the films", None),
         ],
     )
 
@@ -171,3 +173,24 @@ def test_a_title_without_a_year_has_none(changes, imdb):
     unknown = {"release_year": None, "imdb_id": imdb}
     found = changes({1: {**unknown, **KEEP}}, {1: unknown})
     assert found.first == [told("Film 1", "keep by a person", "no label to learn from", None)]
+
+
+STATES = st.dictionaries(
+    st.integers(1, 6), st.sampled_from([KEEP, SKIP, RULE_KEEP, RULE_SKIP, {}]), max_size=6
+)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(before=STATES, after=STATES)
+def test_every_label_that_differs_is_counted_once_and_back_again_the_other_way(
+    changes, before, after
+):
+    there, back = changes(before, after), changes(after, before)
+    labelled = [{n for n, known in state.items() if known} for state in (before, after)]
+    differ = {n for n in labelled[0] & labelled[1] if before[n] != after[n]}
+    expected = len(labelled[1] - labelled[0]), len(differ), len(labelled[0] - labelled[1])
+    assert counts(there) == expected
+    assert counts(back) == expected[::-1]
+    assert len(there.first) == min(sum(expected), NAMED)

@@ -390,6 +390,30 @@ def test_any_mix_of_releases_gives_the_titles_and_labels_of_the_contract(release
     assert all(row["trains"] == (row["label"] is not None) for row in found.values())
 
 
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_the_order_in_which_releases_come_makes_no_other_titles(release, titles_of, data):
+    """Of releases that differ in all that decides which one stands for the title."""
+    rows = [
+        release(
+            number,
+            imdb_id=data.draw(st.sampled_from([None, "tt0000001", "tt0000002"])),
+            media_title=data.draw(st.sampled_from(["Alien", "ALIEN", None, "=1+1", "\x1b\u202e"])),
+            release_year=data.draw(st.sampled_from([None, 1979])),
+            rt_score=data.draw(st.sampled_from([None, 50, 80])),
+            genre=data.draw(st.sampled_from([None, [], ["N/A"], ["Drama", None]])),
+            rejection_status=data.draw(st.sampled_from(["override", "rejected", "unfiltered"])),
+            updated_at=data.draw(st.sampled_from([DAY, LATER])),
+        )
+        for number in range(data.draw(st.integers(1, 6)))
+    ]
+    known = titles_of("media", rows)
+    turned = data.draw(st.permutations(rows))
+    assert titles_of("media", turned).equals(known)
+    keys = known["key"].to_pylist()
+    assert keys == sorted(set(keys), key=str.encode)
+
+
 class TestTrainingLayout:
     @pytest.mark.parametrize(
         ("known", "expected"),

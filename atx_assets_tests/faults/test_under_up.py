@@ -1,0 +1,122 @@
+"""A real `atx up` whose servers, database and clock are broken under it, one after the other.
+
+The media are on a PostgreSQL of somebody's own, Dagster's storage on the embedded one. Not here:
+its runs and Dagster's own processes (`automation/test_living.py`).
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from atx_assets.local.processes import answers_http
+from atx_assets_tests.faults.conftest import OwnServer, SetClock
+from atx_assets_tests.house import House, kill, open_house, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
+
+
+@pytest.fixture(scope="module")
+def opened(
+    small_library: Path,
+    own_server: OwnServer,
+    set_clock: SetClock,
+    end_all_of: Callable[[Path], None],
+) -> Iterator[House]:
+    settings = own_server.settings | set_clock.settings | {"ATX_SEARCH": "off"}
+    with open_house(small_library, end_all_of, **settings) as house:
+        yield house
+
+
+@pytest.fixture
+def house(opened: House) -> House:
+    """The same house for all; after a test that failed it is opened anew."""
+    if not opened.lives():
+        opened.open()
+    wait_until(opened.agrees, "agreement beforehand", tell=opened.tell)
+    opened.lines.clear()
+    return opened
+
+
+def address(house: House, name: str) -> str:
+    (line,) = {line for line in house.opened_with if line.startswith("Dagster http")}
+    words = line.split()
+    return words[words.index(name) + 1]
+
+
+def test_a_media_database_that_is_down_is_said_with_numbers_and_no_change_is_lost(
+    house: House, own_server: OwnServer
+) -> None:
+    house.changes_labels()
+    own_server.stop_at_once()
+    since = house.now()
+    told = wait_until(
+        lambda: len(reasons := house.ticks_since(since)) > 2 and reasons, "ticks without it"
+    )
+    own_server.start_again()
+    assert all("nothing concluded" in reason for reason in told), told
+    assert any(" s: cannot connect to media on " in reason for reason in told), told
+    house.check_agreement()
+    assert not house.lines  # `atx up` itself has no part in it
+
+
+def test_a_storage_that_is_killed_in_the_middle_of_a_tick_loses_no_change(house: House) -> None:
+    with house.database() as connection, connection.transaction():
+        connection.execute("LOCK TABLE atp.media IN ACCESS EXCLUSIVE MODE")
+        waits = (
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'atp.media'::regclass"
+        )
+        wait_until(lambda: connection.execute(waits).fetchone() != (0,), "a tick that looks", 60)
+        kill(house.postmaster())
+        connection.execute(
+            "UPDATE atp.media SET rejection_status = 'override', rejection_reason = NULL"
+            " WHERE imdb_id = (SELECT max(imdb_id) FROM atp.media"
+            " WHERE rejection_status = 'rejected')"
+        )
+        wait_until(lambda: "PostgreSQL was gone: started again" in house.lines, "the healing", 60)
+    house.check_agreement()
+    assert house.lines.count("PostgreSQL was gone: started again") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "page"),
+    [
+        pytest.param("Dagster", "dagster_webserver", "server_info", id="webserver"),
+        pytest.param("MLflow", "mlflow server", "health", id="mlflow"),
+    ],
+)
+def test_a_server_that_is_killed_is_there_again_at_its_address(
+    house: House, name: str, command: str, page: str
+) -> None:
+    url = f"{address(house, name)}/{page}"
+    assert answers_http(url)
+    kill(house.processes(*command.split())[0].pid)
+    wait_until(lambda: not answers_http(url), "its end", 60)
+    wait_until(lambda: answers_http(url), f"{name} again", tell=house.tell)
+    house.check_agreement()
+    (line,) = house.lines
+    assert line.startswith(f"{name} ended with ")
+    assert line.endswith(": started again")
+
+
+def test_a_clock_that_is_set_back_an_hour_keeps_nobody_waiting(
+    house: House, set_clock: SetClock
+) -> None:
+    """Kept out: Dagster's sensors wait until the clock is where it was, an hour."""
+    before = house.runs()
+    house.changes_labels()
+    set_clock.set(-3600)
+    house.clock = -3600.0
+    house.changes_labels()
+    house.check_agreement()
+    assert house.lines == ["the clock was set back 60 min; Dagster: started again"]
+    assert before <= house.runs()
+    assert len(house.runs() - before) <= 2
+    since = house.now()
+    time.sleep(12)
+    assert 1 <= len(house.ticks_since(since)) <= 5  # neither none at all, nor one after the other
+    # By hand, an hour before the last; and a backup.
+    house.atx("run", "--quiet")
+    house.atx("backup", str(house.home.parent / "backup.tar.gz"))
+    house.check_agreement()
