@@ -315,11 +315,13 @@ def _break(house: House, owner: Database) -> None:
         ("mlflow: not escaped", f"http://me:{wrong}@127.0.0.1", port),
         ("mlflow: no host", wrong, port),
     ):
-        house.atx(what, *train, MLFLOW_HOST=host, MLFLOW_PORT=at)
+        # The password in the address is the one that is sent.
+        others = dict.fromkeys(("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"))
+        house.atx(what, *train, MLFLOW_HOST=host, MLFLOW_PORT=at, **others)
     house.atx(
-        "mlflow: locked, doctor",
+        "mlflow: failing, doctor",
         "doctor",
-        MLFLOW_HOST=f"http://locked:{coded}@127.0.0.1",
+        MLFLOW_HOST=f"http://me:{coded}@127.0.0.1",
         MLFLOW_PORT=house.receiver,
     )
     house.atx(
