@@ -307,6 +307,7 @@ def test_a_champion_that_mlflow_does_not_know_has_no_alias_there(copied, mlflow_
     shutil.copytree(models / "1", models / "2")
     about = json.loads((models / "2" / "bundle.json").read_text())
     (models / "2" / "bundle.json").write_text(json.dumps(about | {"threshold": 0.4}))
+    (models / "2" / ".bundle.json.sha256").unlink(missing_ok=True)
     lines: list[str] = []
     with copied.environment(**settings):
         promote(read_settings(), 2, lines.append)
