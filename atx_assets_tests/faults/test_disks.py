@@ -1,6 +1,6 @@
 """Disks that are full or read-only, and a data folder that goes away.
 
-A full disk is a small one where this machine lets us mount it (as root, mostly), and everywhere a
+A full disk is a small one where this machine lets us mount it (as root, mostly), and elsewhere a
 limit to the size of files, which needs no permission.
 """
 
@@ -111,7 +111,7 @@ def opened(kind: type[Disk], size: str) -> Iterator[Disk]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(params=[SmallDisk, SmallFiles] if MAY_MOUNT else [SmallFiles])
+@pytest.fixture(params=[SmallDisk if MAY_MOUNT else SmallFiles])
 def disk(request: pytest.FixtureRequest, copied: Any) -> Iterator[Disk]:
     """A disk that holds the data folder of the finished workplace, and little more."""
     with opened(request.param, "8m") as disk:
