@@ -414,7 +414,6 @@ def test_nothing_to_send_takes_no_lock_and_writes_nothing(settings, receiver, mo
         "http://127.0.0.1:99999/t0ken",
         "http://[t0ken/x",
         "http:///t0ken",
-        "http://127.0.0.1:1/t0ken with a space",
         "http://127.0.0.1:1/t0ken-ü",
         "http://us3r:passw0rd@.invalid/t0ken",
         "https://127.0.0.1:1/t0ken",

@@ -100,7 +100,7 @@ def test_a_word_that_is_just_not_too_long_is_loaded_in_pieces(
     words = pa.DictionaryArray.from_arrays(
         pa.array(np.arange(ROWS) % 2, pa.int32()), pa.array(["x" * 2**20, "y"])
     )
-    outcome = loading.load(_written(_with(rows, "media_title", words)), memory=2**28)
+    outcome = loading.load(_written(_with(rows, "error_condition", words)), memory=2**28)
     assert outcome.fault == ""
     assert outcome.counts[-1] == 0
 
