@@ -162,7 +162,7 @@ def test_what_cannot_be_done_is_one_line_and_writes_nothing(
 @pytest.mark.usefixtures("library")
 def test_a_title_cannot_give_orders_to_the_terminal(atx: Callable[..., Done]) -> None:
     done = atx("correct", "keep", "tt0000004")
-    assert "?[2J%s {0} <b>;?" in done.stdout
+    assert "  [2J%s {0} <b>;?  2001" in done.stdout
     assert "\x1b" not in done.stdout
 
 
@@ -173,7 +173,7 @@ def test_doctor_tells_of_the_user_of_corrections_only_if_there_is_one(
 ) -> None:
     assert "corrections:" not in atx("doctor").stdout
     allowed = atx("doctor", ATX_CORRECTION_PG_USER="postgres").stdout
-    assert "ok    corrections: postgres may change labels" in allowed
+    assert "note  corrections: postgres may change labels" in allowed
     unknown = atx("doctor", ATX_CORRECTION_PG_USER="stranger")
     assert unknown.returncode == 1
     assert "FAIL  corrections: " in unknown.stdout

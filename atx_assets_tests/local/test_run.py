@@ -116,8 +116,9 @@ def test_a_pipe_gets_plain_lines_with_the_share_of_the_search(atx, small, monkey
 
 
 def test_a_terminal_gets_a_display_that_moves_and_keeps_the_lines(
-    atx, small, on_terminal, tmp_path
+    atx, small, database, as_reader, on_terminal, tmp_path
 ):
+    as_reader(database)  # the table has come
     status, text = on_terminal(*UNTIL_SEARCH, width=100, ATX_MLFLOW="off")
     assert status == 0, text
     made = [int(number) for number in re.findall(r"(\d) of 5, \d+ s", text)]
@@ -145,7 +146,10 @@ def test_a_terminal_gets_a_display_that_moves_and_keeps_the_lines(
     assert "\x1b" not in "".join(kept)
 
 
-def test_no_color_takes_colours_away_and_the_display_stays(atx, small, on_terminal):
+def test_no_color_takes_colours_away_and_the_display_stays(
+    atx, small, database, as_reader, on_terminal
+):
+    as_reader(database)  # the table has come
     words = ("run", "--select", "raw_media")
     for settings, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
         status, text = on_terminal(*words, width=60, **settings)
