@@ -12,7 +12,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from atx_assets.schemas import MEDIA
 from atx_assets.sources.load import load_file
+from atx_assets.sources.mends import mended
 
 pytestmark = pytest.mark.slow
 
@@ -318,5 +320,6 @@ def test_whatever_a_film_is_called_is_shown_and_not_executed(
     page = open_page(report.as_uri()).page
     show_all(page)
     shown = page.get_by_role("cell").all_inner_texts()
-    for title in STRANGE:
+    (column,) = (column for column in MEDIA if column.name == "media_title")
+    for title in mended(pa.chunked_array([STRANGE]), column).to_pylist():
         assert any(" ".join(title.split()) in " ".join(text.split()) for text in shown), title
