@@ -33,8 +33,8 @@ demo: setup ## run the whole graph on the sample library and tell what it found
 up: setup ## open the Dagster UI, its daemon and MLflow; Ctrl-C ends them
 	@$(BIN)/atx up
 
-test: lint ## check formatting, lint, types, and run every test
-	@$(BIN)/python -m pytest
+test: lint test-fast ## check formatting, lint, types, and run every test
+	@$(BIN)/python -m pytest -m slow
 
 test-fast: setup-dev ## run the tests that need no servers of the UI and no whole run
 	@$(BIN)/python -m pytest -m "not slow" -q -n auto --dist loadfile
