@@ -48,6 +48,8 @@ def address(house: House, name: str) -> str:
 def test_a_media_database_that_is_down_is_said_with_numbers_and_no_change_is_lost(
     house: House, own_server: OwnServer
 ) -> None:
+    opened = house.now()
+    wait_until(lambda: house.ticks_since(opened), "a look that concludes something")
     house.changes_labels()
     own_server.stop_at_once()
     since = house.now()
