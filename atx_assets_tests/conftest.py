@@ -35,6 +35,7 @@ from atx_assets.resources.files import DataFiles
 from atx_assets.sample import LIBRARY
 from atx_assets.settings import ROOT, Database
 from atx_assets.sources.load import load_file
+from atx_assets_tests.connections import opened
 
 _SETTINGS = ("PG_", "ATX_", "MLFLOW_", "DAGSTER_")
 _NAMES = ("PG_HOST", "PG_PORT", "PG_DB", "PG_USER", "PG_PASS", "MLFLOW_HOST", "MLFLOW_PORT")
@@ -55,7 +56,7 @@ def postgres() -> Iterator[EmbeddedPostgres]:
     Its owner sets up what tests need. atx itself reads and corrects as the roles of `sql/`.
     """
     with _server_folder() as home, EmbeddedPostgres(home) as server:
-        with _thrown_away(server) as database, _owner(database) as connection:
+        with _thrown_away(server) as database, opened(database) as connection:
             # Roles are of the whole server: now they can enter databases with nothing in them.
             connection.execute("CREATE SCHEMA atp")
             connection.execute("CREATE TABLE atp.media (hash text, rejection_status text)")
@@ -108,22 +109,11 @@ def _as_reader(database: Database) -> Database:
         "SELECT FROM unnest(ARRAY['atp.media', 'atp.training']) name"
         " WHERE NOT has_table_privilege(%s, to_regclass(name), 'SELECT')"
     )
-    with _GRANTING, _owner(database) as connection:
+    with _GRANTING, opened(database) as connection:
         if connection.execute(unread, (READER,)).fetchone() is not None:
             _run_script(database, READER)
             _run_script(database, CORRECTOR)
     return replace(database, user=READER)
-
-
-def _owner(database: Database) -> psycopg.Connection:
-    return psycopg.connect(
-        host=database.host,
-        port=database.port,
-        user=database.user,
-        password=database.password,
-        dbname=database.name,
-        autocommit=True,
-    )
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from atx_assets.sources.fingerprints import read_fingerprints
 from atx_assets.sources.layouts import LAYOUTS, find_source
 from atx_assets.sources.rights import more_than_needed
 from atx_assets.sources.tables import ensure_table
+from atx_assets_tests.connections import opened
 
 READER, CORRECTOR = "atx_reader", "atx_corrector"
 ONE = {"media": "0" * 39 + "1", "training": "tt0000001"}
@@ -55,7 +56,7 @@ def library(
     layout: str, database: Database, run_script: Callable[..., Any]
 ) -> Iterator[psycopg.Connection]:
     """The owner's connection to one title in a layout and a table of the owner's own."""
-    with _open(database) as connection:
+    with opened(database) as connection:
         create(connection, layout)
         connection.execute("CREATE TABLE atp.secrets (x int)")
         run_script(database, READER)
@@ -75,16 +76,6 @@ def create(connection: psycopg.Connection, layout: str) -> None:
             sql.SQL(", ").join(map(sql.Identifier, values)),
             sql.SQL(", ").join(map(sql.Literal, values.values())),
         )
-    )
-
-
-def _open(database: Database) -> psycopg.Connection:
-    return psycopg.connect(
-        host=database.host,
-        port=database.port,
-        user=database.user,
-        dbname=database.name,
-        autocommit=True,
     )
 
 
@@ -118,7 +109,7 @@ def test_the_reader_reads_all_that_atx_reads(database: Database, tmp_path: Path)
         assert extract(connection, source, tmp_path / "rows.parquet", {}) == 1
         assert read_fingerprints(connection, source).media.startswith("1-")
         assert more_than_needed(connection) == ""
-    with _open(replace(database, user=READER)) as connection:
+    with opened(replace(database, user=READER)) as connection:
         for name, value in {
             "default_transaction_read_only": "on",
             "statement_timeout": "10min",
@@ -173,7 +164,7 @@ def test_the_columns_of_a_correction_are_those_of_the_script(
 @pytest.mark.parametrize("role", [READER, CORRECTOR])
 @pytest.mark.usefixtures("library")
 def test_all_else_is_refused(database: Database, layout: str, role: str) -> None:
-    with _open(replace(database, user=role)) as connection:
+    with opened(replace(database, user=role)) as connection:
         # The belt can be undone by who wears it: the grants must hold alone.
         connection.execute("SET default_transaction_read_only = off")
         allowed = []
@@ -192,7 +183,7 @@ def test_the_reader_changes_no_column_and_the_corrector_no_other(
     database: Database, layout: str
 ) -> None:
     for role, may in ((READER, set()), (CORRECTOR, set(_written(layout)))):
-        with _open(replace(database, user=role)) as connection:
+        with opened(replace(database, user=role)) as connection:
             changed = set()
             connection.execute("SET default_transaction_read_only = off")
             for column in LAYOUTS[layout].columns:
@@ -252,7 +243,7 @@ def test_a_table_that_comes_later_is_read_after_the_script_was_run_again(
     database: Database, run_script: Any
 ) -> None:
     """The owner's table was media and became training: neither is lost, nor another won."""
-    with _open(database) as owner:
+    with opened(database) as owner:
         create(owner, "media")
         run_script(database, READER)
         create(owner, "training")
@@ -265,7 +256,7 @@ def test_a_table_that_comes_later_is_read_after_the_script_was_run_again(
         with reading(database) as connection:
             assert find_source(connection).layout.name == "training"
         media = replace(database, user=CORRECTOR)
-        with _open(media) as connection, pytest.raises(errors.InsufficientPrivilege):
+        with opened(media) as connection, pytest.raises(errors.InsufficientPrivilege):
             connection.execute("UPDATE atp.media SET rejection_status = NULL")
         told = run_script(database, CORRECTOR, "-v", "source=media").stdout
         assert "of atp.media" in told
@@ -278,10 +269,10 @@ def test_a_name_of_ones_own_may_hold_anything(
     database: Database, script: str, run_script: Any
 ) -> None:
     name = 'it\'s "mine"; DROP TABLE atp.secrets'
-    with _open(database) as owner:
+    with opened(database) as owner:
         try:
             run_script(database, script, "-v", f"role={name}")
-            with _open(replace(database, user=name)) as connection:
+            with opened(replace(database, user=name)) as connection:
                 assert connection.execute("SELECT session_user").fetchone() == (name,)
             assert owner.execute("SELECT to_regclass('atp.secrets') IS NULL").fetchone() == (False,)
         finally:
@@ -298,7 +289,7 @@ def test_a_role_that_no_revoke_closes_is_refused(
     assert done.returncode == 3
     assert len(done.stderr.splitlines()) == 1
     assert "name another with -v role=NAME" in done.stderr
-    with _open(database) as owner:
+    with opened(database) as owner:
         owner.execute("CREATE ROLE grouped LOGIN IN ROLE pg_read_all_data")
         try:
             done = run_script(database, script, "-v", "role=grouped", check=False)
@@ -314,7 +305,7 @@ def test_a_database_without_the_tables_is_named(database: Database, run_script: 
         assert done.returncode == 3
         assert database.name in done.stderr
         assert "with -d" in done.stderr
-    with _open(database) as owner:
+    with opened(database) as owner:
         owner.execute("CREATE SCHEMA atp")
     assert "nothing yet" in run_script(database, READER).stdout
 

@@ -12,7 +12,6 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
-import psycopg
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +20,7 @@ from atx_assets import schemas
 from atx_assets.local.cluster import Cluster
 from atx_assets.sample import LIBRARY
 from atx_assets.settings import ROOT, Database
+from atx_assets_tests.connections import opened
 
 pytestmark = pytest.mark.slow
 
@@ -90,14 +90,7 @@ def test_a_real_library_gives_what_the_contract_says_and_the_same_bytes_twice(
     """Media on the embedded server; training on another one, as the reader with a password."""
     expected, settings = EXPECTED[layout], {}
     if layout == "training":
-        with psycopg.connect(
-            host=tcp_database.host,
-            port=tcp_database.port,
-            user=tcp_database.user,
-            password=tcp_database.password,
-            dbname=tcp_database.name,
-            autocommit=True,
-        ) as connection:
+        with opened(tcp_database) as connection:
             connection.execute("DROP SCHEMA IF EXISTS atp CASCADE")
         settings = {
             "PG_HOST": tcp_database.host,
@@ -110,13 +103,7 @@ def test_a_real_library_gives_what_the_contract_says_and_the_same_bytes_twice(
     assert loaded.returncode == 0, loaded.stderr
     if settings:
         run_script(tcp_database, "atx_reader")
-        with psycopg.connect(
-            host=tcp_database.host,
-            port=tcp_database.port,
-            user=tcp_database.user,
-            password=tcp_database.password,
-            dbname=tcp_database.name,
-        ) as connection:
+        with opened(tcp_database) as connection:
             connection.execute("ALTER ROLE atx_reader PASSWORD 'a reader''s'")
         settings |= {"PG_USER": "atx_reader", "PG_PASS": "a reader's"}
     ran = home("run", **settings)

@@ -39,6 +39,7 @@ from atx_assets import settings as settings_module
 from atx_assets.local import doctor_settings
 from atx_assets.local.cli import main
 from atx_assets.settings import Database
+from atx_assets_tests.connections import opened
 
 WORDS = ("zq7wk9ajm", "vt4rm8bxc")
 
@@ -236,7 +237,7 @@ def _secrets(folder: Path, owner: Database, port: int) -> dict[str, str]:
 def _make_roles(owner: Database, run_script: Callable[..., Any]) -> None:
     for name in ("reader", "corrector"):
         run_script(owner, f"atx_{name}")
-    with _open(owner) as connection:
+    with opened(owner) as connection:
         connection.execute("CREATE ROLE dagster LOGIN")
         connection.execute("CREATE DATABASE dagster OWNER dagster")
         for role, name in (
@@ -337,7 +338,7 @@ def _break(house: House, owner: Database) -> None:
         ATX_ALERT_URL=f"http://me:{wrong}@127.0.0.1:{port}/{wrong}",
     )
     house.atx("alert: no address", "doctor", ATX_ALERT_URL=wrong)
-    with _open(owner) as connection:
+    with opened(owner) as connection:
         connection.execute("REVOKE SELECT ON atp.media FROM atx_reader")
         house.atx("permission denied", *only)
         connection.execute("GRANT SELECT ON atp.media TO atx_reader")
@@ -364,7 +365,7 @@ def _launch(house: House, owner: Database) -> None:
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=60) as answer:
             house.launched[job] = json.load(answer)["data"]["launchRun"]["run"]["runId"]
-    with _open(replace(owner, name="dagster")) as storage:
+    with opened(replace(owner, name="dagster")) as storage:
         end = time.monotonic() + 240
         asked = "SELECT status FROM runs WHERE run_id = ANY (%s)"
         while statuses := [s for (s,) in storage.execute(asked, (list(house.launched.values()),))]:
@@ -377,10 +378,10 @@ def _launch(house: House, owner: Database) -> None:
 
 def _wait_for_a_failed_tick(house: House, owner: Database) -> None:
     """Lock the reader out, and wait until a sensor of `atx up` has told of it."""
-    with _open(owner) as connection:
+    with opened(owner) as connection:
         _set_password(connection, "atx_reader", _canary("changed"))
     asked = "SELECT count(*) FROM job_ticks WHERE tick_body LIKE '%wrong password%'"
-    with _open(replace(owner, name="dagster")) as connection:
+    with opened(replace(owner, name="dagster")) as connection:
         end = time.monotonic() + 90
         while connection.execute(asked).fetchone() == (0,):
             assert time.monotonic() < end, "no tick has failed"
@@ -390,7 +391,7 @@ def _wait_for_a_failed_tick(house: House, owner: Database) -> None:
 
 
 def _setting(owner: Database, name: str) -> str:
-    with _open(owner) as connection:
+    with opened(owner) as connection:
         row = connection.execute("SELECT current_setting(%s)", (name,)).fetchone()
     assert row
     return str(row[0])
@@ -496,19 +497,8 @@ def _ask(house: House) -> None:
 # -- what is looked at
 
 
-def _open(database: Database) -> psycopg.Connection:
-    return psycopg.connect(
-        host=database.host,
-        port=database.port,
-        user=database.user,
-        password=database.password,
-        dbname=database.name,
-        autocommit=True,
-    )
-
-
 def _dumped(database: Database) -> Iterator[tuple[str, list[bytes]]]:
-    with _open(database) as connection:
+    with opened(database) as connection:
         names = connection.execute(
             "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
         )
