@@ -26,9 +26,9 @@ FRESHNESS = dg.FreshnessPolicy.time_window(
 )
 PREVIEW_ROWS = 8
 
-#: What means something in Markdown.
 # What the UI makes a link of, however it is spelled: a joiner of no width after it keeps it text.
 _LINKED = re.compile(r"https?:(?=//)|www(?=\.)|(?<=\w)@(?=\w)", re.IGNORECASE)
+#: What means something in Markdown.
 _MARKS = frozenset("&<>|[]!*_`\\~")
 
 #: Characters of Markdown from which on the UI hides a value behind a link.

@@ -14,7 +14,6 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from math import isfinite
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ class Seen:
         except (TypeError, ValueError, RecursionError):
             return cls()
         times = (seen.since, seen.differs_since, seen.looked)
-        known = all(type(time) in (int, float) and isfinite(time) for time in times)
+        known = all(type(time) in (int, float) and math.isfinite(time) for time in times)
         return seen if known and isinstance(seen.wanted, str) else cls()
 
     def cursor(self) -> str:

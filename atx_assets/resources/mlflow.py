@@ -207,7 +207,7 @@ def reach(settings: Settings) -> None:
         (settings.home / "mlflow").mkdir(mode=0o700, parents=True, exist_ok=True)
         return
     try:
-        wrong = wrong_answer(tracking_uri(settings))
+        wrong = wrong_answer(tracking_uri(settings), EXPERIMENT)
     except OSError as error:  # what requests raises is one
         raise AtxError(
             f"MLflow does not answer at {shown_uri(settings)} ({reason(error)}): start it, or "

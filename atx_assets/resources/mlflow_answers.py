@@ -13,8 +13,8 @@ REACH = 6
 _NO_MLFLOW = "answers, and not as MLflow does: check MLFLOW_HOST and MLFLOW_PORT"
 
 
-def wrong_answer(uri: str) -> str:
-    """Ask a server for our experiment, as any client does; return what is wrong with the answer.
+def wrong_answer(uri: str, experiment: str) -> str:
+    """Ask a server for an experiment, as any client does; return what is wrong with the answer.
 
     A server whose database is gone or full still says that it is healthy.
     """
@@ -22,7 +22,7 @@ def wrong_answer(uri: str) -> str:
 
     for path in (
         "/health",
-        "/api/2.0/mlflow/experiments/get-by-name?experiment_name=atx",
+        f"/api/2.0/mlflow/experiments/get-by-name?experiment_name={experiment}",
     ):
         found = requests.get(uri + path, timeout=REACH)
         if found.status_code in (401, 403):
