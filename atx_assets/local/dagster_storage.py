@@ -5,7 +5,7 @@ Not here: bringing it back (`storage_watch.py`, `healing.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -45,8 +45,12 @@ def reach_storage(settings: Settings) -> str:
 
 
 @contextmanager
-def storage_explained(settings: Settings) -> Iterator[None]:
-    """Say in a line that the storage failed in the middle of the block.
+def storage_explained(settings: Settings, is_back: Callable[[], None]) -> Iterator[None]:
+    """Make a line of a storage that failed in the middle of a run.
+
+    Args:
+        settings: of an open home.
+        is_back: called where the storage went away and answers again, before the line is said.
 
     Raises:
         AtxError: instead of SQLAlchemy's, which shows the statement and all that was to be written.
@@ -55,7 +59,16 @@ def storage_explained(settings: Settings) -> Iterator[None]:
 
     try:
         yield
-    except DBAPIError as error:
+    except Exception as error:
+        if is_storage_failure(error):
+            reach_storage(settings)
+            is_back()
+            raise AtxError(
+                "Dagster's storage went away in the middle of the run, and is back: run it again; "
+                "what was made stays in place"
+            ) from error
+        if not isinstance(error, DBAPIError):
+            raise
         said = (str(error.orig).splitlines() or [""])[0]
         full = "No space left" in said or "File too large" in said
         mend = "make room on its disk" if full else "is the server up? `atx doctor` looks"

@@ -17,11 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from atx_assets.errors import AtxError
-from atx_assets.local.dagster_storage import (
-    is_storage_failure,
-    reach_storage,
-    storage_explained,
-)
+from atx_assets.local.dagster_storage import storage_explained
 from atx_assets.local.display import Display, Output, display
 from atx_assets.local.home import exports, open_home
 from atx_assets.local.progress import Outcome, Progress
@@ -128,8 +124,7 @@ def run_job(
         total = len(selected or [*made.asset_layer.executable_asset_keys])
         progress = Progress(instance, run_id, total, told.display, outcome)
         with (
-            storage_explained(settings),
-            _explained(settings, instance, run_id),
+            storage_explained(settings, is_back=lambda: _end(instance, run_id)),
             _followed(progress, settings, told),
         ):
             result = made.execute_in_process(
@@ -169,26 +164,11 @@ def _followed(progress: Progress, settings: Settings, told: Telling) -> Iterator
         yield
 
 
-@contextmanager
-def _explained(settings: Settings, instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
-    """Make one line of a storage that went away, and leave no run that seems to be under way.
-
-    Raises:
-        AtxError: that is what made the block fail.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not is_storage_failure(error):
-            raise
-        reach_storage(settings)
-        run = instance.get_run_by_id(run_id)
-        if run and not run.is_finished:
-            instance.report_run_failed(run, "Dagster's storage went away under it")
-        raise AtxError(
-            "Dagster's storage went away in the middle of the run, and is back: run it again; "
-            "what was made stays in place"
-        ) from error
+def _end(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Leave no run that seems to be under way where the storage went away under it."""
+    run = instance.get_run_by_id(run_id)
+    if run and not run.is_finished:
+        instance.report_run_failed(run, "Dagster's storage went away under it")
 
 
 def _job(definitions: dg.Definitions, job: str, select: str) -> dg.JobDefinition:

@@ -83,6 +83,7 @@ def test_a_new_home_frightens_nobody(
     assert "note  models: none yet" in out
 
 
+@pytest.mark.slow
 class TestFiles:
     def test_nothing_made_yet_is_a_note(self, bare: Settings) -> None:
         is_note(check_results(bare), "none yet")
