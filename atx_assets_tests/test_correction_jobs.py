@@ -17,6 +17,7 @@ from atx_assets.resources.correction_record import CorrectionRecord
 from atx_assets.resources.database import connect
 from atx_assets.settings import Database
 from atx_assets.sources.load import load_file
+from atx_assets_tests.failures import failure
 
 DAY = datetime(2025, 4, 1, tzinfo=UTC)
 MEDIA_KEY = dg.AssetKey(["atp", "media"])
@@ -106,15 +107,6 @@ def shown(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
     """The metadata of the op's output."""
     [event] = [e for e in result.all_events if e.is_successful_output]
     return {n: v.value for n, v in event.step_output_data.metadata.items()}
-
-
-def failure(result: dg.ExecuteInProcessResult) -> str:
-    [event] = [e for e in result.all_events if e.is_step_failure]
-    error = event.step_failure_data.error
-    while error and error.cause is not None:
-        error = error.cause
-    assert error
-    return error.message.strip()
 
 
 def observations(instance: dg.DagsterInstance) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from atx_assets.local.cluster import Cluster
 from atx_assets.sample import LIBRARY
 from atx_assets.settings import ROOT, Database
 from atx_assets_tests.connections import opened
+from atx_assets_tests.house import unused_port
 
 pytestmark = pytest.mark.slow
 
@@ -235,7 +235,7 @@ def test_ctrl_c_in_the_search_stops_at_once_and_leaves_what_was_there(home):
 def test_a_run_launched_in_the_ui_waits_its_turn_and_ends_well(home, shared_data):
     """By `atx up`: queue, daemon, run worker, on the embedded servers; two runs, one at a time."""
     assert home("load", str(shared_data / "training.parquet")).returncode == 0
-    ports = {"ATX_UI_PORT": str(_free_port()), "MLFLOW_PORT": str(_free_port())}
+    ports = {"ATX_UI_PORT": str(unused_port()), "MLFLOW_PORT": str(unused_port())}
     up = subprocess.Popen(
         [sys.executable, "-m", "atx_assets.local.cli", "up"],
         env=home.environment | ports,
@@ -257,12 +257,6 @@ def test_a_run_launched_in_the_ui_waits_its_turn_and_ends_well(home, shared_data
         os.killpg(up.pid, signal.SIGTERM)
         up.wait(60)
     assert (home.data / "report.html").exists()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _ask(url: str, query: str, **variables: object) -> dict:

@@ -13,17 +13,9 @@ from atx_assets import schemas
 from atx_assets.assets import story
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.files import FILES
+from atx_assets_tests.failures import failure
 
 pytestmark = pytest.mark.slow
-
-
-def failure(result) -> str:
-    """The message of the step that failed."""
-    failed = [e for e in result.all_events if e.is_step_failure]
-    error = failed[0].step_failure_data.error
-    while error.cause is not None:
-        error = error.cause
-    return error.message
 
 
 def test_every_asset_leaves_its_file(finished):

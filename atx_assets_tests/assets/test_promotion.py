@@ -14,6 +14,7 @@ from atx_assets.local.summary import summary
 from atx_assets.resources.bundles import Bundles, Place
 from atx_assets.resources.checksums import sums_of
 from atx_assets.settings import read_settings
+from atx_assets_tests.failures import failure
 
 pytestmark = pytest.mark.slow
 
@@ -28,15 +29,6 @@ def told(result: dg.ExecuteInProcessResult) -> dict[str, object]:
     assert result.success
     (made,) = result.asset_materializations_for_node("tuned_classifier")
     return {name: value.value for name, value in made.metadata.items()}
-
-
-def failure(result: dg.ExecuteInProcessResult) -> str:
-    """The message of the step that failed."""
-    assert not result.success
-    error = next(e for e in result.all_events if e.is_step_failure).step_failure_data.error
-    while error.cause is not None:
-        error = error.cause
-    return error.message.removeprefix("atx_assets.errors.AtxError: ").rstrip("\n")
 
 
 def warned(result: dg.ExecuteInProcessResult, check: str) -> str:
@@ -66,17 +58,6 @@ def judge_as_before(place) -> None:
             "UPDATE atp.media SET rejection_status = v.rejection_status,"
             " rejection_reason = v.rejection_reason, updated_at = v.updated_at"
             " FROM verdicts v WHERE v.hash = media.hash"
-        )
-
-
-def judge_some(place, films: int = 20) -> None:
-    """Turn some of the skips into keeps."""
-    with place.connect() as connection:
-        connection.execute(
-            "UPDATE atp.media SET rejection_status = 'override', rejection_reason = NULL "
-            "WHERE imdb_id IN (SELECT imdb_id FROM atp.media "
-            "WHERE rejection_status = 'rejected' ORDER BY rt_score DESC NULLS LAST, hash LIMIT %s)",
-            (films,),
         )
 
 
@@ -204,7 +185,7 @@ def test_a_search_of_an_earlier_atx_says_to_run_full_rebuild(copied):
 
 def test_what_a_person_rolled_back_is_not_put_back_by_training(copied):
     shutil.rmtree(copied.home / "mlflow")
-    judge_some(copied)
+    copied.judge_some()
     said = told(run(copied))
     assert (said["version"], said["place"]) == (2, "champion")
     assert said["because"].startswith("the labels changed and all guards pass; the recipe ")
@@ -231,7 +212,7 @@ def test_what_was_rolled_back_before_the_last_is_not_put_back_either(copied):
     pointer = Bundles(copied.files).folder / "champion.json"
     pointer.write_text('{"version": 2, "before": [1]}')
     sums_of(pointer).unlink()
-    judge_some(copied)
+    copied.judge_some()
     assert told(run(copied))["version"] == Bundles(copied.files).place().version == 3
     with copied.environment(ATX_MLFLOW="off"):
         roll_back(read_settings(), lambda line: None)

@@ -29,6 +29,7 @@ from atx_assets.local.score import score
 from atx_assets.resources.bundles import Bundles, Place
 from atx_assets.resources.files import FILES
 from atx_assets.settings import ROOT, Settings, read_settings
+from atx_assets_tests.failures import failure
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
@@ -127,19 +128,6 @@ def contents(data: Path) -> dict[str, bytes]:
 
 def of(data: Path) -> Settings:
     return read_settings({"ATX_DATA_DIR": str(data), "ATX_HOME": str(data.parent / "h")})
-
-
-def failure(result: dg.ExecuteInProcessResult) -> str:
-    """The one line that says why the run failed, be it a step or before it."""
-    assert not result.success
-    found = [e.event_specific_data for e in result.all_events if e.is_failure]
-    error = next(f.error for f in found if f and f.error)
-    while error.cause is not None and "AtxError" not in error.message:
-        error = error.cause
-    assert error.message.startswith("atx_assets.errors.AtxError: "), error.message
-    line = error.message.removeprefix("atx_assets.errors.AtxError: ").rstrip("\n")
-    assert "\n" not in line
-    return line
 
 
 # -- the data folder

@@ -8,11 +8,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from atx_assets.automation.failures import cause_of
 from atx_assets.automation.schedules import nightly_request
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.checksums import is_damaged
 from atx_assets.resources.files import FILES
+from atx_assets_tests.failures import failure
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
@@ -21,16 +21,6 @@ def cut(path: Path, share: float = 0.5) -> None:
     """Leave the first part of a file, as a disk does that lost the rest; its sum stays."""
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-
-
-def failure(result: dg.ExecuteInProcessResult) -> str:
-    """The line that a person reads; one of ours."""
-    (failed,) = (e for e in result.all_events if e.event_type_value == "STEP_FAILURE")
-    error: Any = failed.step_failure_data.error
-    while error.cls_name != "AtxError":
-        error = error.cause
-        assert error, "no line of ours"
-    return cause_of(error)
 
 
 def test_a_whole_run_mends_every_file_and_sweeps_what_was_left(copied: Any) -> None:

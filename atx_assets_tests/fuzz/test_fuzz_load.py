@@ -22,7 +22,7 @@ from atx_assets_tests.fuzz.mutations import MUTATIONS
 
 ROWS = 60
 #: Files of each kind; `fuzz_load.py` makes as many as there is time for.
-MUTANTS = 6
+MUTANTS = 3
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ import pytest
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 from atx_assets.settings import ROOT
+from atx_assets_tests.house import unused_port
 
 SCREENSHOTS = ROOT / "screenshots"
 QUIET = (
@@ -124,7 +124,7 @@ def up(demo: Any, end_all_of: Callable[[Path], None]) -> Iterator[Up]:
 
 def opened_up(demo: Any, end_all_of: Callable[[Path], None]) -> Iterator[Up]:
     """Open `atx up` on a home, until the generator is closed."""
-    environment = demo.environment | {"ATX_UI_PORT": str(_free_port())}
+    environment = demo.environment | {"ATX_UI_PORT": str(unused_port())}
     process = subprocess.Popen(
         [sys.executable, "-m", "atx_assets.local.cli", "up"],
         env=environment,
@@ -157,9 +157,3 @@ def opened_up(demo: Any, end_all_of: Callable[[Path], None]) -> Iterator[Up]:
             process.wait(60)
         finally:
             end_all_of(demo.home)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

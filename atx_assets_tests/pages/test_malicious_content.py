@@ -22,7 +22,8 @@ from atx_assets.automation.alert_messages import FORMATS, Alert
 from atx_assets.schemas import MEDIA
 from atx_assets.settings import ROOT
 from atx_assets.sources.mends import mended
-from atx_assets_tests.conftest import Demo, _bare_environment, _free_port, _server_folder
+from atx_assets_tests.conftest import Demo, _bare_environment, _server_folder
+from atx_assets_tests.house import unused_port
 from atx_assets_tests.pages.conftest import Up, opened_up
 
 pytestmark = pytest.mark.slow
@@ -120,7 +121,7 @@ def house(
 def _housed(demo: Demo, small_library: Path, end_all_of: Callable[[Path], None]) -> Iterator[House]:
     folder = demo.data.parent
     settings = {"ATX_HOME": str(demo.home), "ATX_DATA_DIR": str(demo.data)}
-    settings |= {n: str(_free_port()) for n in ("MLFLOW_PORT", "ATX_REPORT_PORT")}
+    settings |= {n: str(unused_port()) for n in ("MLFLOW_PORT", "ATX_REPORT_PORT")}
     # Which hyperparameters are best is not the question here.
     settings |= {"ATX_SEARCH": "off"}
     place = replace(demo, environment=_bare_environment() | settings)

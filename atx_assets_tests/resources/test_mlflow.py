@@ -1,13 +1,9 @@
 """MLflow that is away, silent, or dies in mid-run; and the state in which a run is left."""
 
-import http.client
 import shutil
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -17,83 +13,14 @@ from atx_assets.errors import AtxError
 from atx_assets.local.promote import promote, roll_back
 from atx_assets.resources.bundles import Bundles, Place
 from atx_assets.settings import Settings, read_settings
+from atx_assets_tests.failures import failure
+from atx_assets_tests.mlflow_servers import strange
 
 pytestmark = pytest.mark.slow
 
 TRAINING = [dg.AssetKey("tuned_classifier")]
 #: Seconds within which a person knows, and what a loaded machine needs beside.
 KNOWN, BESIDE = 15, 10
-
-
-class Dying(ThreadingHTTPServer):
-    """Hands requests on to an MLflow server, until one asks for `word`: from then on it is dead.
-
-    A dead one either takes requests and never answers, or closes the connection.
-    """
-
-    daemon_threads = True
-
-    def __init__(self, port: int, word: str, *, silent: bool) -> None:
-        super().__init__(("127.0.0.1", 0), _HandOn)
-        self.to, self.word, self.silent = port, word, silent
-        self.dead, self.over = threading.Event(), threading.Event()
-
-    @property
-    def settings(self) -> dict[str, str]:
-        return {"MLFLOW_HOST": "127.0.0.1", "MLFLOW_PORT": str(self.server_address[1])}
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that gives up is what the tests are about."""
-
-
-class _HandOn(BaseHTTPRequestHandler):
-    server: Dying
-
-    def _hand_on(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.server.word in self.path:
-            self.server.dead.set()
-        if self.server.dead.is_set():
-            if self.server.silent:
-                self.server.over.wait(120)
-            self.close_connection = True
-            return
-        behind = http.client.HTTPConnection("127.0.0.1", self.server.to, timeout=60)
-        behind.request(self.command, self.path, body, dict(self.headers))
-        answer = behind.getresponse()
-        content = answer.read()
-        self.send_response(answer.status)
-        for name, value in answer.getheaders():
-            if name.lower() not in ("transfer-encoding", "content-length", "connection"):
-                self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-        behind.close()
-
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _hand_on
-
-    def log_message(self, format: str, *words: Any) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def dying(mlflow_server) -> Iterator[Callable[..., Any]]:
-    """A way to reach the server that dies at the first request for a word."""
-
-    @contextmanager
-    def made(word: str, *, silent: bool = False) -> Iterator[Dying]:
-        with Dying(mlflow_server.port, word, silent=silent) as proxy:
-            thread = threading.Thread(target=proxy.serve_forever, daemon=True)
-            thread.start()
-            try:
-                yield proxy
-            finally:
-                proxy.over.set()
-                proxy.shutdown()
-                thread.join(20)
-
-    return made
 
 
 @pytest.fixture
@@ -105,18 +32,6 @@ def silent_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def failure(result: dg.ExecuteInProcessResult) -> str:
-    """The one line that says why the run failed."""
-    assert not result.success
-    error = next(e for e in result.all_events if e.is_step_failure).step_failure_data.error
-    while error.cause is not None and "AtxError" not in error.message:
-        error = error.cause
-    assert error.message.startswith("atx_assets.errors.AtxError: "), error.message
-    line = error.message.removeprefix("atx_assets.errors.AtxError: ").rstrip("\n")
-    assert "\n" not in line
-    return line
-
-
 def run_of(server, result: dg.ExecuteInProcessResult) -> Any:
     """The MLflow run of a run of Dagster."""
     import mlflow
@@ -126,16 +41,6 @@ def run_of(server, result: dg.ExecuteInProcessResult) -> Any:
     wanted = f"tags.dagster_run_id = '{result.run_id}'"
     (run,) = client.search_runs([experiment.experiment_id], wanted)
     return run
-
-
-def judge_some(place) -> None:
-    """Change labels, so that the next model would be promoted."""
-    with place.connect() as connection:
-        connection.execute(
-            "UPDATE atp.media SET rejection_status = 'override', rejection_reason = NULL "
-            "WHERE imdb_id IN (SELECT imdb_id FROM atp.media "
-            "WHERE rejection_status = 'rejected' ORDER BY rt_score DESC NULLS LAST, hash LIMIT 20)"
-        )
 
 
 # -- away from the start
@@ -215,16 +120,17 @@ def test_promotion_by_hand_without_the_mlflow_that_is_wanted_changes_nothing(
     ],
 )
 def test_mlflow_that_dies_in_mid_run_is_one_line_and_the_champion_stays(
-    word, silent, copied, dying
+    word, silent, copied, mlflow_server
 ):
-    judge_some(copied)
+    copied.judge_some()
     champion = copied.files.path("tuned_classifier").read_bytes()
     scored = copied.files.path("scored_results").read_bytes()
-    with dying(word, silent=silent) as proxy:
+    how = {"dead": True, "seconds": 120 if silent else 0}
+    with strange(**how, word=word, behind=mlflow_server.port) as proxy:
         started = time.monotonic()
         result = copied.run("refresh", ATX_MODEL_NAME=f"dies {word[:4]}", **proxy.settings)
         took = time.monotonic() - started
-        assert proxy.dead.is_set()
+        assert proxy.strange
     line = failure(result)
     assert line.startswith(f"MLflow at http://127.0.0.1:{proxy.settings['MLFLOW_PORT']} stopped to")
     assert "the last model stays in place" in line
@@ -235,11 +141,11 @@ def test_mlflow_that_dies_in_mid_run_is_one_line_and_the_champion_stays(
     assert copied.files.path("scored_results").read_bytes() == scored
 
 
-def test_a_run_that_mlflow_left_open_is_ended_by_the_next_training(copied, dying, mlflow_server):
-    judge_some(copied)
+def test_a_run_that_mlflow_left_open_is_ended_by_the_next_training(copied, mlflow_server):
+    copied.judge_some()
     name = {"ATX_MODEL_NAME": "left open"}
     with copied.instance() as instance:
-        with dying("model-versions/create") as proxy:
+        with strange(dead=True, word="model-versions/create", behind=mlflow_server.port) as proxy:
             failed = copied.run("refresh", instance, **proxy.settings, **name)
         assert not failed.success
         assert run_of(mlflow_server, failed).info.status == "RUNNING"

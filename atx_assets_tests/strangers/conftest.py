@@ -12,7 +12,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tarfile
@@ -40,6 +39,7 @@ from atx_assets.local import doctor_settings
 from atx_assets.local.cli import main
 from atx_assets.settings import Database
 from atx_assets_tests.connections import opened
+from atx_assets_tests.house import unused_port
 
 WORDS = ("zq7wk9ajm", "vt4rm8bxc")
 
@@ -228,9 +228,9 @@ def _secrets(folder: Path, owner: Database, port: int) -> dict[str, str]:
         "ATX_SEARCH": "off",
         "ATX_LABEL_QUIET_SECONDS": "3600",
         "ATX_RETRAIN_CRON": "0 0 29 2 *",
-        "ATX_UI_PORT": str(_free_port()),
-        "ATX_REPORT_PORT": str(_free_port()),
-        "MLFLOW_PORT": str(_free_port()),
+        "ATX_UI_PORT": str(unused_port()),
+        "ATX_REPORT_PORT": str(unused_port()),
+        "MLFLOW_PORT": str(unused_port()),
     }
 
 
@@ -291,7 +291,7 @@ def _some_ids(house: House) -> list[str]:
 
 def _break(house: House, owner: Database) -> None:
     """What fails, and tells why."""
-    port, wrong = str(_free_port()), _canary("wrong")
+    port, wrong = str(unused_port()), _canary("wrong")
     coded = quote(wrong, safe="")
     only = ("run", "--select", "raw_media")
     house.atx("wrong password", *only, PG_PASS=wrong)
@@ -563,12 +563,6 @@ def _receiver() -> Iterator[int]:
     finally:
         server.shutdown()
         server.server_close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
