@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
 import psutil
@@ -128,6 +128,13 @@ class House:
 
     def lives(self) -> bool:
         return self.up is not None and self.up.poll() is None
+
+    def ready(self) -> Self:
+        """The same house for the next test: opened anew after one that failed, and in agreement."""
+        if not self.lives():
+            self.open()
+        wait_until(self.agrees, "agreement beforehand", tell=self.tell)
+        return self
 
     # -- its processes
 

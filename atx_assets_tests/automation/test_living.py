@@ -31,11 +31,7 @@ def opened(small_library: Path, end_all_of: Callable[[Path], None]) -> Iterator[
 
 @pytest.fixture
 def house(opened: House) -> House:
-    """The same house for all; after a test that failed it is opened anew."""
-    if not opened.lives():
-        opened.open()
-    wait_until(opened.agrees, "agreement beforehand", tell=opened.tell)
-    return opened
+    return opened.ready()
 
 
 def test_the_lists_follow_labels_that_are_changed_from_outside(house: House) -> None:

@@ -31,11 +31,7 @@ def opened(
 
 @pytest.fixture
 def house(opened: House) -> House:
-    """The same house for all; after a test that failed it is opened anew."""
-    if not opened.lives():
-        opened.open()
-    wait_until(opened.agrees, "agreement beforehand", tell=opened.tell)
-    opened.lines.clear()
+    opened.ready().lines.clear()
     return opened
 
 
