@@ -38,13 +38,13 @@ from atx_assets.automation import decide
 decide.RETRY_MINUTES = (0.05, 0.05, 0.05)
 """
 #: Under a clock that is set by libfaketime, which does not know of the call that sleep makes, nor
-#: that a process's start is counted from a time of the kernel's.
+#: that the kernel tells since when it is up by that clock, and from there a process's start.
 SLEEPS = """
 import os, select, time
 if clock := os.environ.get("FAKETIME_TIMESTAMP_FILE"):
-    import psutil
-    started = psutil.Process.create_time
-    psutil.Process.create_time = lambda process: started(process) + float(open(clock).read())
+    from psutil import _pslinux as linux
+    up_since = linux.boot_time
+    linux.boot_time = lambda: up_since() + float(open(clock).read())
     time.sleep = lambda seconds: select.select([], [], [], seconds) and None
 """
 

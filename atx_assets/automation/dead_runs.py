@@ -6,8 +6,12 @@ Dagster runs, `local/healing.py` before it starts).
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import dagster as dg
 
+#: A run's tag: since when the machine was up, and which of its starts that was, as the run began.
+BOOT_TAG = "atx/boot"
 #: Seconds by which the clock may have been set between a process's start and its run's.
 _CLOCK = 5.0
 
@@ -17,10 +21,16 @@ def process_is_gone(instance: dg.DagsterInstance, run_id: str) -> bool:
 
     Every event of a run carries the number of its process. A process of that number which began
     after the run did is another one: numbers are given again, and after a power cut all are new.
-    A run that has no such event has not got as far; it is for the start timeout.
+    Both times are told by the clock as it stood when the run began, or a run would seem dead once
+    the clock is set forward. A run that has no such event has not got as far; it is for the start
+    timeout.
     """
     import psutil
 
+    run = instance.get_run_by_id(run_id)
+    boot, _, since = (run.tags.get(BOOT_TAG, "") if run else "").partition(" ")
+    if boot and boot != _boot_id():
+        return True
     page = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.RUN_START, limit=1)
     for record in page.records:
         entry = record.event_log_entry
@@ -31,10 +41,29 @@ def process_is_gone(instance: dg.DagsterInstance, run_id: str) -> bool:
             process = psutil.Process(pid)
             if process.status() == psutil.STATUS_ZOMBIE:
                 return True
-            return bool(process.create_time() > entry.timestamp + _CLOCK)
+            set_since = psutil.boot_time() - float(since) if since else 0.0
+            return bool(process.create_time() - set_since > entry.timestamp + _CLOCK)
         except psutil.NoSuchProcess:
             return True
     return False
+
+
+def boot_tag() -> dict[str, str]:
+    """Return the tag for a run that begins now; none where the system has no number of its start.
+
+    Linux counts a process's start from the machine's own, and tells both by the clock as it is now.
+    """
+    import psutil
+
+    boot = _boot_id()
+    return {BOOT_TAG: f"{boot} {psutil.boot_time():.0f}"} if boot else {}
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 def fail_dead_runs(

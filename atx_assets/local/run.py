@@ -114,6 +114,7 @@ def run_job(
     os.environ.update(exports(settings))
     import dagster as dg
 
+    from atx_assets.automation.dead_runs import boot_tag
     from atx_assets.definitions import build_defs
 
     definitions, outcome = build_defs(), told.outcome
@@ -131,6 +132,7 @@ def run_job(
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 instance=instance,
                 run_id=run_id,
+                tags=boot_tag(),
                 raise_on_error=False,
                 asset_selection=selected,
             )

@@ -16,7 +16,8 @@ import yaml
 from dagster._daemon import get_default_daemon_logger
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 
-from atx_assets.automation.dead_runs import fail_dead_runs, process_is_gone
+from atx_assets.automation import dead_runs
+from atx_assets.automation.dead_runs import BOOT_TAG, fail_dead_runs, process_is_gone
 from atx_assets.settings import ROOT
 
 pytestmark = pytest.mark.slow
@@ -27,6 +28,7 @@ STARTED, FAILED = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE
 WAITS = """
 import sys, time
 import dagster as dg
+from atx_assets.automation.dead_runs import boot_tag
 
 @dg.op
 def waits():
@@ -37,7 +39,7 @@ def waiting():
     waits()
 
 with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
-    waiting.execute_in_process(instance=instance, run_id=sys.argv[2])
+    waiting.execute_in_process(instance=instance, run_id=sys.argv[2], tags=boot_tag())
 """
 
 
@@ -159,6 +161,36 @@ def test_a_process_that_began_after_the_run_is_another_one(
             assert process_is_gone(instance, run.run_id) == gone
         finally:
             process.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the time of another kernel does not move")
+@pytest.mark.parametrize("seconds", [-3600, 3600])
+def test_a_clock_that_is_set_makes_no_run_dead_and_none_alive(
+    instance: dg.DagsterInstance,
+    waiting: Waiting,
+    seconds: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Kept out: by a clock set forward every process begins after its run."""
+    from psutil import _pslinux
+
+    up_since = _pslinux.boot_time()
+    # As the kernel does when the clock is set: all it tells moves along.
+    monkeypatch.setattr(_pslinux, "boot_time", lambda: up_since + seconds)
+    assert not process_is_gone(instance, waiting.run_id)
+    waiting.process.kill()
+    waiting.process.wait()
+    assert process_is_gone(instance, waiting.run_id)
+
+
+def test_after_another_start_of_the_machine_every_process_is_another_one(
+    instance: dg.DagsterInstance, waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = instance.get_run_by_id(waiting.run_id)
+    assert run
+    assert BOOT_TAG in run.tags
+    monkeypatch.setattr(dead_runs, "_boot_id", lambda: "another")
+    assert process_is_gone(instance, waiting.run_id)
 
 
 def test_a_run_that_has_not_begun_is_dead_only_where_nobody_starts_it(
