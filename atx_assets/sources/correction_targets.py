@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -70,7 +71,8 @@ class Library:
 
     `title_of` maps the key of each film's row, in the order of `films`, to that of its title.
     `set_aside` maps keys and IMDb ids of rows that cannot be used to the reason; they are in
-    neither of the tables.
+    neither of the tables. `aside_of` maps the keys of those that name a title of the library by
+    its IMDb id to the title's key: once they are mended they are releases of it.
     """
 
     source: SourceTable
@@ -79,20 +81,29 @@ class Library:
     title_of: dict[str, str]
     titles: dict[str, dict[str, Any]]
     set_aside: dict[str, str]
+    aside_of: dict[str, str]
 
     def rows_of(self, keys: Iterable[str]) -> dict[str, list[str]]:
         """Return the keys of each title's rows, the one touched last at the end.
 
         Written in this order, and restored in it, they keep it: where a person said both keep and
-        skip of one title, the later word counts.
+        skip of one title, the later word counts. Those that are set aside come first: what they
+        say counts last.
         """
         rows: dict[str, list[str]] = {key: [] for key in keys}
+        for row_key, title_key in self.aside_of.items():
+            if title_key in rows:
+                rows[title_key].append(row_key)
         order = ["updated_at"] if "updated_at" in self.films.column_names else []
         films = self.films.sort_by([(n, "ascending") for n in (*order, self.source.layout.key)])
         for row_key in films[self.source.layout.key].to_pylist():
             if (title_key := self.title_of[row_key]) in rows:
                 rows[title_key].append(row_key)
         return rows
+
+    def title_of_row(self, row_key: str) -> str | None:
+        """Return the key of the title that a row is a release of, be it set aside."""
+        return self.title_of.get(row_key) or self.aside_of.get(row_key)
 
     def label(self, key: str) -> str:
         """Say the title's label and who gave it."""
@@ -103,7 +114,7 @@ class Library:
         import pyarrow as pa
 
         films, at = self.films, {key: i for i, key in enumerate(self.title_of)}
-        written = [(at[row.key], dict[str, Any](row.now)) for row in changes]
+        written = [(at[row.key], dict[str, Any](row.now)) for row in changes if row.key in at]
         for second, (_, now) in enumerate(written):
             # As the trigger of the table does, one after the other.
             now["updated_at"] = _LATEST + timedelta(seconds=second)
@@ -170,6 +181,7 @@ def read_library(connection: psycopg.Connection, source: SourceTable) -> Library
     described = made.select(
         ["key", "imdb_id", "media_title", "release_year", "label", "label_source"]
     )
+    by_key = {title["key"]: title for title in described.to_pylist()}
     return Library(
         source,
         films,
@@ -181,14 +193,26 @@ def read_library(connection: psycopg.Connection, source: SourceTable) -> Library
                 strict=True,
             )
         ),
-        {title["key"]: title for title in described.to_pylist()},
+        by_key,
         {
             str(row[name]): "; ".join(row["reasons"])
             for row in aside
             for name in ("imdb_id", "source_key")
             if row[name]
         },
+        _of_titles(aside, by_key),
     )
+
+
+def _of_titles(aside: Iterable[dict[str, Any]], by_key: Container[str]) -> dict[str, str]:
+    """Map the keys of rows that are set aside to titles; not those that several rows share."""
+    rows = [row for row in aside if row["source_key"]]
+    times = Counter(row["source_key"] for row in rows)
+    return {
+        row["source_key"]: row["imdb_id"]
+        for row in rows
+        if row["imdb_id"] in by_key and times[row["source_key"]] == 1
+    }
 
 
 def chosen(library: Library, ids: Sequence[str]) -> list[str]:
@@ -208,7 +232,7 @@ def chosen(library: Library, ids: Sequence[str]) -> list[str]:
     keys, faults = dict[str, None](), dict[str, list[str]]()
     for given in ids:
         is_hash, is_id = _matches(_HASH, given.lower()), _matches(IMDB_ID, given)
-        key = given if is_id else library.title_of.get(given)
+        key = given if is_id else library.title_of_row(given)
         if is_hash and not media:
             faults.setdefault("hashes, by which this table knows nothing", []).append(given)
         elif given in library.set_aside and key not in library.titles:

@@ -63,7 +63,13 @@ def plan_correction(
         keys = chosen(library, wanted)
         of_title = library.rows_of(keys)
         now = written_values(source.layout, verdict, source.columns)
-        changing = [row for key in keys if not _is(library, key, verdict) for row in of_title[key]]
+        changing = [
+            row
+            for key in keys
+            for row in of_title[key]
+            # Of a title that is so already, only what may say otherwise once it is mended.
+            if row in library.aside_of or not _is(library, key, verdict)
+        ]
         was = _values(connection, source, changing, tuple(now), lock=lock)
         if hidden := sorted(set(changing) - was.keys()):
             # They are there at this moment, or they would not have been found.
@@ -119,9 +125,9 @@ def plan_undo(
         is_now = {n: found[row.key][n] for n in row.now} if row.key in found else None
         if is_now == row.was:
             alike += 1
-        elif is_now == row.now and row.key in library.title_of:
+        elif is_now == row.now and (title := library.title_of_row(row.key)):
             back = replace(row, was=row.now, now=row.was)
-            restored.setdefault(library.title_of[row.key], []).append(back)
+            restored.setdefault(title, []).append(back)
         else:
             left.append(_difference(row, is_now, library))
     after = library.labels_after([row for rows in restored.values() for row in rows])

@@ -438,11 +438,43 @@ def test_a_title_whose_rows_are_set_aside_is_refused_with_the_reason(media: Plac
     )
     assert "\n" not in line
     assert media.rows() == before
-    # Its other releases may be good: then the title is there, and the bad one stays as it is.
-    media.library.execute("UPDATE atp.media SET metascore = 101 WHERE hash = %s", (hash_of(0xA1),))
-    done = media.correct("keep", "tt0000001", write=False)
-    assert len(done.plan.rows) == 2
-    assert hash_of(0xA1) not in {row.key for row in done.plan.rows}
+
+
+def test_a_release_that_is_set_aside_gets_the_verdict_of_its_title_too(media: Place) -> None:
+    """Kept out: a person's skip that is a keep again once that release is mended."""
+    bad = hash_of(0xA1)
+    media.library.execute(
+        "UPDATE atp.media SET rejection_status = 'override', rejection_reason = NULL"
+        " WHERE imdb_id = 'tt0000001'"
+    )
+    media.library.execute("UPDATE atp.media SET release_year = 0 WHERE hash = %s", (bad,))
+    before = media.rows()
+    for given in ("tt0000001", bad):
+        plan = media.correct("skip", given, write=False).plan
+        assert bad in {row.key for row in plan.rows}
+        assert [(title.releases, len(title.rows)) for title in plan.titles] == [(3, 3)]
+    media.correct("skip", "tt0000001")
+    media.library.execute("UPDATE atp.media SET release_year = 2001 WHERE hash = %s", (bad,))
+    assert media.labels()["tt0000001"] == (False, "human")
+    # And back, while it is set aside once more.
+    media.library.execute("UPDATE atp.media SET release_year = 0 WHERE hash = %s", (bad,))
+    undone = media.undo(1)
+    assert undone.plan.left == ()
+    after = media.rows()
+    for key, row in before.items():
+        assert {**after[key], "updated_at": None} == {**row, "updated_at": None}
+
+
+def test_a_release_set_aside_of_a_title_that_is_so_already_is_written_alone(media: Place) -> None:
+    bad = hash_of(0xA1)
+    media.correct("skip", "tt0000001")
+    media.library.execute(
+        "UPDATE atp.media SET release_year = 0, rejection_status = 'override' WHERE hash = %s",
+        (bad,),
+    )
+    done = media.correct("skip", "tt0000001")
+    assert [row.key for row in done.plan.rows] == [bad]
+    assert media.rows()[bad]["rejection_status"] == "rejected"
 
 
 def test_a_hash_is_refused_where_the_table_knows_none(training: Place) -> None:
