@@ -30,25 +30,28 @@ def source_contract(files: DataFiles) -> dg.AssetCheckResult:
 
     from atx_assets.sources.contract import wrong_columns
     from atx_assets.sources.layouts import LAYOUTS
+    from atx_assets.sources.quarantine import keys_to_list
 
     layout = LAYOUTS[story.snapshot_of(files.read_table("raw_media", ()))["layout"]]
     file = pq.ParquetFile(files.path("raw_media"))
-    rows = file.metadata.num_rows
     if faults := wrong_columns(file.schema_arrow, layout):
         return dg.AssetCheckResult(
             passed=False, description=f"atp.{layout.table}: {'; '.join(faults)}"
         )
     found, _, _ = read_sorted(files)
     listed = files.read_table("quarantine")
+    wanted = keys_to_list(files.read_table("raw_media", (layout.key,)), found, layout)
     if (
-        not found.good + found.mended + found.quarantined == found.read == rows
-        or listed.num_rows != found.quarantined
+        found.good + found.mended != found.rows.num_rows
+        or found.rows.num_rows + listed.num_rows != file.metadata.num_rows
+        or listed["source_key"].to_pylist() != wanted
     ):
         return dg.AssetCheckResult(
             passed=False,
-            description=f"{rows} rows were read and {found.good} good, {found.mended} "
-            f"mended and {found.quarantined} set aside, of which quarantine lists "
-            f"{listed.num_rows}: materialise quarantine again",
+            description=f"{file.metadata.num_rows} rows were read, {found.rows.num_rows} go on "
+            f"({found.good} good, {found.mended} mended), and quarantine lists {listed.num_rows} "
+            f"rows where {found.quarantined} are set aside, or others: materialise quarantine "
+            "again",
         )
     settings = read_settings()
     block = found.share > settings.quarantine_block

@@ -11,6 +11,7 @@ import pytest
 
 from atx_assets.automation.alert_messages import Alert
 from atx_assets.automation.failures import _with_mend, refusal
+from atx_assets.definitions import build_defs
 from atx_assets.settings import ROOT
 
 TEXT = (ROOT / "docs" / "operations.md").read_text()
@@ -35,6 +36,19 @@ def test_each_alert_has_a_row_that_its_last_line_leads_to() -> None:
         row = f'| <a id="{place[1]}"></a>**{title.removeprefix("atx: ")}** |'
         assert row in TEXT, f"docs/operations.md has no row {row}"
     assert refusal("gone").text == "gone\nWhat to do: docs/operations.md#labels-are-gone"
+
+
+def test_each_check_that_can_stop_the_graph_is_explained() -> None:
+    row = next(line for line in TEXT.splitlines() if "**a check stopped the graph**" in line)
+    blocking = [
+        spec.name
+        for checks in build_defs().asset_checks or []
+        for spec in checks.check_specs
+        if spec.blocking
+    ]
+    assert len(blocking) >= 5
+    for name in blocking:
+        assert f"`{name}`" in row, name
 
 
 def test_the_rows_of_alerts_say_four_things_each() -> None:

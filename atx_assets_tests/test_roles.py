@@ -229,7 +229,7 @@ def test_a_script_run_again_takes_away_what_was_too_much(
         f"INSERT in atp.{layout}",
         f"TRUNCATE in atp.{layout}",
         f"UPDATE in atp.{layout}",
-        "make tables in this database",
+        "make tables in atp",
         "use 1 other table (atp.secrets)",
     ):
         assert words in told
@@ -316,6 +316,19 @@ def test_what_everybody_may_do_is_told(
     library.execute(f"GRANT DELETE ON atp.{layout} TO PUBLIC")  # type: ignore[arg-type]
     for script in (READER, CORRECTOR):
         assert f"REVOKE ALL ON atp.{layout} FROM PUBLIC" in run_script(database, script).stdout
+
+
+@pytest.mark.parametrize("name", [READER, CORRECTOR])
+def test_that_everybody_may_make_tables_is_told(
+    database: Database, library: psycopg.Connection, name: str, run_script: Any
+) -> None:
+    """As in `public` before PostgreSQL 15."""
+    library.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    assert "REVOKE CREATE ON SCHEMA public FROM PUBLIC" in run_script(database, name).stdout
+    with reading(database, name) as connection:
+        assert "make tables in public" in more_than_needed(connection)
+    library.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    assert "too much" not in run_script(database, name).stdout
 
 
 def test_no_script_holds_a_password() -> None:

@@ -84,3 +84,6 @@ SELECT format('too much: PUBLIC, and so %s, may add or remove rows of %s: REVOKE
   FROM pg_class c WHERE relnamespace = to_regnamespace('atp') AND relkind IN ('r', 'p', 'v', 'm', 'f')
     AND (has_table_privilege(:'role', c.oid, 'DELETE, TRUNCATE')
          OR has_any_column_privilege(:'role', c.oid, 'INSERT'));
+SELECT format('too much: PUBLIC, and so %s, may make tables in schema %I: REVOKE CREATE ON SCHEMA %2$I FROM PUBLIC',
+    :'role', nspname)
+  FROM pg_namespace WHERE nspname NOT LIKE 'pg\_%' AND has_schema_privilege(:'role', oid, 'CREATE');

@@ -49,6 +49,12 @@ def _unknown(name: str, known: set[str]) -> str:
     return f"{name} is no setting, and nothing reads it: {mend}"
 
 
+#: A line of `.env` that sets a password, a token or an address, or has a password in one.
+_SECRET = re.compile(
+    r"^\s*(export\s+)?\w+(_PASS|_PASSWORD|_TOKEN|_URL)\s*=\s*\S|^[^#]*://[^/\s]+@", re.MULTILINE
+)
+
+
 def check_env_file() -> str:
     """Say whether other users of this machine may read `.env`, and the passwords in it."""
     path = ROOT / ".env"
@@ -58,8 +64,7 @@ def check_env_file() -> str:
         return "there is none"
     except OSError as error:
         return Note(f"{path} cannot be read ({error.strerror}), and none of it counts")
-    secret = re.search(r"^\s*(export\s+)?\w*(_PASS|_URL)\s*=\s*\S", text, re.MULTILINE)
-    if secret and mode & (stat.S_IRGRP | stat.S_IROTH):
+    if _SECRET.search(text) and mode & (stat.S_IRGRP | stat.S_IROTH):
         return Note(f"it holds secrets and other users can read it: `chmod 600 '{path}'`")
     return "for you alone" if not mode & 0o077 else "it holds no secrets"
 

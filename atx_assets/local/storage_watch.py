@@ -49,9 +49,11 @@ def _watch(settings: Settings, say: Callable[[str], None], over: threading.Event
             if revive_server(settings):
                 started += 1
                 say("PostgreSQL was gone: started again")
-        except AtxError as error:
+        except (AtxError, OSError) as error:  # OSError: the disk is full
             say(str(error))
             return  # the run ends by itself, once Dagster has tried long enough
+    if started == _TIMES:
+        say(f"PostgreSQL died {_TIMES} times: it is not started again; see the home's logs")
 
 
 class _ToldOnce(logging.Filter):

@@ -57,7 +57,7 @@ def print_table(
         cells[0].append(f"\n{_on_terminal(row['id'][0])}", style="dim")
         table.add_row(*cells)
     console.print(table)
-    if not is_wide:
+    if not is_wide and tuple(narrow) != tuple(wide):
         hint = f"the labelled films most like it: atx explain ID, or {least} columns"
         console.print(Text(hint, style="dim"))
 

@@ -25,8 +25,6 @@ from atx_assets.settings import Settings, read_settings
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_log = logging.getLogger(__name__)
-
 EXPERIMENT = "atx"
 #: Seconds that MLflow may take to answer; its own default is two minutes, and seven tries.
 ANSWER = 10
@@ -94,7 +92,7 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
             state = "KILLED"
             raise
         finally:
-            _end_run(state)
+            _end_run(state, context.log)
 
     @contextmanager
     def telling(self) -> Iterator[None]:
@@ -168,22 +166,23 @@ def _be_quick() -> None:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 
-def _end_run(state: str) -> None:
-    """End the run in `state`; when MLflow is gone, the next training finds it and does it."""
+def _end_run(state: str, log: logging.Logger) -> None:
+    """End the run in `state`; when MLflow is gone, the next training finds it and does it.
+
+    By then all else is told and the champion is in place: nothing is left that could fail. What is
+    raised may hold MLflow's password, and is not told.
+    """
     import mlflow
-    import requests
     from mlflow.exceptions import MlflowException
 
     try:
         mlflow.end_run(state)
-    except (MlflowException, requests.RequestException):
-        if state == "FINISHED":
-            raise
-        _log.warning("the MLflow run could not be marked as %s", state)
+    except (MlflowException, OSError):
+        log.warning("MLflow does not take that its run is %s; the next training tells it", state)
 
 
 def _end_left_runs(instance: dg.DagsterInstance) -> None:
-    """Mark as killed what runs in MLflow under a Dagster run that has ended.
+    """Mark as ended what runs in MLflow under a Dagster run that has ended.
 
     A process that was killed, or from which MLflow was taken away, could not do it itself.
     """
@@ -194,7 +193,8 @@ def _end_left_runs(instance: dg.DagsterInstance) -> None:
     for run in client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"):
         ours = instance.get_run_by_id(run.data.tags.get("dagster_run_id", ""))
         if ours is not None and ours.status in _ENDED:
-            client.set_terminated(run.info.run_id, "KILLED")
+            well = ours.status == dg.DagsterRunStatus.SUCCESS
+            client.set_terminated(run.info.run_id, "FINISHED" if well else "KILLED")
 
 
 def reach(settings: Settings) -> None:
@@ -219,6 +219,12 @@ def reach(settings: Settings) -> None:
 
 def failure(error: Exception, settings: Settings) -> AtxError:
     """Say in a line what went wrong with MLflow, and what may mend it."""
+    if isinstance(error, OSError) and isinstance(error.filename, str):
+        # A picture, a temporary folder: MLflow has no part in it.
+        return AtxError(
+            f"{error.filename} on this machine cannot be used ({error.strerror}): make room on its "
+            f"disk, or look there, {_WITHOUT}"
+        )
     if settings.mlflow_host:
         said = what_failed(error)
     else:

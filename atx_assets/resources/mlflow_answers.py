@@ -39,6 +39,10 @@ def _broken(status: int) -> str:
             f"lets nobody in like that ({status}): set MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
         )
+    if status < 500:
+        return (
+            f"refused what was sent ({status}): look at the log of MLflow, or of a proxy before it"
+        )
     # A full disk is any of 500, 503 and 507 to it.
     return f"answers with an error ({status}): look at MLflow's log, or make room on its disk"
 

@@ -40,9 +40,9 @@ _RECORD, _RECORD_BEFORE_14 = (
 )
 
 # As in titles.py: 'N/A' and the empty string are unknown, and a film of unknown name goes by the
-# name of its release; as in mends.py, without the blanks around them.
+# name of its release; as in mends.py, without the blanks around them (older servers take \v for v).
 _UNKNOWN_REASON = "coalesce(rejection_reason, '') IN ('', 'N/A')"
-_TITLE, _IMDB = r"btrim(media_title, E' \t\n\v\f\r')", r"btrim(imdb_id, E' \t\n\v\f\r')"
+_TITLE, _IMDB = r"btrim(media_title, E' \t\n\x0b\f\r')", r"btrim(imdb_id, E' \t\n\x0b\f\r')"
 _RELEASE_NAME = f"CASE WHEN coalesce({_TITLE}, '') IN ('', 'N/A') THEN original_title END"
 _IMDB_ID = f"nullif(nullif({_IMDB}, ''), 'N/A')"
 _PAIR = f"lower(coalesce({_RELEASE_NAME}, {_TITLE})) || '|' || coalesce(release_year::text, '')"

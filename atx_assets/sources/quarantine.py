@@ -54,6 +54,14 @@ def quarantine_table(path: Path, found: SortedRows, layout: Layout) -> pa.Table:
     return pa.Table.from_batches(batches, schema)
 
 
+def keys_to_list(rows: pa.Table, found: SortedRows, layout: Layout) -> list[str | None]:
+    """Return the keys that the list of the rows that are set aside must hold, in its order."""
+    import pyarrow as pa
+
+    keys = rows[layout.key].take(pa.array(found.set_aside)).to_pylist()
+    return [_cut(key, KEPT_CELL) for key in keys]
+
+
 def _rows_at(
     path: Path, places: np.ndarray[Any, Any]
 ) -> Iterator[list[tuple[int, dict[str, Any]]]]:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _ROLE = """
     SELECT rolsuper, rolcreaterole, has_database_privilege(current_database(), 'CREATE'),
-           coalesce(has_schema_privilege(to_regnamespace(%s), 'CREATE'), false)
+           (SELECT string_agg(nspname, ', ' ORDER BY nspname) FROM pg_catalog.pg_namespace
+            WHERE nspname NOT LIKE 'pg\\_%' AND has_schema_privilege(oid, 'CREATE'))
     FROM pg_catalog.pg_roles WHERE rolname = current_user
 """
 
@@ -61,12 +62,13 @@ def more_than_needed(
         table: the table of which the user needs to UPDATE columns, `media` or `training`.
         columns: these columns.
     """
-    superuser, roles, database, schema = connection.execute(_ROLE, (SCHEMA,)).fetchone() or ()
+    ((superuser, roles, database, schemas),) = connection.execute(_ROLE).fetchall()
     if superuser:
         return "do anything, as a superuser"
     writes = connection.execute(_WRITES, (SCHEMA, table, list(columns)))
     found = [f"{what} in {where}" for what, where in writes]
-    found += ["make tables in this database"] * bool(database or schema)
+    found += ["make schemas in this database"] * bool(database)
+    found += [f"make tables in {schemas}"] * bool(schemas)
     found += ["make roles"] * bool(roles)
     if others := [name for (name,) in connection.execute(_OTHERS, (SCHEMA,))]:
         named = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")

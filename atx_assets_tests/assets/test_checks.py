@@ -92,7 +92,19 @@ def test_source_contract_sees_a_row_that_quarantine_does_not_list(copied):
     result = checks.source_contract(copied.files)
     assert not result.passed
     assert result.severity.value == "ERROR"
-    assert "1 set aside, of which quarantine lists 0" in result.description
+    assert "quarantine lists 0 rows where 1 are set aside" in result.description
+
+
+def test_source_contract_sees_a_list_of_other_rows(copied):
+    """Kept out: a list of an earlier table, which has as many rows by chance."""
+    spoil(copied, release_year=0)
+    listed = copied.files.read_table("quarantine")
+    other = pa.array(["another"] * listed.num_rows)
+    at = listed.column_names.index("source_key")
+    copied.files.write_table("quarantine", listed.set_column(at, "source_key", other))
+    result = checks.source_contract(copied.files)
+    assert not result.passed
+    assert "or others: materialise quarantine again" in result.description
 
 
 def test_source_contract_sees_a_column_of_another_type(copied):

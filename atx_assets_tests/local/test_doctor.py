@@ -162,6 +162,10 @@ class TestSettings:
         [
             ("PG_PASS=x\n", 0o644, True),
             ("export ATX_ALERT_URL=https://x\n", 0o640, True),
+            ("MLFLOW_HOST=https://me:pw@mlflow.home\n", 0o644, True),
+            ("MLFLOW_TRACKING_PASSWORD=x\n", 0o644, True),
+            ("MLFLOW_TRACKING_TOKEN = x\n", 0o644, True),
+            ("MLFLOW_HOST=https://mlflow.home\n# http://me:pw@x\n", 0o644, False),
             ("PG_PASS=x\n", 0o600, False),
             ("# PG_PASS=x\nATX_UI_PORT=1\nPG_PASS=\n", 0o644, False),
         ],

@@ -12,6 +12,7 @@ import pytest
 from atx_assets.errors import AtxError
 from atx_assets.local.promote import promote, roll_back
 from atx_assets.resources.bundles import Bundles, Place
+from atx_assets.resources.mlflow import failure as mlflow_failure
 from atx_assets.settings import Settings, read_settings
 from atx_assets_tests.failures import failure
 from atx_assets_tests.mlflow_servers import strange
@@ -156,6 +157,46 @@ def test_a_run_that_mlflow_left_open_is_ended_by_the_next_training(copied, mlflo
     # The model that was kept when MLflow went is the one that is promoted now.
     assert Bundles(copied.files).place() == Place(2, (1,))
     assert Bundles(copied.files).versions() == [1, 2]
+
+
+def test_mlflow_that_goes_at_the_very_end_spoils_no_training_and_is_told_later(
+    copied, mlflow_server
+):
+    """Kept out: a champion in place, a failed run, and MLflow's password in its error."""
+    copied.judge_some()
+    named = {"ATX_MODEL_NAME": "very end"}
+    with copied.instance() as instance:
+        with strange(dead=True, word="runs/update", behind=mlflow_server.port) as proxy:
+            secret = {**proxy.settings, "MLFLOW_HOST": "http://me:hunter2@127.0.0.1"}
+            result = copied.run("refresh", instance, **secret, **named)
+            assert proxy.strange
+        assert result.success
+        assert run_of(mlflow_server, result).info.status == "RUNNING"
+        told = [
+            record.event_log_entry for record in instance.get_records_for_run(result.run_id).records
+        ]
+        assert any("MLflow does not take that its run is FINISHED" in str(e) for e in told)
+        assert "hunter2" not in str(told)
+        copied.judge_some(40)
+        assert copied.run("refresh", instance, **mlflow_server.settings, **named).success
+    assert run_of(mlflow_server, result).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device", "/t/roc.png"), "/t/roc.png on this machine cannot"),
+        (ConnectionError("Connection refused"), "stopped to answer"),
+        ("API request failed with error code 413 != 200", "sent (413): look at"),
+    ],
+    ids=["its own disk", "the network", "a proxy's limit"],
+)
+def test_what_failed_is_looked_for_where_it_was(error, words):
+    from mlflow.exceptions import MlflowException
+
+    error = MlflowException(error) if isinstance(error, str) else error
+    settings = read_settings({"MLFLOW_HOST": "mlflow.home"})
+    assert words in str(mlflow_failure(error, settings))
 
 
 def test_a_run_of_somebody_else_is_left_open(copied, mlflow_server):
