@@ -227,10 +227,10 @@ class Demo:
     environment: dict[str, str]
     told: subprocess.CompletedProcess[str] | None = None
 
-    def run(self) -> subprocess.CompletedProcess[str]:
+    def run(self, **settings: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "atx_assets.local.cli", "demo"],
-            env=self.environment,
+            env=self.environment | settings,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             capture_output=True,

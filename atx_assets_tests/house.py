@@ -95,9 +95,13 @@ class House:
         self.up: subprocess.Popen[str] | None = None
         self.instance: dg.DagsterInstance
 
-    def atx(self, *words: str) -> None:
+    def atx(self, *words: str, **settings: str) -> None:
         done = subprocess.run(
-            [*ATX, *words], env=self.environment, capture_output=True, text=True, check=False
+            [*ATX, *words],
+            env=self.environment | settings,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
 
@@ -287,7 +291,7 @@ def open_house(
         house = House(Path(folder), bare | nothing | settings)
         try:
             house.atx("load", str(library))
-            house.atx("run")
+            house.atx("run", ATX_SEARCH="off")
             house.open()
             with contextlib.ExitStack() as stack:
                 patch = stack.enter_context(pytest.MonkeyPatch.context())

@@ -22,7 +22,7 @@ from atx_assets.settings import ROOT, Database
 from atx_assets_tests.connections import opened
 from atx_assets_tests.house import unused_port
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 #: Folds of the contract's own measurement: mean PR-AUC and its standard deviation a fold.
 EXPECTED = {
@@ -187,7 +187,7 @@ def test_the_demo_tells_what_a_newcomer_wants_to_know(demo):
 
 def test_the_demo_can_be_run_again_when_its_files_are_gone(demo):
     shutil.rmtree(demo.data)
-    again = demo.run()
+    again = demo.run(ATX_SEARCH="off")
     assert again.returncode == 0, again.stderr
     assert "0 releases added, 19,893 there already" in again.stdout
 
@@ -238,7 +238,7 @@ def test_a_run_launched_in_the_ui_waits_its_turn_and_ends_well(home, shared_data
     ports = {"ATX_UI_PORT": str(unused_port()), "MLFLOW_PORT": str(unused_port())}
     up = subprocess.Popen(
         [sys.executable, "-m", "atx_assets.local.cli", "up"],
-        env=home.environment | ports,
+        env=home.environment | ports | {"ATX_SEARCH": "off"},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

@@ -83,7 +83,7 @@ def assert_the_same(ours, peers: GridSearchCV) -> None:
 
 
 def test_scores_and_winner_are_those_of_scikit_learn(made_up):
-    # Half of it, for scikit-learn takes its time; the whole grid is compared on real libraries.
+    # Half of it, for scikit-learn takes its time; the whole grid is compared on a real library.
     grid = SMALL | {"gamma": (0.2,)}
     assert_the_same(search(made_up, grid), scikit_learns(made_up, grid))
 
@@ -99,9 +99,9 @@ def test_on_a_real_library_scores_and_winner_are_those_of_scikit_learn(real, lay
 @pytest.mark.real_data
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("layout", ["media", "training"])
-def test_the_whole_grid_on_a_real_library_is_as_scikit_learn_has_it(real, layout):
-    library = real(layout)
+def test_the_whole_grid_on_a_real_library_is_as_scikit_learn_has_it(real):
+    """On the smaller one; of the other, `benchmarks/tuning.py` compares every score."""
+    library = real("training")
     assert_the_same(search(library, GRID), scikit_learns(library, GRID, n_jobs=-1))
 
 
