@@ -154,8 +154,9 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         AtxError: a value that cannot be used, named with what would be.
     """
     values = environment() if environ is None else environ
-    quarantine_warn = _share(values, "ATX_QUARANTINE_WARN", 0.01, none=True)
     quarantine_block = _share(values, "ATX_QUARANTINE_BLOCK", 0.2, none=True)
+    # Who asks for a stop at less has not asked for a warning that comes later.
+    quarantine_warn = _share(values, "ATX_QUARANTINE_WARN", min(0.01, quarantine_block), none=True)
     if quarantine_warn > quarantine_block:
         raise AtxError(
             f"ATX_QUARANTINE_WARN={quarantine_warn:g} is above "

@@ -173,7 +173,7 @@ def test_ids_that_cannot_be_used_fail_the_run_with_their_list(
     result = run("correct_labels", ids=ids, verdict="keep", dry_run=dry_run)
     assert not result.success
     line = failure(result)
-    assert line.startswith("atx_assets.errors.AtxError: 2 of 3 ids cannot be used")
+    assert line.startswith("2 of 3 ids cannot be used")
     assert "tt7777777" in line
     assert repr(ids[2]) in line
     assert statuses(database) == before

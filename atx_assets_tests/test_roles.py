@@ -21,6 +21,8 @@ from atx_assets.sources.rights import more_than_needed
 from atx_assets.sources.tables import ensure_table
 from atx_assets_tests.connections import opened
 
+pytestmark = pytest.mark.slow
+
 READER, CORRECTOR = "atx_reader", "atx_corrector"
 ONE = {"media": "0" * 39 + "1", "training": "tt0000001"}
 
@@ -340,7 +342,6 @@ def test_no_script_holds_a_password() -> None:
 # The tests of this folder
 
 
-@pytest.mark.slow
 def test_the_tests_of_the_graph_read_as_the_reader(copied: Any, run_script: Any) -> None:
     """The table says itself by whom it is read."""
     import pyarrow.parquet as pq

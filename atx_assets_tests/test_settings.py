@@ -114,6 +114,13 @@ def test_another_share_of_rows_is_refused(name: str, value: str) -> None:
     assert f"{name}={value!r} is not a number from 0 to 1, such as 0." in failure(**{name: value})
 
 
+def test_a_stop_at_fewer_rows_than_the_warning_takes_the_warning_along():
+    """Kept out: a line about ATX_QUARANTINE_WARN for who has set the other alone."""
+    for value in ("0", "0.005"):
+        found = read_settings({"ATX_QUARANTINE_BLOCK": value})
+        assert found.quarantine_warn == found.quarantine_block == float(value)
+
+
 def test_a_run_cannot_warn_of_more_rows_than_it_stops_at() -> None:
     assert failure(ATX_QUARANTINE_WARN="0.3") == (
         "ATX_QUARANTINE_WARN=0.3 is above ATX_QUARANTINE_BLOCK=0.2: a run would stop before it "

@@ -20,9 +20,11 @@ from atx_assets.sources.layouts import LAYOUTS
 from atx_assets_tests.fuzz.loading import Loading, Outcome
 from atx_assets_tests.fuzz.mutations import MUTATIONS
 
+pytestmark = pytest.mark.slow
+
 ROWS = 60
 #: Files of each kind; `fuzz_load.py` makes as many as there is time for.
-MUTANTS = 3
+MUTANTS = 6
 
 
 @pytest.fixture(scope="module")

@@ -105,6 +105,7 @@ def measured(evidence, held_out) -> tuple[dict[str, Any], list[float]]:
     return measure_quality(evidence, RECIPE, held_out, {"labels": 3})
 
 
+@pytest.mark.slow
 class TestRecord:
     def test_json_can_hold_it(self, measured):
         record, _ = measured

@@ -15,6 +15,8 @@ from atx_assets.local.home import exports, open_home, running_home, start_server
 from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.settings import ROOT, Settings, read_settings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def settings(home: Path) -> Settings:
@@ -115,7 +117,6 @@ def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("place", [lambda path: path / "h", lambda path: path / "a ü, b%20"])
 def test_plain_dagster_reaches_its_storage_with_the_exports(
     server_folder: Path, bare_environment: dict[str, str], place: Callable[[Path], Path]

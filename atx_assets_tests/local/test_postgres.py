@@ -21,6 +21,8 @@ from atx_assets.local.cluster import Cluster
 from atx_assets.local.logs import last_lines, trim
 from atx_assets.local.postgres import EmbeddedPostgres
 
+pytestmark = pytest.mark.slow
+
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes other users' processes")
 
 HOLDER = """
@@ -193,7 +195,6 @@ def test_stopping_what_was_never_started_is_no_failure(home: Path) -> None:
     assert not home.exists()
 
 
-@pytest.mark.slow
 def test_many_users_at_once_on_a_new_home(home: Path) -> None:
     visitors = [
         subprocess.Popen([sys.executable, "-c", VISITOR, str(home)], start_new_session=True)
@@ -323,7 +324,6 @@ def test_a_server_that_is_killed_under_its_users_is_started_again_once(home: Pat
     assert not Cluster(home).lives
 
 
-@pytest.mark.slow
 def test_a_start_that_was_killed_leaves_nothing_half_made(home: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", HOLDER, str(home)], start_new_session=True)
     wait_until(lambda: bool(list(home.glob("postgres.new-*/base"))))

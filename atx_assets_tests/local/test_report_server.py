@@ -10,6 +10,8 @@ import pytest
 from atx_assets.local.report_server import report_server
 from atx_assets.settings import read_settings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def report(tmp_path: Path) -> Path:

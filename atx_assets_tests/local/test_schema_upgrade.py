@@ -23,6 +23,8 @@ from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.local.schema_upgrade import Age, dagster_age, mlflow_age, ready_stores, revisions
 from atx_assets.settings import Settings, read_settings
 
+pytestmark = pytest.mark.slow
+
 #: What Dagster 1.9 (autumn 2024) and MLflow 3.8 (winter 2025) had.
 DAGSTER_1_9, MLFLOW_3_8 = "16e3655b4d9b", "1bd49d398cd23"
 LATER = "fedcba987654"
@@ -144,7 +146,6 @@ def test_dagsters_older_tables_are_brought_up_to_date_with_what_is_in_them(
         assert dg.materialize([raw_media], instance=now).success
 
 
-@pytest.mark.slow
 def test_mlflows_older_store_is_brought_up_to_date_with_what_is_in_it(
     ready: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -160,7 +161,6 @@ def test_mlflows_older_store_is_brought_up_to_date_with_what_is_in_it(
     assert [path.name for path in store.parent.iterdir()] == ["mlflow.db"]
 
 
-@pytest.mark.slow
 def test_an_upgrade_of_mlflows_store_that_fails_leaves_it_as_it_was(ready: Settings) -> None:
     store = make_old_mlflow(ready)
     with closing(sqlite3.connect(store)) as connection, connection:

@@ -526,6 +526,7 @@ def test_only_films_are_of_a_title(place: Place, release: Callable[..., Any]) ->
     assert {key for key in before if before[key] != after[key]} == {hash_of(1), hash_of(3)}
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_a_real_library_is_corrected_by_the_titles_that_scores_name(
     place: Place, real_rows: Callable[[str], Any], shared_data: Path
@@ -622,6 +623,7 @@ def test_a_user_who_cannot_log_in_is_told_by_the_settings_that_were_used(media: 
 # Others at work
 
 
+@pytest.mark.slow
 def test_a_row_held_by_another_program_is_waited_for_and_then_told(
     media: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -636,6 +638,7 @@ def test_a_row_held_by_another_program_is_waited_for_and_then_told(
     assert media.record.entries() == []
 
 
+@pytest.mark.slow
 def test_a_row_that_changes_while_it_is_waited_for_is_not_written_over(media: Place) -> None:
     with media.another() as other:
         other.execute(
@@ -883,6 +886,7 @@ corrections.correct(read_settings(), ["tt0000001"], "keep", write=True, via="a t
     assert place.record.entries()[0].outcome == "unknown"
 
 
+@pytest.mark.slow
 def test_a_crash_before_the_commit_leaves_an_intent_that_undo_finds_was_never_done(
     media: Place, bare_environment: dict[str, str]
 ) -> None:
@@ -894,6 +898,7 @@ def test_a_crash_before_the_commit_leaves_an_intent_that_undo_finds_was_never_do
     assert media.correct("keep", "tt0000001").number == 2
 
 
+@pytest.mark.slow
 def test_a_crash_after_the_commit_leaves_an_intent_that_can_be_undone(
     media: Place, bare_environment: dict[str, str]
 ) -> None:
