@@ -45,8 +45,16 @@ def png(figure: Any) -> bytes:
     """Return the figure as the bytes of a PNG file, the same ones for the same figure."""
     buffer = io.BytesIO()
     with _any_letter():
+        _lay_out(figure)
         figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _lay_out(figure: Any) -> None:
+    """Lay the figure out once: matplotlib would at each saving, and draw it twice for that."""
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+        figure.set_layout_engine("none")
 
 
 @contextmanager
@@ -69,6 +77,7 @@ def svg(figure: Any, name: str) -> str:
     buffer = io.StringIO()
     # Letters stay letters: smaller, and they can be searched for.
     with _any_letter(), rc_context({"svg.fonttype": "none", "svg.hashsalt": "atx"}):
+        _lay_out(figure)
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]

@@ -7,7 +7,7 @@ folds (`evaluation.py`), the measures (`measures.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.learning.evaluation import OutOfFold, out_of_fold
@@ -38,13 +38,22 @@ class Contender:
     scores: np.ndarray[Any, Any]
     elsewhere: Callable[[int, int], np.ndarray[Any, Any]]
     probabilities: bool = True
+    _verdicts: dict[OperatingPoint, np.ndarray[Any, Any]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def verdicts(self, point: OperatingPoint) -> np.ndarray[Any, Any]:
         """Return which rows are kept at an operating point chosen on the other folds.
 
         Returns:
-            bool, shape (seeds, n).
+            bool, shape (seeds, n); not to be written to.
         """
+        # Every part of the rows is measured by the same ones.
+        if point not in self._verdicts:
+            self._verdicts[point] = self._found_verdicts(point)
+        return self._verdicts[point]
+
+    def _found_verdicts(self, point: OperatingPoint) -> np.ndarray[Any, Any]:
         import numpy as np
 
         kept = np.zeros(self.scores.shape, bool)

@@ -181,7 +181,7 @@ def test_a_damaged_champion_is_one_line(copied):
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize(("layout", "count"), [("media", 1000), ("training", 200)])
+@pytest.mark.parametrize(("layout", "count"), [("media", 300), ("training", 200)])
 def test_each_film_of_a_real_library_alone_in_a_batch_and_in_the_table_is_one_float(
     layout: str, count: int, workplace, shared_data: Path
 ):
