@@ -135,6 +135,8 @@ class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
                 return pq.read_table(path)
             wanted = [name for name in pq.read_schema(path).names if name in columns]
             return pq.read_table(path, columns=wanted)
+        except FileNotFoundError as error:  # it went since it was looked at
+            raise self._missing(asset) from error
         except (pa.ArrowException, OSError) as error:  # OSError: its thrift, or its compression
             raise self._damaged(asset) from error
 
@@ -146,6 +148,8 @@ class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         try:
             return self._whole(asset).read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise self._missing(asset) from error
         except UnicodeDecodeError as error:
             raise self._damaged(asset) from error
 
@@ -164,13 +168,20 @@ class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
     def _whole(self, asset: str) -> Path:
         path = self.path(asset)
         if not path.exists():
-            raise AtxError(f"{path} is missing: materialise {asset} first, or run full_rebuild")
+            raise self._missing(asset)
         try:
             if is_damaged(path):
                 raise self._damaged(asset)
+        except FileNotFoundError as error:
+            raise self._missing(asset) from error
         except OSError as error:
             raise AtxError(f"{path} cannot be read ({error.strerror}): look at it") from error
         return path
+
+    def _missing(self, asset: str) -> AtxError:
+        return AtxError(
+            f"{self.path(asset)} is missing: materialise {asset} first, or run full_rebuild"
+        )
 
     def _damaged(self, asset: str) -> AtxError:
         return AtxError(f"{self.path(asset)} is damaged: materialise {asset} again")
