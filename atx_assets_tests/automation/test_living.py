@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 @pytest.fixture(scope="module")
 def opened(small_library: Path, end_all_of: Callable[[Path], None]) -> Iterator[House]:
-    """The small library with everything run once, and `atx up` on it."""
-    with open_house(small_library, end_all_of) as house:
+    """The small library with everything run once, and `atx up` on it; MLflow has no part in it."""
+    with open_house(small_library, end_all_of, ATX_MLFLOW="off") as house:
         yield house
 
 
