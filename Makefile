@@ -34,8 +34,7 @@ up: setup ## open the Dagster UI, its daemon and MLflow; Ctrl-C ends them
 	@$(BIN)/atx up
 
 test: lint test-fast ## check formatting, lint, types, and run every test
-	@$(BIN)/python -m pytest -m "slow and not alone and not faults" -q -n auto --dist loadfile
-	@$(BIN)/python -m pytest -m "alone or faults"
+	@$(BIN)/python -m pytest -m slow -q -n auto --dist loadfile
 
 test-fast: setup-dev ## run the tests that need no servers of the UI and no whole run
 	@$(BIN)/python -m pytest -m "not slow" -q -n auto --dist loadfile

@@ -29,7 +29,6 @@ def readable_by_others(folder: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_nothing_that_the_program_leaves_can_be_read_by_others(demo: Any) -> None:
     assert list(readable_by_others(demo.home)) == []
     assert list(readable_by_others(demo.data)) == []
@@ -41,7 +40,6 @@ def test_nothing_that_the_program_leaves_can_be_read_by_others(demo: Any) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_what_a_run_without_the_program_leaves_is_closed_by_its_folders(
     finished: Any,
 ) -> None:

@@ -22,7 +22,7 @@ from atx_assets.settings import ROOT, Database
 from atx_assets_tests.connections import opened
 from atx_assets_tests.house import unused_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 #: Folds of the contract's own measurement: mean PR-AUC and its standard deviation a fold.
 EXPECTED = {

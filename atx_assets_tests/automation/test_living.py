@@ -19,7 +19,7 @@ import pytest
 from atx_assets.local.cluster import Cluster
 from atx_assets_tests.house import ATX, House, kill, open_house, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,6 @@ def sh(children: Children, script: str, tmp_path: Path) -> psutil.Process:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_a_grandchild_that_will_not_end_is_killed(children: Children, tmp_path: Path) -> None:
     child = sh(children, STUBBORN, tmp_path)
     wait_until(lambda: (tmp_path / "shell.log").read_text().strip().isdigit())
@@ -96,7 +95,6 @@ def test_a_child_that_never_answers_is_not_waited_for_for_ever(
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_children_end_when_their_starter_is_killed(tmp_path: Path) -> None:
     code = (
         "import os, pathlib, sys, time\n"
@@ -120,7 +118,6 @@ def test_children_end_when_their_starter_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_a_child_that_was_started_again_ends_too_when_its_starter_is_killed(tmp_path: Path) -> None:
     code = (
         "import os, pathlib, sys, time\n"
@@ -227,7 +224,6 @@ def descendants(up: Up) -> list[psutil.Process]:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_up_opens_both_and_ctrl_c_leaves_no_process(
     home: Path, environment: dict[str, str], up: Up
 ) -> None:
@@ -253,7 +249,6 @@ def test_up_opens_both_and_ctrl_c_leaves_no_process(
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_up_that_is_killed_takes_its_children_along(home: Path, up: Up) -> None:
     wait_until((home / "logs" / "mlflow.log").exists, 60)
     wait_until(lambda: len(groups_of(up)) >= 3)
@@ -265,7 +260,6 @@ def test_up_that_is_killed_takes_its_children_along(home: Path, up: Up) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_the_death_of_one_ends_all(home: Path, up: Up) -> None:
     wait_until((home / "logs" / "mlflow.log").exists, 60)
     wait_until(lambda: any("mlflow" in " ".join(p.cmdline()) for p in descendants(up)))
@@ -278,7 +272,6 @@ def test_the_death_of_one_ends_all(home: Path, up: Up) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_up_asked_to_terminate_while_it_starts_leaves_no_process(home: Path, up: Up) -> None:
     wait_until((home / "logs" / "dagster.log").exists, 60)
     wait_until(lambda: len(groups_of(up)) >= 2)

@@ -9,7 +9,7 @@ from atx_assets.automation.sensors import SENSORS
 from atx_assets.automation.tags import HOUSEKEEPING, NIGHTLY
 from atx_assets.definitions import build_defs
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 
 def row_of(page, key: str):

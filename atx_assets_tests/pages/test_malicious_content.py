@@ -26,7 +26,7 @@ from atx_assets_tests.conftest import Demo, _bare_environment, _server_folder
 from atx_assets_tests.house import unused_port
 from atx_assets_tests.pages.conftest import Up, opened_up
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 #: Each, if it were more than text, would set `window.harmed`, ask for something or leave a file.
 HARM = "window.harmed=1;alert(1)"

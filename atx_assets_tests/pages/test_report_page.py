@@ -16,7 +16,7 @@ from atx_assets.schemas import MEDIA
 from atx_assets.sources.load import load_file
 from atx_assets.sources.mends import mended
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 FALSE_POSITIVES = "false positives, the surest mistake first"
 PHONE = {"width": 390, "height": 844}

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 LAUNCH = """
 mutation { launchRun(executionParams: {

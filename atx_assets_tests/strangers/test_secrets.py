@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 from psycopg import sql
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 #: What ended well; of all else it is meant that it fails.
 WELL = {"load", "run", "doctor", "doctor with .env", "backup", "correct", "undo", "list", "up"}
