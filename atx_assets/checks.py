@@ -66,7 +66,9 @@ def source_contract(files: DataFiles) -> dg.AssetCheckResult:
         passed=not (block or warn),
         # A warning stops nothing, although the check may.
         severity=dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR,
-        description=told + _set_aside(listed),
+        description=told
+        + _set_aside(listed)
+        + ("; `atx show quarantine` lists them" if block else ""),
         metadata={
             "read": found.read,
             "good": found.good,

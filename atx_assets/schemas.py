@@ -269,7 +269,7 @@ QUARANTINE = (
     Column("media_title", STRING, "its title"),
     Column("media_type", STRING, "film, series or season"),
     Column("reasons", STRINGS, "why it is set aside: column, rule and value"),
-    Column("row", STRING, "the row as the source has it, as JSON; values longer are cut"),
+    Column("row", STRING, "the row as the source has it, as JSON, long values cut"),
 )
 
 _KEY = Column("key", STRING, "what the title is known by: its IMDb id, or title|year without one")

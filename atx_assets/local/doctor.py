@@ -129,10 +129,10 @@ def _strangers(settings: Settings) -> str:
     """Say by which names `atx up` is called, and whether others can; that is no failure."""
     from atx_assets.local.guard import open_to_others
 
-    names = ", ".join(("this machine's own", *settings.allowed_hosts))
+    names = " and to ".join(("this machine's own names", *settings.allowed_hosts))
     if told := open_to_others(settings):
         return Note(told)
-    return f"`atx up` listens on {settings.bind} and answers to the names {names}"
+    return f"`atx up` listens on {settings.bind} and answers to {names}"
 
 
 def _media(settings: Settings, where: str) -> str:

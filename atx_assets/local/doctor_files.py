@@ -71,12 +71,22 @@ def check_results(settings: Settings) -> str:
 
 
 def check_quarantine(settings: Settings) -> str:
-    """Say how many rows of the source could not be used when it was read last."""
+    """Say how many rows of the source could not be used when it was read last.
+
+    Raises:
+        AtxError: so many that runs are stopped.
+    """
     files = DataFiles(directory=str(settings.data_dir))
     if not files.path("quarantine").exists():
         return Note("not sorted yet: `atx run` does")
     quarantined, read = set_aside(files)
     told = in_words(quarantined, read)
+    if read and quarantined / read > settings.quarantine_block:
+        raise AtxError(
+            f"{told}, more than ATX_QUARANTINE_BLOCK ({settings.quarantine_block:g}) lets, and "
+            "runs are stopped: mend them at their source (`atx show quarantine` lists them) or "
+            "set it higher, then `atx run`"
+        )
     return Note(f"{told}: `atx show quarantine` says why") if quarantined else told
 
 

@@ -103,6 +103,9 @@ class TestFiles:
         row = dict.fromkeys(c.name for c in QUARANTINE)
         files.write_table("quarantine", pa.Table.from_pylist([row], arrow_schema(QUARANTINE)))
         is_note(check_quarantine(done), "1 of 1,500 rows is set aside (0.07%)", "show quarantine")
+        stopped = replace(done, quarantine_block=0.0)
+        with pytest.raises(AtxError, match=r"BLOCK \(0\) lets, and runs are stopped: mend them"):
+            check_quarantine(stopped)
 
     @pytest.mark.parametrize("asset", ["raw_media", "scored_results", "review_queue"])
     def test_a_damaged_result_is_named_with_its_mend(self, done: Settings, asset: str) -> None:

@@ -523,7 +523,7 @@ def _command_lines() -> Iterator[set[str]]:
 
     def look() -> None:
         while not ended.wait(0.05):
-            # A process changes its command line as it starts, in seconds at worst, and then no more.
+            # A process changes its command line as it starts, within seconds, and then no more.
             for pid in psutil.pids():
                 if looks[pid] < 60:
                     looks[pid] += 1
