@@ -193,7 +193,7 @@ def shares(kind: str, found: Sequence[Share]) -> Any:
     axis.set_xlabel(f"share kept by {kind} (labelled; all films)")
     axis.barh([0], [0], color=KEEP, label="labelled keep, of the labelled")
     axis.barh([0], [0], color=NEITHER, label="predicted keep, of all films")
-    axis.legend(frameon=False, fontsize=9, loc="best")
+    axis.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1))
     return figure
 
 
