@@ -56,6 +56,7 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
         os.environ.update(exports(ready))
         ready_stores(ready)
         ready_records(ready, say)
+        say(f"starting Dagster{' and MLflow' if _shows_mlflow(ready) else ''}: half a minute …")
         children = Children(ready.home / "logs")
         report = DataFiles(directory=str(ready.data_dir)).path("analysis_report")
         try:
