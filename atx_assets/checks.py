@@ -40,7 +40,7 @@ def source_contract(files: DataFiles) -> dg.AssetCheckResult:
         )
     found, _, _ = read_sorted(files)
     listed = files.read_table("quarantine")
-    wanted = keys_to_list(files.read_table("raw_media", (layout.key,)), found, layout)
+    wanted = keys_to_list(file.read([layout.key]), found, layout)
     if (
         found.good + found.mended != found.rows.num_rows
         or found.rows.num_rows + listed.num_rows != file.metadata.num_rows

@@ -16,7 +16,7 @@ BOOT_TAG = "atx/boot"
 _CLOCK = 5.0
 
 
-def process_is_gone(instance: dg.DagsterInstance, run_id: str) -> bool:
+def process_is_gone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Whether the process that started the run is there no more.
 
     Every event of a run carries the number of its process. A process of that number which began
@@ -27,11 +27,11 @@ def process_is_gone(instance: dg.DagsterInstance, run_id: str) -> bool:
     """
     import psutil
 
-    run = instance.get_run_by_id(run_id)
-    boot, _, since = (run.tags.get(BOOT_TAG, "") if run else "").partition(" ")
+    boot, _, since = run.tags.get(BOOT_TAG, "").partition(" ")
     if boot and boot != _boot_id():
         return True
-    page = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.RUN_START, limit=1)
+    begun = dg.DagsterEventType.RUN_START
+    page = instance.get_records_for_run(run.run_id, of_type=begun, limit=1)
     for record in page.records:
         entry = record.event_log_entry
         pid = entry.dagster_event.pid if entry.dagster_event else None
@@ -84,7 +84,7 @@ def fail_dead_runs(
     marked = []
     for run in instance.get_runs(dg.RunsFilter(statuses=under_way)):
         begins = run.status == starting
-        dead = starting_too if begins else process_is_gone(instance, run.run_id)
+        dead = starting_too if begins else process_is_gone(instance, run)
         if dead:
             instance.report_run_failed(run, "its process is gone: it was killed, or power was lost")
             marked.append(run)

@@ -57,9 +57,9 @@ def _forget_schedules(instance: dg.DagsterInstance, state: InstigatorState, now:
     for tick in ticks:
         instance.update_tick(tick._replace(tick_data=tick.tick_data._replace(timestamp=now)))
     started, looked = data.start_timestamp or 0.0, data.last_iteration_timestamp or 0.0
-    if max(started, looked) > later:
+    if is_later := max(started, looked) > later:
         changed = data._replace(
             start_timestamp=min(started, now), last_iteration_timestamp=min(looked, now)
         )
         instance.update_instigator_state(state.with_data(changed))
-    return bool(ticks) or max(started, looked) > later
+    return bool(ticks) or is_later

@@ -28,6 +28,6 @@ class WatchfulRunLauncher(dg.DefaultRunLauncher):
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Say whether the process of a run that has started is there."""
-        if process_is_gone(self._instance, run.run_id):
+        if process_is_gone(self._instance, run):
             return CheckRunHealthResult(WorkerStatus.FAILED, "its process is gone: killed?")
         return CheckRunHealthResult(WorkerStatus.RUNNING)

@@ -69,4 +69,4 @@ def _lost(instance: dg.DagsterInstance) -> list[str]:
 
     started = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     runs = instance.get_runs(dg.RunsFilter(statuses=started))
-    return [run.run_id[:8] for run in runs if process_is_gone(instance, run.run_id)]
+    return [run.run_id[:8] for run in runs if process_is_gone(instance, run)]

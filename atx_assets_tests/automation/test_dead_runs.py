@@ -17,7 +17,7 @@ from dagster._daemon import get_default_daemon_logger
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 
 from atx_assets.automation import dead_runs
-from atx_assets.automation.dead_runs import BOOT_TAG, fail_dead_runs, process_is_gone
+from atx_assets.automation.dead_runs import BOOT_TAG, fail_dead_runs
 from atx_assets.settings import ROOT
 
 pytestmark = pytest.mark.slow
@@ -95,6 +95,12 @@ def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
     run = instance.get_run_by_id(run_id)
     assert run
     return run.status
+
+
+def process_is_gone(instance: dg.DagsterInstance, run_id: str) -> bool:
+    run = instance.get_run_by_id(run_id)
+    assert run
+    return dead_runs.process_is_gone(instance, run)
 
 
 def monitor(instance: dg.DagsterInstance) -> None:
