@@ -26,6 +26,7 @@ REVIEWED = {
     ("local/mlflow_file.py", "_replaced", "connection.execute(statement, values)"): (
         "SQLite's names cannot be values: those of the store itself, quoted"
     ),
+    ("assets/drawing.py", "_lay_out", "engine.execute(figure)"): "matplotlib's, which is no SQL",
 }
 
 
