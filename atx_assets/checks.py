@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from atx_assets.assets import story
-from atx_assets.assets.quarantine import in_words, read_sorted
+from atx_assets.assets.quarantine import in_words, read_sorted, too_many
 from atx_assets.assets.training import read_titles, read_training_data
 from atx_assets.automation.decide import BY_HAND, lost_rows
 from atx_assets.automation.failures import started_by_itself
@@ -54,16 +54,12 @@ def source_contract(files: DataFiles) -> dg.AssetCheckResult:
             "again",
         )
     settings = read_settings()
-    block = found.share > settings.quarantine_block
+    block = too_many(found.quarantined, found.read, settings)
     warn = found.share > settings.quarantine_warn and not block
-    limit = ""
-    if block:
-        limit = f", more than ATX_QUARANTINE_BLOCK ({settings.quarantine_block:g}) lets"
-    elif warn:
-        limit = f", more than ATX_QUARANTINE_WARN ({settings.quarantine_warn:g})"
+    limit = f", more than ATX_QUARANTINE_WARN ({settings.quarantine_warn:g})" if warn else block
     told = f"atp.{layout.table}: {in_words(found.quarantined, found.read)}{limit}"
     return dg.AssetCheckResult(
-        passed=not (block or warn),
+        passed=not limit,
         # A warning stops nothing, although the check may.
         severity=dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR,
         description=told

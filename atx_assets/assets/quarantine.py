@@ -13,6 +13,7 @@ import dagster as dg
 from atx_assets import schemas
 from atx_assets.assets import story
 from atx_assets.resources.files import DataFiles
+from atx_assets.settings import Settings
 
 if TYPE_CHECKING:
     from atx_assets.sources.contract import SortedRows
@@ -98,6 +99,13 @@ def in_words(quarantined: int, read: int) -> str:
         return f"none of {read:,} rows is set aside"
     are = "is" if quarantined == 1 else "are"
     return f"{quarantined:,} of {read:,} rows {are} set aside ({quarantined / read:.2%})"
+
+
+def too_many(quarantined: int, read: int, settings: Settings) -> str:
+    """Say so where more rows are set aside than runs go on with; else nothing."""
+    if not read or quarantined / read <= settings.quarantine_block:
+        return ""
+    return f", more than ATX_QUARANTINE_BLOCK ({settings.quarantine_block:g}) lets"
 
 
 def set_aside(files: DataFiles) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from atx_assets.assets.quarantine import in_words, set_aside
+from atx_assets.assets.quarantine import in_words, set_aside, too_many
 from atx_assets.errors import AtxError
 from atx_assets.local.doctor_note import Note
 from atx_assets.resources.bundles import Bundles
@@ -81,11 +81,10 @@ def check_quarantine(settings: Settings) -> str:
         return Note("not sorted yet: `atx run` does")
     quarantined, read = set_aside(files)
     told = in_words(quarantined, read)
-    if read and quarantined / read > settings.quarantine_block:
+    if limit := too_many(quarantined, read, settings):
         raise AtxError(
-            f"{told}, more than ATX_QUARANTINE_BLOCK ({settings.quarantine_block:g}) lets, and "
-            "runs are stopped: mend them at their source (`atx show quarantine` lists them) or "
-            "set it higher, then `atx run`"
+            f"{told}{limit}, and runs are stopped: mend them at their source (`atx show "
+            "quarantine` lists them) or set it higher, then `atx run`"
         )
     return Note(f"{told}: `atx show quarantine` says why") if quarantined else told
 

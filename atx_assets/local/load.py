@@ -5,6 +5,7 @@ Not here: the loading itself (`sources/load.py`).
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from atx_assets.errors import AtxError
 from atx_assets.local.correct import plain
@@ -13,7 +14,11 @@ from atx_assets.local.memory import bounded_memory
 from atx_assets.resources.database import connect, explained
 from atx_assets.sample import LIBRARY
 from atx_assets.settings import Settings
-from atx_assets.sources.load import load_file
+from atx_assets.sources.layouts import SCHEMA, find_source
+from atx_assets.sources.load import LoadReport, load_file
+
+if TYPE_CHECKING:
+    import psycopg
 
 
 def load(
@@ -38,5 +43,22 @@ def load(
                 )
             with bounded_memory():
                 report = load_file(connection, path, beside_other_tables=beside_other_tables)
-        for line in report.lines():
+            other = _read_instead(connection, ready, report)
+        for line in [*report.lines(), *other]:
             say(plain(line))
+
+
+def _read_instead(
+    connection: "psycopg.Connection", settings: Settings, report: LoadReport
+) -> list[str]:
+    """Say so where runs will not read the table that was loaded, but the other layout's."""
+    try:
+        read = find_source(connection, settings.source).layout
+    except AtxError as error:  # of the other table, for which runs would stop
+        return [f"  note: {error}"]
+    if read.name == report.layout:
+        return []
+    return [
+        f"  note: runs read {SCHEMA}.{read.table}, which is there too: set "
+        f"ATX_SOURCE={report.layout} to have them read {report.table}"
+    ]

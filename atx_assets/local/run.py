@@ -184,7 +184,9 @@ def _selected(dg: Any, definitions: dg.Definitions, select: str) -> list[dg.Asse
     names = ", ".join(k.to_user_string() for k in sorted(graph.materializable_asset_keys))
     try:
         found = dg.AssetSelection.from_string(select).resolve(graph)
-    except dg.DagsterError as error:  # not written in the syntax, or names nothing
+    except dg.DagsterInvalidSubsetError:
+        found = set()
+    except dg.DagsterError as error:  # not written in the syntax
         raise AtxError(
             f"--select {select!r} cannot be used ({_first_line(error)}); write for instance "
             f"'key:scored_results+'; the assets are {names}"

@@ -74,11 +74,13 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
                 say(f"report  {report_url}")
                 say(f"home {ready.home}   data {ready.data_dir}")
                 say("Ctrl-C ends everything")
-                with contextlib.suppress(KeyboardInterrupt):  # the way to end it, and no failure
+                try:
                     healing = Healing(ready, children, say)
                     while True:
                         healing.look()
                         time.sleep(0.5)
+                except KeyboardInterrupt:  # the way to end it, and no failure
+                    say("ending everything: some seconds …")
         finally:
             _let_finish()
             children.end()
@@ -168,7 +170,10 @@ def _only_one(settings: Settings) -> Iterator[Callable[[str], None]]:
     locks.mkdir(mode=0o700, exist_ok=True)
     fd = try_lock(locks / "up")
     if fd is None:
-        raise AtxError(f"`atx up` is already running on {settings.home}{_who(locks / 'up')}")
+        raise AtxError(
+            f"`atx up` is already running on {settings.home}{_who(locks / 'up')}: "
+            "use that one, or end it first"
+        )
 
     def record(url: str) -> None:
         os.ftruncate(fd, 0)

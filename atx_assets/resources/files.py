@@ -180,7 +180,8 @@ class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def _missing(self, asset: str) -> AtxError:
         return AtxError(
-            f"{self.path(asset)} is missing: materialise {asset} first, or run full_rebuild"
+            f"{self.path(asset)} is missing: materialise {asset} first, or run full_rebuild "
+            "(`atx run`)"
         )
 
     def _damaged(self, asset: str) -> AtxError:

@@ -213,6 +213,7 @@ def test_a_selection_of_nothing_names_what_there_is(atx, words):
     status, _, err = atx("run", "--select", words)
     assert status == 1
     assert f"--select {words!r}" in one_line(err)
+    assert "tuned_classifier" in err
 
 
 def test_an_unreachable_database_names_host_port_and_settings(atx):

@@ -237,7 +237,8 @@ def test_up_opens_both_and_ctrl_c_leaves_no_process(
     second = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, check=False)
     assert second.returncode == 1
     assert second.stderr == (
-        f"atx: `atx up` is already running on {home} (pid {up.process.pid}, {ui})\n"
+        f"atx: `atx up` is already running on {home} (pid {up.process.pid}, {ui}): "
+        "use that one, or end it first\n"
     )
 
     started = descendants(up)

@@ -779,3 +779,17 @@ def test_the_command_tells_what_it_did_and_fails_in_one_line(
         done.stderr
         == f"atx: there is no file {path.with_name('nothing.parquet')}: check its name\n"
     )
+
+
+@pytest.mark.slow
+def test_the_command_says_which_table_runs_read_where_the_other_one_is_there_too(
+    database: Database, write: Write, release: Any, entry: Any
+) -> None:
+    """Kept out: somebody who loads an export, and whose runs never read it."""
+    for layout, row in (("media", release(1)), ("training", entry(1))):
+        assert "note:" not in atx(database, write(layout, [row])).stdout
+    told = atx(database, write("media", [release(1)])).stdout
+    assert told.endswith(
+        "  note: runs read atp.training, which is there too: set ATX_SOURCE=media to have them "
+        "read atp.media\n"
+    )
