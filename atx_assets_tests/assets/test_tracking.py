@@ -66,7 +66,7 @@ def tracked(finished, mlflow_server, tmp_path_factory) -> Tracked:
     shutil.rmtree(home / "mlflow")
     place = replace(finished, home=home)
     settings = mlflow_server.settings | {"ATX_MODEL_NAME": NAME}
-    result = place.run("refresh", **settings)
+    result = place.learns(**settings)
     assert result.success
     (run,) = runs_of(mlflow_server, result)
     return Tracked(place, mlflow_server, settings, result, run)
@@ -246,7 +246,7 @@ def test_the_registered_version_names_its_bundle(tracked):
 
 def test_an_equal_model_gets_neither_a_run_nor_a_version(tracked):
     """Kept out: a run a night, of the same bytes, among which nobody finds the model."""
-    result = tracked.place.run("refresh", **tracked.settings)
+    result = tracked.place.learns(**tracked.settings)
     assert result.success
     assert runs_of(tracked.server, result) == []
     client = client_of(tracked.server)
@@ -274,7 +274,7 @@ def aliases(server, name: str) -> dict[str, str]:
 
 def test_the_aliases_follow_champion_and_challenger(copied, mlflow_server):
     settings = mlflow_server.settings | {"ATX_MODEL_NAME": "followed"}
-    assert copied.run("refresh", **settings).success
+    assert copied.learns(**settings).success
     assert aliases(mlflow_server, "followed") == {"champion": "1"}
     with copied.connect() as connection:
         connection.execute(
@@ -282,7 +282,7 @@ def test_the_aliases_follow_champion_and_challenger(copied, mlflow_server):
             " WHEN md5(coalesce(imdb_id, hash)) < '33' THEN 'override' ELSE 'rejected'"
             " END::atp.rejection_status WHERE rejection_status <> 'unfiltered'"
         )
-    first, second = (copied.run("refresh", **settings) for _ in range(2))
+    first, second = (copied.learns(**settings) for _ in range(2))
     assert first.success
     assert second.success
     assert aliases(mlflow_server, "followed") == {"champion": "1", "challenger": "2"}
@@ -303,7 +303,7 @@ def test_the_aliases_follow_champion_and_challenger(copied, mlflow_server):
 def test_a_champion_that_mlflow_does_not_know_has_no_alias_there(copied, mlflow_server):
     """Kept out: an alias that points at another model than the one that scores."""
     settings = mlflow_server.settings | {"ATX_MODEL_NAME": "half known"}
-    assert copied.run("refresh", **settings).success
+    assert copied.learns(**settings).success
     models = Bundles(copied.files).folder
     shutil.copytree(models / "1", models / "2")
     about = json.loads((models / "2" / "bundle.json").read_text())

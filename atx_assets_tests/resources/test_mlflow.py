@@ -147,10 +147,10 @@ def test_a_run_that_mlflow_left_open_is_ended_by_the_next_training(copied, mlflo
     name = {"ATX_MODEL_NAME": "left open"}
     with copied.instance() as instance:
         with strange(dead=True, word="model-versions/create", behind=mlflow_server.port) as proxy:
-            failed = copied.run("refresh", instance, **proxy.settings, **name)
+            failed = copied.learns("refresh", instance, **proxy.settings, **name)
         assert not failed.success
         assert run_of(mlflow_server, failed).info.status == "RUNNING"
-        result = copied.run("refresh", instance, **mlflow_server.settings, **name)
+        result = copied.learns("refresh", instance, **mlflow_server.settings, **name)
         assert result.success
     assert run_of(mlflow_server, failed).info.status == "KILLED"
     assert run_of(mlflow_server, result).info.status == "FINISHED"
@@ -168,7 +168,7 @@ def test_mlflow_that_goes_at_the_very_end_spoils_no_training_and_is_told_later(
     with copied.instance() as instance:
         with strange(dead=True, word="runs/update", behind=mlflow_server.port) as proxy:
             secret = {**proxy.settings, "MLFLOW_HOST": "http://me:hunter2@127.0.0.1"}
-            result = copied.run("refresh", instance, **secret, **named)
+            result = copied.learns("refresh", instance, **secret, **named)
             assert proxy.strange
         assert result.success
         assert run_of(mlflow_server, result).info.status == "RUNNING"
@@ -178,7 +178,7 @@ def test_mlflow_that_goes_at_the_very_end_spoils_no_training_and_is_told_later(
         assert any("MLflow does not take that its run is FINISHED" in str(e) for e in told)
         assert "hunter2" not in str(told)
         copied.judge_some(40)
-        assert copied.run("refresh", instance, **mlflow_server.settings, **named).success
+        assert copied.learns("refresh", instance, **mlflow_server.settings, **named).success
     assert run_of(mlflow_server, result).info.status == "FINISHED"
 
 
@@ -210,7 +210,7 @@ def test_a_run_of_somebody_else_is_left_open(copied, mlflow_server):
     other = client.create_run(experiment, tags={"dagster_run_id": "another home's"})
     bare = client.create_run(experiment)
     with copied.instance() as instance:
-        assert copied.run(
+        assert copied.learns(
             "refresh", instance, **mlflow_server.settings, ATX_MODEL_NAME="mine"
         ).success
     for run in (other, bare):
