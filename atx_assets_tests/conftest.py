@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -373,7 +373,9 @@ def closed_port() -> int:
 
 #: Releases of the sample library in the small one.
 RELEASES = 1500
-_MADE_OF_SCORES = ("false_positives", "false_negatives", "review_queue", "analysis_report")
+REPORT = dg.AssetKey("analysis_report")
+_LISTS = ("false_positives", "false_negatives", "review_queue")
+_MADE_OF_SCORES = [REPORT, *(dg.AssetKey(name) for name in _LISTS)]
 
 
 @dataclass(frozen=True)
@@ -432,37 +434,34 @@ class Workplace:
         job: str = "full_rebuild",
         instance: dg.DagsterInstance | None = None,
         tags: Mapping[str, str] | None = None,
-        assets: Sequence[dg.AssetKey] | None = None,
+        assets: Collection[dg.AssetKey] | None = None,
+        without: Collection[dg.AssetKey] = (),
         **settings: str,
     ) -> dg.ExecuteInProcessResult:
-        """Run a job in this process, by default on an instance that is forgotten."""
+        """Run a job in this process, by default on an instance that is forgotten.
+
+        The whole of it, or these `assets` alone, or all but those that it goes `without`.
+        """
         if instance is None:
             with dg.DagsterInstance.ephemeral() as forgotten:
-                return self.run(job, forgotten, tags, assets, **settings)
+                return self.run(job, forgotten, tags, assets, without, **settings)
         with self.environment(**settings):
-            return (
-                build_defs()
-                .resolve_job_def(job)
-                .execute_in_process(
-                    instance=instance,
-                    raise_on_error=False,
-                    tags=tags,
-                    asset_selection=assets,
-                    run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                )
+            made = build_defs().resolve_job_def(job)
+            if without:
+                assets = made.asset_layer.executable_asset_keys - set(without)
+            return made.execute_in_process(
+                instance=instance,
+                raise_on_error=False,
+                tags=tags,
+                asset_selection=list(assets) if assets else None,
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
 
     def learns(
-        self,
-        job: str = "refresh",
-        instance: dg.DagsterInstance | None = None,
-        **settings: str,
+        self, job: str = "refresh", instance: dg.DagsterInstance | None = None, **settings: str
     ) -> dg.ExecuteInProcessResult:
         """Run a job as far as the scores: lists and report take as long again."""
-        with self.environment(**settings):
-            made = build_defs().resolve_job_def(job).asset_layer.executable_asset_keys
-        wanted = [key for key in made if key.to_user_string() not in _MADE_OF_SCORES]
-        return self.run(job, instance, assets=wanted, **settings)
+        return self.run(job, instance, without=_MADE_OF_SCORES, **settings)
 
     def connect(self) -> psycopg.Connection:
         return connect(self.database, statement_timeout=60)

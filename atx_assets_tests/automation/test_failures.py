@@ -68,7 +68,7 @@ def ends(living, result) -> None:
 
 
 def fail(living, tags=None, job="refresh"):
-    return living.place.run(job, living.instance, tags, MLFLOW_HOST="127.0.0.1", MLFLOW_PORT="9")
+    return living.run(job, tags, MLFLOW_HOST="127.0.0.1", MLFLOW_PORT="9")
 
 
 def asked_for(attempt):
@@ -99,7 +99,7 @@ def test_attempts_are_told_of_when_the_last_has_failed(living, receiver):
 def test_a_check_that_stops_the_graph_is_told_of_once(living, receiver):
     living.connection.execute("UPDATE atp.media SET release_year = 9999 WHERE right(hash, 1) < '8'")
     for tags in ({}, NIGHT, asked_for(1)):
-        result = living.place.run("score", living.instance, tags)
+        result = living.run("score", tags)
         assert not result.success
         ends(living, result)
     ((title, text),) = receiver.got
@@ -113,7 +113,7 @@ def test_a_check_that_stops_the_graph_is_told_of_once(living, receiver):
 def test_a_check_that_warns_stops_nothing_and_is_no_alert(living, receiver):
     """Kept out: a warning of a check that may block, taken for the one that stopped a run."""
     living.connection.execute("UPDATE atp.media SET release_year = 9999 WHERE right(hash, 1) = '0'")
-    ends(living, living.place.run("score", living.instance, asked_for(1)))
+    ends(living, living.run("score", asked_for(1)))
     ends(living, fail(living, asked_for(LAST_ATTEMPT)))
     assert [title for title, _ in receiver.got] == ["atx: the results cannot be brought up to date"]
 
@@ -124,7 +124,7 @@ def test_what_was_healed_is_told_of_when_it_comes_again(living, receiver):
             living.connection.execute(
                 "UPDATE atp.media SET release_year = %s WHERE right(hash, 1) < '8'", (year,)
             )
-            ends(living, living.place.run("score", living.instance))
+            ends(living, living.run("score"))
     assert [told[0] for told in receiver.got] == ["atx: a check stopped the graph"] * 2
 
 
@@ -134,16 +134,16 @@ def test_a_night_that_fails_is_told_of_once_until_a_night_ends_well(living, rece
     ((title, text),) = receiver.got
     assert title == "atx: the nightly run failed"
     assert text.startswith("tuned_classifier: MLflow does not answer at http://127.0.0.1:9 (")
-    ends(living, living.place.run("refresh", living.instance, NIGHT))
+    ends(living, living.run("refresh", NIGHT))
     assert receiver.got[1:] == [("GET", "/alive")]
     ends(living, fail(living, NIGHT))
     assert len(receiver.got) == 3
 
 
 def test_only_a_good_night_calls_the_heartbeat(living, receiver):
-    ends(living, living.place.run("score", living.instance))
+    ends(living, living.run("score"))
     assert receiver.got == []
-    ends(living, living.place.run("score", living.instance, NIGHT))
+    ends(living, living.run("score", NIGHT))
     assert receiver.got == [("GET", "/alive")]
 
 
@@ -153,7 +153,7 @@ def test_gone_labels_are_one_cause_for_sensor_and_check(living, receiver):
     )
     living.tick()
     living.tick("film_sensor")
-    result = living.place.run("refresh", living.instance, NIGHT)
+    result = living.run("refresh", NIGHT)
     assert not result.success
     ends(living, result)
     ((title, text),) = receiver.got
