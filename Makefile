@@ -2,8 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Slow tests wait for servers: one process more than there are cores.
-SLOW_AT_ONCE = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo up test test-fast test-faults lint format pictures requirements clean
 
@@ -36,7 +34,7 @@ up: setup ## open the Dagster UI, its daemon and MLflow; Ctrl-C ends them
 	@$(BIN)/atx up
 
 test: lint test-fast ## check formatting, lint, types, and run every test
-	@$(BIN)/python -m pytest -m slow -q -n $(SLOW_AT_ONCE) --dist loadfile
+	@$(BIN)/python -m pytest -m slow -q -n auto --dist loadfile
 
 test-fast: setup-dev ## run the tests that need no servers of the UI and no whole run
 	@$(BIN)/python -m pytest -m "not slow" -q -n auto --dist loadfile
