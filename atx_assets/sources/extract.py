@@ -85,6 +85,7 @@ def extract(
 
     def parse_and_write() -> None:
         nonlocal rows
+        chunk: bytes | None = b""
         try:
             with (
                 pq.ParquetWriter(path, schema, **_parquet_options(schema)) as writer,
@@ -104,9 +105,10 @@ def extract(
                     writer.add_key_value_metadata({_MENDED: json.dumps(dict(mended))})
         except BaseException as failure:
             failures.append(failure)
-            # Keep taking, or the reading side waits for ever on a full queue.
-            while chunks.get() is not None:
-                pass
+            # Keep taking, or the reading side waits for ever on a full queue; but not beyond its
+            # end, which was taken already where the last write fails.
+            while chunk is not None:
+                chunk = chunks.get()
 
     writer_thread = threading.Thread(target=parse_and_write, name="atx-extract")
     writer_thread.start()

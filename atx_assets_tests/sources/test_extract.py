@@ -1,5 +1,6 @@
 """The copy of a source table: every row and column, in key order, of one moment."""
 
+import resource
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -429,6 +430,20 @@ class TestFailure:
             with pytest.raises(FileNotFoundError):
                 extract(connection, source, missing, {})
             assert connection.closed, "it is still full of rows that nobody will read"
+        assert not any(t.name == "atx-extract" for t in threading.enumerate())
+
+    @pytest.mark.timeout(60)
+    def test_a_file_whose_last_write_fails_raises(self, library, release, path):
+        """Kept out: a run that hung for ever, the writer waiting for more and the reader for it."""
+        library.create("media", [release(n, target_path=f"{n}" * 500) for n in range(100)])
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        with library.reading() as (connection, source):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, hard))
+            try:
+                with pytest.raises(OSError, match="File too large"):
+                    extract(connection, source, path, {})
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert not any(t.name == "atx-extract" for t in threading.enumerate())
 
     def test_a_value_that_is_not_of_its_columns_type_raises(self, library, release, files):
