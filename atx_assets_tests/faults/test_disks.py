@@ -331,23 +331,32 @@ def fill(disk: Disk, home: Path) -> None:
     if isinstance(disk, SmallDisk):
         disk.fill()
     else:
-        _limit(home, 8192)
+        _limit(home, "8192")
 
 
 def make_room(disk: Disk, home: Path) -> None:
     if isinstance(disk, SmallDisk):
         disk.make_room()
     else:
-        _limit(home, resource.RLIM_INFINITY)
+        _limit(home, "unlimited")
 
 
-def _limit(home: Path, size: int) -> None:
+def _limit(home: Path, size: str) -> None:
     try:
         pid = int((home / "postgres" / "postmaster.pid").read_text().split()[0])
         server = psutil.Process(pid)
     except (OSError, psutil.Error):
         return  # it does not run, and the next one has no limit
     for process in (server, *server.children(recursive=True)):
-        with contextlib.suppress(ProcessLookupError):
-            _, most = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
-            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, most))
+        command = ["prlimit", f"--pid={process.pid}", f"--fsize={size}:"]
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if os.geteuid() == 0:  # which may not be allowed to limit another user's processes
+                user, group = process.uids().real, process.gids().real
+                command = [
+                    "setpriv",
+                    f"--reuid={user}",
+                    f"--regid={group}",
+                    "--clear-groups",
+                    *command,
+                ]
+            subprocess.run(command, check=False, capture_output=True)
