@@ -56,7 +56,8 @@ def main() -> None:
             size = {"width": width, "height": height}
             return browser.new_page(viewport=size, device_scale_factor=scale)
 
-        _terminal(page(1000, 600), told.replace(str(ROOT), "~/atx"))
+        usual = told.replace(str(ROOT), "~/atx").replace(environment["ATX_UI_PORT"], "3000")
+        _terminal(page(1000, 600), usual)
         _lineage(page(1560, 1400), f"{dagster}/asset-groups")
         _asset(page(1400, 1150, 1.2), f"{dagster}/assets/tuned_classifier")
         _report(page(1300, 1120, 1.2), report)
