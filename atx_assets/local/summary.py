@@ -175,9 +175,7 @@ def _next(found: Mapping[str, Any]) -> Iterator[str]:
     if Path(found["data"]).resolve() != read_settings().data_dir.resolve():  # of a demo apart
         program = f"ATX_DATA_DIR={shlex.quote(found['data'])} {program}"
     yield f"  next    {program} show queue           what to judge, or judge again"
-    if found["unjudged_keeps"]:
+    if film := next(iter(found["recommended"]), None):
         yield f"          {program} show recommendations what to watch"
-    film = next(iter(found["recommended"]), None)
-    if film:
         key = printable(shlex.quote(film["imdb_id"] or film["key"]))
         yield f"          {program} explain {key}    why"

@@ -137,8 +137,7 @@ def test_a_label_put_back_before_a_run_needs_none(living):
 def test_labels_put_back_and_forth_run_each_time(living):
     """Kept out: one key for both ways there, and the second change was never learned from."""
     title = living.some_titles(1, "override")[0]
-    there, back = ("rejected", False), ("override", True)
-    for runs, (verdict, keep) in enumerate([there, back, there], 1):
+    for runs, (verdict, keep) in enumerate([("rejected", False), ("override", True)] * 2, 1):
         living.judge(title, verdict)
         living.follows()
         assert actual(living, title) == [keep]

@@ -129,7 +129,7 @@ def test_a_terminal_gets_a_display_that_moves_and_keeps_the_lines(
     assert shares == sorted(shares)
     assert len(set(shares)) >= 8
     assert seconds == sorted(seconds)
-    assert left[-1] <= max(2, seconds[-1] // 10)  # on a machine that has other things to do
+    assert left[-1] <= 2
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1
     assert text.rindex("\x1b[?25h") > text.rindex("of 5")
     for asset in (
