@@ -26,6 +26,7 @@ import pytest
 from atx_assets.automation.observe import fingerprints_now, results_of, runs_in_flight
 from atx_assets.local.home import exports, running_home
 from atx_assets.settings import read_settings
+from atx_assets_tests.outside import NO_PERSON
 
 ATX = [sys.executable, "-m", "atx_assets.local.cli"]
 
@@ -284,7 +285,7 @@ def open_house(
     bare = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("PG_", "ATX_", "MLFLOW_", "DAGSTER_"))
+        if not name.startswith(("PG_", "ATX_", "MLFLOW_", "DAGSTER_")) and name not in NO_PERSON
     }
     nothing = dict.fromkeys(("PG_HOST", "MLFLOW_HOST", "DAGSTER_POSTGRES_URL", "ATX_SOURCE"), "")
     with tempfile.TemporaryDirectory(prefix="atx-living-", ignore_cleanup_errors=True) as folder:

@@ -4,6 +4,8 @@ The media are on a PostgreSQL of somebody's own, Dagster's storage on the embedd
 its runs and Dagster's own processes (`automation/test_living.py`).
 """
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +16,15 @@ import pytest
 from atx_assets.local.processes import answers_http
 from atx_assets_tests.faults.conftest import OwnServer, SetClock
 from atx_assets_tests.house import House, kill, open_house, wait_until
+from atx_assets_tests.outside import Outside, watched_outside
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
+
+
+@pytest.fixture(scope="module")
+def outside() -> Iterator[Outside]:
+    with watched_outside() as outside:
+        yield outside
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +32,11 @@ def opened(
     small_library: Path,
     own_server: OwnServer,
     set_clock: SetClock,
+    outside: Outside,
     end_all_of: Callable[[Path], None],
 ) -> Iterator[House]:
-    settings = own_server.settings | set_clock.settings | {"ATX_SEARCH": "off"}
+    settings = own_server.settings | set_clock.settings | outside.settings
+    settings["ATX_SEARCH"] = "off"
     with open_house(small_library, end_all_of, **settings) as house:
         yield house
 
@@ -135,3 +146,14 @@ def test_a_clock_that_is_set_forward_an_hour_lets_the_run_under_way_go_on(
     assert house.status(run) == dg.DagsterRunStatus.SUCCESS
     assert house.runs() - before == {run}
     assert not house.lines
+
+
+def test_none_of_all_this_has_asked_another_machine_for_anything(
+    house: House, outside: Outside
+) -> None:
+    assert (house.home / "mlflow" / "mlflow.db").exists()  # it is MLflow that would
+    assert outside.asked == []
+    asking = "import urllib.request as web; web.urlopen('https://example.org')"
+    done = subprocess.run([sys.executable, "-c", asking], env=house.environment, check=False)
+    assert done.returncode
+    assert outside.asked == ["example.org:443"]  # it would have been seen
