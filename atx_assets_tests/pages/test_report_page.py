@@ -232,6 +232,13 @@ def test_on_a_phone_nothing_sticks_out_of_the_page(report, open_page):
     assert_nothing_but_itself(watched, report)
 
 
+def test_in_a_window_of_1200_no_table_has_to_be_pushed_sideways(report, open_page):
+    page = open_page(report, viewport={"width": 1200, "height": 900}).page
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    wider = "tables => tables.filter(t => t.scrollWidth > t.clientWidth).map(t => t.innerText)"
+    assert page.locator(".wide").evaluate_all(wider) == []
+
+
 def test_on_paper_there_is_nothing_to_click_and_all_is_opened(report, open_page):
     watched = open_page(report, color_scheme="dark", viewport={"width": 800, "height": 1100})
     page = watched.page
