@@ -14,9 +14,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "licences.md"
 
-#: Of packages for other systems, which cannot be asked here, and of those that state none.
+#: Of packages for other systems, which cannot be asked here, of those that state none, and of
+#: those that state it differently in the versions for different Pythons.
 KNOWN = {
     "colorama": "BSD-3-Clause",
+    "contourpy": "BSD-3-Clause",
     "huey": "MIT",
     "pyreadline3": "BSD-3-Clause",
     "pywin32": "PSF-2.0",
