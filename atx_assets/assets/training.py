@@ -41,7 +41,8 @@ def read_titles(files: DataFiles) -> tuple[pa.Table, Layout]:
             f"no film of atp.{layout.table} can be used, {in_words(found.quarantined, found.read)}"
             f" ({next(iter(found.reasons))}): `atx show quarantine` names them"
         )
-    return story.with_snapshot(titles(found.rows, layout), snapshot), layout
+    made = titles(found.rows, layout, found.verdicts)
+    return story.with_snapshot(made, snapshot), layout
 
 
 @dg.asset(

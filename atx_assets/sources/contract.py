@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MEDIA_TYPE, RATING = "media_type", "imdb_rating"
+#: With the key: a row that is right in these holds a verdict on a title, whatever else is wrong.
+_SAYS_VERDICT = (MEDIA_TYPE, "imdb_id", "rejection_status", "rejection_reason", "updated_at")
 #: Whether a reason is given says whose verdict it is: a blank one stays one.
 _VERDICT = ("rejection_reason",)
 _SCALE = "on the scale that most are not on"
@@ -37,6 +39,8 @@ class SortedRows:
         read, good, mended, quarantined: how many rows; `good` are those that came as they stay.
         mends: how many values were mended, by column and kind, in the rows to go on with.
         broken: rows set aside by column and rule: ascending places in the table that was read.
+        verdicts: those of the rows set aside whose verdict counts: an owner's keep is none the
+            less one when the film's votes are negative.
     """
 
     rows: pa.Table
@@ -46,6 +50,7 @@ class SortedRows:
     quarantined: int
     mends: dict[str, int]
     broken: dict[tuple[str, str], np.ndarray[Any, Any]]
+    verdicts: pa.Table
 
     @property
     def share(self) -> float:
@@ -130,8 +135,11 @@ def sort_rows(rows: pa.Table, layout: Layout) -> SortedRows:
     judge(layout.names[0], "is missing", nameless & films)
 
     goes_on = np.ones(rows.num_rows, bool)
-    for places in broken.values():
+    says_verdict = films.copy()
+    for (name, _), places in broken.items():
         goes_on[places] = False
+        if name in (layout.key, *_SAYS_VERDICT):
+            says_verdict[places] = False
     if (other_scale := _other_scale(after[RATING], films & goes_on)) is not None:
         changed[f"{RATING} {_SCALE}"] = other_scale
     touched = np.zeros(rows.num_rows, bool)
@@ -148,6 +156,7 @@ def sort_rows(rows: pa.Table, layout: Layout) -> SortedRows:
         quarantined=rows.num_rows - stays,
         mends={kind: number for kind, number in sorted(counted.items()) if number},
         broken=dict(sorted(broken.items())),
+        verdicts=after.take(np.flatnonzero(says_verdict & ~goes_on)),
     )
 
 

@@ -71,13 +71,15 @@ class Library:
 
     `title_of` maps the key of each film's row, in the order of `films`, to that of its title.
     `set_aside` maps keys and IMDb ids of rows that cannot be used to the reason; they are in
-    neither of the tables. `aside_of` maps the keys of those that name a title of the library by
-    its IMDb id to the title's key: once they are mended they are releases of it.
+    neither of the tables, but those whose verdict counts are in `verdicts`. `aside_of` maps the
+    keys of those that name a title of the library by its IMDb id to the title's key: once they
+    are mended they are releases of it.
     """
 
     source: SourceTable
     films: pa.Table
     others: pa.Table
+    verdicts: pa.Table
     title_of: dict[str, str]
     titles: dict[str, dict[str, Any]]
     set_aside: dict[str, str]
@@ -87,17 +89,17 @@ class Library:
         """Return the keys of each title's rows, the one touched last at the end.
 
         Written in this order, and restored in it, they keep it: where a person said both keep and
-        skip of one title, the later word counts. Those that are set aside come first: what they
-        say counts last.
+        skip of one title, the later word counts. Those whose verdict does not count come first.
         """
+        import pyarrow as pa
+
         rows: dict[str, list[str]] = {key: [] for key in keys}
-        for row_key, title_key in self.aside_of.items():
-            if title_key in rows:
-                rows[title_key].append(row_key)
-        order = ["updated_at"] if "updated_at" in self.films.column_names else []
-        films = self.films.sort_by([(n, "ascending") for n in (*order, self.source.layout.key)])
-        for row_key in films[self.source.layout.key].to_pylist():
-            if (title_key := self.title_of[row_key]) in rows:
+        counted = pa.concat_tables([self.films, self.verdicts])
+        order = ["updated_at"] if "updated_at" in counted.column_names else []
+        counted = counted.sort_by([(n, "ascending") for n in (*order, self.source.layout.key)])
+        in_order = counted[self.source.layout.key].to_pylist()
+        for row_key in (*(self.aside_of.keys() - set(in_order)), *in_order):
+            if (title_key := self.title_of_row(row_key)) in rows:
                 rows[title_key].append(row_key)
         return rows
 
@@ -113,19 +115,24 @@ class Library:
         """Say the label of every title as it would be once the changes are written."""
         import pyarrow as pa
 
-        films, at = self.films, {key: i for i, key in enumerate(self.title_of)}
-        written = [(at[row.key], dict[str, Any](row.now)) for row in changes if row.key in at]
-        for second, (_, now) in enumerate(written):
-            # As the trigger of the table does, one after the other.
-            now["updated_at"] = _LATEST + timedelta(seconds=second)
-        for name in {name for _, now in written for name in now} & set(films.column_names):
-            values = films[name].to_pylist()
-            for i, now in written:
-                values[i] = now.get(name, values[i])
-            index = films.schema.get_field_index(name)
-            field = films.schema.field(name)
-            films = films.set_column(index, field, pa.array(values, field.type))
-        made = titles(films, self.source.layout)
+        # As the trigger of the table does, one after the other.
+        written = {
+            row.key: dict[str, Any](row.now) | {"updated_at": _LATEST + timedelta(seconds=second)}
+            for second, row in enumerate(changes)
+        }
+
+        def after(rows: pa.Table) -> pa.Table:
+            keys = rows[self.source.layout.key].to_pylist()
+            at = {i: written[key] for i, key in enumerate(keys) if key in written}
+            for name in {name for now in at.values() for name in now} & set(rows.column_names):
+                values = rows[name].to_pylist()
+                for i, now in at.items():
+                    values[i] = now.get(name, values[i])
+                index, field = rows.schema.get_field_index(name), rows.schema.field(name)
+                rows = rows.set_column(index, field, pa.array(values, field.type))
+            return rows
+
+        made = titles(after(self.films), self.source.layout, after(self.verdicts))
         labels = zip(*(made[c].to_pylist() for c in ("label", "label_source")), strict=True)
         return {
             key: label_words(*label)
@@ -177,7 +184,7 @@ def read_library(connection: psycopg.Connection, source: SourceTable) -> Library
         )
     is_film = pc.equal(rows["media_type"], FILM)
     films = rows.filter(is_film)
-    made = titles(rows, source.layout)
+    made = titles(rows, source.layout, found.verdicts)
     described = made.select(
         ["key", "imdb_id", "media_title", "release_year", "label", "label_source"]
     )
@@ -186,6 +193,7 @@ def read_library(connection: psycopg.Connection, source: SourceTable) -> Library
         source,
         films,
         rows.filter(pc.invert(is_film)),
+        found.verdicts,
         dict(
             zip(
                 films[source.layout.key].to_pylist(),

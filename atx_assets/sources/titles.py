@@ -22,12 +22,14 @@ _VERDICTS = ((True, "human"), (False, "human"), (True, "rule"), (False, "rule"),
 _UNJUDGED = 4
 
 
-def titles(rows: pa.Table, layout: Layout) -> pa.Table:
+def titles(rows: pa.Table, layout: Layout, verdicts: pa.Table | None = None) -> pa.Table:
     """Make one row a film from the source's rows.
 
     Args:
         rows: the source table as extracted; other media types are left out.
         layout: the layout it is in.
+        verdicts: releases that are set aside, but for their verdict: it counts for the title with
+            their IMDb id, if that has another release. None in the training layout, a row a title.
 
     Returns:
         A table ordered bytewise by `key`: `key`, `imdb_id`, `media_title`, `label` (bool, null:
@@ -49,8 +51,10 @@ def titles(rows: pa.Table, layout: Layout) -> pa.Table:
             f"atp.{layout.table} holds no film: media_type is never 'movie' ({kinds}); "
             "load a library with `atx load FILE`"
         )
-    made = _from_media(films, layout) if layout.name == "media" else _from_training(films, layout)
-    return made.sort_by("key")
+    if layout.name == "training":
+        return _from_training(films, layout).sort_by("key")
+    aside = films.slice(0, 0) if verdicts is None else verdicts.select(films.column_names)
+    return _from_media(films, layout, aside).sort_by("key")
 
 
 def title_keys(films: pa.Table, layout: Layout) -> pa.Array:
@@ -129,15 +133,17 @@ def _from_training(films: pa.Table, layout: Layout) -> pa.Table:
     )
 
 
-def _from_media(films: pa.Table, layout: Layout) -> pa.Table:
+def _from_media(films: pa.Table, layout: Layout, aside: pa.Table) -> pa.Table:
     import numpy as np
     import pyarrow as pa
 
     ids, all_keys = _ids_and_keys(films)
     keys = all_keys.dictionary_encode()
     title = keys.indices.to_numpy()
-    verdict, reason = _release_verdicts(films)
-    of_title = _title_verdicts(title, verdict, films)
+    judged, title_judged = _with_aside(films, title, aside, keys.dictionary)
+    verdict, reason = _release_verdicts(judged)
+    of_title = _title_verdicts(title_judged, verdict, judged)
+    skipped = verdict == _VERDICTS.index((False, "rule"))
     stands = _representatives(title, films, layout)
     keep = np.array([v[0] for v in _VERDICTS], object)
     source = np.array([v[1] for v in _VERDICTS], object)
@@ -150,12 +156,25 @@ def _from_media(films: pa.Table, layout: Layout) -> pa.Table:
             "imdb_id": ids.take(pa.array(stands)),
             "label": pa.array(keep[of_title], pa.bool_()),
             "label_source": pa.array(source[of_title], pa.string()),
-            "label_reason": _reasons(title[verdict == 3], reason.filter(verdict == 3), of_title),
+            "label_reason": _reasons(title_judged[skipped], reason.filter(skipped), of_title),
             "trains": of_title != _UNJUDGED,
             "created_at": _first_seen(title, films),
-            "label_date": _last_touched(title, verdict, of_title, films),
+            "label_date": _last_touched(title_judged, verdict, of_title, judged),
         },
     )
+
+
+def _with_aside(
+    films: pa.Table, title: np.ndarray[Any, Any], aside: pa.Table, keys: pa.Array
+) -> tuple[pa.Table, np.ndarray[Any, Any]]:
+    """The releases whose verdicts count, and the place in `keys` of each one's title."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    place = pc.index_in(known_text(aside["imdb_id"]), keys).combine_chunks()
+    judged = pa.concat_tables([films, aside.filter(place.is_valid())])
+    return judged, np.concatenate([title, place.drop_null().to_numpy()])
 
 
 def _name(films: pa.Table) -> pa.ChunkedArray:

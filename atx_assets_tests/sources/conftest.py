@@ -91,7 +91,10 @@ def titles_of() -> Callable[..., pa.Table]:
         in_order = sorted(rows, key=lambda row: row[known.key].encode())
         table = pa.Table.from_pylist(in_order, schemas.arrow_schema(known.columns))
         table = table.drop_columns(list(without))
-        return titles(sort_rows(table, known).rows if is_sorted else table, known)
+        if not is_sorted:
+            return titles(table, known)
+        found = sort_rows(table, known)
+        return titles(found.rows, known, found.verdicts)
 
     return made
 

@@ -465,6 +465,23 @@ def test_a_release_that_is_set_aside_gets_the_verdict_of_its_title_too(media: Pl
         assert {**after[key], "updated_at": None} == {**row, "updated_at": None}
 
 
+def test_what_a_release_that_is_set_aside_says_is_told_and_comes_back(media: Place) -> None:
+    """The later word of two is that of the release set aside, before and after undoing."""
+    bad, ours = hash_of(0xA1), "imdb_id = 'tt0000001'"
+    for status, of in (("rejected", ours), ("override", f"hash = '{bad}'")):
+        media.library.execute(
+            f"UPDATE atp.media SET rejection_status = '{status}', rejection_reason = NULL"
+            f" WHERE {of}"
+        )
+    media.library.execute("UPDATE atp.media SET imdb_votes = -1 WHERE hash = %s", (bad,))
+    (title,) = media.correct("skip", "tt0000001", write=False).plan.titles
+    assert (title.label, title.becomes) == ("keep (human)", "skip (human)")
+    media.correct("skip", "tt0000001")
+    media.undo(1)
+    (title,) = media.correct("skip", "tt0000001", write=False).plan.titles
+    assert title.label == "keep (human)"
+
+
 def test_a_release_set_aside_of_a_title_that_is_so_already_is_written_alone(media: Place) -> None:
     bad = hash_of(0xA1)
     media.correct("skip", "tt0000001")

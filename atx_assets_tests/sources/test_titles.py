@@ -144,6 +144,68 @@ class TestVerdictOfATitle:
         assert made["tt0000012"]["label_reason"] is None, "it is a keep: nothing skipped it"
 
 
+class TestVerdictOfAReleaseThatIsSetAside:
+    """Kept out: one negative number made a rule's skip of a person's keep."""
+
+    def test_a_persons_keep_outlives_the_number_that_cannot_be_right(self, release, titles_of):
+        rows = [
+            release(1, imdb_id="tt0000009", imdb_votes=-1, updated_at=LATER, **HUMAN_KEEP),
+            release(2, imdb_id="tt0000009", rt_score=80, **RULE_SKIP),
+        ]
+        made = only(titles_of("media", rows, is_sorted=True))
+        assert verdict(made) == (True, "human", True)
+        assert (made["hash"], made["rt_score"]) == (rows[1]["hash"], 80)
+        assert made["label_date"] == LATER
+        assert made["label_reason"] is None
+
+    def test_a_rules_skip_counts_with_its_reason(self, release, titles_of):
+        rows = [
+            release(1, imdb_id="tt0000009", metascore=101, **RULE_SKIP),
+            release(2, imdb_id="tt0000009", **UNJUDGED),
+        ]
+        made = only(titles_of("media", rows, is_sorted=True))
+        assert verdict(made) == (False, "rule", True)
+        assert made["label_reason"] == "rt_score is null"
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"imdb_id": "tt123456789"},
+            {"imdb_id": None},
+            {"hash": "f" * 41},
+            {"media_type": "miniseries"},
+        ],
+    )
+    def test_it_does_not_count_where_nobody_knows_of_what_it_is(self, release, titles_of, wrong):
+        known = {"imdb_id": "tt0000009", "imdb_votes": -1, **HUMAN_KEEP}
+        rows = [release(1, **known | wrong), release(2, imdb_id="tt0000009", **RULE_SKIP)]
+        assert verdict(only(titles_of("media", rows, is_sorted=True))) == (False, "rule", True)
+
+    def test_it_makes_no_title_by_itself(self, release, titles_of):
+        rows = [release(1, imdb_votes=-1, **HUMAN_KEEP), release(2, **RULE_SKIP)]
+        assert only(titles_of("media", rows, is_sorted=True))["key"] == "tt0000002"
+
+    @settings(max_examples=100, deadline=None)
+    @given(data=st.data())
+    def test_a_label_is_the_same_whichever_releases_are_set_aside(self, release, titles_of, data):
+        draw = data.draw
+        rows = [
+            release(
+                number,
+                imdb_id=draw(st.sampled_from(["tt0000001", "tt0000002"])),
+                updated_at=draw(st.sampled_from([DAY, LATER])),
+                **draw(st.sampled_from([status for status, _ in VERDICTS])),
+            )
+            for number in range(draw(st.integers(1, 6)))
+        ]
+        # One of each title goes on in any case.
+        rows += [release(n, imdb_id=f"tt000000{n - 10}", **UNJUDGED) for n in (11, 12)]
+        spoilt = [row | {"imdb_votes": draw(st.sampled_from([5, -1]))} for row in rows[:-2]]
+        columns = ["key", "label", "label_source", "label_reason", "trains", "label_date"]
+        whole = titles_of("media", rows, is_sorted=True).select(columns)
+        assert titles_of("media", spoilt + rows[-2:], is_sorted=True).select(columns).equals(whole)
+
+
 class TestGrouping:
     def test_releases_with_one_id_are_one_title_whatever_they_are_called(self, release, titles_of):
         rows = [
