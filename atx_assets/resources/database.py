@@ -65,7 +65,7 @@ def explained(database: Database) -> Iterator[None]:
 
     Raises:
         AtxError: a statement took too long, a permission is missing, the connection was lost,
-            or the server could not do it just now.
+            or the server could not do it, just now or ever.
     """
     import psycopg
     from psycopg import errors
@@ -92,6 +92,12 @@ def explained(database: Database) -> Iterator[None]:
         raise AtxError(
             f"the connection to {database} was lost ({_told(error)}): is the server up? "
             "Nothing was changed; run it again"
+        ) from error
+    except psycopg.Error as error:
+        if error.sqlstate in (None, errors.SyntaxError.sqlstate):  # a mistake of ours
+            raise
+        raise AtxError(  # a view that divides by zero, a damaged page, bytes that are no text
+            f"{database} answered with an error: {_told(error)}; its log says more"
         ) from error
 
 

@@ -44,8 +44,10 @@ _RECORD, _RECORD_BEFORE_14 = (
 _UNKNOWN_REASON = "coalesce(rejection_reason, '') IN ('', 'N/A')"
 _TITLE, _IMDB = r"btrim(media_title, E' \t\n\x0b\f\r')", r"btrim(imdb_id, E' \t\n\x0b\f\r')"
 _RELEASE_NAME = f"CASE WHEN coalesce({_TITLE}, '') IN ('', 'N/A') THEN original_title END"
-_IMDB_ID = f"nullif(nullif({_IMDB}, ''), 'N/A')"
-_PAIR = f"lower(coalesce({_RELEASE_NAME}, {_TITLE})) || '|' || coalesce(release_year::text, '')"
+# Compared by their hashes: a database of encoding SQL_ASCII may hold bytes that it cannot hand out.
+_IMDB_ID = f"hashtextextended(nullif(nullif({_IMDB}, ''), 'N/A'), 0)"
+_PAIR = f"""hashtextextended(
+    lower(coalesce({_RELEASE_NAME}, {_TITLE})) || '|' || coalesce(release_year::text, ''), 0)"""
 # A person's keep and skip, a rule's keep and skip.
 _MEDIA_LABEL = f"""CASE rejection_status::text
     WHEN 'override' THEN 1 WHEN 'accepted' THEN 3
@@ -111,7 +113,7 @@ def read_fingerprints(connection: psycopg.Connection, source: SourceTable) -> Fi
 
 
 def _conflicts(connection: psycopg.Connection) -> Iterator[str]:
-    """Name the titles of which a person has said both, each with the later word.
+    """Number the titles of which a person has said both, each with the later word.
 
     Such a title goes by the later one, and only there does the time of an update decide a label.
     """
@@ -119,10 +121,10 @@ def _conflicts(connection: psycopg.Connection) -> Iterator[str]:
     # Only a person's release without an id needs a look at the others.
     pairs = list({pair for imdb, pair, _, _ in rows if imdb is None})
     found = connection.execute(sql.SQL(_SOLE_IDS), (pairs,)).fetchall() if pairs else []
-    sole: dict[str, str] = dict(found)
-    latest: dict[str, dict[str, float]] = {}
+    sole: dict[Any, int] = dict(found)
+    latest: dict[Any, dict[str, float]] = {}
     for imdb, pair, status, updated in rows:
-        title = str(imdb or sole.get(pair, pair))
+        title = sole.get(pair, pair) if imdb is None else imdb
         times = latest.setdefault(title, {})
         time = -math.inf if updated is None else updated
         times[status] = max(time, times.get(status, time))

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -220,8 +221,31 @@ def test_a_full_disk_is_not_told_as_a_lost_connection(database: Database) -> Non
         )
 
 
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("SELECT 1 / 0", "division by zero"),
+        (
+            "DO $$ BEGIN RAISE EXCEPTION 'invalid page' USING ERRCODE = 'data_corrupted'; END $$",
+            "invalid page",
+        ),
+        ("SELECT * FROM atp.gone", 'relation "atp.gone" does not exist'),
+    ],
+)
+def test_whatever_else_the_server_answers_is_one_line(
+    database: Database, statement: LiteralString, words: str
+) -> None:
+    """Kept out: a view that fails, and neither a tick's reason nor a failed night told of it."""
+    with (
+        pytest.raises(AtxError, match=f"answered with an error: {words}; its log says more"),
+        connect(database, statement_timeout=5) as connection,
+        explained(database),
+    ):
+        connection.execute(statement)
+
+
 def test_a_bug_keeps_its_own_type(database: Database) -> None:
-    with connect(database, statement_timeout=5) as connection, explained(database):
-        with pytest.raises(psycopg.errors.SyntaxError):
+    with connect(database, statement_timeout=5) as connection:
+        with pytest.raises(psycopg.errors.SyntaxError), explained(database):
             connection.execute("SELEC 1")
         connection.rollback()

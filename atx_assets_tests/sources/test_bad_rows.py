@@ -369,6 +369,27 @@ def test_half_of_a_surrogate_pair_gets_in_where_the_database_has_no_encoding(
     assert pc.all(pc.equal(found.rows["media_title"], rows["media_title"])).as_py()
 
 
+def test_bytes_that_are_no_text_do_not_stop_the_look_at_the_labels(
+    postgres, library_named, release, tmp_path
+):
+    """Kept out: a person's keep and skip, one of such a title, and every run and tick failed."""
+    with library_named("postgres") as library:
+        library.execute(
+            "CREATE DATABASE labels_ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0"
+        )
+    with library_named("labels_ascii") as library:
+        keep = {"rejection_status": "override", "imdb_id": None}
+        skip = {"rejection_status": "rejected", "imdb_id": None}
+        library.create("media", [release(1, **keep), release(2, **skip), release(3, **skip)])
+        update = "UPDATE atp.media SET media_title = convert_from(%s, 'SQL_ASCII') WHERE hash = %s"
+        prints = [library.fingerprints()]
+        for number in (1, 2):
+            library.execute(update, (b"Caf\xe9", f"{number:040x}"))
+            prints.append(library.fingerprints())
+    assert len({p.labels for p in prints}) == 2  # the third: both of one title, and the later one
+    assert "+" in prints[2].labels
+
+
 def test_half_of_a_surrogate_pair_is_refused_where_it_has_one(library, release):
     library.create("media", [release(1)])
     with pytest.raises(errors.CharacterNotInRepertoire):
