@@ -1,5 +1,6 @@
 """The log files in `<home>/logs`: kept small, and read back for the cause of a failure."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -11,10 +12,19 @@ _LARGEST = 5_000_000
 def trim(log: Path, largest: int = _LARGEST) -> None:
     """Move what is in a log of more than `largest` bytes to `<log>.1`.
 
-    The file itself is emptied and not renamed: whoever writes to it (appending) goes on.
+    The file itself is emptied and not renamed: whoever writes to it (appending) goes on. Where
+    there is no room for `<log>.1`, it is emptied all the same.
     """
-    if log.exists() and log.stat().st_size > largest:
-        shutil.copyfile(log, log.with_name(log.name + ".1"))
+    # What cannot be trimmed grows on: that ends nothing.
+    with contextlib.suppress(OSError):
+        if log.stat().st_size <= largest:
+            return
+        before = log.with_name(log.name + ".1")
+        before.unlink(missing_ok=True)  # on a full disk it makes room for the copy
+        try:
+            shutil.copyfile(log, before)
+        except OSError:
+            before.unlink(missing_ok=True)
         os.truncate(log, 0)
 
 

@@ -1,5 +1,6 @@
 """The logs of a home stay small, whoever writes to them, and for as long as it does."""
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -42,6 +43,19 @@ def test_the_log_of_a_child_that_writes_on_and_on_stays_small(
         assert [path.name for path in sorted(logs.iterdir())] == [child.log.name, moved.name]
     finally:
         children.end()
+
+
+def test_a_log_that_there_is_no_room_to_keep_is_emptied_all_the_same(tmp_path: Path) -> None:
+    """Kept out: a full disk that ended `atx up`, which trims logs as it goes."""
+    log = tmp_path / "dagster.log"
+    log.write_bytes(b"said\n" * 1_000)
+    log.with_name("dagster.log.1").write_bytes(b"before\n")
+    trimmed = (
+        "import resource, sys; from pathlib import Path; from atx_assets.local.logs import trim;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); trim(Path(sys.argv[1]), 100)"
+    )
+    subprocess.run([sys.executable, "-c", trimmed, str(log)], check=True)
+    assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == {"dagster.log": 0}
 
 
 def test_the_log_of_postgresql_stays_small_while_the_server_runs(home: Path) -> None:
