@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Else each process that a test starts compiles all of atx anew.
+unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo up test test-fast test-faults lint format pictures requirements clean
 
@@ -40,7 +42,7 @@ test-fast: setup-dev ## run the tests that need no servers of the UI and no whol
 	@$(BIN)/python -m pytest -m "not slow" -q -n auto --dist loadfile
 
 test-faults: setup-dev ## run the tests that kill, fill, stop and damage things
-	@$(BIN)/python -m pytest -m faults
+	@$(BIN)/python -m pytest -m faults -q -n auto --dist loadfile
 
 lint: setup-dev ## check formatting, lint and types
 	@$(BIN)/ruff format --check .

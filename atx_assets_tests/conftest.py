@@ -38,6 +38,7 @@ from atx_assets.sources.load import load_file
 from atx_assets_tests.connections import opened
 from atx_assets_tests.house import unused_port
 from atx_assets_tests.mlflow_servers import MlflowServer, mlflow_started
+from atx_assets_tests.reliability import named_tests
 
 _SETTINGS = ("PG_", "ATX_", "MLFLOW_", "DAGSTER_")
 _NAMES = ("PG_HOST", "PG_PORT", "PG_DB", "PG_USER", "PG_PASS", "MLFLOW_HOST", "MLFLOW_PORT")
@@ -64,6 +65,15 @@ class ByFile(LoadFileScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
     """Take ours for xdist's own."""
     return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that were not asked for are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `docs/reliability.md` names."""
+    names = named_tests()
+    for item in items:
+        if any(item.nodeid == n or item.nodeid.startswith((f"{n}::", f"{n}[")) for n in names):
+            item.add_marker("faults")
 
 
 @pytest.fixture(scope="session")

@@ -233,7 +233,6 @@ def judge_without_end(house: House) -> int:
     return connections
 
 
-@pytest.mark.faults
 def test_labels_that_change_a_hundred_times_a_second_cost_a_run_and_not_a_hundred(
     patient: House,
 ) -> None:

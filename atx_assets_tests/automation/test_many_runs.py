@@ -23,7 +23,7 @@ from atx_assets.automation.observe import READ
 from atx_assets.automation.sensors import tick
 from benchmarks.history import copy_runs, rows
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults]
+pytestmark = pytest.mark.slow
 
 SENSORS = {"label_sensor": decide_labels, "film_sensor": decide_films}
 

@@ -14,7 +14,7 @@ from atx_assets.settings import Database
 from atx_assets_tests.faults.conftest import held_up
 from atx_assets_tests.faults.homes import Home, bare
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

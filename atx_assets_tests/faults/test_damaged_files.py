@@ -35,7 +35,7 @@ from atx_assets.resources.checksums import sums_of
 from atx_assets.resources.files import DataFiles
 from atx_assets.settings import Settings, read_settings
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults]
+pytestmark = pytest.mark.slow
 
 FILM = {"imdb_id": "tt9999991", "media_title": "X", "genre": ["Drama"], "rt_score": 80}
 MENDS = ("materialise", "full_rebuild", "atx promote", "atx run")

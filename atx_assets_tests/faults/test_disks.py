@@ -31,7 +31,7 @@ from atx_assets.resources.files import FILES
 from atx_assets.settings import ROOT, Settings, read_settings
 from atx_assets_tests.failures import failure
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults]
+pytestmark = pytest.mark.slow
 
 ALONE = {"ATX_MLFLOW": "off", "ATX_SEARCH": "off"}
 

@@ -19,7 +19,7 @@ from atx_assets.sources.load import load_file
 from atx_assets_tests.faults.conftest import storage_on
 from atx_assets_tests.faults.homes import Home, bare
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults]
+pytestmark = pytest.mark.slow
 
 #: Ends the process at a moment in the life of a file: when half of it is written, when it is
 #: about to take the place of the old one, and when it just has.

@@ -14,7 +14,7 @@ from atx_assets.resources.checksums import is_damaged
 from atx_assets.resources.files import FILES
 from atx_assets_tests.failures import failure
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults]
+pytestmark = pytest.mark.slow
 
 
 def cut(path: Path, share: float = 0.5) -> None:

@@ -11,7 +11,7 @@ from atx_assets.sources.layouts import MEDIA, TRAINING
 from atx_assets.sources.tables import ensure_table
 from atx_assets_tests.automation.conftest import Living, living  # noqa: F401  (a fixture)
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults]
+pytestmark = pytest.mark.slow
 
 #: What `atp.media` loses to `atp.training`.
 MOVED = [name for name in MEDIA.features if name != "release_year"]

@@ -18,7 +18,7 @@ from atx_assets.settings import read_settings
 from atx_assets_tests.failures import failure
 from atx_assets_tests.mlflow_servers import mlflow_started, strange
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults]
+pytestmark = pytest.mark.slow
 
 TRAINING = [dg.AssetKey("tuned_classifier")]
 UP_TO_TRAINING = [dg.AssetKey(n) for n in ("raw_media", "feature_encoding", "training_table")]

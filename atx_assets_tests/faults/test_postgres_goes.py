@@ -18,7 +18,7 @@ from atx_assets.settings import Database
 from atx_assets_tests.faults.conftest import OwnServer, held_up, storage_on
 from atx_assets_tests.faults.homes import Home, bare
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults]
+pytestmark = pytest.mark.slow
 
 AGAIN = "    PostgreSQL was gone: started again"
 

@@ -18,7 +18,7 @@ from atx_assets_tests.faults.conftest import OwnServer, SetClock
 from atx_assets_tests.house import House, kill, open_house, wait_until
 from atx_assets_tests.outside import Outside, watched_outside
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
