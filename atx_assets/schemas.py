@@ -37,7 +37,7 @@ class Column:
     `sql` is its PostgreSQL type in the source tables. `required` says that atx cannot work
     without it. `low`, `high` (both inclusive), `values`, `pattern`, `longest` (characters of a
     text, or of an entry of a list) and `entries` (of a list, at most) are what the source's
-    contract lets it hold, besides unknown.
+    contract lets it hold, besides unknown; with `zero_is_unknown`, 0 stands for that.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Column:
     pattern: str = ""
     longest: int | None = None
     entries: int | None = None
+    zero_is_unknown: bool = False
 
 
 def arrow_type(name: str) -> pa.DataType:
@@ -74,6 +75,10 @@ def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
     import pyarrow as pa
 
     return pa.schema([pa.field(c.name, arrow_type(c.type)) for c in columns])
+
+
+def _count(name: str, meaning: str, sql: str) -> Column:
+    return Column(name, INT, meaning, sql, required=True, low=0, zero_is_unknown=True)
 
 
 def _list(name: str, meaning: str, sql: str) -> Column:
@@ -168,9 +173,16 @@ MEDIA = (
     Column("rt_score", INT, "Rotten Tomatoes critics' score, %", "int", True, low=0, high=100),
     Column("metascore", INT, "Metacritic score, 0 to 100", "int", True, low=0, high=100),
     Column(
-        "imdb_rating", FLOAT, "IMDb rating, 1 to 10 or 10 to 100", "numeric", True, low=0, high=100
+        "imdb_rating",
+        FLOAT,
+        "IMDb rating, 1 to 10 or 10 to 100",
+        "numeric",
+        True,
+        low=1,
+        high=100,
+        zero_is_unknown=True,
     ),
-    Column("imdb_votes", INT, "number of IMDb votes", "int", True, low=0),
+    _count("imdb_votes", "number of IMDb votes", "int"),
     Column("imdb_id", STRING, "IMDb id of the title", "text", required=True, pattern=IMDB_ID),
     Column("resolution", STRING, "resolution of the release", "text"),
     Column("video_codec", STRING, "video codec of the release", "text"),
@@ -216,9 +228,9 @@ TRAINING = (
     Column("season", INT, "number of the season", "smallint"),
     Column("episode", INT, "number of the episode", "smallint"),
     Column("release_year", INT, "year of release", "smallint", required=True, low=1870, high=2100),
-    Column("budget", INT, "budget, US dollars", "bigint", True, low=0),
-    Column("revenue", INT, "takings, US dollars", "bigint", True, low=0),
-    Column("runtime", INT, "running time, minutes", "int", True, low=0),
+    _count("budget", "budget, US dollars", "bigint"),
+    _count("revenue", "takings, US dollars", "bigint"),
+    _count("runtime", "running time, minutes", "int"),
     _list("origin_country", "countries of origin, ISO 3166", "char(2)[]"),
     _list("production_companies", "companies that made it", "varchar(255)[]"),
     _list("production_countries", "countries it was made in", "char(2)[]"),
@@ -244,7 +256,7 @@ TRAINING = (
     Column("tagline", STRING, "its slogan", "varchar(255)"),
     Column("overview", STRING, "what it is about", "text"),
     Column("tmdb_rating", FLOAT, "TMDb rating, 0 to 10", "numeric(5,3)", True, low=0, high=10),
-    Column("tmdb_votes", INT, "number of TMDb votes", "int", True, low=0),
+    _count("tmdb_votes", "number of TMDb votes", "int"),
     Column("rt_score", INT, "Rotten Tomatoes critics' score, %", "int", True, low=0, high=100),
     Column("metascore", INT, "Metacritic score, 0 to 100", "int", True, low=0, high=100),
     Column(
@@ -253,10 +265,11 @@ TRAINING = (
         "IMDb rating, 1 to 10 or 10 to 100",
         "numeric(4,1)",
         True,
-        low=0,
+        low=1,
         high=100,
+        zero_is_unknown=True,
     ),
-    Column("imdb_votes", INT, "number of IMDb votes", "int", True, low=0),
+    _count("imdb_votes", "number of IMDb votes", "int"),
     Column("created_at", TIME, "when the row was made", "timestamptz", nullable=False),
     Column("updated_at", TIME, "when the row was last touched", "timestamptz", nullable=False),
     Column("reviewed", BOOL, "a person looked at the verdict", "bool"),

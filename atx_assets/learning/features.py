@@ -262,7 +262,8 @@ def _ten_means(ratings: pa.ChunkedArray) -> int:
     import pyarrow.compute as pc
 
     numbers = pc.cast(ratings, "double").to_numpy()
-    return 10 if np.count_nonzero(numbers < 10) > np.count_nonzero(numbers > 10) else 100
+    small = (numbers > 0) & (numbers < 10)
+    return 10 if np.count_nonzero(small) > np.count_nonzero(numbers > 10) else 100
 
 
 def _fit_categories(training: pa.Table, column: str, least: int) -> CategoryFeatures:

@@ -204,7 +204,7 @@ def _other_scale(
     import numpy as np
 
     numbers = ratings.fill_null(np.nan).to_numpy()
-    small, large = (numbers < 10) & counted, (numbers > 10) & counted
+    small, large = (numbers > 0) & (numbers < 10) & counted, (numbers > 10) & counted
     fewer = small if np.count_nonzero(small) <= np.count_nonzero(large) else large
     return fewer if fewer.any() else None
 

@@ -21,8 +21,7 @@ SCHEMA = "atp"
 class Layout:
     """One layout: its table, its key, and which columns are features of which kind.
 
-    A film goes by the first of `names` that is known. `zero_is_unknown` names the numeric
-    features in which 0 stands for unknown.
+    A film goes by the first of `names` that is known.
     """
 
     name: str
@@ -33,12 +32,16 @@ class Layout:
     numeric: tuple[str, ...]
     lists: tuple[str, ...]
     singles: tuple[str, ...]
-    zero_is_unknown: frozenset[str]
 
     @property
     def features(self) -> tuple[str, ...]:
         """The source columns that features are made from."""
         return (*self.numeric, *self.lists, *self.singles)
+
+    @property
+    def zero_is_unknown(self) -> frozenset[str]:
+        """The numeric features in which 0 stands for unknown."""
+        return frozenset(column.name for column in self.columns if column.zero_is_unknown)
 
 
 MEDIA = Layout(
@@ -50,7 +53,6 @@ MEDIA = Layout(
     numeric=("release_year", "metascore", "rt_score", "imdb_rating", "imdb_votes"),
     lists=("genre", "language"),
     singles=(),
-    zero_is_unknown=frozenset({"imdb_votes"}),
 )
 
 TRAINING = Layout(
@@ -79,7 +81,6 @@ TRAINING = Layout(
         "production_companies",
     ),
     singles=("original_language", "production_status"),
-    zero_is_unknown=frozenset({"imdb_votes", "budget", "revenue", "runtime", "tmdb_votes"}),
 )
 
 LAYOUTS = {layout.name: layout for layout in (MEDIA, TRAINING)}

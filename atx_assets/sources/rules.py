@@ -56,7 +56,10 @@ def broken_rules(values: pa.ChunkedArray, column: Column) -> Iterator[tuple[str,
             )
         )
     if column.low is not None:
-        tests.append((f"is below {column.low:g}", pc.less(values, column.low)))
+        below = pc.less(values, column.low)
+        if column.zero_is_unknown:
+            below = pc.and_(below, pc.not_equal(values, 0))
+        tests.append((f"is below {column.low:g}", below))
     if column.high is not None:
         tests.append((f"is above {column.high:g}", pc.greater(values, column.high)))
     for words, mask in tests:

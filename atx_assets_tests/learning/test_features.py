@@ -102,14 +102,16 @@ class TestNumbers:
         assert found[3:] == [0, 1]
 
     @pytest.mark.parametrize("layout", LAYOUT_NAMES)
-    def test_zero_is_unknown_in_money_time_and_votes_alone(self, table, encoding_of, layout):
+    def test_zero_is_unknown_in_money_time_votes_and_imdbs_rating_alone(
+        self, table, encoding_of, layout
+    ):
         numeric = LAYOUTS[layout].numeric
-        titles = table(layout, **{name: [0, 2, 4] for name in numeric})
+        titles = table(layout, **{name: [0, 20, 40] for name in numeric})
         encoding = encoding_of(titles, layout)
         unknown = {n for n in numeric if np.isnan(column(encoding, titles, f"{n}_norm")[0])}
-        expected = {"imdb_votes", "tmdb_votes", "budget", "revenue", "runtime"} & set(numeric)
-        assert unknown == expected
-        assert {n.column for n in encoding.numeric if n.minimum == 2} == expected
+        expected = {"imdb_votes", "imdb_rating", "tmdb_votes", "budget", "revenue", "runtime"}
+        assert unknown == expected & set(numeric)
+        assert {n.column for n in encoding.numeric if n.minimum == 20} == unknown
 
     def test_a_number_that_all_titles_share_becomes_0(self, table, encoding_of):
         encoding = encoding_of(table(metascore=[50, 50, None]))

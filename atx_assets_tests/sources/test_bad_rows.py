@@ -37,6 +37,7 @@ ASIDE: dict[str, tuple[dict[str, Any], list[str]]] = {
     "negative votes": ({"imdb_votes": -5}, ["imdb_votes is below 0: -5"]),
     "year 0": ({"release_year": 0}, ["release_year is below 1870: 0"]),
     "year 9999": ({"release_year": 9999}, ["release_year is above 2100: 9999"]),
+    "rating 0.5": ({"imdb_rating": 0.5}, ["imdb_rating is below 1: 0.5"]),
     "rating 1e308": ({"imdb_rating": 1e308}, ["imdb_rating is above 100: 1e+308"]),
     "rating without end": ({"imdb_rating": float("inf")}, ["imdb_rating is above 100: inf"]),
     "scores of 101": (
@@ -107,6 +108,7 @@ MENDED: dict[str, tuple[dict[str, Any], str, Any]] = {
 #: What is no fault, and how the column reads.
 WELL: dict[str, tuple[dict[str, Any], str, Any]] = {
     "a nested array": ({"genre": [["a", "b"], ["c", "d"]]}, "genre", ["a", "b", "c", "d"]),
+    "a rating of 0, as of a film that nobody rated": ({"imdb_rating": 0.0}, "imdb_rating", 0.0),
     "an empty array": ({"genre": []}, "genre", []),
     "the year 9000": ({"updated_at": "9000-01-01"}, "media_type", "movie"),
     "a season whose year is a resolution": (

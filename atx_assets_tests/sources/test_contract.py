@@ -50,7 +50,7 @@ def values_of(column: schemas.Column, key: str) -> st.SearchStrategy:
             ["y" * 1001],
         ],
         schemas.INT: [None, 0, -1, 50, 101, 1999, 9999, 2**62],
-        schemas.FLOAT: [None, 0.0, 7.1, 10.0, 71.0, math.nan, math.inf, -math.inf, 1e308],
+        schemas.FLOAT: [None, 0.0, 0.5, 7.1, 10.0, 71.0, math.nan, math.inf, -math.inf, 1e308],
         schemas.BOOL: [None, True, False],
         schemas.TIME: [None, *TIMES],
     }[column.type]
@@ -110,12 +110,12 @@ def is_bad(row: dict, layout, keys: list) -> bool:
             entries = [e for e in (clean(v or "") for v in value) if e not in ("", "N/A")]
             if len(entries) > 250 or any(len(e) > 1000 for e in entries):
                 return True
-        elif any(
-            [
-                column.low is not None and value < column.low,
-                column.high is not None and value > column.high,
-            ]
-        ):
+        elif column.high is not None and value > column.high:
+            return True
+        # Nobody's rating is 0: it is what a service says that knows of none.
+        elif value == 0 and column.name == "imdb_rating":
+            pass
+        elif column.low is not None and value < column.low:
             return True
     return all(clean(row[n] or "") in ("", "N/A") for n in layout.names)
 
