@@ -15,6 +15,7 @@ from typing import Any
 from atx_assets.errors import AtxError
 from atx_assets.local.dagster_storage import reach_storage
 from atx_assets.local.doctor_files import (
+    check_backups,
     check_inodes,
     check_leftovers,
     check_models,
@@ -63,6 +64,7 @@ def doctor(
     line("rows", lambda: check_quarantine(settings))
     line("models", lambda: check_models(settings))
     line("leftovers", lambda: check_leftovers(settings))
+    line("backups", lambda: check_backups(settings))
     line("names of settings", check_names)
     line(".env", check_env_file)
     line("ports", lambda: check_ports(settings))
