@@ -236,8 +236,8 @@ def _nothing_to_do(
     Were one content where the other refuses, it would take back the alert that the other raises,
     and so on for ever.
     """
-    if lost := _lost(results, state.database, rules):
-        return Decision(lost, seen, refused=True)
+    if gone := gone_at_once(results, state.database, rules):
+        return Decision(gone, seen, refused=True)
     if not seen.differs_since:
         return Decision(f"the results hold the {held} there are", seen)
     if state.in_flight:
@@ -332,7 +332,8 @@ def lost_rows(what: str, before: frozenset[str], now: str, limit: float) -> str:
     return ""
 
 
-def _lost(results: Results, database: Fingerprints, rules: Automation) -> str:
+def gone_at_once(results: Results, database: Fingerprints, rules: Automation) -> str:
+    """Say that too many labels or films are gone to rebuild, with the mend; else nothing."""
     limit = rules.label_drop_limit
     lost = lost_rows("labels", results.labels, database.labels, limit)
     lost = lost or lost_rows("films", results.media, database.media, limit)

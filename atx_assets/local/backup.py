@@ -32,6 +32,8 @@ from atx_assets.local.backup_file import (
     Member,
     work_folder,
 )
+from atx_assets.local.backup_record import FILE as RECORD
+from atx_assets.local.backup_record import record_backup
 from atx_assets.local.dumps import databases, dump, server_version
 from atx_assets.local.home import own_databases
 from atx_assets.local.mlflow_file import copy_store
@@ -40,7 +42,7 @@ from atx_assets.settings import Settings
 
 #: What lies in a home and is made anew, is another form of what is inside, or is a lock. All else
 #: is taken, so that what a later atx keeps there is not lost by this list.
-_LEFT_OUT: tuple[str, ...] = ("postgres", "logs", "locks", "tmp", "alerts.lock")
+_LEFT_OUT: tuple[str, ...] = ("postgres", "logs", "locks", "tmp", "alerts.lock", RECORD)
 _LEFT_OUT += ("dagster/dagster.yaml", "dagster/.nux", "dagster/.telemetry", "dagster/logs")
 _LEFT_OUT += ("mlflow/mlflow.db",)
 _LEFT_OUT += tuple(f"mlflow/mlflow.db-{end}" for end in ("journal", "wal", "shm"))
@@ -78,6 +80,10 @@ def backup(settings: Settings, file: Path | None, say: Callable[[str], None]) ->
     except OSError as error:
         name = f": {error.filename}" if error.filename else ""
         raise AtxError(f"cannot write the backup {file} ({error.strerror}{name})") from error
+    try:
+        record_backup(settings.home, _as_text(now))
+    except OSError as error:  # the backup is whole all the same
+        _logger.warning("when it was made is not recorded in the home (%s)", error.strerror)
     say(f"{file}: {_size(size)}, {count} files")
     for line in _not_inside(settings):
         say(f"not in it: {line}")
@@ -101,7 +107,7 @@ def _write(settings: Settings, now: datetime, file: Path, work: Path) -> tuple[i
         members = [_member(name, path) for name, path in sources.items()]
         manifest = Manifest(
             format=FORMAT,
-            made=now.isoformat(timespec="seconds"),
+            made=_as_text(now),
             home=str(settings.home),
             data_dir=str(settings.data_dir),
             versions=versions,
@@ -129,6 +135,10 @@ def _write(settings: Settings, now: datetime, file: Path, work: Path) -> tuple[i
     finally:
         os.close(folder)
     return size, len(members)
+
+
+def _as_text(time: datetime) -> str:
+    return time.isoformat(timespec="seconds")
 
 
 def _dumped(settings: Settings, work: Path) -> tuple[dict[str, str], dict[str, str]]:

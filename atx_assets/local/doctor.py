@@ -1,7 +1,7 @@
 """`atx doctor`: a line for each connection, permission and setting, with the mend.
 
 A line begins with `ok`, `note` (to be known; no run fails for it) or `FAIL`. Here are the servers;
-files, settings and records have modules of their own. Not here: the mending.
+files, settings, records and the media have modules of their own. Not here: the mending.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from atx_assets.errors import AtxError
 from atx_assets.local.dagster_storage import reach_storage
 from atx_assets.local.doctor_files import (
+    check_backups,
     check_inodes,
     check_leftovers,
     check_models,
@@ -22,10 +23,11 @@ from atx_assets.local.doctor_files import (
     check_results,
     check_writer,
 )
+from atx_assets.local.doctor_media import MediaDatabase
 from atx_assets.local.doctor_note import Note
-from atx_assets.local.doctor_records import check_history, check_tables
+from atx_assets.local.doctor_records import check_history, check_labels, check_tables
 from atx_assets.local.doctor_settings import check_env_file, check_names, check_ports
-from atx_assets.local.home import open_home, own_databases
+from atx_assets.local.home import open_home
 from atx_assets.settings import Settings
 
 _LEAST_FREE = 1 << 30
@@ -63,6 +65,7 @@ def doctor(
     line("rows", lambda: check_quarantine(settings))
     line("models", lambda: check_models(settings))
     line("leftovers", lambda: check_leftovers(settings))
+    line("backups", lambda: check_backups(settings))
     line("names of settings", check_names)
     line(".env", check_env_file)
     line("ports", lambda: check_ports(settings))
@@ -80,14 +83,18 @@ def doctor(
 
 
 def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
-    where = "your server" if settings.pg_host and "/" not in settings.pg_host else "a local socket"
-    yield "media database", lambda: _media(settings, f"{settings.database} ({where}); ")
+    media = MediaDatabase(settings)
+    yield "media database", media.check
+    if media.layout:
+        yield "layout", media.check_layout
     if settings.correction_user:
         yield "corrections", lambda: _corrections(settings)
     yield "Dagster's storage", lambda: reach_storage(settings)
     if _storage_is_reached(settings):
         yield "tables", lambda: check_tables(settings)
         yield "history", lambda: check_history(settings)
+        if prints := media.prints:
+            yield "labels", lambda: check_labels(settings, prints)
     yield "MLflow", lambda: _mlflow(settings)
     yield "nightly run", lambda: _nightly(settings)
     yield (
@@ -133,39 +140,6 @@ def _strangers(settings: Settings) -> str:
     if told := open_to_others(settings):
         return Note(told)
     return f"`atx up` listens on {settings.bind} and answers to {names}"
-
-
-def _media(settings: Settings, where: str) -> str:
-    """Find the layout, and count films and labels as a run would, reading nothing else."""
-    from atx_assets.learning.evaluation import LEAST_LABELS
-    from atx_assets.resources.database import connect, explained
-    from atx_assets.sources.fingerprints import read_fingerprints
-    from atx_assets.sources.layouts import find_source
-    from atx_assets.sources.rights import more_than_needed
-
-    connection = connect(
-        settings.database, statement_timeout=settings.statement_timeout, read_only=True
-    )
-    with explained(settings.database), connection:
-        there = "SELECT coalesce(to_regclass('atp.media'), to_regclass('atp.training')) IS NULL"
-        if own_databases(settings)[0] and connection.execute(there).fetchone() == (True,):
-            return Note(f"{where}empty: `atx load FILE` fills it, or `atx demo` with a sample")
-        source = find_source(connection, settings.source)
-        prints = read_fingerprints(connection, source)
-        may = "" if own_databases(settings)[0] else more_than_needed(connection)
-    labels, films = (int(p.split("-")[0]) for p in (prints.labels, prints.media))
-    if labels < 2 * LEAST_LABELS:
-        raise AtxError(
-            f"atp.{source.layout.table} has {labels} labelled rows; at least {LEAST_LABELS} keeps "
-            f"and {LEAST_LABELS} skips are needed: judge more films"
-        )
-    told = f"{where}atp.{source.layout.table}, {films} rows of films, {labels} with a label"
-    if may:
-        return Note(
-            f"{told}; a run needs SELECT alone, and this user may {may} as well: "
-            "sql/atx_reader.sql makes one who may not"
-        )
-    return told
 
 
 def _corrections(settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""`atx doctor` on files: room, the data folder's writer, results and models as they were written.
+"""`atx doctor` on files: room, the data folder's writer, results and models as written, backups.
 
 Each check returns what it found, as a `Note` where that is to be known, and raises an AtxError
 with the mend where a run or a reader would fail. Not here: servers (`doctor.py`), settings
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from atx_assets.assets.quarantine import in_words, set_aside, too_many
 from atx_assets.errors import AtxError
+from atx_assets.local.backup_record import last_backup
 from atx_assets.local.doctor_note import Note
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.checksums import is_damaged
@@ -149,6 +150,17 @@ def check_leftovers(settings: Settings) -> str:
             "next that makes the same"
         )
     return "none"
+
+
+def check_backups(settings: Settings) -> str:
+    """Say when the last backup was made. No run fails for want of one, nor for a record of it."""
+    try:
+        made = last_backup(settings.home)
+    except AtxError as error:
+        return Note(str(error))
+    if made is None:
+        return Note("none is recorded: `atx backup` makes one")
+    return f"the last was made on {made:%Y-%m-%d %H:%M}"
 
 
 def _left(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""`atx doctor` on what is recorded: versions of tables, the age of results, lost runs, the clock.
+"""`atx doctor` on records: versions of tables, results and what they were made from, runs, clock.
 
 The servers of the home run while this looks. Not here: whether they can be reached (`doctor.py`).
 """
@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from atx_assets.errors import AtxError
 from atx_assets.local.doctor_note import Note
 from atx_assets.local.home import exports
 from atx_assets.local.schema_upgrade import Age, check_stores, dagster_age, mlflow_age
@@ -17,6 +20,8 @@ from atx_assets.settings import Settings
 
 if TYPE_CHECKING:
     import dagster as dg
+
+    from atx_assets.sources.fingerprints import Fingerprints
 
 #: Seconds that two clocks may differ by.
 _CLOCK = 300
@@ -36,12 +41,11 @@ def check_tables(settings: Settings) -> str:
 
 def check_history(settings: Settings) -> str:
     """Say how old the results are, and whether runs have lost their process or the clock is odd."""
-    if dagster_age(settings) is not Age.CURRENT:
-        return "no runs yet" if dagster_age(settings) is Age.NONE else "see the tables above"
-    os.environ.update(exports(settings))
+    if none := _no_records(settings):
+        return none
     import dagster as dg
 
-    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+    with _records(settings) as instance:
         lost = _lost(instance)
         record = instance.get_latest_materialization_event(dg.AssetKey("scored_results"))
     if record is None:
@@ -60,6 +64,47 @@ def check_history(settings: Settings) -> str:
             "failed and goes on"
         )
     return told
+
+
+def check_labels(settings: Settings, now: Fingerprints) -> str:
+    """See that labels and films are there as before, as whatever starts by itself does.
+
+    Args:
+        settings: where the records are, and the share of labels that may go.
+        now: of the labels and films that are in the database.
+
+    Raises:
+        AtxError: so many are gone that nothing is rebuilt, in the words of the sensors.
+    """
+    from atx_assets.automation.decide import gone_at_once
+    from atx_assets.automation.observe import results_of
+
+    if none := _no_records(settings):
+        return none
+    with _records(settings) as instance:
+        results = results_of(instance)
+    if results is None:
+        return "no results yet to compare with"
+    if gone := gone_at_once(results, now, settings.automation):
+        raise AtxError(gone)
+    return "labels and films are there as before"
+
+
+def _no_records(settings: Settings) -> str:
+    """Say why Dagster's records cannot be read by the Dagster that is installed, if they cannot."""
+    age = dagster_age(settings)
+    if age is Age.CURRENT:
+        return ""
+    return "no runs yet" if age is Age.NONE else "see the tables above"
+
+
+@contextmanager
+def _records(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    os.environ.update(exports(settings))
+    import dagster as dg
+
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        yield instance
 
 
 def _lost(instance: dg.DagsterInstance) -> list[str]:

@@ -158,15 +158,23 @@ def _close_to_others(home: Path) -> None:
 
 
 def _copy_changed(source: Path, target: Path) -> None:
-    """Copy in one step: a Dagster process that starts meanwhile never reads half a file."""
     content = source.read_bytes()
-    if target.exists() and target.read_bytes() == content:
-        return
-    fd, beside = tempfile.mkstemp(dir=target.parent, prefix=target.name)
+    if not target.exists() or target.read_bytes() != content:
+        replace_file(target, content)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file of the home in one step: whoever starts meanwhile never reads half of it.
+
+    Nobody but its owner may read it.
+    """
+    fd, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.new-")
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(content)
-        Path(beside).replace(target)
+            file.flush()
+            os.fsync(fd)
+        Path(beside).replace(path)
     except BaseException:
         Path(beside).unlink(missing_ok=True)
         raise

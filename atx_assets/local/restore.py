@@ -28,6 +28,7 @@ from atx_assets.local.backup_file import (
     Member,
     work_folder,
 )
+from atx_assets.local.backup_record import record_backup
 from atx_assets.local.dumps import restore as restore_database
 from atx_assets.local.home import own_databases
 from atx_assets.local.mlflow_file import move_store
@@ -111,6 +112,7 @@ def _fill(file: Path, work: Path, home: Path, data: Path, settings: Settings) ->
         with EmbeddedPostgres(home) as server:
             for member, name in manifest.databases.items():
                 restore_database(server, name, work / member)
+    record_backup(home, manifest.made)
     _sync(home)
     if not data.is_relative_to(home):
         _sync(data)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from stat import S_IMODE
 
@@ -25,6 +26,8 @@ import pytest
 from atx_assets.errors import AtxError
 from atx_assets.local.backup import backup
 from atx_assets.local.backup_file import FORMAT, MANIFEST, Manifest, Member
+from atx_assets.local.doctor_files import check_backups
+from atx_assets.local.doctor_note import Note
 from atx_assets.local.home import exports, open_home, start_servers, stop_servers
 from atx_assets.local.mlflow_file import copy_store, move_store
 from atx_assets.local.postgres import EmbeddedPostgres
@@ -161,7 +164,9 @@ def test_a_home_restored_on_an_empty_machine_goes_on_as_if_nothing_had_been(
         atx("run", "--job", "refresh", "--quiet")
         assert Bundles(DataFiles(directory=str(data))).versions() == [1, 2]
         _artifacts_load(home, 2)
-        assert "FAIL" not in atx("doctor")
+        told = atx("doctor")
+        assert "FAIL" not in told
+        assert "ok    backups: the last was made on 20" in told
     finally:
         end_all_of(home)
 
@@ -262,6 +267,72 @@ def test_a_small_home_comes_back(small: Settings) -> None:
     assert contents(new.data_dir) == contents(small.data_dir)
     assert contents(new.home) == contents(small.home)
     assert sorted(p.name for p in new.home.parent.iterdir()) == ["d", "h"]
+
+
+def test_doctor_says_when_the_last_backup_was_made_also_of_a_home_that_was_restored(
+    small: Settings,
+) -> None:
+    told = check_backups(small)
+    assert isinstance(told, Note)
+    assert told == "none is recorded: `atx backup` makes one"
+
+    file, record = small.home.parent / "b.tar.gz", small.home / "last_backup.json"
+    # An earlier one, which must not be taken for the one that a restore is made from.
+    record.write_text('{"made": "2020-01-01T04:00:00+00:00"}')
+    is_told = f"the last was made on {datetime.now():%Y-%m-%d}"
+    backup(small, file, lambda _: None)
+    told = check_backups(small)
+    assert told.startswith(is_told)
+    assert not isinstance(told, Note)
+    assert S_IMODE(record.stat().st_mode) == 0o600
+    with tarfile.open(file) as tar:
+        assert not [name for name in tar.getnames() if "last_backup" in name]
+
+    new = elsewhere(small)
+    restore(new, file, lambda _: None)
+    assert (new.home / "last_backup.json").read_bytes() == record.read_bytes()
+    assert check_backups(new) == told
+
+
+def test_a_backup_that_fails_is_not_recorded(small: Settings) -> None:
+    (small.home / "mlflow").mkdir()
+    (small.home / "mlflow" / "mlflow.db").write_bytes(b"no database" * 100)
+    with pytest.raises(AtxError):
+        backup(small, small.home.parent / "b.tar.gz", lambda _: None)
+    assert check_backups(small).startswith("none is recorded")
+
+
+def test_a_backup_is_whole_where_its_record_cannot_be_written(
+    small: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    (small.home / "last_backup.json").mkdir()
+    file = small.home.parent / "b.tar.gz"
+    backup(small, file, lambda _: None)
+    assert "when it was made is not recorded in the home (Is a directory)" in caplog.text
+    assert isinstance(check_backups(small), Note)
+    assert [p.name for p in small.home.iterdir() if p.name.startswith(".")] == []
+    restore(elsewhere(small), file, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"mad',
+        '{"made": 7}',
+        '{"made": "now"}',
+        '{"made": "0001-01-01T00:00+14:00"}',
+        "[" * 100_000,
+    ],
+)
+def test_a_damaged_record_of_the_last_backup_is_a_note(small: Settings, content: str) -> None:
+    (small.home / "last_backup.json").write_text(content)
+    told = check_backups(small)
+    assert isinstance(told, Note)
+    assert "is damaged: the next `atx backup` writes it anew" in told
+    backup(small, small.home.parent / "b.tar.gz", lambda _: None)
+    assert check_backups(small).startswith("the last was made on")
 
 
 def test_leftovers_of_a_crash_locks_and_links_are_not_taken(

@@ -1,5 +1,9 @@
-"""What `atx doctor` sees in advance: files, settings, records. Its servers are in test_run.py."""
+"""What `atx doctor` sees in advance: files, settings, records, a table that has changed.
 
+Its servers are in test_run.py.
+"""
+
+import contextlib
 import json
 import os
 import socket
@@ -13,9 +17,11 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from atx_assets.automation.observe import READ, TRAINED
 from atx_assets.errors import AtxError
 from atx_assets.local import doctor_files, doctor_records, doctor_settings
 from atx_assets.local.cli import main
+from atx_assets.local.doctor import doctor
 from atx_assets.local.doctor_files import (
     check_inodes,
     check_leftovers,
@@ -25,7 +31,7 @@ from atx_assets.local.doctor_files import (
     check_writer,
 )
 from atx_assets.local.doctor_note import Note
-from atx_assets.local.doctor_records import check_history, check_tables
+from atx_assets.local.doctor_records import check_history, check_labels, check_tables
 from atx_assets.local.doctor_settings import check_env_file, check_names, check_ports
 from atx_assets.local.home import exports, open_home
 from atx_assets.local.locks import try_lock, unlock
@@ -33,6 +39,9 @@ from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.resources.files import FILES, DataFiles, only_writer
 from atx_assets.schemas import QUARANTINE, arrow_schema
 from atx_assets.settings import Settings, read_settings
+from atx_assets.sources.fingerprints import Fingerprints
+from atx_assets_tests.automation.conftest import Living
+from atx_assets_tests.faults.test_migrated_layout import migrate
 
 
 def is_note(told: str, *words: str) -> None:
@@ -223,9 +232,12 @@ class TestRecords:
         self, ready: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         is_well(check_history(ready), "no runs yet")
+        held = Fingerprints("2-a", "1-b", "3-c")
+        is_well(check_labels(ready, held), "no runs yet")
         with dg.DagsterInstance.from_config(str(ready.dagster_home)) as instance:
             assert dg.materialize([scored_results], instance=instance).success
             is_well(check_history(ready), "the last results are of 20")
+            is_well(check_labels(ready, held), "no results yet to compare with")
 
             run = instance.create_run_for_job(_job(), status=dg.DagsterRunStatus.STARTED)
             event = dg.DagsterEvent(
@@ -253,6 +265,87 @@ class TestRecords:
             connection.execute("UPDATE alembic_version SET version_num = 'fedcba987654'")
         with pytest.raises(AtxError, match="later release"):
             check_tables(ready)
+
+
+@pytest.mark.slow
+class TestChangedDatabase:
+    """A library with results, of which Dagster's storage has the records, and then the table."""
+
+    @pytest.fixture
+    def examined(
+        self, copied, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+    ) -> Callable[[], dict[str, str]]:
+        """The lines of the doctor by their names."""
+        name = f"records_of_{copied.database.name}"
+        postgres.ensure_database(name)
+        url = f"postgresql+psycopg2://{postgres.user}@/{name}"
+        url += f"?host={postgres.host}&port={postgres.port}"
+        own = {"DAGSTER_POSTGRES_URL": url, "ATX_MLFLOW": "off"}
+        with copied.environment(**own), open_home(read_settings()) as settings:
+            for variable, value in exports(settings).items():
+                monkeypatch.setenv(variable, value)
+            with (
+                copied.instance() as made,
+                dg.DagsterInstance.from_config(str(settings.dagster_home)) as kept,
+            ):
+                for asset in (*READ, TRAINED):
+                    [record] = made.fetch_materializations(dg.AssetKey(asset), limit=1).records
+                    kept.report_runless_asset_event(record.asset_materialization)
+
+        def lines() -> dict[str, str]:
+            said: list[str] = []
+            with copied.environment(**own), contextlib.suppress(AtxError):
+                doctor(read_settings(), said.append)
+            return {line[6:].partition(": ")[0]: line for line in said}
+
+        return lines
+
+    def test_a_champion_of_the_other_layout_is_told_in_the_words_with_which_scoring_fails(
+        self, copied, examined: Callable[[], dict[str, str]]
+    ) -> None:
+        assert examined()["layout"] == "ok    layout: media, and the champion has learned from it"
+        with copied.instance() as instance, copied.connect() as connection:
+            connection.autocommit = True
+            migrate(Living(copied, instance, connection))
+        told = examined()
+        assert told["layout"] == (
+            "FAIL  layout: the champion (version 1) learned from the media layout, but the films "
+            "are now in the training layout: run full_rebuild"
+        )
+        assert [line for line in told.values() if line.startswith("FAIL")] == [told["layout"]]
+        result = copied.run("score", ATX_MLFLOW="off")
+        failures = [e.step_failure_data.error for e in result.all_events if e.is_step_failure]
+        assert told["layout"].removeprefix("FAIL  layout: ") in failures[0].to_string()
+
+        (copied.home / "data" / "models" / "champion.json").write_text('{"vers')
+        told = examined()
+        assert told["models"].startswith("FAIL")
+        assert told["layout"] == "ok    layout: training; of the champion, see the models above"
+
+    def test_labels_that_are_gone_are_told_in_the_words_with_which_sensors_refuse(
+        self, copied, examined: Callable[[], dict[str, str]]
+    ) -> None:
+        assert examined()["labels"] == "ok    labels: labels and films are there as before"
+        unjudge = (
+            "UPDATE atp.media SET rejection_status = 'unfiltered', rejection_reason = NULL"
+            " WHERE hash NOT IN (SELECT hash FROM atp.media WHERE media_type = 'movie'"
+            " AND rejection_status <> 'unfiltered' ORDER BY hash LIMIT %s)"
+        )
+        with copied.instance() as instance, copied.connect() as connection:
+            connection.autocommit = True
+            connection.execute(unjudge, [100])
+            refusal = Living(copied, instance, connection).tick()
+            told = examined()
+            assert told["labels"] == f"FAIL  labels: {refusal}"
+            assert " labels are gone at once: nothing is rebuilt from that" in told["labels"]
+            assert "`atx run`" in told["labels"]
+            # Nothing else tells of it.
+            assert [line for line in told.values() if line.startswith("FAIL")] == [told["labels"]]
+            # Where too few are left to learn from, to judge more is not the mend.
+            connection.execute(unjudge, [0])
+            told = examined()
+        assert told["media database"].startswith("FAIL")
+        assert "gone at once" in told["labels"]
 
 
 def _job() -> dg.JobDefinition:

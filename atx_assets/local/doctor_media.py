@@ -1,0 +1,90 @@
+"""`atx doctor` on the media database: what a run would find, and whether the champion knows it.
+
+Not here: whether labels have gone since the results were made (`doctor_records.py`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from atx_assets.errors import AtxError
+from atx_assets.local.doctor_note import Note
+from atx_assets.local.home import own_databases
+from atx_assets.resources.bundles import Bundles
+from atx_assets.resources.files import DataFiles
+from atx_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from atx_assets.sources.fingerprints import Fingerprints
+
+
+class MediaDatabase:
+    """The media database as a run would read it.
+
+    Attributes:
+        layout: the layout that `check` has found; empty until then.
+        prints: the fingerprints of labels and films that it has read; None until then.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the settings that say where it is; nothing is read yet."""
+        self._settings = settings
+        self.layout = ""
+        self.prints: Fingerprints | None = None
+
+    def check(self) -> str:
+        """Find the layout, and count films and labels as a run would, reading nothing else.
+
+        Raises:
+            AtxError: it cannot be read, or holds too few labels to learn from.
+        """
+        from atx_assets.learning.evaluation import LEAST_LABELS
+        from atx_assets.resources.database import connect, explained
+        from atx_assets.sources.fingerprints import read_fingerprints
+        from atx_assets.sources.layouts import find_source
+        from atx_assets.sources.rights import more_than_needed
+
+        settings = self._settings
+        own = own_databases(settings)[0]
+        remote = settings.pg_host and "/" not in settings.pg_host
+        where = f"{settings.database} ({'your server' if remote else 'a local socket'}); "
+        connection = connect(
+            settings.database, statement_timeout=settings.statement_timeout, read_only=True
+        )
+        with explained(settings.database), connection:
+            there = "SELECT coalesce(to_regclass('atp.media'), to_regclass('atp.training')) IS NULL"
+            if own and connection.execute(there).fetchone() == (True,):
+                return Note(f"{where}empty: `atx load FILE` fills it, or `atx demo` with a sample")
+            source = find_source(connection, settings.source)
+            prints = read_fingerprints(connection, source)
+            may = "" if own else more_than_needed(connection)
+        self.layout, self.prints = source.layout.name, prints
+        labels, films = (int(p.split("-")[0]) for p in (prints.labels, prints.media))
+        if labels < 2 * LEAST_LABELS:
+            raise AtxError(
+                f"atp.{source.layout.table} has {labels} labelled rows; at least {LEAST_LABELS} "
+                f"keeps and {LEAST_LABELS} skips are needed: judge more films"
+            )
+        told = f"{where}atp.{source.layout.table}, {films} rows of films, {labels} with a label"
+        if may:
+            return Note(
+                f"{told}; a run needs SELECT alone, and this user may {may} as well: "
+                "sql/atx_reader.sql makes one who may not"
+            )
+        return told
+
+    def check_layout(self) -> str:
+        """See that the champion has learned from the layout that was found.
+
+        Raises:
+            AtxError: it has learned from the other one, in the words with which scoring refuses.
+        """
+        from atx_assets.assets.classifier import champion
+
+        files = DataFiles(directory=str(self._settings.data_dir))
+        try:
+            _ = Bundles(files).champion().encoding
+        except (AtxError, OSError, ValueError):  # none yet, or damaged: one line is enough
+            return f"{self.layout}; of the champion, see the models above"
+        champion(files, self.layout)
+        return f"{self.layout}, and the champion has learned from it"
