@@ -6,6 +6,7 @@ files, settings, records and the media have modules of their own. Not here: the 
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import stat
@@ -32,6 +33,8 @@ from atx_assets.settings import Settings
 
 _LEAST_FREE = 1 << 30
 
+_logger = logging.getLogger(__name__)
+
 
 def doctor(
     settings: Settings, say: Callable[[str], None], *, send_test_alert: bool = False
@@ -56,6 +59,10 @@ def doctor(
         except AtxError as error:
             failed += 1
             say(f"FAIL  {name}: {error}")
+        except Exception as error:  # one that breaks must not hide what the others find
+            failed += 1
+            say(f"FAIL  {name}: the check itself broke ({type(error).__name__}: {error})")
+            _logger.debug("%s broke", name, exc_info=True)
 
     line("home", lambda: _writable(settings.home, "ATX_HOME"))
     line("data folder", lambda: _writable(settings.data_dir, "ATX_DATA_DIR"))

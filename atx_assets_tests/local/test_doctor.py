@@ -72,6 +72,18 @@ def done(copied) -> Settings:
     return read_settings({"ATX_HOME": str(home), "ATX_DATA_DIR": str(home / "data")})
 
 
+def test_a_check_that_breaks_hides_none_of_those_after_it(
+    bare: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atx_assets.local.doctor.check_inodes", lambda _: 1 // 0)
+    said: list[str] = []
+    with pytest.raises(AtxError, match=r"^1 of the checks above failed$"):
+        doctor(bare, said.append)
+    (broken,) = [line for line in said if line.startswith("FAIL")]
+    assert broken.startswith("FAIL  room for files: the check itself broke (ZeroDivisionError: ")
+    assert said[-1].startswith("ok    settings: ")
+
+
 def test_a_new_home_frightens_nobody(
     home: Path,
     end_all_of: Callable[[Path], None],
