@@ -34,6 +34,8 @@ from atx_assets.local.backup_file import (
 )
 from atx_assets.local.backup_record import FILE as RECORD
 from atx_assets.local.backup_record import record_backup
+from atx_assets.local.cluster import MADE
+from atx_assets.local.doctor_files import check_models, check_results
 from atx_assets.local.dumps import databases, dump, server_version
 from atx_assets.local.home import own_databases
 from atx_assets.local.mlflow_file import copy_store
@@ -42,7 +44,7 @@ from atx_assets.settings import Settings
 
 #: What lies in a home and is made anew, is another form of what is inside, or is a lock. All else
 #: is taken, so that what a later atx keeps there is not lost by this list.
-_LEFT_OUT: tuple[str, ...] = ("postgres", "logs", "locks", "tmp", "alerts.lock", RECORD)
+_LEFT_OUT: tuple[str, ...] = ("postgres", "logs", "locks", "tmp", "alerts.lock", RECORD, MADE)
 _LEFT_OUT += ("dagster/dagster.yaml", "dagster/.nux", "dagster/.telemetry", "dagster/logs")
 _LEFT_OUT += ("mlflow/mlflow.db",)
 _LEFT_OUT += tuple(f"mlflow/mlflow.db-{end}" for end in ("journal", "wal", "shm"))
@@ -85,6 +87,11 @@ def backup(settings: Settings, file: Path | None, say: Callable[[str], None]) ->
     except OSError as error:  # the backup is whole all the same
         _logger.warning("when it was made is not recorded in the home (%s)", error.strerror)
     say(f"{file}: {_size(size)}, {count} files")
+    for check in (check_results, check_models):
+        try:
+            check(settings)
+        except AtxError as error:
+            say(f"WARNING, it is in the backup as it is: {error}")
     for line in _not_inside(settings):
         say(f"not in it: {line}")
     return file

@@ -48,6 +48,9 @@ SERVER_SETTINGS = {
 #: Nothing of the caller's: PGPORT, PGDATA or a locale would change what is started.
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
 
+#: The file of a home that says that its cluster was made.
+MADE = "postgres.made"
+
 #: Seconds that a server may live without answering at all, "not yet" being an answer.
 _SILENCE = 60
 
@@ -65,6 +68,8 @@ class Cluster:
         self.socket_folder = socket_folder(self.data, PORT)
         # Open and locked in every process of the server, and in nobody else.
         self._alive = home / "locks" / "postgres.alive"
+        # Says that the data folder was made: one that is gone is not made anew, empty.
+        self._made = home / MADE
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
@@ -98,8 +103,10 @@ class Cluster:
             if not self.lives:
                 if spawned:
                     cause = self._cause()
-                    full = ", make room on the disk" if "No space left" in cause else ""
-                    raise AtxError(f"PostgreSQL did not start: {cause}{full} (log: {self.log})")
+                    mend = "mend that, or restore a backup"
+                    if "No space left" in cause:
+                        mend = "make room on the disk"
+                    raise AtxError(f"PostgreSQL did not start: {cause}: {mend} (log: {self.log})")
                 self._spawn()
                 spawned = True
             elif answer == "busy":
@@ -144,6 +151,11 @@ class Cluster:
         self._process = None
 
     def _spawn(self) -> None:
+        if self._is_gone():
+            raise AtxError(
+                f"the data of the embedded PostgreSQL are gone from {self.data}: mount their disk, "
+                f"or restore a backup; to begin anew without them, remove {self._made}"
+            )
         binaries = programs()
         user = server_user(self.data)
         open_way(binaries / "postgres", user)
@@ -155,6 +167,8 @@ class Cluster:
         try:
             if not (self.data / "PG_VERSION").exists():
                 self._create(binaries, user, alive)
+            with contextlib.suppress(OSError):  # a full disk has worse to tell
+                self._made.touch(0o600)
             self._check_version(binaries)
             if self.socket_folder != self.data:
                 make_private(self.socket_folder, user)
@@ -162,6 +176,12 @@ class Cluster:
             self._run(binaries, user, alive)
         finally:
             os.close(alive)
+
+    def _is_gone(self) -> bool:
+        try:
+            return self._made.exists() and not (self.data / "PG_VERSION").exists()
+        except PermissionError:  # it is another user's, which has a line of its own
+            return False
 
     def _run(self, programs: Path, user: ServerUser, alive: int) -> None:
         command = [str(programs / "postgres"), "-D", str(self.data)]

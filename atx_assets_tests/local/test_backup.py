@@ -33,6 +33,7 @@ from atx_assets.local.mlflow_file import copy_store, move_store
 from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.local.restore import restore
 from atx_assets.resources.bundles import Bundles
+from atx_assets.resources.checksums import sums_of
 from atx_assets.resources.files import DataFiles, only_writer
 from atx_assets.settings import Settings, read_settings
 
@@ -267,6 +268,17 @@ def test_a_small_home_comes_back(small: Settings) -> None:
     assert contents(new.data_dir) == contents(small.data_dir)
     assert contents(new.home) == contents(small.home)
     assert sorted(p.name for p in new.home.parent.iterdir()) == ["d", "h"]
+
+
+def test_what_is_damaged_is_told_by_the_backup_that_takes_it(small: Settings) -> None:
+    file = small.home.parent / "b.tar.gz"
+    queue = small.data_dir / "review_queue.json"
+    queue.write_text("[]")
+    sums_of(queue).write_text("0" * 64)
+    lines: list[str] = []
+    backup(small, file, lines.append)
+    (told,) = [line for line in lines if line.startswith("WARNING, it is in the backup as it is: ")]
+    assert f"{queue} is damaged: materialise review_queue again" in told
 
 
 def test_doctor_says_when_the_last_backup_was_made_also_of_a_home_that_was_restored(

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shutil
 import signal
 import stat
 import subprocess
@@ -17,7 +18,7 @@ import psycopg
 import pytest
 
 from atx_assets.errors import AtxError
-from atx_assets.local.cluster import Cluster
+from atx_assets.local.cluster import MADE, Cluster
 from atx_assets.local.logs import last_lines, trim
 from atx_assets.local.postgres import EmbeddedPostgres
 
@@ -343,11 +344,31 @@ def test_data_of_another_major_version_is_named(home: Path) -> None:
         EmbeddedPostgres(home).acquire()
 
 
+def test_data_that_are_gone_are_not_made_anew_empty(home: Path) -> None:
+    """Kept out: a disk that was not mounted, an empty database in its place, and backups of it."""
+    with EmbeddedPostgres(home):
+        pass
+    (home / "postgres").rename(home / "elsewhere")
+    for _ in range(2):
+        with pytest.raises(AtxError, match=r"PostgreSQL are gone from .*/postgres: mount their"):
+            EmbeddedPostgres(home).acquire()
+        assert not Cluster(home).lives
+        (home / "postgres").mkdir(exist_ok=True)  # an empty one, as where nothing is mounted
+    (home / "postgres").rmdir()
+    (home / "elsewhere").rename(home / "postgres")
+    with EmbeddedPostgres(home) as server:
+        assert ask(server, "SELECT 1") == 1
+    shutil.rmtree(home / "postgres")
+    (home / MADE).unlink()
+    with EmbeddedPostgres(home) as server:
+        assert ask(server, "SELECT 1") == 1
+
+
 def test_a_server_that_gives_up_says_why(home: Path) -> None:
     with EmbeddedPostgres(home):
         pass
     (home / "postgres" / "global" / "pg_control").unlink()
-    with pytest.raises(AtxError, match="did not start: could not find the database system"):
+    with pytest.raises(AtxError, match=r"did not start: could not find .*: mend that, or rest"):
         EmbeddedPostgres(home).acquire()
     assert not Cluster(home).lives
 
