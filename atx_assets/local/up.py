@@ -47,9 +47,13 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
     """Run the UIs until Ctrl-C or a signal; then end them all.
 
     Raises:
-        AtxError: another `atx up` has this home, a server ended or did not answer while all was
-            starting, or one dies again and again.
+        AtxError: the time of the night cannot be used, another `atx up` has this home, a server
+            ended or did not answer while all was starting, or one dies again and again.
     """
+    from atx_assets.automation.schedules import nightly_schedule
+
+    # Else the code cannot be loaded: the UI opens, and nothing runs by itself, night or day.
+    nightly_schedule(settings)
     with _only_one(settings) as record, open_home(settings) as opened:
         (opened.home / "logs").mkdir(mode=0o700, exist_ok=True)
         ready = _on_free_ports(opened, say)

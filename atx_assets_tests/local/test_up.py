@@ -250,6 +250,21 @@ def test_up_opens_both_and_ctrl_c_leaves_no_process(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "value"), [("ATX_RETRAIN_CRON", "2:00"), ("ATX_TIMEZONE", "Europe/Nowhere")]
+)
+def test_up_refuses_a_night_that_cannot_be(
+    environment: dict[str, str], name: str, value: str
+) -> None:
+    """Kept out: a UI that opens, and code that cannot be loaded: no sensor, no night, no alert."""
+    wrong = environment | {name: value}
+    done = subprocess.run(COMMAND, env=wrong, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"{name}={value!r}" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
 def test_up_that_is_killed_takes_its_children_along(home: Path, up: Up) -> None:
     wait_until((home / "logs" / "mlflow.log").exists, 60)
     wait_until(lambda: len(groups_of(up)) >= 3)
