@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 from atx_assets.errors import AtxError
@@ -59,6 +60,10 @@ def doctor(
         except AtxError as error:
             failed += 1
             say(f"FAIL  {name}: {error}")
+        except OSError as error:
+            failed += 1
+            where = f"{error.filename}: " if error.filename else ""
+            say(f"FAIL  {name}: {where}{error.strerror}: see whose it is, and give it to yourself")
         except Exception as error:  # one that breaks must not hide what the others find
             failed += 1
             say(f"FAIL  {name}: the check itself broke ({type(error).__name__}: {error})")
@@ -78,11 +83,12 @@ def doctor(
     line("ports", lambda: check_ports(settings))
     line("who may ask", lambda: _strangers(settings))
     line("alerts", lambda: _alerts(settings, send_test=send_test_alert))
+    line("told", lambda: _told(settings))
     try:
         with open_home(settings) as ready:
             for name, check in _checks(ready):
                 line(name, check)
-    except AtxError as error:
+    except (AtxError, OSError) as error:
         failed += 1
         say(f"FAIL  servers: {error}")
     if failed:
@@ -172,6 +178,19 @@ def _nightly(settings: Settings) -> str:
 
     schedule = nightly_schedule(settings)
     return f"{schedule.cron_schedule} ({schedule.execution_timezone})"
+
+
+def _told(settings: Settings) -> str:
+    """Name the alerts that stand: raised, and no good run since."""
+    from atx_assets.automation.alert_file import AlertFile
+
+    standing = AlertFile(settings.home).peek()
+    if standing is None:
+        return Note(f"{settings.home / 'alerts.json'} is damaged: the next alert writes it anew")
+    if not standing:
+        return "no alert stands"
+    told = (f"{datetime.fromtimestamp(e.at):%Y-%m-%d %H:%M} {e.title}" for e in standing.values())
+    return Note(f"{'; '.join(told)}: docs/operations.md says what to do")
 
 
 def _alerts(settings: Settings, *, send_test: bool) -> str:

@@ -17,7 +17,7 @@ from atx_assets.local.backup_record import last_backup
 from atx_assets.local.doctor_note import Note
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.checksums import is_damaged
-from atx_assets.resources.files import FILES, DataFiles
+from atx_assets.resources.files import FILES, DataFiles, damaged
 from atx_assets.settings import Settings
 
 #: A run makes some hundred files, and PostgreSQL as many.
@@ -60,11 +60,12 @@ def check_results(settings: Settings) -> str:
     there = [name for name in FILES if files.path(name).exists()]
     if not there:
         return Note("none yet: `atx run` makes them")
-    for name in there:
-        _read(files, name)
+    faults = [fault for name in there if (fault := _fault(files, name))]
     for figure in sorted(settings.data_dir.glob("report_*.png")):
         if is_damaged(figure):
-            raise AtxError(f"{figure} is damaged: materialise analysis_report again")
+            faults.append(damaged(figure, "analysis_report"))
+    if faults:
+        raise AtxError("; ".join(faults))
     missing = [FILES[name] for name in FILES if name not in there]
     if missing:
         return Note(f"{', '.join(missing)} missing: `atx run` makes what is not there")
@@ -90,11 +91,12 @@ def check_quarantine(settings: Settings) -> str:
     return Note(f"{told}: `atx show quarantine` says why") if quarantined else told
 
 
-def _read(files: DataFiles, asset: str) -> None:
+def _fault(files: DataFiles, asset: str) -> str:
+    """Say what is wrong with an asset's file, and the mend; nothing if it is well."""
     path = files.path(asset)
     try:
         if is_damaged(path):
-            raise AtxError(f"{path} is damaged: materialise {asset} again")
+            return damaged(path, asset)
         if path.suffix == ".parquet":
             import pyarrow as pa
             import pyarrow.parquet as pq
@@ -102,16 +104,19 @@ def _read(files: DataFiles, asset: str) -> None:
             try:
                 for _ in pq.ParquetFile(path).iter_batches():  # not the whole file at once
                     pass
-            except (pa.ArrowException, OSError) as error:
-                raise AtxError(f"{path} is damaged: materialise {asset} again") from error
+            except (pa.ArrowException, OSError):
+                return damaged(path, asset)
         elif path.suffix == ".json" and asset != "feature_encoding":
             files.read_records(asset)
         elif path.suffix != ".ubj":  # a copy of the champion's, which is looked at there
             files.read_text(asset)
+    except AtxError as error:
+        return str(error)
     except OSError as error:
-        raise AtxError(f"{path} cannot be read ({error.strerror}): change its owner") from error
-    except UnicodeDecodeError as error:
-        raise AtxError(f"{path} is damaged: materialise {asset} again") from error
+        return f"{path} cannot be read ({error.strerror}): change its owner"
+    except UnicodeDecodeError:
+        return damaged(path, asset)
+    return ""
 
 
 def check_models(settings: Settings) -> str:
@@ -129,11 +134,11 @@ def check_models(settings: Settings) -> str:
             f"version {champion.version}, the champion, is not what was saved: run full_rebuild"
             f"{other}, or restore {champion.folder} from a backup"
         )
-    damaged = [str(v) for v in versions if not bundles.version(v).is_whole]
-    if damaged:
+    spoilt = [str(v) for v in versions if not bundles.version(v).is_whole]
+    if spoilt:
         return Note(
             f"version {champion.version} scores; damaged, or of another atx, and in nobody's way: "
-            f"{', '.join(damaged)}"
+            f"{', '.join(spoilt)}"
         )
     return f"version {champion.version} scores; {len(versions)} kept, all as they were saved"
 

@@ -33,13 +33,19 @@ class _Asked(Mapping[str, str]):
 
 
 def check_names(values: Mapping[str, str] | None = None) -> str:
-    """Look for names that begin with ATX_ and that nothing reads, in the environment and `.env`."""
+    """Look for names that nothing reads, in the environment and `.env`: ATX_… and PG_….
+
+    A database of one's own whose name is not read is the embedded one, and nobody is told.
+    """
     asked = _Asked()
     read_settings(asked)
     given = environment() if values is None else values
-    ours = sorted(name for name in given if name.startswith("ATX_"))
+    ours = sorted(name for name in given if name.startswith(("ATX_", "PG_")))
     if unknown := [name for name in ours if name not in asked.names]:
         return Note("; ".join(_unknown(name, asked.names) for name in unknown))
+    of_server = [name for name in ("PG_PASS", "PG_PORT", "PG_USER") if given.get(name)]
+    if of_server and not given.get("PG_HOST"):
+        return Note(f"{', '.join(of_server)} without PG_HOST: the embedded PostgreSQL is used")
     return f"{len(ours)} of atx's own are set, all known"
 
 

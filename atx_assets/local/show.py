@@ -150,7 +150,10 @@ def show_quarantine(
         parsed = [record | {"row": json.loads(record["row"])} for record in records]
         say(json.dumps(parsed[:limit], indent=2))
         return
-    say(in_words(*set_aside(files)))
+    quarantined, read = set_aside(files)
+    if not read:
+        raise AtxError(f"{files.path('raw_media')} is not there: `atx run` reads the rows")
+    say(in_words(quarantined, read))
     rows = [
         {
             "film": [record["media_title"] or "?"],

@@ -54,6 +54,11 @@ _UNWRITABLE = {
 }
 
 
+def damaged(path: Path, asset: str) -> str:
+    """Say that a file of an asset is not what was written, and what makes it anew."""
+    return f"{path} is damaged: materialise {asset} again (`atx run --select key:{asset}`)"
+
+
 class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The folder that every asset reads from and writes to."""
 
@@ -175,7 +180,9 @@ class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
         except FileNotFoundError as error:
             raise self._missing(asset) from error
         except OSError as error:
-            raise AtxError(f"{path} cannot be read ({error.strerror}): look at it") from error
+            raise AtxError(
+                f"{path} cannot be read ({error.strerror}): give it to yourself"
+            ) from error
         return path
 
     def _missing(self, asset: str) -> AtxError:
@@ -185,7 +192,7 @@ class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
         )
 
     def _damaged(self, asset: str) -> AtxError:
-        return AtxError(f"{self.path(asset)} is damaged: materialise {asset} again")
+        return AtxError(damaged(self.path(asset), asset))
 
 
 @contextmanager

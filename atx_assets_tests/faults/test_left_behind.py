@@ -61,7 +61,10 @@ def test_half_a_search_fails_training_with_one_line_and_the_lists_stay(copied: A
     listed = copied.files.path("false_positives").read_bytes()
     result = copied.run("refresh")
     assert not result.success
-    assert failure(result).endswith(f"{path} is damaged: materialise hyperparameters again")
+    assert failure(result).endswith(
+        f"{path} is damaged: materialise hyperparameters again"
+        " (`atx run --select key:hyperparameters`)"
+    )
     assert copied.files.path("false_positives").read_bytes() == listed
 
 

@@ -5,7 +5,9 @@ Its servers are in test_run.py.
 
 import contextlib
 import json
+import logging
 import os
+import re
 import socket
 import sqlite3
 from collections.abc import Callable
@@ -17,6 +19,8 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from atx_assets.automation.alert_messages import Alert
+from atx_assets.automation.alerts import clear, raise_alert
 from atx_assets.automation.observe import READ, TRAINED
 from atx_assets.errors import AtxError
 from atx_assets.local import doctor_files, doctor_records, doctor_settings
@@ -84,6 +88,29 @@ def test_a_check_that_breaks_hides_none_of_those_after_it(
     assert said[-1].startswith("ok    settings: ")
 
 
+def test_the_alerts_that_stand_are_told(bare: Settings) -> None:
+    said: list[str] = []
+    raise_alert(bare, Alert("nightly", "the nightly run failed", "a text"), logging.getLogger())
+    doctor(bare, said.append)
+    (told,) = [line for line in said if "told: " in line]
+    assert re.match(r"note  told: \d{4}-\d\d-\d\d \d\d:\d\d the nightly run failed: ", told)
+    clear(bare, "nightly")
+    said.clear()
+    doctor(bare, said.append)
+    assert "ok    told: no alert stands" in said
+
+
+def test_a_file_that_cannot_be_opened_is_told_and_the_rest_is_looked_at(bare: Settings) -> None:
+    """As root, whom nothing is forbidden, with a folder in the place of a file."""
+    (bare.data_dir / ".writer.lock").mkdir()
+    said: list[str] = []
+    with pytest.raises(AtxError, match=r"^1 of the checks above failed$"):
+        doctor(bare, said.append)
+    (fault,) = [line for line in said if line.startswith("FAIL")]
+    assert fault.startswith(f"FAIL  writer: {bare.data_dir / '.writer.lock'}: Is a directory: see")
+    assert said[-1].startswith("ok    settings: ")
+
+
 def test_a_new_home_frightens_nobody(
     home: Path,
     end_all_of: Callable[[Path], None],
@@ -106,6 +133,17 @@ def test_a_new_home_frightens_nobody(
 
 @pytest.mark.slow
 class TestFiles:
+    def test_all_that_is_damaged_is_named_with_the_command_that_mends_it(
+        self, done: Settings
+    ) -> None:
+        for name in ("training_table", "review_queue", "analysis_report"):
+            with DataFiles(directory=str(done.data_dir)).path(name).open("ab") as file:
+                file.write(b"x")
+        with pytest.raises(AtxError) as told:
+            check_results(done)
+        for name in ("training_table", "review_queue", "analysis_report"):
+            assert f"materialise {name} again (`atx run --select key:{name}`)" in str(told.value)
+
     def test_nothing_made_yet_is_a_note(self, bare: Settings) -> None:
         is_note(check_results(bare), "none yet")
         is_note(check_models(bare), "none yet")
@@ -180,6 +218,11 @@ class TestSettings:
         is_note(told, "ATX_LABEL_QUITE_SECONDS", "did you mean ATX_LABEL_QUIET_SECONDS?")
         assert "ATX_HOME" not in told
         is_well(check_names({"ATX_HOME": "x", "ATX_CORRECTION_PG_PASS": "y"}), "2 of atx's own")
+
+    def test_a_database_of_ones_own_that_is_not_named_right_is_told(self) -> None:
+        is_note(check_names({"PG_HOSTNAME": "x"}), "PG_HOSTNAME is no", "did you mean PG_HOST?")
+        is_note(check_names({"PG_USER": "x", "PG_PASS": "y"}), "PG_PASS, PG_USER without PG_HOST")
+        is_well(check_names({"PG_USER": "x", "PG_HOST": "y", "PG_DB": "z"}), "3 of atx's own")
 
     @pytest.mark.parametrize(
         ("text", "mode", "note"),
