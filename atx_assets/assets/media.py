@@ -52,12 +52,13 @@ def raw_media(
 
     clock = story.Clock()
     path = files.path("raw_media")
-    with media_database.reading() as (connection, source):
+    # The transaction ends before the file is replaced: a server that stops after the last row
+    # fails the run, which must then have changed nothing.
+    with files.replacing(path) as beside, media_database.reading() as (connection, source):
         context.log.info("reading atp.%s (%s layout)", source.layout.table, source.layout.name)
         fingerprints = asdict(read_fingerprints(connection, source))
         snapshot = {"layout": source.layout.name, "fingerprints": fingerprints}
-        with files.replacing(path) as beside:
-            rows = extract(connection, source, beside, snapshot)
+        rows = extract(connection, source, beside, snapshot)
     # Not the whole file again: memory must not grow with the table.
     types = pq.read_table(path, columns=["media_type"])["media_type"]
     kinds = {str(v["values"]): v["counts"] for v in pc.value_counts(types).to_pylist()}

@@ -1,5 +1,7 @@
 """What `atx up` does while all runs: what was killed is started again, what is lost is told of.
 
+A storage of Dagster's on somebody's own server is waited for: nobody but its owner can start it.
+
 Not here: starting and ending it all (`up.py`), how a process or the server is started
 (`processes.py`, `postgres.py`).
 """
@@ -11,8 +13,8 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from atx_assets.errors import AtxError
-from atx_assets.local.dagster_storage import reach_storage
-from atx_assets.local.home import revive_server
+from atx_assets.local.dagster_storage import is_storage_failure, reach_storage
+from atx_assets.local.home import own_databases, revive_server
 from atx_assets.local.logs import trim
 from atx_assets.local.processes import Child, Children
 from atx_assets.settings import Settings
@@ -27,8 +29,9 @@ _DEATHS, _WITHIN = 4, 600.0
 #: its sensors wait by the clock: set back an hour, they would do nothing for an hour.
 _SET_BACK = 60.0
 
-#: Seconds between two looks for the code server, and looks in vain after which it is gone. One
-#: that is loaded anew is there before the old one ends.
+#: Seconds between two looks for the code server, or for a storage that is somebody's own; and looks
+#: in vain after which the code server is gone. One that is loaded anew is there before the old one
+#: ends.
 _INTERVAL, _IN_VAIN = 5.0, 2
 
 
@@ -45,6 +48,10 @@ class Healing:
         self._deaths: defaultdict[str, list[float]] = defaultdict(list)
         self._looked, self._in_vain, self._code_server_seen = 0.0, 0, False
         self._clock = _clock()
+        self._storage_is_theirs = not own_databases(settings)[1]
+        self._storage_asked, self._storage_away = 0.0, False
+        #: Dagster that has ended, and why it is to be started again.
+        self._ended: tuple[Child, str] | None = None
 
     def look(self) -> None:
         """Start again what is not there.
@@ -64,17 +71,61 @@ class Healing:
                 self._start_again(child, "Dagster's code server was gone")
             elif child.name == DAGSTER and set_back > _SET_BACK:
                 self._start_again(child, f"the clock was set back {set_back / 60:.0f} min; Dagster")
+        if self._storage_is_due() and self._storage_is_there() and self._ended:
+            self._start_dagster(*self._ended)
 
     def _start_again(self, child: Child, fate: str) -> None:
-        self._died(child.name, fate)
         self._children.end_one(child)
         if child.name == DAGSTER:
             self._in_vain, self._code_server_seen = 0, False
-            reach_storage(self._settings)
+            self._ended = child, fate  # without its storage it would only die again
+        else:
+            self._died(child.name, fate)
+            self._start(child)
+
+    def _start_dagster(self, child: Child, fate: str) -> None:
+        try:
             ready_records(self._settings, self._say)
+        except Exception as error:
+            if not is_storage_failure(error):
+                raise
+            self._lack_storage("Dagster's storage went away again")
+            return
+        self._ended = None
+        self._died(child.name, fate)
+        self._start(child)
+
+    def _start(self, child: Child) -> None:
         self._children.start(
             child.name, child.command, environment=child.environment, folder=child.folder
         )
+
+    def _storage_is_due(self) -> bool:
+        """Whether it is time to ask for Dagster's storage: at once if Dagster has just ended."""
+        if self._ended and not self._storage_away:
+            return True
+        # Dagster lives through an outage, and says so in its log alone.
+        asks = self._storage_is_theirs or self._storage_away
+        return asks and time.monotonic() - self._storage_asked >= _INTERVAL
+
+    def _storage_is_there(self) -> bool:
+        try:
+            reach_storage(self._settings)
+        except AtxError as error:
+            self._lack_storage(str(error))
+            return False
+        self._storage_asked = time.monotonic()
+        if self._storage_away:
+            self._storage_away = False
+            self._deaths.pop(DAGSTER, None)  # a storage that comes and goes is no fault of Dagster
+            self._say("Dagster's storage is back")
+        return True
+
+    def _lack_storage(self, why: str) -> None:
+        self._storage_asked = time.monotonic()
+        if not self._storage_away:
+            self._say(f"{why}. Waiting for it")
+        self._storage_away = True
 
     def _died(self, name: str, fate: str) -> None:
         now = time.monotonic()

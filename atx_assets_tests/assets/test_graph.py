@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 
+import dagster as dg
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from atx_assets import schemas
 from atx_assets.assets import story
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.files import FILES
+from atx_assets.sources.extract import extract
 from atx_assets_tests.failures import failure
 
 pytestmark = pytest.mark.slow
@@ -277,3 +279,21 @@ def test_mlflow_has_one_finished_run_with_a_model_that_loads(finished):
     loaded = mlflow.xgboost.load_model(models[0].model_uri)
     champion = Bundles(finished.files).champion().model
     assert loaded.save_raw("ubj") == champion.save_raw("ubj")
+
+
+def test_a_connection_that_is_lost_after_the_last_row_leaves_the_old_file(copied, monkeypatch):
+    """Kept out: a new file, and a run that ends with "Nothing was changed"."""
+
+    def extract_and_lose(connection, *others):
+        rows = extract(connection, *others)
+        with copied.connect() as owner:
+            owner.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
+        return rows
+
+    copied.judge_some()
+    before = copied.contents()
+    with monkeypatch.context() as patch:
+        patch.setattr("atx_assets.sources.extract.extract", extract_and_lose)
+        result = copied.run(assets=[dg.AssetKey("raw_media")])
+    assert "Nothing was changed; run it again" in failure(result)
+    assert copied.contents() == before

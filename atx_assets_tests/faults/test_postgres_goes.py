@@ -12,11 +12,14 @@ from typing import Any
 import psycopg
 import pytest
 
+from atx_assets import schemas
 from atx_assets.local.home import DAGSTER_DATABASE
 from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.settings import Database
+from atx_assets_tests.connections import opened
 from atx_assets_tests.faults.conftest import OwnServer, held_up, storage_on
 from atx_assets_tests.faults.homes import Home, bare
+from atx_assets_tests.house import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -104,6 +107,57 @@ def test_a_media_database_that_is_stopped_in_the_middle_of_the_extraction(
     assert "cannot connect to media on " in down.stderr
     assert "Traceback" not in down.stderr
     own_server.start_again()
+    again = home.run(*words)
+    assert again.returncode == 0, again.stderr
+    assert home.contents() == before
+
+
+#: A view that gives rows for more than a minute while it is copied, and 16 MB, with which a part
+#: of the file is written, in seconds. Each is evaluated as it is sent, behind the sort.
+SLOW = """
+    CREATE FUNCTION atp.slowly(hash text) RETURNS text LANGUAGE plpgsql VOLATILE AS $$
+    BEGIN
+        IF current_query() LIKE 'COPY%' THEN PERFORM pg_sleep(0.01); END IF;
+        RETURN repeat('x', 60000);
+    END $$;
+    ALTER TABLE atp.media RENAME TO releases;
+    CREATE VIEW atp.media AS SELECT {columns}, slow.target_path
+    FROM (SELECT * FROM atp.releases, generate_series(1, 5) ORDER BY hash COLLATE "C") r,
+        LATERAL (SELECT atp.slowly(r.hash) AS target_path) slow;
+"""
+AS_BEFORE = """
+    DROP VIEW atp.media;
+    ALTER TABLE atp.releases RENAME TO media;
+    DROP FUNCTION atp.slowly;
+"""
+
+
+def test_a_media_database_that_is_stopped_with_half_of_the_file_written(
+    tmp_path: Path, own_server: OwnServer, postgres: EmbeddedPostgres, small_library: Path
+) -> None:
+    """Kept out: half a table that passes for the whole one."""
+    own_server.load(small_library)
+    home = Home(tmp_path, bare(), **own_server.settings, **storage_on(postgres))
+    words = ("run", "--select", "key:raw_media")
+    first = home.run(*words)
+    assert first.returncode == 0, first.stderr
+    before = home.contents()
+    columns = ", ".join(c.name for c in schemas.MEDIA if c.name != "target_path")
+    with opened(own_server.database) as connection:
+        connection.execute(SLOW.format(columns=columns))
+    half = home.data / ".media.parquet.new"
+    run = home.begin(*words)
+    first_words = len(b"PAR1")  # with which a file begins that has no row yet
+    wait_until(lambda: half.exists() and half.stat().st_size > first_words, "rows", 120)
+    own_server.stop_at_once()
+    assert run.end() == 1
+    assert "raw_media: the connection to media on " in run.failure
+    assert "is the server up? Nothing was changed; run it again" in run.failure
+    assert home.contents() == before
+    assert not home.left_over()
+    own_server.start_again()
+    with opened(own_server.database) as connection:
+        connection.execute(AS_BEFORE)
     again = home.run(*words)
     assert again.returncode == 0, again.stderr
     assert home.contents() == before

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from dagster_postgres.utils import DagsterPostgresException
 
 from atx_assets.errors import AtxError
 from atx_assets.local import healing
@@ -46,12 +47,30 @@ def healer(settings: Settings, children: Children, said: list[str]) -> Healing:
     return Healing(settings, children, said.append)
 
 
-@pytest.fixture
-def without_storage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody asks Dagster's storage, or waits between two looks."""
-    monkeypatch.setattr(healing, "reach_storage", lambda _: "")
-    monkeypatch.setattr(healing, "ready_records", lambda *_: None)
+class Storage:
+    """Stands for Dagster's: it can be taken away, also while the records in it are put right."""
+
+    def __init__(self) -> None:
+        self.away = self.goes_again = False
+
+    def reach(self, _: Settings) -> str:
+        if self.away:
+            raise AtxError("Dagster's storage cannot be reached (there)")
+        return ""
+
+    def ready_records(self, *_: object) -> None:
+        if self.goes_again:
+            raise DagsterPostgresException("too many retries for DB connection")
+
+
+@pytest.fixture(autouse=True)
+def storage(monkeypatch: pytest.MonkeyPatch) -> Storage:
+    """What stands for Dagster's storage; nobody waits between two looks."""
+    found = Storage()
+    monkeypatch.setattr(healing, "reach_storage", found.reach)
+    monkeypatch.setattr(healing, "ready_records", found.ready_records)
     monkeypatch.setattr(healing, "_INTERVAL", 0.0)
+    return found
 
 
 def start(children: Children, script: str, folder: Path, name: str = "Shell") -> None:
@@ -115,7 +134,6 @@ def test_a_child_that_dies_again_and_again_ends_all(
     assert len(said) == 3
 
 
-@pytest.mark.usefixtures("without_storage")
 def test_dagster_whose_code_server_is_gone_is_started_again(
     children: Children, healer: Healing, said: list[str], tmp_path: Path
 ) -> None:
@@ -135,7 +153,6 @@ def test_dagster_whose_code_server_is_gone_is_started_again(
     assert said == ["Dagster's code server was gone: started again"]
 
 
-@pytest.mark.usefixtures("without_storage")
 def test_dagster_whose_code_server_was_never_found_is_left_alone(
     children: Children, healer: Healing, tmp_path: Path
 ) -> None:
@@ -147,13 +164,55 @@ def test_dagster_whose_code_server_was_never_found_is_left_alone(
     assert pid_of(children) == before
 
 
-def test_dagster_is_not_started_again_without_its_storage(
-    children: Children, healer: Healing, tmp_path: Path
+AWAY = "Dagster's storage cannot be reached (there). Waiting for it"
+AGAIN = "Dagster's storage went away again. Waiting for it"
+BACK = "Dagster's storage is back"
+
+
+def test_dagster_that_ends_without_its_storage_is_started_again_once_it_is_back(
+    children: Children, healer: Healing, said: list[str], storage: Storage, tmp_path: Path
 ) -> None:
-    start(children, "exit 0", tmp_path, DAGSTER)
+    """Kept out: an `atx up` that ends because a server of somebody's own is started anew."""
+    start(children, "echo no storage; exit 1", tmp_path, DAGSTER)
     wait_until(lambda: gone(pid_of(children)))
-    with pytest.raises(AtxError, match="Dagster's storage cannot be reached"):
+    storage.away = True
+    for _ in range(5):
         healer.look()
+    assert not list(children)
+    assert said == [AWAY]
+    storage.away, storage.goes_again = False, True
+    healer.look()
+    assert not list(children)
+    storage.goes_again = False
+    healer.look()
+    (dagster,) = children
+    assert dagster.name == DAGSTER
+    started = "Dagster ended with status 1: no storage: started again"
+    assert said == [AWAY, BACK, AGAIN, BACK, started]
+
+
+def test_dagster_that_lives_without_its_storage_is_left_alone_and_the_outage_told(
+    children: Children, healer: Healing, said: list[str], storage: Storage, tmp_path: Path
+) -> None:
+    start(children, "exec sleep 600", tmp_path, DAGSTER)
+    before = pid_of(children)
+    healer.look()
+    assert said == []
+    for storage.away in (True, True, True, False, False):
+        healer.look()
+    assert said == [AWAY, BACK]
+    assert pid_of(children) == before
+
+
+def test_a_storage_that_comes_and_goes_is_no_death_of_dagster_again_and_again(
+    children: Children, healer: Healing, said: list[str], storage: Storage, tmp_path: Path
+) -> None:
+    start(children, "exit 1", tmp_path, DAGSTER)
+    for _ in range(5):
+        wait_until(lambda: gone(pid_of(children)))
+        for storage.away in (True, False):
+            healer.look()
+    assert len(said) == 15
 
 
 def test_every_log_of_the_home_is_kept_small_while_its_writer_goes_on(
