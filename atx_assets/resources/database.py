@@ -43,6 +43,12 @@ def connect(
             connect_timeout=_CONNECT_SECONDS,
             application_name="atx",
             client_encoding="UTF8",
+            # A server whose machine or network is gone, and that says nothing, is given up after
+            # a minute; one that is merely busy is waited for.
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
+            tcp_user_timeout=60_000,
         )
     except psycopg.OperationalError as error:
         raise AtxError(f"cannot connect to {database}: {_why(error, database)}") from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import selectors
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -157,10 +158,24 @@ def _copy(connection: psycopg.Connection, source: SourceTable, marks: _Marks) ->
     )
     # The low-level interface: iterating over psycopg's copy object takes ten times the time a row.
     libpq = connection.pgconn
-    _raise_unless(libpq.exec_(query.as_bytes(connection)), ExecStatus.COPY_OUT)
     parts, size, finished = list[bytes](), 0, False
+    waiting = selectors.DefaultSelector()
+    waiting.register(libpq.socket, selectors.EVENT_READ)
+
+    def wait() -> None:
+        # libpq would wait by itself: without another thread running, or Ctrl-C.
+        waiting.select()
+        libpq.consume_input()
+
     try:
-        while (got := libpq.get_copy_data(0))[0] > 0:
+        libpq.send_query(query.as_bytes(connection))
+        while libpq.flush() or libpq.is_busy():
+            wait()
+        _raise_unless(libpq.get_result(), ExecStatus.COPY_OUT)
+        while (got := libpq.get_copy_data(1))[0] >= 0:
+            if not got[0]:  # nothing has come yet
+                wait()
+                continue
             parts.append(bytes(got[1]))
             size += got[0]
             if size >= _BATCH_BYTES:
@@ -170,12 +185,15 @@ def _copy(connection: psycopg.Connection, source: SourceTable, marks: _Marks) ->
             _raise_unless(result, ExecStatus.COMMAND_OK)
         finished = True
     finally:
+        waiting.close()
         if not finished:  # the connection is still full of rows, or of the failure's results
             connection.close()
     yield b"".join(parts)
 
 
-def _raise_unless(result: PGresult, wanted: ExecStatus) -> None:
+def _raise_unless(result: PGresult | None, wanted: ExecStatus) -> None:
+    if result is None:
+        raise errors.ConnectionException("the server has closed the connection")
     if result.status != wanted:
         state = (result.error_field(DiagnosticField.SQLSTATE) or b"08006").decode()
         raise errors.lookup(state)(result.get_error_message())

@@ -14,7 +14,7 @@ import pytest
 from atx_assets_tests.faults.conftest import OwnServer
 from atx_assets_tests.house import House, kill, open_house, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults]
+pytestmark = pytest.mark.slow
 
 #: Seconds for which it is away: Dagster gives up an attempt of its own after some 12.
 OUTAGE = 25

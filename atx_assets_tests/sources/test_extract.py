@@ -1,7 +1,10 @@
 """The copy of a source table: every row and column, in key order, of one moment."""
 
+import os
 import resource
+import signal
 import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -407,6 +410,28 @@ class TestFailure:
                 extract(connection, source, beside, {})
             killer.join()
             assert connection.closed
+        self.assert_the_old_file_stands(files)
+
+    @pytest.mark.usefixtures("slow_library")
+    def test_a_server_that_says_nothing_more_keeps_no_ctrl_c_waiting(self, library, files):
+        """Kept out: a wait inside libpq, with every other thread and every signal held up."""
+        with library.reading() as (connection, source):
+            backend = connection.info.backend_pid
+            frozen = threading.Timer(0.5, os.kill, [backend, signal.SIGSTOP])
+            stopped = threading.Timer(2, os.kill, [os.getpid(), signal.SIGINT])
+            began = time.monotonic()
+            frozen.start()
+            stopped.start()
+            try:
+                with (
+                    pytest.raises(KeyboardInterrupt),
+                    files.replacing(files.path("raw_media")) as beside,
+                ):
+                    extract(connection, source, beside, {})
+            finally:
+                frozen.join()
+                os.kill(backend, signal.SIGCONT)
+            assert time.monotonic() - began < 10
         self.assert_the_old_file_stands(files)
 
     def test_a_table_dropped_before_the_copy_raises_its_own_error(self, library, release, files):
