@@ -18,7 +18,7 @@ from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.resources.database import connect
 from atx_assets.settings import Database
 from atx_assets.sources.load import load_file
-from atx_assets_tests.house import wait_until
+from atx_assets_tests.house import House, wait_until
 
 #: Where Debian's package `faketime` puts its library; the name of the machine's kind is in it.
 _FAKETIME = "/usr/lib"
@@ -103,6 +103,13 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
     finally:
         server.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def house(opened: House) -> House:
+    """The house that a module has `opened`, in agreement and with nothing said yet."""
+    opened.ready().lines.clear()
+    return opened
 
 
 class SetClock:

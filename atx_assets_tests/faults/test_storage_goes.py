@@ -31,12 +31,6 @@ def opened(
         yield house
 
 
-@pytest.fixture
-def house(opened: House) -> House:
-    opened.ready().lines.clear()
-    return opened
-
-
 def told_once_that_it_is_away(house: House) -> None:
     wait_until(lambda: house.lines, "a line that says so", 30)
     (line,) = house.lines

@@ -41,12 +41,6 @@ def opened(
         yield house
 
 
-@pytest.fixture
-def house(opened: House) -> House:
-    opened.ready().lines.clear()
-    return opened
-
-
 def address(house: House, name: str) -> str:
     (line,) = {line for line in house.opened_with if line.startswith("Dagster http")}
     words = line.split()
