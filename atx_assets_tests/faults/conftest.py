@@ -120,7 +120,7 @@ class SetClock:
         self.settings = {
             "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(file),
-            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_CACHE_DURATION": "1",  # 0 takes a run half as long again
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "DONT_FAKE_MONOTONIC": "1",
             "NO_FAKE_STAT": "1",
@@ -128,7 +128,7 @@ class SetClock:
         self.set(0)
 
     def set(self, seconds: int) -> None:
-        """Set it so many seconds ahead of the right time."""
+        """Set it so many seconds ahead of the right time, for each program within a second."""
         beside = self._file.with_suffix(".new")
         beside.write_text(f"{seconds:+d}\n")
         beside.chmod(0o644)

@@ -129,7 +129,11 @@ def test_a_clock_that_is_set_back_an_hour_keeps_nobody_waiting(
 def test_a_clock_that_is_set_forward_an_hour_lets_the_run_under_way_go_on(
     house: House, set_clock: SetClock
 ) -> None:
-    """Kept out: its process seems to have begun after it, and so to be another one."""
+    """Kept out: its process seems to have begun after it, and so to be another one.
+
+    Twice a minute Dagster's code server looks whether it was asked for a sign of life just before,
+    by the clock. If that was set forward between the two, it ends itself once the run has ended.
+    """
     before = house.runs()
     house.changes_labels()
     run = house.next_run(before)
@@ -139,7 +143,7 @@ def test_a_clock_that_is_set_forward_an_hour_lets_the_run_under_way_go_on(
     house.check_agreement()
     assert house.status(run) == dg.DagsterRunStatus.SUCCESS
     assert house.runs() - before == {run}
-    assert not house.lines
+    assert set(house.lines) <= {"Dagster's code server was gone: started again"}
 
 
 def test_none_of_all_this_has_asked_another_machine_for_anything(
