@@ -38,7 +38,7 @@ up: setup ## open the Dagster UI, its daemon and MLflow; Ctrl-C ends them
 test: lint test-fast ## check formatting, lint, types, and run every test
 	@$(BIN)/python -m pytest -m slow -q -n auto --dist loadfile
 
-test-fast: setup-dev ## run the tests that need no servers of the UI and no whole run
+test-fast: setup-dev ## run the tests that are done in a minute or two
 	@$(BIN)/python -m pytest -m "not slow" -q -n auto --dist loadfile
 
 test-faults: setup-dev ## run the tests that kill, fill, stop and damage things

@@ -93,6 +93,7 @@ def test_a_library_of_another_version_makes_another_recipe(monkeypatch) -> None:
     assert recipe_version(read_settings({})) != before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "file", ["learning/tuning.py", "sources/titles.py", "schemas.py", "assets/classifier.py"]
 )

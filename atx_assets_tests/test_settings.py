@@ -437,6 +437,7 @@ VALUES = st.text(max_size=30) | st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=300, deadline=None)
 @given(values=st.dictionaries(st.sampled_from(["ATX_HOME", *NAMES]), VALUES, max_size=3))
 def test_any_values_are_settings_or_one_line_that_names_one(values):

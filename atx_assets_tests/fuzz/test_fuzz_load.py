@@ -76,6 +76,7 @@ def _refused(outcome: Outcome, reason: str) -> None:
     assert reason in outcome.said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "as_list"), [("media_title", False), ("genre", True)])
 def test_one_long_text_that_every_row_repeats_is_not_written_out(
     loading: Loading, rows: pa.Table, name: str, as_list: bool
@@ -126,6 +127,7 @@ def test_a_list_of_a_million_nulls_is_refused(loading: Loading, rows: pa.Table) 
     _refused(outcome, "1 because genre has more than 100,000 entries")
 
 
+@pytest.mark.slow
 def test_a_file_that_says_more_than_memory_holds_is_refused_in_a_line(
     loading: Loading, rows: pa.Table
 ) -> None:
@@ -168,6 +170,7 @@ def test_a_key_that_a_terminal_would_obey_is_told_as_text(loading: Loading, rows
     assert outcome.counts[-1] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_file_of_columns_without_a_row_or_of_neither_is_refused(
     loading: Loading, rows: pa.Table, layout: str

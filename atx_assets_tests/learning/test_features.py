@@ -362,6 +362,7 @@ def any_titles(layout: str) -> st.SearchStrategy[list[dict[str, object]]]:
     return st.lists(row, min_size=1, max_size=5)
 
 
+@pytest.mark.slow
 class TestAnyValues:
     @pytest.mark.parametrize("layout", LAYOUT_NAMES)
     @settings(max_examples=60, deadline=None)

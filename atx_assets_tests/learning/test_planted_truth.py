@@ -107,6 +107,7 @@ def margin(values: list[float]) -> float:
     return float(stats.t.ppf(0.975, len(values) - 1) * error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_reported_areas_cover_those_on_fresh_titles(seed):
     library = planted(seed)

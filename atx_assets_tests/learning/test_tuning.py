@@ -218,6 +218,7 @@ class TestRace:
         assert raced.means[raced.best] == np.nanmax(means)
         assert raced.in_every_fold[raced.chosen]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("objective", FOLD_SCORES)
     def test_each_rung_keeps_the_best_groups_of_the_folds_so_far(self, made_up, objective):
         raced = search(made_up, RACED, race, objective=objective)
@@ -272,6 +273,7 @@ class TestRace:
         assert {total for _, total in said} == {len(said)}
         assert raced.standard_error >= 0
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("how", [grid_search, race])
     @pytest.mark.parametrize("threads", [1, 3, 7])
     def test_the_number_of_threads_changes_no_bit(self, made_up, monkeypatch, how, threads):

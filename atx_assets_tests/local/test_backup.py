@@ -405,6 +405,7 @@ def test_a_backup_waits_for_the_run_that_writes_and_says_so(
     assert file.exists()
 
 
+@pytest.mark.slow
 def test_a_running_server_goes_on_and_databases_of_other_names_are_taken(home: Path) -> None:
     settings = read_settings({"ATX_HOME": str(home), "ATX_DATA_DIR": str(home.parent / "d")})
     start_servers(settings)
@@ -528,6 +529,7 @@ def test_a_link_or_a_device_is_refused(small: Settings, kind: bytes) -> None:
     refuses(small, file, "not as its list has it")
 
 
+@pytest.mark.slow
 def test_a_dump_that_postgresql_cannot_read_is_refused(
     small: Settings, end_all_of: Callable[[Path], None]
 ) -> None:

@@ -34,6 +34,7 @@ def test_help_imports_nothing_heavy(environment: dict[str, str]) -> None:
     assert "up" in done.stdout
 
 
+@pytest.mark.slow
 def test_start_env_stop_in_a_shell(home: Path, environment: dict[str, str]) -> None:
     started = atx("start", environment=environment)
     assert started.returncode == 0, started.stderr
@@ -63,6 +64,7 @@ def test_exports_are_quoted_and_passwords_are_pointed_out(environment: dict[str,
     assert done.stdout == "it's; $HOME"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value", "of"),
     [

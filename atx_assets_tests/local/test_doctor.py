@@ -283,6 +283,7 @@ class TestRecords:
                 monkeypatch.setenv(variable, value)
             return settings
 
+    @pytest.mark.slow
     def test_the_age_of_results_a_lost_run_and_a_clock_set_back_are_told(
         self, ready: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:

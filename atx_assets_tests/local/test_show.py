@@ -212,6 +212,7 @@ def test_a_file_that_is_missing_is_one_line(files, capsys):
     assert len(told.err.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_no_title_breaks_the_table_of_a_terminal(files, on_terminal, width):
     status, text = on_terminal("show", "errors", width=width)

@@ -270,6 +270,7 @@ def test_the_last_ten_versions_are_kept(files, monkeypatch):
         Bundles(files).version(1)
 
 
+@pytest.mark.slow
 def test_champion_and_the_one_before_outlive_ten_challengers(files):
     one = Bundles(files)
     trained(files)

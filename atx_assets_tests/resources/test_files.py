@@ -97,6 +97,7 @@ def test_two_runs_do_not_write_at_once(files):
     assert float(out.splitlines()[0].split()[-1]) >= let_go
 
 
+@pytest.mark.slow
 def test_a_killed_run_gives_the_folder_up(files):
     command = [sys.executable, "-c", HOLD, str(files.folder)]
     first = subprocess.Popen([*command, "first", "600"], stdout=subprocess.PIPE, text=True)

@@ -120,6 +120,7 @@ def is_bad(row: dict, layout, keys: list) -> bool:
     return all(clean(row[n] or "") in ("", "N/A") for n in layout.names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 class TestAnyTable:
     @settings(max_examples=80, deadline=None)

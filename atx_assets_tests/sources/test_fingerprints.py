@@ -196,6 +196,7 @@ class TestMediaLayout:
         found = library.fingerprints()
         assert found.labels == found.human_labels == found.media == "0-0000000000000000"
 
+    @pytest.mark.slow
     @settings(
         max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )

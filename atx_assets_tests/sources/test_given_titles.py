@@ -164,6 +164,7 @@ RECORDS = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(records=st.lists(JSON | RECORDS, max_size=3), layout=st.sampled_from([MEDIA, TRAINING]))
 def test_any_json_is_a_row_each_or_one_line(records, layout):

@@ -429,6 +429,7 @@ def told_by_the_contract(rows: list[dict[str, Any]]) -> dict[str, tuple[bool | N
     return labels
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_any_mix_of_releases_gives_the_titles_and_labels_of_the_contract(release, titles_of, data):
