@@ -258,7 +258,10 @@ def test_up_refuses_a_night_that_cannot_be(
 ) -> None:
     """Kept out: a UI that opens, and code that cannot be loaded: no sensor, no night, no alert."""
     wrong = environment | {name: value}
-    done = subprocess.run(COMMAND, env=wrong, capture_output=True, text=True, check=False)
+    # One that is not refused would stay open.
+    done = subprocess.run(
+        COMMAND, env=wrong, capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.returncode == 1
     assert f"{name}={value!r}" in done.stderr
     assert len(done.stderr.splitlines()) == 1
