@@ -83,7 +83,7 @@ def doctor(
     line("ports", lambda: check_ports(settings))
     line("who may ask", lambda: _strangers(settings))
     line("alerts", lambda: _alerts(settings, send_test=send_test_alert))
-    line("told", lambda: _told(settings))
+    line("alerts now", lambda: _standing(settings))
     try:
         with open_home(settings) as ready:
             for name, check in _checks(ready):
@@ -180,7 +180,7 @@ def _nightly(settings: Settings) -> str:
     return f"{schedule.cron_schedule} ({schedule.execution_timezone})"
 
 
-def _told(settings: Settings) -> str:
+def _standing(settings: Settings) -> str:
     """Name the alerts that stand: raised, and no good run since."""
     from atx_assets.automation.alert_file import AlertFile
 
@@ -188,7 +188,7 @@ def _told(settings: Settings) -> str:
     if standing is None:
         return Note(f"{settings.home / 'alerts.json'} is damaged: the next alert writes it anew")
     if not standing:
-        return "no alert stands"
+        return "none stands"
     told = (f"{datetime.fromtimestamp(e.at):%Y-%m-%d %H:%M} {e.title}" for e in standing.values())
     return Note(f"{'; '.join(told)}: docs/operations.md says what to do")
 

@@ -92,12 +92,12 @@ def test_the_alerts_that_stand_are_told(bare: Settings) -> None:
     said: list[str] = []
     raise_alert(bare, Alert("nightly", "the nightly run failed", "a text"), logging.getLogger())
     doctor(bare, said.append)
-    (told,) = [line for line in said if "told: " in line]
-    assert re.match(r"note  told: \d{4}-\d\d-\d\d \d\d:\d\d the nightly run failed: ", told)
+    (told,) = [line for line in said if "alerts now: " in line]
+    assert re.match(r"note  alerts now: \d{4}-\d\d-\d\d \d\d:\d\d the nightly run failed: ", told)
     clear(bare, "nightly")
     said.clear()
     doctor(bare, said.append)
-    assert "ok    told: no alert stands" in said
+    assert "ok    alerts now: none stands" in said
 
 
 def test_a_file_that_cannot_be_opened_is_told_and_the_rest_is_looked_at(bare: Settings) -> None:
