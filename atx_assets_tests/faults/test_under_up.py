@@ -140,10 +140,10 @@ def test_a_clock_that_is_set_forward_an_hour_lets_the_run_under_way_go_on(
     house.reaches(run, dg.DagsterEventType.STEP_START, "tuned_classifier")
     set_clock.set(0)
     house.clock = 0.0
-    house.check_agreement()
+    house.check_agreement(code_server_may_restart=True)
     assert house.status(run) == dg.DagsterRunStatus.SUCCESS
     assert house.runs() - before == {run}
-    assert set(house.lines) <= {"Dagster's code server was gone: started again"}
+    assert house.lines in ([], ["Dagster's code server was gone: started again"])
 
 
 def test_none_of_all_this_has_asked_another_machine_for_anything(
