@@ -379,6 +379,24 @@ def test_a_promotion_that_is_killed_leaves_the_champion(files):
     assert left == []
 
 
+def test_reading_what_was_learned_from_leaves_no_thread_behind(files):
+    """One that lets go of Python's bytes while the program ends aborts it, now and then."""
+    trained(files)
+    code = (
+        "import sys, psutil, numpy, pyarrow.parquet\n"
+        "from atx_assets.resources.bundles import Bundles\n"
+        "from atx_assets.resources.files import DataFiles\n"
+        "champion = Bundles(DataFiles(directory=sys.argv[1])).champion()\n"
+        "before = psutil.Process().num_threads()\n"
+        "rows = champion.learned_from.num_rows\n"
+        "print(rows, psutil.Process().num_threads() - before)\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(files.folder)], check=True, capture_output=True, text=True
+    )
+    assert told.stdout == "60 0\n"
+
+
 def test_a_changed_file_of_a_bundle_is_not_read(files):
     champion = trained(files)
     path = champion.folder / "feature_encoding.json"
