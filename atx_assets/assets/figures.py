@@ -161,11 +161,11 @@ def importances(scored: Scored) -> tuple[Any, list[str]]:
     first = found[:SHOWN]
     figure, axes = canvas(1, 1, (6.4, 1.0 + 0.27 * max(len(first), 1)))
     axis = axes.flat[0]
-    for at, feature in enumerate(first):
-        colour = NEITHER
-        if abs(feature.direction) >= 0.1:
-            colour = KEEP if feature.direction > 0 else SKIP
-        axis.barh(at, feature.strength, color=colour)
+    colours = [
+        NEITHER if abs(feature.direction) < 0.1 else KEEP if feature.direction > 0 else SKIP
+        for feature in first
+    ]
+    axis.barh(range(len(first)), [feature.strength for feature in first], color=colours)
     # A category is anything: as mathematics, a dollar sign in it would be an error.
     axis.set_yticks(range(len(first)), names, parse_math=False)
     axis.invert_yaxis()
@@ -179,12 +179,14 @@ def importances(scored: Scored) -> tuple[Any, list[str]]:
 
 def shares(kind: str, found: Sequence[Share]) -> Any:
     """Draw which share of the labelled and of all films is kept, by genre, language or decade."""
+    import numpy as np
+
     first = list(found[:SHOWN])
     figure, axes = canvas(1, 1, (5.0, 1.1 + 0.27 * max(len(first), 1)))
     axis = axes.flat[0]
-    for at, share in enumerate(first):
-        axis.barh(at - 0.2, share.labelled_kept or 0, height=0.36, color=KEEP)
-        axis.barh(at + 0.2, share.predicted_kept, height=0.36, color=NEITHER)
+    rows = np.arange(len(first))
+    axis.barh(rows - 0.2, [s.labelled_kept or 0 for s in first], height=0.36, color=KEEP)
+    axis.barh(rows + 0.2, [s.predicted_kept for s in first], height=0.36, color=NEITHER)
     names = [f"{_shortened(s.name)} ({s.labelled:,}; {s.films:,})" for s in first]
     axis.set_yticks(range(len(first)), names, parse_math=False)
     axis.invert_yaxis()
