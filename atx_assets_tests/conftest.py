@@ -52,13 +52,44 @@ def _umask() -> Iterator[None]:
     os.umask(before)
 
 
+#: What takes minutes, the longest first, so that no process waits for another at the end. `DEMO`
+#: are the files that look at the demo, which alone takes minutes: one process has them all.
+DEMO = "demo"
+LONG = (
+    DEMO,
+    "test_living.py",
+    "test_under_up.py",
+    "test_sensors.py",
+    "test_storage_goes.py",
+    "test_many_runs.py",
+    "test_run.py",
+    "test_histories.py",
+    "test_postgres_goes.py",
+    "test_backup.py",
+    "test_killed_runs.py",
+    "test_promotion.py",
+    "test_damaged_files.py",
+    "test_pruning.py",
+    "test_secrets.py",
+)
+
+
+def _scope(nodeid: str) -> str:
+    """Return the name of a test's file, or of those that look at the demo."""
+    folder, _, name = nodeid.partition("::")[0].rpartition("/")
+    of_demo = folder.endswith("/pages") or name in ("test_modes.py", "test_whole.py")
+    return DEMO if of_demo else name
+
+
 class ByFile(LoadFileScheduling):
-    """Keeps a file's tests in one process, and those that look at the demo, which takes minutes."""
+    """Hands out files in the order in which their tests were collected."""
+
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        config.option.loadscopereorder = False
+        super().__init__(config, log)
 
     def _split_scope(self, nodeid: str) -> str:
-        folder, _, name = nodeid.partition("::")[0].rpartition("/")
-        of_demo = folder.endswith("/pages") or name in ("test_modes.py", "test_whole.py")
-        return "demo" if of_demo else super()._split_scope(nodeid)
+        return DEMO if _scope(nodeid) == DEMO else super()._split_scope(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -69,11 +100,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
 
 @pytest.hookimpl(tryfirst=True)  # before those that were not asked for are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `docs/reliability.md` names."""
+    """Mark what `docs/reliability.md` names, and begin with what takes longest."""
     names = named_tests()
     for item in items:
         if any(item.nodeid == n or item.nodeid.startswith((f"{n}::", f"{n}[")) for n in names):
             item.add_marker("faults")
+    at = {scope: at for at, scope in enumerate(LONG)}
+    items.sort(key=lambda item: at.get(_scope(item.nodeid), len(LONG)))
 
 
 @pytest.fixture(scope="session")

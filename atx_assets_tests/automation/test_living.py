@@ -195,16 +195,17 @@ def patient(house: House) -> Iterator[House]:
     """The house, opened anew with a quiet period longer than the time between two looks."""
     before = house.environment
 
-    def reopen(environment: dict[str, str]) -> None:
+    def close() -> None:
         assert house.up
         house.up.send_signal(signal.SIGINT)
         house.up.wait(30)
-        house.environment = environment
-        house.open()
 
-    reopen(before | {"ATX_LABEL_QUIET_SECONDS": "10"})
+    close()
+    house.environment = before | {"ATX_LABEL_QUIET_SECONDS": "10"}
+    house.open()
     yield house
-    reopen(before)
+    close()  # the next test that wants it opens it
+    house.environment = before
 
 
 def judge_without_end(house: House) -> int:

@@ -181,13 +181,13 @@ def test_a_damaged_champion_is_one_line(copied):
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize(("layout", "count"), [("media", 300), ("training", 200)])
+@pytest.mark.parametrize(("layout", "count"), [("media", 120), ("training", 80)])
 def test_each_film_of_a_real_library_alone_in_a_batch_and_in_the_table_is_one_float(
     layout: str, count: int, workplace, shared_data: Path
 ):
     with workplace.connect() as connection:
         load_file(connection, shared_data / f"{layout}.parquet")
-    assert workplace.run("full_rebuild", ATX_MLFLOW="off", ATX_SEARCH="off").success
+    assert workplace.learns("full_rebuild", ATX_MLFLOW="off", ATX_SEARCH="off").success
     settings, known, records = settings_of(workplace), scores_of(workplace), records_of(workplace)
     keys = list(records)
     keys = [keys[at] for at in np.linspace(0, len(keys) - 1, count).astype(int)]
