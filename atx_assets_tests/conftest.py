@@ -9,8 +9,9 @@ import tempfile
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,16 +53,19 @@ def _umask() -> Iterator[None]:
     os.umask(before)
 
 
-#: What takes minutes, the longest first, so that no process waits for another at the end. `DEMO`
-#: are the files that look at the demo, which alone takes minutes: one process has them all.
-DEMO = "demo"
+#: Files that look at what takes a minute or more to make, by what it is: one process has them all.
+TOGETHER = {
+    "demo": ("pages", "test_modes.py", "test_whole.py"),
+    "recorded_once": ("test_housekeeping.py", "test_many_runs.py", "test_pruning.py"),
+}
+#: What takes minutes, the longest first, so that no process waits for another at the end.
 LONG = (
-    DEMO,
+    "demo",
     "test_living.py",
     "test_under_up.py",
+    "recorded_once",
     "test_sensors.py",
     "test_storage_goes.py",
-    "test_many_runs.py",
     "test_run.py",
     "test_histories.py",
     "test_postgres_goes.py",
@@ -69,16 +73,17 @@ LONG = (
     "test_killed_runs.py",
     "test_promotion.py",
     "test_damaged_files.py",
-    "test_pruning.py",
     "test_secrets.py",
 )
 
 
 def _scope(nodeid: str) -> str:
-    """Return the name of a test's file, or of those that look at the demo."""
-    folder, _, name = nodeid.partition("::")[0].rpartition("/")
-    of_demo = folder.endswith("/pages") or name in ("test_modes.py", "test_whole.py")
-    return DEMO if of_demo else name
+    """Return the name of a test's file, or of what it looks at together with others."""
+    *_, folder, name = nodeid.partition("::")[0].split("/")
+    for scope, files in TOGETHER.items():
+        if folder in files or name in files:
+            return scope
+    return name
 
 
 class ByFile(LoadFileScheduling):
@@ -89,7 +94,8 @@ class ByFile(LoadFileScheduling):
         super().__init__(config, log)
 
     def _split_scope(self, nodeid: str) -> str:
-        return DEMO if _scope(nodeid) == DEMO else super()._split_scope(nodeid)
+        scope = _scope(nodeid)
+        return scope if scope in TOGETHER else super()._split_scope(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -100,13 +106,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
 
 @pytest.hookimpl(tryfirst=True)  # before those that were not asked for are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `docs/reliability.md` names, and begin with what takes longest."""
+    """Mark what `docs/reliability.md` names, and begin with what takes long or is much."""
     names = named_tests()
     for item in items:
         if any(item.nodeid == n or item.nodeid.startswith((f"{n}::", f"{n}[")) for n in names):
             item.add_marker("faults")
-    at = {scope: at for at, scope in enumerate(LONG)}
-    items.sort(key=lambda item: at.get(_scope(item.nodeid), len(LONG)))
+    tests = Counter(item.path for item in items)
+
+    def turn(item: pytest.Item) -> tuple[int, int]:
+        scope = _scope(item.nodeid)
+        return (LONG.index(scope), 0) if scope in LONG else (len(LONG), -tests[item.path])
+
+    items.sort(key=turn)
 
 
 @pytest.fixture(scope="session")
@@ -254,7 +265,7 @@ def _processes_of(home: Path) -> list[psutil.Process]:
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of the owner's exports, beside the repository; CI must have it."""
     folder = ROOT.parent / "shared" / "data"
@@ -279,19 +290,19 @@ def _bare_environment() -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Demo:
-    """A home for `atx demo`, the environment of any program in it, and what the demo told."""
+class Program:
+    """`atx` in a home of its own, as a person runs it, and what its first run there has told."""
 
     home: Path
     data: Path
     environment: dict[str, str]
     told: subprocess.CompletedProcess[str] | None = None
 
-    def run(self, **settings: str) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "atx_assets.local.cli", "demo"],
+            [sys.executable, "-m", "atx_assets.local.cli", *words],
             env=self.environment | settings,
-            cwd=ROOT,
+            cwd="/",
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -299,21 +310,81 @@ class Demo:
         )
 
 
-@pytest.fixture(scope="session")
-def demo() -> Iterator[Demo]:
-    """The demo, run once by the program for all tests that look at it."""
+@contextmanager
+def new_home(**settings: str) -> Iterator[Program]:
+    """Give the program a home until the block ends, with all that it has started there."""
     with _server_folder() as folder:
         home, data = folder / "h", folder / "data"
-        settings = {"ATX_HOME": str(home), "ATX_DATA_DIR": str(data)}
-        # The pages of assets name the addresses at which `atx up` is to show report and model.
-        settings |= {n: str(unused_port()) for n in ("MLFLOW_PORT", "ATX_REPORT_PORT")}
-        place = Demo(home, data, _bare_environment() | settings)
+        settings |= {"ATX_HOME": str(home), "ATX_DATA_DIR": str(data)}
         try:
-            told = place.run()
-            assert told.returncode == 0, told.stderr
-            yield replace(place, told=told)
+            yield Program(home, data, _bare_environment() | settings)
         finally:
             _end_all_of(home)
+
+
+@pytest.fixture
+def home() -> Iterator[Program]:
+    """The program in a home in which nothing was run."""
+    with new_home() as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def demo() -> Iterator[Program]:
+    """The demo, run once by the program for all tests that look at it."""
+    # The pages of assets name the addresses at which `atx up` is to show report and model.
+    with new_home(MLFLOW_PORT=str(unused_port()), ATX_REPORT_PORT=str(unused_port())) as program:
+        told = program("demo")
+        assert told.returncode == 0, told.stderr
+        yield replace(program, told=told)
+
+
+@pytest.fixture(scope="session")
+def on_real_library(shared_data: Path) -> Iterator[Callable[[str], Program]]:
+    """Where the graph was run by the program on the owner's library of a layout, once for all.
+
+    Media on the embedded server; training on another one, as the reader with a password.
+    """
+    made: dict[str, Program] = {}
+    with ExitStack() as stack:
+
+        def run_on(layout: str) -> Program:
+            if layout not in made:
+                made[layout] = stack.enter_context(_run_on(shared_data, layout))
+            return made[layout]
+
+        yield run_on
+
+
+@contextmanager
+def _run_on(folder: Path, layout: str) -> Iterator[Program]:
+    with ExitStack() as stack:
+        server, settings = None, {}
+        if layout == "training":
+            server = stack.enter_context(_tcp_server(PASSWORD, connections=8))
+            settings = _as_settings(server)
+        program = stack.enter_context(new_home(**settings))
+        loaded = program("load", str(folder / f"{layout}.parquet"))
+        assert loaded.returncode == 0, loaded.stderr
+        if server:
+            _run_script(server, READER)
+            with opened(server) as connection:
+                connection.execute("ALTER ROLE atx_reader PASSWORD 'a reader''s'")
+            reader = _as_settings(replace(server, user=READER, password="a reader's"))
+            program = replace(program, environment=program.environment | reader)
+        told = program("run")
+        assert told.returncode == 0, told.stderr
+        yield replace(program, told=told)
+
+
+def _as_settings(server: Database) -> dict[str, str]:
+    return {
+        "PG_HOST": server.host,
+        "PG_PORT": str(server.port),
+        "PG_DB": server.name,
+        "PG_USER": server.user,
+        "PG_PASS": server.password,
+    }
 
 
 PASSWORD = "it's a secret"
@@ -456,13 +527,8 @@ class Workplace:
     @contextmanager
     def environment(self, **settings: str) -> Iterator[None]:
         """Make the settings of this process those of the workplace, and `settings`."""
-        reader = _as_reader(self.database)
         wanted = {
-            "PG_HOST": reader.host,
-            "PG_PORT": str(reader.port),
-            "PG_DB": reader.name,
-            "PG_USER": reader.user,
-            "PG_PASS": reader.password,
+            **_as_settings(_as_reader(self.database)),
             "ATX_HOME": str(self.home),
             "ATX_DATA_DIR": str(self.home / "data"),
             **settings,

@@ -16,10 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from atx_assets import schemas
-from atx_assets.local.cluster import Cluster
 from atx_assets.sample import LIBRARY
-from atx_assets.settings import ROOT, Database
-from atx_assets_tests.connections import opened
+from atx_assets.settings import ROOT
 from atx_assets_tests.house import unused_port
 
 pytestmark = pytest.mark.slow
@@ -47,33 +45,6 @@ EXPECTED = {
 }
 
 
-@pytest.fixture
-def home(server_folder: Path, bare_environment: dict[str, str]):
-    """A home, and a way to run the program in it."""
-    place = server_folder / "home"
-    environment = bare_environment | {
-        "ATX_HOME": str(place),
-        "ATX_DATA_DIR": str(server_folder / "data"),
-    }
-
-    def atx(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "atx_assets.local.cli", *words],
-            env=environment | settings,
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-
-    atx.data = server_folder / "data"
-    atx.environment = environment
-    yield atx
-    cluster = Cluster(place.resolve())
-    if cluster.lives:
-        cluster.stop()
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {
         str(p.relative_to(folder)): p.read_bytes()
@@ -85,34 +56,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.real_data
 @pytest.mark.parametrize("layout", ["media", "training"])
 def test_a_real_library_gives_what_the_contract_says_and_the_same_bytes_twice(
-    layout, home, shared_data, tcp_database: Database, run_script
+    layout, on_real_library, shared_data
 ):
-    """Media on the embedded server; training on another one, as the reader with a password."""
-    expected, settings = EXPECTED[layout], {}
+    expected, program = EXPECTED[layout], on_real_library(layout)
+    told, data = program.told, program.data
+    assert f"learned from {expected['training']:>8,}".split()[-1] in told.stdout
     if layout == "training":
-        with opened(tcp_database) as connection:
-            connection.execute("DROP SCHEMA IF EXISTS atp CASCADE")
-        settings = {
-            "PG_HOST": tcp_database.host,
-            "PG_PORT": str(tcp_database.port),
-            "PG_DB": tcp_database.name,
-            "PG_USER": tcp_database.user,
-            "PG_PASS": tcp_database.password,
-        }
-    loaded = home("load", str(shared_data / f"{layout}.parquet"), **settings)
-    assert loaded.returncode == 0, loaded.stderr
-    if settings:
-        run_script(tcp_database, "atx_reader")
-        with opened(tcp_database) as connection:
-            connection.execute("ALTER ROLE atx_reader PASSWORD 'a reader''s'")
-        settings |= {"PG_USER": "atx_reader", "PG_PASS": "a reader's"}
-    ran = home("run", **settings)
-    assert ran.returncode == 0, ran.stderr
-    assert f"learned from {expected['training']:>8,}".split()[-1] in ran.stdout
-    if settings:
-        assert settings["PG_PASS"] not in ran.stdout + ran.stderr
+        assert program.environment["PG_PASS"] not in told.stdout + told.stderr
 
-    data = home.data
     raw = pq.read_table(data / "media.parquet")
     source = pq.read_table(shared_data / f"{layout}.parquet")
     assert raw.num_rows == expected["rows"]
@@ -159,8 +110,8 @@ def test_a_real_library_gives_what_the_contract_says_and_the_same_bytes_twice(
     assert np.array_equal(results["predicted"], results["probability"].to_numpy() >= threshold)
 
     before = contents(data)
-    # The search again for the smaller one: it takes as long as all else.
-    again = home("run", "--job", "full_rebuild" if layout == "training" else "refresh", **settings)
+    # The search again for one of them: it takes as long as all else.
+    again = program("run", "--job", "full_rebuild" if layout == "media" else "refresh")
     assert again.returncode == 0, again.stderr
     after = contents(data)
     assert [name for name in before if before[name] != after.get(name)] == []
@@ -188,7 +139,7 @@ def test_the_demo_tells_what_a_newcomer_wants_to_know(demo):
 
 def test_the_demo_can_be_run_again_when_its_files_are_gone(demo):
     shutil.rmtree(demo.data)
-    again = demo.run(ATX_SEARCH="off")
+    again = demo("demo", ATX_SEARCH="off")
     assert again.returncode == 0, again.stderr
     assert "0 releases added, 19,893 there already" in again.stdout
 

@@ -27,7 +27,7 @@ BACK = "Dagster's storage is back"
 def opened(
     small_library: Path, own_server: OwnServer, end_all_of: Callable[[Path], None]
 ) -> Iterator[House]:
-    settings = {**own_server.storage(), "ATX_SEARCH": "off"}
+    settings = {**own_server.storage(), "ATX_SEARCH": "off", "ATX_MLFLOW": "off"}
     with open_house(small_library, end_all_of, **settings) as house:
         yield house
 

@@ -5,10 +5,8 @@ The report alone, on more libraries, is in `test_report_page.py`.
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,8 @@ from playwright.sync_api import expect
 
 from atx_assets.automation.alert_messages import FORMATS, Alert
 from atx_assets.schemas import MEDIA
-from atx_assets.settings import ROOT
 from atx_assets.sources.mends import mended
-from atx_assets_tests.conftest import Demo, _bare_environment, _server_folder
+from atx_assets_tests.conftest import Program, new_home
 from atx_assets_tests.house import unused_port
 from atx_assets_tests.pages.conftest import Up, opened_up
 
@@ -62,24 +59,17 @@ OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066
 class House:
     """A home with a library of hostile texts, and what the program printed of it."""
 
-    demo: Demo
+    program: Program
     folder: Path
     printed: dict[str, str]
 
     def atx(self, *words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "atx_assets.local.cli", *words],
-            env=self.demo.environment,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
+        done = self.program(*words)
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
     def records(self, name: str) -> list[dict[str, Any]]:
-        return json.loads((self.demo.data / f"{name}.json").read_text())
+        return json.loads((self.program.data / f"{name}.json").read_text())
 
 
 def hostile_library(path: Path, folder: Path) -> pa.Table:
@@ -108,42 +98,27 @@ def hostile_library(path: Path, folder: Path) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def house(
-    small_library: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    end_all_of: Callable[[Path], None],
-) -> Iterator[House]:
-    folder = tmp_path_factory.mktemp("hostile")
-    with _server_folder() as short:
-        yield from _housed(Demo(short / "h", folder / "data", {}), small_library, end_all_of)
-
-
-def _housed(demo: Demo, small_library: Path, end_all_of: Callable[[Path], None]) -> Iterator[House]:
-    folder = demo.data.parent
-    settings = {"ATX_HOME": str(demo.home), "ATX_DATA_DIR": str(demo.data)}
-    settings |= {n: str(unused_port()) for n in ("MLFLOW_PORT", "ATX_REPORT_PORT")}
+def house(small_library: Path) -> Iterator[House]:
+    ports = {name: str(unused_port()) for name in ("MLFLOW_PORT", "ATX_REPORT_PORT")}
     # Which hyperparameters are best is not the question here.
-    settings |= {"ATX_SEARCH": "off"}
-    place = replace(demo, environment=_bare_environment() | settings)
-    made = House(place, folder, {})
-    try:
+    with new_home(ATX_SEARCH="off", **ports) as program:
+        folder = program.data.parent
+        made = House(program, folder, {})
         library = folder / "library=1 $(x) {{y}} <b>.parquet"
         pq.write_table(hostile_library(small_library, folder), library)
         made.printed["load"] = made.atx("load", str(library))
         made.printed["run"] = made.atx("run", "--figures")
         yield made
-    finally:
-        end_all_of(demo.home)
 
 
 @pytest.fixture(scope="module")
 def up(house: House, end_all_of: Callable[[Path], None]) -> Iterator[Up]:
-    yield from opened_up(house.demo, end_all_of)
+    yield from opened_up(house.program, end_all_of)
 
 
 def test_nothing_was_executed_and_every_text_is_where_it_was(house: House) -> None:
     assert not (house.folder / "owned").exists()
-    media = pq.read_table(house.demo.data / "media.parquet")
+    media = pq.read_table(house.program.data / "media.parquet")
     texts = [text.replace("OWNED", str(house.folder / "owned")) for text in HOSTILE]
     assert set(media["media_title"].to_pylist()) == set(texts)
     assert {word for words in media["genre"].to_pylist() for word in words} == set(texts)
@@ -154,7 +129,7 @@ def test_nothing_was_executed_and_every_text_is_where_it_was(house: House) -> No
     (title,) = (column for column in MEDIA if column.name == "media_title")
     shown = mended(pa.chunked_array([texts]), title).to_pylist()
     assert {record["media_title"] for record in lists + queue} <= set(shown)
-    names = {path.name for path in house.demo.data.rglob("*")}
+    names = {path.name for path in house.program.data.rglob("*")}
     assert all(re.fullmatch(r"[\w.-]+", name) for name in names), names
 
 
@@ -169,13 +144,7 @@ def test_a_terminal_is_given_nothing_to_obey(house: House) -> None:
         "explain": house.atx("explain", *ids[:5]),
         "correct": house.atx("correct", "keep", *ids),
         "json": house.atx("show", "queue", "--json"),
-        "doctor": subprocess.run(
-            [sys.executable, "-m", "atx_assets.local.cli", "doctor"],
-            env=house.demo.environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        ).stdout,
+        "doctor": house.program("doctor").stdout,
     }
     for name, text in printed.items():
         assert not OBEYED.search(text), (name, OBEYED.findall(text), text[:2000])
@@ -207,7 +176,7 @@ def harmless(watched: Any, *places: str) -> None:
 
 
 def test_the_report_shows_texts(house: House, open_page: Any) -> None:
-    address = (house.demo.data / "report.html").as_uri()
+    address = (house.program.data / "report.html").as_uri()
     watched = open_page(address)
     expect(watched.page.get_by_text("=HYPERLINK").first).to_be_attached()
     harmless(watched, address)
@@ -244,8 +213,8 @@ def test_other_pages_of_dagster_run_nothing(up: Up, open_page: Any, page: str) -
 
 
 def test_mlflow_is_told_nothing_that_runs(house: House, up: Up, open_page: Any) -> None:
-    store = house.demo.home / "mlflow" / "mlflow.db"
-    assert store.is_file(), list(house.demo.home.rglob("*.db"))
+    store = house.program.home / "mlflow" / "mlflow.db"
+    assert store.is_file(), list(house.program.home.rglob("*.db"))
     watched = open_page(f"{up.mlflow}/#/experiments")
     watched.page.wait_for_timeout(3000)
     harmless(watched, up.mlflow)

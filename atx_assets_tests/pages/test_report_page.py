@@ -291,8 +291,8 @@ def check_any(report: Path, open_page) -> None:
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("layout", ["media", "training"])
-def test_a_report_of_a_real_library_breaks_nothing(layout, workplace, shared_data, open_page):
-    check_any(report_of(workplace, shared_data / f"{layout}.parquet"), open_page)
+def test_a_report_of_a_real_library_breaks_nothing(layout, on_real_library, open_page):
+    check_any(on_real_library(layout).data / "report.html", open_page)
 
 
 def test_a_report_of_forty_labels_breaks_nothing(workplace, small_library, tmp_path, open_page):

@@ -379,6 +379,7 @@ def test_a_promotion_that_is_killed_leaves_the_champion(files):
     assert left == []
 
 
+@pytest.mark.slow
 def test_reading_what_was_learned_from_leaves_no_thread_behind(files):
     """One that lets go of Python's bytes while the program ends aborts it, now and then."""
     trained(files)
