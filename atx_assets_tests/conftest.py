@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -37,7 +36,7 @@ from atx_assets.sample import LIBRARY
 from atx_assets.settings import ROOT, Database
 from atx_assets.sources.load import load_file
 from atx_assets_tests.connections import opened
-from atx_assets_tests.house import unused_port
+from atx_assets_tests.house import ATX, unused_port
 from atx_assets_tests.mlflow_servers import MlflowServer, mlflow_started
 from atx_assets_tests.reliability import named_tests
 
@@ -300,7 +299,7 @@ class Program:
 
     def __call__(self, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "atx_assets.local.cli", *words],
+            [*ATX, *words],
             env=self.environment | settings,
             cwd="/",
             stdin=subprocess.DEVNULL,
@@ -312,7 +311,7 @@ class Program:
 
 @contextmanager
 def new_home(**settings: str) -> Iterator[Program]:
-    """Give the program a home until the block ends, with all that it has started there."""
+    """Give the program a home; with the block ends all that it has started there."""
     with _server_folder() as folder:
         home, data = folder / "h", folder / "data"
         settings |= {"ATX_HOME": str(home), "ATX_DATA_DIR": str(data)}
@@ -362,7 +361,7 @@ def _run_on(folder: Path, layout: str) -> Iterator[Program]:
         server, settings = None, {}
         if layout == "training":
             server = stack.enter_context(_tcp_server(PASSWORD, connections=8))
-            settings = _as_settings(server)
+            settings = as_settings(server)
         program = stack.enter_context(new_home(**settings))
         loaded = program("load", str(folder / f"{layout}.parquet"))
         assert loaded.returncode == 0, loaded.stderr
@@ -370,14 +369,15 @@ def _run_on(folder: Path, layout: str) -> Iterator[Program]:
             _run_script(server, READER)
             with opened(server) as connection:
                 connection.execute("ALTER ROLE atx_reader PASSWORD 'a reader''s'")
-            reader = _as_settings(replace(server, user=READER, password="a reader's"))
+            reader = as_settings(replace(server, user=READER, password="a reader's"))
             program = replace(program, environment=program.environment | reader)
         told = program("run")
         assert told.returncode == 0, told.stderr
         yield replace(program, told=told)
 
 
-def _as_settings(server: Database) -> dict[str, str]:
+def as_settings(server: Database) -> dict[str, str]:
+    """Return what the environment says of a database."""
     return {
         "PG_HOST": server.host,
         "PG_PORT": str(server.port),
@@ -528,7 +528,7 @@ class Workplace:
     def environment(self, **settings: str) -> Iterator[None]:
         """Make the settings of this process those of the workplace, and `settings`."""
         wanted = {
-            **_as_settings(_as_reader(self.database)),
+            **as_settings(_as_reader(self.database)),
             "ATX_HOME": str(self.home),
             "ATX_DATA_DIR": str(self.home / "data"),
             **settings,

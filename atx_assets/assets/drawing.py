@@ -54,7 +54,7 @@ def _lay_out(figure: Any) -> None:
     """Lay the figure out once: matplotlib would at each saving, and draw it twice for that."""
     if engine := figure.get_layout_engine():
         engine.execute(figure)
-        figure.set_layout_engine(None)
+        figure.set_layout_engine(None)  # "none" is an engine too, for which each saving draws twice
 
 
 @contextmanager

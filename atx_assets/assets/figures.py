@@ -161,10 +161,7 @@ def importances(scored: Scored) -> tuple[Any, list[str]]:
     first = found[:SHOWN]
     figure, axes = canvas(1, 1, (6.4, 1.0 + 0.27 * max(len(first), 1)))
     axis = axes.flat[0]
-    colours = [
-        NEITHER if abs(feature.direction) < 0.1 else KEEP if feature.direction > 0 else SKIP
-        for feature in first
-    ]
+    colours = [_speaks_for(feature.direction) for feature in first]
     axis.barh(range(len(first)), [feature.strength for feature in first], color=colours)
     # A category is anything: as mathematics, a dollar sign in it would be an error.
     axis.set_yticks(range(len(first)), names, parse_math=False)
@@ -175,6 +172,13 @@ def importances(scored: Scored) -> tuple[Any, list[str]]:
     axis.barh([0], [0], color=NEITHER, label="neither, or both")
     axis.legend(frameon=False, fontsize=9, loc="lower right")
     return figure, names
+
+
+def _speaks_for(direction: float) -> str:
+    """Return the colour of what more of a feature speaks for."""
+    if abs(direction) < 0.1:
+        return NEITHER
+    return KEEP if direction > 0 else SKIP
 
 
 def shares(kind: str, found: Sequence[Share]) -> Any:

@@ -25,6 +25,7 @@ from atx_assets.sources.contract import SortedRows, sort_rows
 from atx_assets.sources.extract import DATES, NOT_UTF8, mended_on_reading
 from atx_assets.sources.layouts import LAYOUTS
 from atx_assets.sources.quarantine import quarantine_table
+from atx_assets_tests.conftest import as_settings
 
 pytestmark = pytest.mark.slow
 
@@ -236,11 +237,7 @@ def bad(
         library.insert(layout, rows)
         found = library.database
     settings = {
-        "PG_HOST": found.host,
-        "PG_PORT": str(found.port),
-        "PG_DB": found.name,
-        "PG_USER": found.user,
-        "PG_PASS": found.password,
+        **as_settings(found),
         "ATX_HOME": str(home),
         "ATX_DATA_DIR": str(home / "data"),
     }

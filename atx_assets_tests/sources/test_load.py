@@ -24,6 +24,7 @@ from atx_assets.resources.database import connect, explained
 from atx_assets.settings import Database
 from atx_assets.sources.layouts import LAYOUTS, find_source
 from atx_assets.sources.load import LoadReport, load_file
+from atx_assets_tests.conftest import as_settings
 
 Row = dict[str, Any]
 Write = Callable[..., Path]
@@ -747,11 +748,7 @@ def test_the_report_is_readable() -> None:
 
 def atx(database: Database, path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {
-        "PG_HOST": database.host,
-        "PG_PORT": str(database.port),
-        "PG_DB": database.name,
-        "PG_USER": database.user,
-        "PG_PASS": database.password,
+        **as_settings(database),
         "ATX_HOME": str(path.parent / "home"),
         # Not ours to make a database for.
         "DAGSTER_POSTGRES_URL": "postgresql://nowhere/dagster",
