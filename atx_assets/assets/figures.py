@@ -97,7 +97,7 @@ def correlations(scored: Scored) -> Any:
         for column, other in enumerate(names[: row + 1]):
             found = _correlation(values[one], values[other])
             matrix[row, column] = matrix[column, row] = found
-    side = 2.2 + 0.62 * max(len(names), 2)  # one alone would have no room beside its name
+    side = 2.2 + 0.62 * len(names)
     figure, axes = canvas(1, 1, (side + 0.6, side - 0.6))
     axis = axes.flat[0]
     image = axis.pcolormesh(matrix[::-1], vmin=-1, vmax=1, cmap="RdBu_r", edgecolors="face")
