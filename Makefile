@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Else each process that a test starts compiles all of atx anew.
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up test test-fast test-faults lint format pictures requirements clean
+.PHONY: help setup setup-dev demo up test test-programs test-fast test-faults soak lint format pictures requirements clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -35,14 +35,24 @@ demo: setup ## run the whole graph on the sample library and tell what it found
 up: setup ## open the Dagster UI, its daemon and MLflow; Ctrl-C ends them
 	@$(BIN)/atx up
 
-test: lint test-fast ## check formatting, lint, types, and run every test
-	@$(BIN)/python -m pytest -m slow -q -n auto --dist loadfile
+# More processes than cores: tests that start servers wait half of their time.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
+PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-test-fast: setup-dev ## run the tests that are done in a minute or two
-	@$(BIN)/python -m pytest -m "not slow" -q -n auto --dist loadfile
+test-programs: setup-dev
+	@$(BIN)/python -m atx_assets_tests.programs
 
-test-faults: setup-dev ## run the tests that kill, fill, stop and damage things
-	@$(BIN)/python -m pytest -m faults -q -n auto --dist loadfile
+test: lint test-programs ## check formatting, lint and types, and run all tests but those of test-faults
+	@$(PYTEST) -m "not faults"
+
+test-fast: setup-dev ## run the tests that are done in a minute and a half
+	@$(PYTEST) -m "not slow"
+
+test-faults: test-programs ## run the tests that kill, fill, stop and damage things
+	@$(PYTEST) -m faults
+
+soak: test-programs ## run what takes hours, in parts that can be resumed; PART=name for one
+	@$(BIN)/python -m atx_assets_tests.soak $(PART)
 
 lint: setup-dev ## check formatting, lint and types
 	@$(BIN)/ruff format --check .

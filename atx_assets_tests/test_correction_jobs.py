@@ -17,7 +17,7 @@ from atx_assets.resources.correction_record import CorrectionRecord
 from atx_assets.resources.database import connect
 from atx_assets.settings import Database
 from atx_assets.sources.load import load_file
-from atx_assets_tests.failures import failure
+from atx_assets_tests.builders.failures import failure
 
 DAY = datetime(2025, 4, 1, tzinfo=UTC)
 MEDIA_KEY = dg.AssetKey(["atp", "media"])

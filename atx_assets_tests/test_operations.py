@@ -3,7 +3,6 @@
 import ast
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from atx_assets.automation.alert_messages import Alert
 from atx_assets.automation.failures import _with_mend, refusal
 from atx_assets.definitions import build_defs
 from atx_assets.settings import ROOT
+from atx_assets_tests.builders.environment import require
 
 TEXT = (ROOT / "docs" / "operations.md").read_text()
 
@@ -72,11 +72,7 @@ def test_its_links_lead_somewhere() -> None:
 
 @pytest.mark.parametrize("unit", ["atx.service", "atx-backup.service", "atx-backup.timer"])
 def test_systemd_takes_the_unit_as_it_stands(unit: str, tmp_path: Path) -> None:
-    analyze = shutil.which("systemd-analyze")
-    if analyze is None:
-        if os.environ.get("CI"):
-            pytest.fail("systemd-analyze is missing: .ci/run installs the package systemd")
-        pytest.skip("systemd-analyze is missing")
+    require("systemd-analyze")
     program = tmp_path / "atx" / ".venv" / "bin" / "atx"
     program.parent.mkdir(parents=True)
     program.write_text("#!/bin/sh\n")
@@ -85,7 +81,7 @@ def test_systemd_takes_the_unit_as_it_stands(unit: str, tmp_path: Path) -> None:
         filled = path.read_text().replace("%h", str(tmp_path))
         (tmp_path / path.name).write_text(filled)
     done = subprocess.run(
-        [analyze, "verify", "--user", str(tmp_path / unit)],
+        ["systemd-analyze", "verify", "--user", str(tmp_path / unit)],
         env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -27,8 +27,8 @@ def test_each_test_that_the_page_names_is_there() -> None:
 
 def test_each_test_that_makes_a_fault_is_on_the_page() -> None:
     names = set(named_tests())
-    for path in (ROOT / "atx_assets_tests" / "faults").glob("test_*.py"):
-        file = f"atx_assets_tests/faults/{path.name}"
+    for path in (ROOT / "atx_assets_tests" / "system" / "faults").glob("test_*.py"):
+        file = f"atx_assets_tests/system/faults/{path.name}"
         parsed = ast.walk(ast.parse(path.read_text()))
         tests = [node.name for node in parsed if isinstance(node, ast.FunctionDef)]
         ours = {f"{file}::{name}" for name in tests if name.startswith("test")}

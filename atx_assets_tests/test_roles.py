@@ -19,7 +19,7 @@ from atx_assets.sources.fingerprints import read_fingerprints
 from atx_assets.sources.layouts import LAYOUTS, find_source
 from atx_assets.sources.rights import more_than_needed
 from atx_assets.sources.tables import ensure_table
-from atx_assets_tests.connections import opened
+from atx_assets_tests.builders.connections import opened
 
 pytestmark = pytest.mark.slow
 

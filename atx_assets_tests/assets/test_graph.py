@@ -15,7 +15,7 @@ from atx_assets.assets import story
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.files import FILES
 from atx_assets.sources.extract import extract
-from atx_assets_tests.failures import failure
+from atx_assets_tests.builders.failures import failure
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from atx_assets.local.summary import summary
 from atx_assets.resources.bundles import Bundles, Place
 from atx_assets.resources.checksums import sums_of
 from atx_assets.settings import read_settings
-from atx_assets_tests.failures import failure
+from atx_assets_tests.builders.failures import failure
 
 pytestmark = pytest.mark.slow
 

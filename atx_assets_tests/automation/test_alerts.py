@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from atx_assets.automation.alerts import clear, heartbeat, raise_alert, send_pen
 from atx_assets.errors import AtxError
 from atx_assets.local import cli
 from atx_assets.settings import Settings, read_settings
+from atx_assets_tests.builders.http_server import Answering, Asked, http_server
 
 log = logging.getLogger("atx_assets.test")
 SECRETS = ("t0pic", "t0ken", "us3r", "passw0rd")
@@ -54,54 +54,30 @@ class Receiver:
     def bodies(self) -> list[str]:
         return [body.decode() for _, _, _, body in self.asked]
 
-
-class Handler(BaseHTTPRequestHandler):
-    receiver: Receiver
-
-    def do_POST(self) -> None:
-        receiver = self.receiver
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        receiver.asked.append((self.command, self.path, headers, body))
-        match receiver.answer:
+    def take(self, request: Asked, answering: Answering) -> None:
+        self.asked.append((request.method, request.path, request.headers, request.body))
+        match self.answer:
             case "hang":
-                receiver.released.wait(20)
+                self.released.wait(20)
             case "drip":
-                while not receiver.released.wait(0.1):
-                    self.wfile.write(b"x")
+                while not self.released.wait(0.1):
+                    answering.wfile.write(b"x")
             case "garbage":
-                self.wfile.write(b"t0ken is no HTTP\r\n\r\n")
+                answering.wfile.write(b"t0ken is no HTTP\r\n\r\n")
             case int(status):
-                self.send_response(status, "t0ken refused")
-                if receiver.location:
-                    self.send_header("Location", receiver.location)
-                self.end_headers()
-
-    do_GET = do_POST
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_: Any) -> None:
-        """Not on the screen: a client that gave up is what some tests are about."""
+                answering.send_response(status, "t0ken refused")
+                if self.location:
+                    answering.send_header("Location", self.location)
+                answering.end_headers()
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     found = Receiver()
-    server = Server(("127.0.0.1", 0), type("Handler", (Handler,), {"receiver": found}))
-    found.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield found
-    found.released.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with http_server(found.take) as server:
+        found.port = server.port
+        yield found
+        found.released.set()
 
 
 @pytest.fixture(autouse=True)

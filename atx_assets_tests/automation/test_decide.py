@@ -27,6 +27,7 @@ from atx_assets.automation.decide import (
 )
 from atx_assets.settings import read_settings
 from atx_assets.sources.fingerprints import Fingerprints
+from atx_assets_tests.builders.scale import times
 
 RULES = read_settings({}).automation
 NOW = 1_000_000.0
@@ -486,12 +487,12 @@ class Histories(RuleBasedStateMachine):
 
 
 Histories.TestCase.settings = hypothesis_settings(
-    max_examples=200, stateful_step_count=40, deadline=None
+    max_examples=times(200, 20_000), stateful_step_count=40, deadline=None
 )
 TestHistories = Histories.TestCase
 
 
-@hypothesis_settings(max_examples=200, deadline=None)
+@hypothesis_settings(max_examples=times(200, 5_000), deadline=None)
 @given(
     cursor=st.text()
     | st.recursive(
@@ -524,7 +525,7 @@ def test_a_cursor_nested_without_end_counts_as_none():
     assert Seen.from_cursor('{"since": ' + "9" * 5000 + "}") == Seen()
 
 
-@hypothesis_settings(max_examples=200, deadline=None)
+@hypothesis_settings(max_examples=times(200, 5_000), deadline=None)
 @given(key=st.text() | st.from_regex("(.*)@([0-9]+)>(.*)&(.*)#([0-9]+)", fullmatch=True))
 def test_any_run_key_is_a_request_or_none(key):
     found = Request.from_key(key)

@@ -1,14 +1,13 @@
 """Which failures a person is told of, in which words, and once: real runs and a real receiver."""
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import dagster as dg
 import pytest
 
 from atx_assets.automation.decide import LAST_ATTEMPT, Request
 from atx_assets.automation.sensors import alert_on_failure, heartbeat_on_success
+from atx_assets_tests.builders.http_server import Answering, Asked, http_server
 
 pytestmark = pytest.mark.slow
 
@@ -16,41 +15,26 @@ NIGHT = {"dagster/schedule_name": "nightly"}
 
 
 class Receiver:
-    """An HTTP server that keeps what it is sent."""
+    """Takes what it is sent, and keeps it: an alert's title and text, or a call and its path."""
 
     def __init__(self) -> None:
         self.got: list[tuple[str, str]] = []
-        outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                outer.got.append(("GET", self.path))
-                self.send_response(200)
-                self.end_headers()
-
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                outer.got.append((self.headers["Title"], body.decode()))
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+    def take(self, request: Asked, answering: Answering) -> None:
+        alert = request.method == "POST"
+        told = (request.headers["title"], request.body.decode()) if alert else ("GET", request.path)
+        self.got.append(told)
+        answering.send(200)
 
 
 @pytest.fixture
 def receiver(monkeypatch) -> Iterator[Receiver]:
     made = Receiver()
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setenv("ATX_ALERT_URL", f"{made.url}/topic")
-    monkeypatch.setenv("ATX_HEARTBEAT_URL", f"{made.url}/alive")
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with http_server(made.take) as server:
+        monkeypatch.setenv("no_proxy", "*")
+        monkeypatch.setenv("ATX_ALERT_URL", f"{server.url}/topic")
+        monkeypatch.setenv("ATX_HEARTBEAT_URL", f"{server.url}/alive")
+        yield made
 
 
 def ends(living, result) -> None:

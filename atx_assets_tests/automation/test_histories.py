@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, event, given, note, settings
 
 from atx_assets.automation.decide import LAST_ATTEMPT
+from atx_assets_tests.builders.scale import soaking, times
 
 pytestmark = pytest.mark.slow
 
@@ -131,9 +132,9 @@ class History:
 
 
 @settings(
-    max_examples=3,
+    max_examples=times(3, 15),
     deadline=None,
-    derandomize=True,
+    derandomize=not soaking(),
     # Each example takes seconds: to shrink one takes longer than to read it.
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -44,8 +44,8 @@ from atx_assets.resources.files import FILES, DataFiles, only_writer
 from atx_assets.schemas import QUARANTINE, arrow_schema
 from atx_assets.settings import Settings, read_settings
 from atx_assets.sources.fingerprints import Fingerprints
-from atx_assets_tests.automation.conftest import Living
-from atx_assets_tests.faults.test_migrated_layout import migrate
+from atx_assets_tests.builders.living import Living
+from atx_assets_tests.system.faults.test_migrated_layout import migrate
 
 
 def is_note(told: str, *words: str) -> None:
@@ -113,7 +113,6 @@ def test_a_file_that_cannot_be_opened_is_told_and_the_rest_is_looked_at(bare: Se
 
 def test_a_new_home_frightens_nobody(
     home: Path,
-    end_all_of: Callable[[Path], None],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

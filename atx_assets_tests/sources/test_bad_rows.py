@@ -25,7 +25,7 @@ from atx_assets.sources.contract import SortedRows, sort_rows
 from atx_assets.sources.extract import DATES, NOT_UTF8, mended_on_reading
 from atx_assets.sources.layouts import LAYOUTS
 from atx_assets.sources.quarantine import quarantine_table
-from atx_assets_tests.conftest import as_settings
+from atx_assets_tests.builders.environment import as_settings
 
 pytestmark = pytest.mark.slow
 

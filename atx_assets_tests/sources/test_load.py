@@ -24,7 +24,7 @@ from atx_assets.resources.database import connect, explained
 from atx_assets.settings import Database
 from atx_assets.sources.layouts import LAYOUTS, find_source
 from atx_assets.sources.load import LoadReport, load_file
-from atx_assets_tests.conftest import as_settings
+from atx_assets_tests.builders.environment import as_settings
 
 Row = dict[str, Any]
 Write = Callable[..., Path]

@@ -1,0 +1,1 @@
+"""What tests are built of: servers, homes, libraries, programs. Not here: any test."""
