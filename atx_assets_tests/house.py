@@ -28,7 +28,7 @@ from atx_assets.local.home import exports, running_home
 from atx_assets.settings import read_settings
 from atx_assets_tests.outside import NO_PERSON
 
-ATX = [sys.executable, "-m", "atx_assets.local.cli"]
+ATX = [sys.executable, "-m", "atx_assets.cli"]
 
 #: Seconds after which the graph must agree again, on a busy machine.
 PATIENCE = 400

@@ -163,7 +163,7 @@ def test_a_real_library_is_not_loaded_among_the_made_up_viewers_films(home, shar
 def test_ctrl_c_in_the_search_stops_at_once_and_leaves_what_was_there(home):
     assert home("load", str(LIBRARY)).returncode == 0
     run = subprocess.Popen(
-        [sys.executable, "-m", "atx_assets.local.cli", "run"],
+        [sys.executable, "-m", "atx_assets.cli", "run"],
         env=home.environment,
         cwd="/",
         stdout=subprocess.PIPE,
@@ -189,7 +189,7 @@ def test_a_run_launched_in_the_ui_waits_its_turn_and_ends_well(home, shared_data
     assert home("load", str(shared_data / "training.parquet")).returncode == 0
     ports = {"ATX_UI_PORT": str(unused_port()), "MLFLOW_PORT": str(unused_port())}
     up = subprocess.Popen(
-        [sys.executable, "-m", "atx_assets.local.cli", "up"],
+        [sys.executable, "-m", "atx_assets.cli", "up"],
         env=home.environment | ports | {"ATX_SEARCH": "off"},
         cwd=ROOT,
         stdout=subprocess.PIPE,

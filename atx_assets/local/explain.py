@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from atx_assets.assets.records import Scored, read_scored, records_of
 from atx_assets.errors import AtxError
-from atx_assets.local.correct import plain
+from atx_assets.local.plain_text import plain
 from atx_assets.resources.files import DataFiles
 from atx_assets.settings import Settings
 from atx_assets.sources.label_changes import giver_in_words

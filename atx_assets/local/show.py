@@ -14,8 +14,8 @@ from typing import Any
 from atx_assets.assets.quarantine import in_words, set_aside
 from atx_assets.assets.review import RECOMMENDED
 from atx_assets.errors import AtxError
-from atx_assets.local.correct import plain
 from atx_assets.local.display import is_terminal
+from atx_assets.local.plain_text import plain
 from atx_assets.local.tables import aligned, print_table
 from atx_assets.resources.files import DataFiles
 from atx_assets.schemas import ERROR_RECORDS, REVIEW_QUEUE, UNKNOWN_TEXT

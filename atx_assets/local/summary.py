@@ -20,7 +20,7 @@ from atx_assets.assets.quality_tables import (
 )
 from atx_assets.assets.quarantine import set_aside
 from atx_assets.assets.scoring import counts, unjudged_keeps
-from atx_assets.local.correct import plain as printable
+from atx_assets.local.plain_text import plain as printable
 from atx_assets.resources.bundle import Bundle
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.files import DataFiles

@@ -190,7 +190,7 @@ def test_a_folder_that_may_not_be_written_to_is_one_line_and_stays_as_it_was(cop
     code += "from atx_assets.errors import AtxError\ntry: _writable(Path(sys.argv[1]), 'ATX_HOME')"
     code += "\nexcept AtxError as error: print(error)"
     try:
-        told = as_a_user("-m", "atx_assets.local.cli", "rollback", **setting)
+        told = as_a_user("-m", "atx_assets.cli", "rollback", **setting)
         doctor = as_a_user("-c", code, str(data))
     finally:
         for folder in folders:
@@ -299,7 +299,7 @@ class Atx:
         self, *words: str, filled: Callable[[], None] | None = None
     ) -> "subprocess.CompletedProcess[str]":
         """Run it to its end; `filled` is called when the films have been read."""
-        command = [sys.executable, "-m", "atx_assets.local.cli", *words]
+        command = [sys.executable, "-m", "atx_assets.cli", *words]
         process = subprocess.Popen(
             command,
             env=self._environment,

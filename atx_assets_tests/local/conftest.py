@@ -33,7 +33,7 @@ def _on_terminal(*words: str, width: int, **settings: str) -> tuple[int, str]:
     ioctl(theirs, TIOCSWINSZ, pack("HHHH", 40, width, 0, 0))
     kept = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
     running = subprocess.Popen(
-        [sys.executable, "-m", "atx_assets.local.cli", *words],
+        [sys.executable, "-m", "atx_assets.cli", *words],
         env=kept | {"TERM": "xterm-256color"} | settings,
         stdin=theirs,
         stdout=theirs,

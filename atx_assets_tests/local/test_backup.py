@@ -59,7 +59,7 @@ class Lived:
 
 def _atx(*words: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "atx_assets.local.cli", *words],
+        [sys.executable, "-m", "atx_assets.cli", *words],
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,

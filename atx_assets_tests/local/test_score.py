@@ -50,7 +50,7 @@ def program(finished, bare_environment, tmp_path):
 
     def run(*words: str, given: str | None = None, **changed: str):
         return subprocess.run(
-            [sys.executable, "-m", "atx_assets.local.cli", "score", *words],
+            [sys.executable, "-m", "atx_assets.cli", "score", *words],
             env=environment | changed,
             cwd="/",
             input=given,

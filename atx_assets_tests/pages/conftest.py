@@ -126,7 +126,7 @@ def opened_up(demo: Any, end_all_of: Callable[[Path], None]) -> Iterator[Up]:
     """Open `atx up` on a home, until the generator is closed."""
     environment = demo.environment | {"ATX_UI_PORT": str(unused_port())}
     process = subprocess.Popen(
-        [sys.executable, "-m", "atx_assets.local.cli", "up"],
+        [sys.executable, "-m", "atx_assets.cli", "up"],
         env=environment,
         cwd=ROOT,
         stdout=subprocess.PIPE,
