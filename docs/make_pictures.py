@@ -16,7 +16,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from atx_assets.resources.files import FILES
+from atx_assets.resources.data_folder import FILES
 from atx_assets.settings import ROOT, read_settings
 
 PICTURES = Path(__file__).with_name("pictures")

@@ -165,7 +165,7 @@ def _corrections(settings: Settings) -> str:
 
 
 def _mlflow(settings: Settings) -> str:
-    from atx_assets.resources.mlflow import reach, shown_uri
+    from atx_assets.resources.mlflow_server import reach, shown_uri
 
     if not settings.mlflow_on:
         return "off (ATX_MLFLOW); versions, champion and rollback are in the data folder alone"

@@ -28,12 +28,12 @@ def score(settings: Settings, text: str) -> str:
     """
     from atx_assets.learning.scoring import blind_probabilities
     from atx_assets.resources.bundles import Bundles
-    from atx_assets.resources.files import DataFiles
+    from atx_assets.resources.data_folder import DataFolder
     from atx_assets.sources.given_titles import given_titles
     from atx_assets.sources.layouts import LAYOUTS
 
     given = _parsed(text)
-    bundle = Bundles(DataFiles(directory=str(settings.data_dir))).champion()
+    bundle = Bundles(DataFolder(settings.data_dir)).champion()
     records = given if isinstance(given, list) else [given]
     titles = given_titles(records, LAYOUTS[bundle.encoding.layout])
     probability = blind_probabilities(titles, bundle)

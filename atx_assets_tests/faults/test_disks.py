@@ -27,7 +27,7 @@ from atx_assets.local.doctor import _writable as doctors_line
 from atx_assets.local.doctor_files import check_models, check_results
 from atx_assets.local.score import score
 from atx_assets.resources.bundles import Bundles, Place
-from atx_assets.resources.files import FILES
+from atx_assets.resources.data_folder import FILES
 from atx_assets.settings import ROOT, Settings, read_settings
 from atx_assets_tests.failures import failure
 

@@ -11,7 +11,7 @@ import pytest
 from atx_assets.automation.schedules import nightly_request
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.checksums import is_damaged
-from atx_assets.resources.files import FILES
+from atx_assets.resources.data_folder import FILES
 from atx_assets_tests.failures import failure
 
 pytestmark = pytest.mark.slow

@@ -34,7 +34,8 @@ from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.local.restore import restore
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.checksums import sums_of
-from atx_assets.resources.files import DataFiles, only_writer
+from atx_assets.resources.data_folder import only_writer
+from atx_assets.resources.files import DataFiles
 from atx_assets.settings import Settings, read_settings
 
 ASSETS = ("raw_media", "tuned_classifier", "scored_results", "review_queue", "analysis_report")

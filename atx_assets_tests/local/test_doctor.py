@@ -40,7 +40,8 @@ from atx_assets.local.doctor_settings import check_env_file, check_names, check_
 from atx_assets.local.home import exports, open_home
 from atx_assets.local.locks import try_lock, unlock
 from atx_assets.local.postgres import EmbeddedPostgres
-from atx_assets.resources.files import FILES, DataFiles, only_writer
+from atx_assets.resources.data_folder import FILES, only_writer
+from atx_assets.resources.files import DataFiles
 from atx_assets.schemas import QUARANTINE, arrow_schema
 from atx_assets.settings import Settings, read_settings
 from atx_assets.sources.fingerprints import Fingerprints

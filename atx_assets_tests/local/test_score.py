@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atx_assets.assets.training import read_titles
+from atx_assets.assets.extracted import read_titles
 from atx_assets.errors import AtxError
 from atx_assets.local.score import score
 from atx_assets.resources.bundles import Bundles
