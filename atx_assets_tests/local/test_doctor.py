@@ -21,7 +21,7 @@ import pytest
 
 from atx_assets.automation.alert_messages import Alert
 from atx_assets.automation.alerts import clear, raise_alert
-from atx_assets.automation.observe import READ, TRAINED
+from atx_assets.automation.results import READ, TRAINED
 from atx_assets.cli.main import main
 from atx_assets.errors import AtxError
 from atx_assets.local import doctor_files, doctor_records, doctor_settings
