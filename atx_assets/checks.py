@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from atx_assets.assets import story
-from atx_assets.assets.quarantine import in_words, read_sorted, too_many
-from atx_assets.assets.training import read_titles, read_training_data
+from atx_assets.assets.extracted import in_words, read_sorted, read_titles, snapshot_of, too_many
+from atx_assets.assets.training import read_training_data
 from atx_assets.automation.decide import BY_HAND, lost_rows
 from atx_assets.automation.failures import started_by_itself
 from atx_assets.automation.observe import results_of
@@ -32,7 +31,7 @@ def source_contract(files: DataFiles) -> dg.AssetCheckResult:
     from atx_assets.sources.layouts import LAYOUTS
     from atx_assets.sources.quarantine import keys_to_list
 
-    layout = LAYOUTS[story.snapshot_of(files.read_table("raw_media", ()))["layout"]]
+    layout = LAYOUTS[snapshot_of(files.read_table("raw_media", ()))["layout"]]
     file = pq.ParquetFile(files.path("raw_media"))
     if faults := wrong_columns(file.schema_arrow, layout):
         return dg.AssetCheckResult(
@@ -107,7 +106,7 @@ def labels_still_there(
     context: dg.AssetCheckExecutionContext, files: DataFiles
 ) -> dg.AssetCheckResult:
     """Labels and films are there as before, unless a person has started the run."""
-    snapshot = story.snapshot_of(files.read_table("raw_media", ()))["fingerprints"]
+    snapshot = snapshot_of(files.read_table("raw_media", ()))["fingerprints"]
     results = results_of(context.instance)
     limit = read_settings().automation.label_drop_limit
     lost = results and (

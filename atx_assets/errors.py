@@ -1,4 +1,4 @@
-"""What goes wrong in a way that a person can mend. Not here: handling it (see `local/cli.py`)."""
+"""What goes wrong in a way that a person can mend. Not here: handling it (see `cli/main.py`)."""
 
 
 class AtxError(Exception):

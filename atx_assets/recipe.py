@@ -11,7 +11,7 @@ from atx_assets.settings import Settings
 
 _LIBRARIES = ("numpy", "pyarrow", "scikit-learn", "xgboost", "xgboost-cpu")
 #: What runs the graph, and does not change what it makes.
-_OTHERS = ("automation", "local", "sample")
+_OTHERS = ("automation", "cli", "local", "sample")
 
 
 def recipe_version(settings: Settings) -> str:

@@ -346,10 +346,12 @@ ERROR_RECORDS = (
     _KEY,
 )
 
+#: The tasks of the review queue.
+AGAIN, JUDGE, RECOMMENDED = "judge again", "judge", "recommended"
 #: `review_queue`: one record a title to judge.
 REVIEW_QUEUE = (
     Column("rank", INT, "1 for the first of its task"),
-    Column("task", STRING, "judge again, judge, or recommended (a keep that nobody has judged)"),
+    Column("task", STRING, f"{AGAIN}, {JUDGE}, or {RECOMMENDED} (a keep that nobody has judged)"),
     Column("because", STRING, "why it is there"),
     Column("doubted_at", FLOAT, "chance of a keep by the models that doubt the label"),
     *ERROR_RECORDS,

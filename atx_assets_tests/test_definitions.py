@@ -9,7 +9,7 @@ import pytest
 
 from atx_assets.definitions import ASSETS, build_defs
 from atx_assets.jobs import CORRECTIONS
-from atx_assets.resources.files import FILES
+from atx_assets.resources.data_folder import FILES
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from atx_assets.local.doctor import _writable
 from atx_assets.local.home import prepare
 from atx_assets.resources.files import DataFiles
-from atx_assets.resources.mlflow import reach
+from atx_assets.resources.mlflow_server import reach
 from atx_assets.settings import read_settings
 
 _READ_OR_WRITE = 0o066

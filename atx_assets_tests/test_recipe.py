@@ -124,7 +124,7 @@ def test_what_only_runs_the_graph_and_what_python_leaves_behind_change_nothing(
     version, package: Path
 ) -> None:
     before = version()
-    for folder in ("automation", "local", "sample"):
+    for folder in ("automation", "cli", "local", "sample"):
         first = next((package / folder).glob("*.py"))
         first.write_text(first.read_text() + "# changed\n")
         (package / folder / "more.py").write_text("")

@@ -69,7 +69,7 @@ def environment(home: Path) -> dict[str, str]:
 @contextlib.contextmanager
 def atx(words: Sequence[str], values: dict[str, str], log: Path) -> Iterator[subprocess.Popen[Any]]:
     """Run the program in a process group of its own that is gone when the block ends."""
-    command = [sys.executable, "-m", "atx_assets.local.cli", *words]
+    command = [sys.executable, "-m", "atx_assets.cli", *words]
     with log.open("ab") as output:
         process = subprocess.Popen(
             command, env=values, stdout=output, stderr=output, start_new_session=True

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from atx_assets.resources.files import FILES
+from atx_assets.resources.data_folder import FILES
 from atx_assets.settings import ROOT, read_settings
 
 PICTURES = Path(__file__).with_name("pictures")
@@ -29,7 +29,7 @@ QUIET = (
 ENVIRONMENT = os.environ | dict.fromkeys(
     ("PG_HOST", "MLFLOW_HOST", "DAGSTER_POSTGRES_URL", "ATX_SOURCE"), ""
 )
-ATX = [sys.executable, "-m", "atx_assets.local.cli"]
+ATX = [sys.executable, "-m", "atx_assets.cli"]
 
 TERMINAL = """<!doctype html><meta charset="utf-8"><style>
 body {{ margin: 0; background: #14171b; display: inline-block; }}

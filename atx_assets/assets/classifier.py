@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from atx_assets.assets import story, tracking
+from atx_assets.assets.extracted import read_titles
 from atx_assets.assets.judging import judge
 from atx_assets.assets.model_page import model_page
 from atx_assets.assets.pictures import quality_pictures
 from atx_assets.assets.search import read_search
 from atx_assets.assets.training import (
     TrainingData,
-    read_titles,
     read_training_data,
     training_sha256,
     what_was_learned,
@@ -25,7 +25,8 @@ from atx_assets.resources import registry
 from atx_assets.resources.bundle import Bundle, NewBundle
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.files import DataFiles
-from atx_assets.resources.mlflow import Mlflow, run_url
+from atx_assets.resources.mlflow import Mlflow
+from atx_assets.resources.mlflow_server import run_url
 from atx_assets.schemas import FLOAT, Column
 from atx_assets.settings import Settings, read_settings
 
@@ -273,18 +274,3 @@ def _learned_from(
     for seed, folds in enumerate(held_out.assignment):
         learned = learned.append_column(f"seed{seed}", pa.array(folds))
     return learned.append_column("sceptical", pa.array(sceptical))
-
-
-def champion(files: DataFiles, layout: str) -> Bundle:
-    """Return the bundle that scores, if it knows the layout that the films are in.
-
-    Raises:
-        AtxError: nothing is trained yet, or it was trained on the other layout.
-    """
-    bundle = Bundles(files).champion()
-    if bundle.encoding.layout != layout:
-        raise AtxError(
-            f"the champion (version {bundle.version}) learned from the {bundle.encoding.layout} "
-            f"layout, but the films are now in the {layout} layout: run full_rebuild"
-        )
-    return bundle

@@ -6,6 +6,7 @@ import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.assets import story
+from atx_assets.assets.extracted import snapshot_of
 from atx_assets.assets.records import read_scored, records_of
 from atx_assets.resources.files import DataFiles
 
@@ -41,7 +42,7 @@ def _errors(
             ),
             "dagster/column_lineage": story.from_scores(schemas.ERROR_RECORDS),
             "file": dg.MetadataValue.path(str(path)),
-            **story.fingerprint_metadata(story.snapshot_of(results)),
+            **story.fingerprint_metadata(snapshot_of(results)),
         }
     )
 

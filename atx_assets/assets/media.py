@@ -7,7 +7,7 @@ import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.assets import story
-from atx_assets.assets.training import read_titles
+from atx_assets.assets.extracted import read_titles
 from atx_assets.errors import AtxError
 from atx_assets.resources.files import DataFiles
 from atx_assets.resources.media_database import MediaDatabase

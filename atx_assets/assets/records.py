@@ -8,12 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from atx_assets.assets import story
-from atx_assets.assets.training import read_titles
+from atx_assets.assets.extracted import read_titles, snapshot_of
 from atx_assets.errors import AtxError
 from atx_assets.resources.bundle import Bundle
 from atx_assets.resources.bundles import Bundles
-from atx_assets.resources.files import DataFiles
+from atx_assets.resources.data_folder import DataFolder
 from atx_assets.sources.label_changes import verdict_in_words
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class Scored:
     bundle: Bundle
 
 
-def read_scored(files: DataFiles) -> Scored:
+def read_scored(files: DataFolder) -> Scored:
     """Read the scores, and find the films and the bundle that they belong to.
 
     Raises:
@@ -55,7 +54,7 @@ def read_scored(files: DataFiles) -> Scored:
     titles, _ = read_titles(files)
     results = files.read_table("scored_results")
     place = pc.index_in(results["key"], titles["key"])
-    same = story.snapshot_of(results) == story.snapshot_of(titles)
+    same = snapshot_of(results) == snapshot_of(titles)
     if not same or place.null_count or results.num_rows != titles.num_rows:
         raise AtxError(
             "scored_results was not made from the films that raw_media now holds: materialise "

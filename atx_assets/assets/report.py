@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from atx_assets.assets import story
+from atx_assets.assets.extracted import snapshot_of, told_if_any
 from atx_assets.assets.quality_tables import (
     headline_table,
     markdown,
     measure_tables,
     threshold_table,
 )
-from atx_assets.assets.quarantine import told_if_any
 from atx_assets.assets.records import Scored, link, read_scored
 from atx_assets.assets.report_figures import Drawn, report_figures
 from atx_assets.assets.review import MOST
@@ -102,7 +102,7 @@ def analysis_report(files: DataFiles) -> dg.MaterializeResult[None]:
             **shown_figures,
             "file": dg.MetadataValue.path(str(path)),
             "dagster/column_lineage": story.lineage(_LINEAGE),
-            **story.fingerprint_metadata(story.snapshot_of(scored.results)),
+            **story.fingerprint_metadata(snapshot_of(scored.results)),
         }
     )
 

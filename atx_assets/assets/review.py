@@ -12,15 +12,16 @@ import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.assets import story
+from atx_assets.assets.extracted import snapshot_of
 from atx_assets.assets.records import Scored, read_scored, records_of
 from atx_assets.assets.scoring import unjudged_keeps
 from atx_assets.resources.files import DataFiles
+from atx_assets.schemas import AGAIN, JUDGE, RECOMMENDED
 from atx_assets.sources.label_changes import giver_in_words
 
 if TYPE_CHECKING:
     import numpy as np
 
-AGAIN, JUDGE, RECOMMENDED = "judge again", "judge", "recommended"
 #: How many films the queue names at most, of each task.
 MOST = {AGAIN: 50, JUDGE: 50, RECOMMENDED: 20}
 #: Places among those to judge again that rules' labels leave to people's.
@@ -80,7 +81,7 @@ def review_queue(files: DataFiles) -> dg.MaterializeResult[None]:
             "seconds": clock.seconds,
             "report": dg.MetadataValue.url(story.report_address()),
             "file": dg.MetadataValue.path(str(path)),
-            **story.fingerprint_metadata(story.snapshot_of(scored.results)),
+            **story.fingerprint_metadata(snapshot_of(scored.results)),
         }
     )
 

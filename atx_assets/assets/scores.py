@@ -6,9 +6,8 @@ import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.assets import story
-from atx_assets.assets.classifier import champion
+from atx_assets.assets.extracted import read_titles, snapshot_of, with_snapshot
 from atx_assets.assets.scoring import counts, score_titles
-from atx_assets.assets.training import read_titles
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.files import DataFiles
 
@@ -28,12 +27,10 @@ def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
 
     clock = story.Clock()
     titles, layout = read_titles(files)
-    bundle = champion(files, layout.name)
+    bundle = Bundles(files).champion_of(layout.name)
     Bundles(files).copy_champion()
     table = score_titles(titles, bundle)
-    path = files.write_table(
-        "scored_results", story.with_snapshot(table, story.snapshot_of(titles))
-    )
+    path = files.write_table("scored_results", with_snapshot(table, snapshot_of(titles)))
     outcomes = counts(table["cm_value"])
     unjudged = table.filter(table["label_source"].is_null())
     surest = unjudged.sort_by([("probability", "descending"), ("key", "ascending")])
@@ -62,6 +59,6 @@ def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
                 }
             ),
             "file": dg.MetadataValue.path(str(path)),
-            **story.fingerprint_metadata(story.snapshot_of(titles)),
+            **story.fingerprint_metadata(snapshot_of(titles)),
         }
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,9 +35,6 @@ _HIDDEN_FROM = 1000
 
 # The groups, in the order in which data passes through them.
 DATABASE, TRAINING, MODEL, RESULTS = "database", "training", "model", "results"
-
-#: The name under which parquet files carry `Snapshot` along.
-_SNAPSHOT = b"atx"
 
 
 class Clock:
@@ -180,17 +176,6 @@ def report_address() -> str:
 def image(picture: bytes) -> dg.MarkdownMetadataValue:
     """Return a PNG as the UI shows it."""
     return dg.MetadataValue.md(f"![](data:image/png;base64,{base64.b64encode(picture).decode()})")
-
-
-def with_snapshot(table: pa.Table, snapshot: Mapping[str, Any]) -> pa.Table:
-    """Return the table carrying what it was made from: layout and fingerprints."""
-    return table.replace_schema_metadata({_SNAPSHOT: json.dumps(dict(snapshot)).encode()})
-
-
-def snapshot_of(table: pa.Table) -> dict[str, Any]:
-    """Return what `with_snapshot` attached."""
-    snapshot: dict[str, Any] = json.loads((table.schema.metadata or {})[_SNAPSHOT])
-    return snapshot
 
 
 def fingerprint_metadata(snapshot: Mapping[str, Any]) -> dict[str, Any]:

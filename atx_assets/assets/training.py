@@ -13,7 +13,7 @@ import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.assets import story
-from atx_assets.assets.quarantine import in_words, read_sorted
+from atx_assets.assets.extracted import read_titles, snapshot_of, with_snapshot
 from atx_assets.errors import AtxError
 from atx_assets.recipe import recipe_version
 from atx_assets.resources.files import DataFiles
@@ -24,25 +24,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from atx_assets.learning.features import FeatureEncoding
-    from atx_assets.sources.layouts import Layout
-
-
-def read_titles(files: DataFiles) -> tuple[pa.Table, Layout]:
-    """Make the titles from the extracted rows that can be used, and name their layout.
-
-    Raises:
-        AtxError: there is no film among them, or the file cannot be used.
-    """
-    from atx_assets.sources.titles import FILM, titles
-
-    found, snapshot, layout = read_sorted(files)
-    if found.quarantined and FILM not in found.rows["media_type"].unique().to_pylist():
-        raise AtxError(
-            f"no film of atp.{layout.table} can be used, {in_words(found.quarantined, found.read)}"
-            f" ({next(iter(found.reasons))}): `atx show quarantine` names them"
-        )
-    made = titles(found.rows, layout, found.verdicts)
-    return story.with_snapshot(made, snapshot), layout
 
 
 @dg.asset(
@@ -127,9 +108,7 @@ def training_table(files: DataFiles) -> dg.MaterializeResult[None]:
     fixed = training.select([c.name for c in schemas.TRAINING_TABLE])
     columns = dict(zip(fixed.column_names, fixed.columns, strict=True))
     table = pa.table(columns | encoding.table(training))
-    path = files.write_table(
-        "training_table", story.with_snapshot(table, story.snapshot_of(titles))
-    )
+    path = files.write_table("training_table", with_snapshot(table, snapshot_of(titles)))
     keeps = pc.sum(pc.cast(table["label"], "int64")).as_py() or 0
     by_person = pc.sum(pc.cast(pc.equal(table["label_source"], "human"), "int64")).as_py() or 0
     unjudged = pc.sum(pc.cast(titles["label"].is_null(), "int64")).as_py() or 0
@@ -158,7 +137,7 @@ def training_table(files: DataFiles) -> dg.MaterializeResult[None]:
                 }
             ),
             "file": dg.MetadataValue.path(str(path)),
-            **story.fingerprint_metadata(story.snapshot_of(titles)),
+            **story.fingerprint_metadata(snapshot_of(titles)),
         }
     )
 
@@ -228,7 +207,7 @@ def read_training_data(files: DataFiles) -> TrainingData:
 
 def what_was_learned(data: TrainingData) -> dict[str, str]:
     """Say what was learned from, as sensors and the nightly schedule compare it."""
-    fingerprints = story.fingerprint_metadata(story.snapshot_of(data.table))
+    fingerprints = story.fingerprint_metadata(snapshot_of(data.table))
     return {**fingerprints, "atx/recipe": recipe_version(read_settings())}
 
 

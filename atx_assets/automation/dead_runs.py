@@ -1,14 +1,18 @@
 """Runs that Dagster believes to be under way though their process is gone.
 
 Not here: runs that are alive, whoever started them, and when to look (`run_launcher.py` while
-Dagster runs, `local/healing.py` before it starts).
+Dagster runs, `local/healing.py` before it starts). `atx doctor` comes through here, and does
+without Dagster.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import dagster as dg
+if TYPE_CHECKING:
+    import dagster as dg
 
 #: A run's tag: since when the machine was up, and which of its starts that was, as the run began.
 BOOT_TAG = "atx/boot"
@@ -17,35 +21,46 @@ _CLOCK = 5.0
 
 
 def process_is_gone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Whether the process that started the run is there no more.
+    """Whether the process that started the run is there no more."""
+    import dagster as dg
+
+    begun = dg.DagsterEventType.RUN_START
+    page = instance.get_records_for_run(run.run_id, of_type=begun, limit=1)
+    entries = [record.event_log_entry for record in page.records]
+    pids = [(e.dagster_event.pid, e.timestamp) for e in entries if e.dagster_event]
+    began = next(((pid, at) for pid, at in pids if pid is not None), None)
+    return is_gone(run.tags, began)
+
+
+def is_gone(tags: Mapping[str, str], began: tuple[int, float] | None) -> bool:
+    """Whether the process of a run with these tags is there no more.
 
     Every event of a run carries the number of its process. A process of that number which began
     after the run did is another one: numbers are given again, and after a power cut all are new.
     Both times are told by the clock as it stood when the run began, or a run would seem dead once
     the clock is set forward. A run that has no such event has not got as far; it is for the start
     timeout.
+
+    Args:
+        tags: of the run.
+        began: the process and the time, in seconds since 1970, of the event that it began with.
     """
     import psutil
 
-    boot, _, since = run.tags.get(BOOT_TAG, "").partition(" ")
+    boot, _, since = tags.get(BOOT_TAG, "").partition(" ")
     if boot and boot != _boot_id():
         return True
-    begun = dg.DagsterEventType.RUN_START
-    page = instance.get_records_for_run(run.run_id, of_type=begun, limit=1)
-    for record in page.records:
-        entry = record.event_log_entry
-        pid = entry.dagster_event.pid if entry.dagster_event else None
-        if pid is None:
-            continue
-        try:
-            process = psutil.Process(pid)
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return True
-            set_since = psutil.boot_time() - float(since) if since else 0.0
-            return bool(process.create_time() - set_since > entry.timestamp + _CLOCK)
-        except psutil.NoSuchProcess:
+    if began is None:
+        return False
+    pid, at = began
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
             return True
-    return False
+        set_since = psutil.boot_time() - float(since) if since else 0.0
+        return bool(process.create_time() - set_since > at + _CLOCK)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def boot_tag() -> dict[str, str]:
@@ -79,6 +94,8 @@ def fail_dead_runs(
     Returns:
         The runs that were marked.
     """
+    import dagster as dg
+
     starting = dg.DagsterRunStatus.STARTING
     under_way = [starting, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     marked = []

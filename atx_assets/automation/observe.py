@@ -22,6 +22,7 @@ from atx_assets.automation.decide import (
     State,
 )
 from atx_assets.automation.failures import failed_blocking_check
+from atx_assets.automation.results import Made, results_from
 from atx_assets.automation.tags import HOUSEKEEPING, RUN_KEY, SENSOR
 from atx_assets.resources.database import connect, explained
 from atx_assets.settings import Settings
@@ -29,10 +30,7 @@ from atx_assets.settings import Settings
 if TYPE_CHECKING:
     from atx_assets.sources.fingerprints import Fingerprints
 
-#: The assets that people read; together they are the results.
-READ = ("false_positives", "false_negatives", "review_queue", "analysis_report")
-#: The asset that says which labels were learned from.
-TRAINED = "tuned_classifier"
+#: The asset that says which labels, films and recipe were searched with.
 SEARCHED = "hyperparameters"
 
 #: Runs that a sensor asked for last, and that it looks at; pruning keeps them.
@@ -84,29 +82,15 @@ def fingerprints_now(settings: Settings) -> Fingerprints:
 
 def results_of(instance: dg.DagsterInstance) -> Results | None:
     """Return what the results were made from; None where one of them was never made."""
-    records = {name: _latest(instance, name) for name in (*READ, TRAINED)}
-    if not all(records.values()):
-        return None
-    made = [_Made(records[name]) for name in READ]
-    trained = _Made(records[TRAINED])
-    latest = max((*made, trained), key=lambda m: m.number)
-    return Results(
-        labels=frozenset(m.told("atx/labels") for m in (*made, trained)),
-        human_labels=frozenset(m.told("atx/human_labels") for m in (*made, trained)),
-        media=frozenset(m.told("atx/media") for m in made),
-        latest=latest.number,
-        made_by=latest.run_id,
-        trained_at=trained.at,
-    )
+    return results_from(lambda asset: _latest(instance, asset))
 
 
 def learned_from(instance: dg.DagsterInstance, asset: str) -> tuple[str, ...]:
     """Return labels, films and recipe of the last search or training, empty if there was none."""
-    record = _latest(instance, asset)
-    if record is None:
+    made = _latest(instance, asset)
+    if made is None:
         return ()
-    made = _Made(record)
-    return made.told("atx/labels"), made.told("atx/media"), made.told("atx/recipe")
+    return tuple(made.told.get(f"atx/{name}", "") for name in ("labels", "media", "recipe"))
 
 
 def runs_in_flight(instance: dg.DagsterInstance) -> list[str]:
@@ -147,20 +131,11 @@ _OUTCOMES = {
 }
 
 
-class _Made:
-    """One record of a materialisation: its number, its run, its time, what it told."""
-
-    def __init__(self, record: Any) -> None:
-        self.number: int = record.storage_id
-        self.run_id: str = record.run_id
-        self.at: float = record.timestamp
-        self._metadata = record.asset_materialization.metadata
-
-    def told(self, name: str) -> str:
-        value = self._metadata.get(name)
-        return str(value.value) if value is not None else ""
-
-
-def _latest(instance: dg.DagsterInstance, asset: str) -> Any:
+def _latest(instance: dg.DagsterInstance, asset: str) -> Made | None:
     records: Sequence[Any] = instance.fetch_materializations(dg.AssetKey(asset), limit=1).records
-    return records[0] if records else None
+    if not records:
+        return None
+    record = records[0]
+    metadata = record.asset_materialization.metadata
+    told = {name: str(value.value) for name, value in metadata.items() if name.startswith("atx/")}
+    return Made(record.storage_id, record.run_id, record.timestamp, told)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dagster as dg
 
 from atx_assets.automation.decide import decide_nightly
-from atx_assets.automation.observe import SEARCHED, TRAINED, fingerprints_now, learned_from
+from atx_assets.automation.observe import SEARCHED, fingerprints_now, learned_from
+from atx_assets.automation.results import TRAINED
 from atx_assets.automation.tags import NIGHTLY, WHY
 from atx_assets.errors import AtxError
 from atx_assets.jobs import SCORED, full_rebuild

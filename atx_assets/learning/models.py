@@ -6,7 +6,8 @@ Not here: which hyperparameters (`tuning.py`), how good the answer is (`evaluati
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,6 +56,18 @@ def predict(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> np.ndarray[Any,
 
     answer: np.ndarray[Any, Any] = model.inplace_predict(matrix, missing=np.nan)
     return answer
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have XGBoost work in one thread within the block; the answers are the same to the bit.
+
+    For a few films: its threads wait for one another, turning, ten times longer than they work.
+    """
+    import xgboost as xgb
+
+    with xgb.config_context(nthread=1):
+        yield
 
 
 def fingerprint(models: Iterable[xgb.Booster], features: int) -> str:

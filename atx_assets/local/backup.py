@@ -98,7 +98,7 @@ def backup(settings: Settings, file: Path | None, say: Callable[[str], None]) ->
 
 
 def _write(settings: Settings, now: datetime, file: Path, work: Path) -> tuple[int, int]:
-    from atx_assets.resources.files import only_writer
+    from atx_assets.resources.data_folder import only_writer
 
     with only_writer(settings.data_dir, "atx backup", _logger):
         made, versions = _dumped(settings, work)
@@ -235,7 +235,7 @@ class _Hashed(io.RawIOBase):
 
 
 def _not_inside(settings: Settings) -> list[str]:
-    from atx_assets.resources.mlflow import shown_uri
+    from atx_assets.resources.mlflow_server import shown_uri
 
     media, dagster = own_databases(settings)
     lines = ["your .env, with your settings and passwords: keep it apart"]

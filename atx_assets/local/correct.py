@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from atx_assets.local.home import open_home
+from atx_assets.local.plain_text import plain
 from atx_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ VIA = "atx correct"
 SHOWN = 50
 
 _WIDEST = 44
-#: Zero-width spaces, joiners and marks of direction, a byte order mark, variation selectors.
-_JOINERS = dict.fromkeys((*range(0x200B, 0x2010), 0x2060, 0xFEFF, *range(0xFE00, 0xFE10)))
 
 
 def given_ids(words: Iterable[str], stdin: TextIO) -> list[str]:
@@ -107,16 +106,6 @@ def aligned(rows: Sequence[dict[str, Any]]) -> list[str]:
 def _cell(value: Any) -> str:
     text = "" if value is None else plain(str(value))
     return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
-
-
-def plain(text: str) -> str:
-    """Return text without what a terminal would obey: a title may hold anything.
-
-    What joins characters, or picks how one looks, is left out: terminals differ in its width.
-    """
-    return "".join(
-        c if c.isprintable() else " " if c.isspace() else "?" for c in text.translate(_JOINERS)
-    )
 
 
 def _tell(done: Corrected, say: Say, *, write: bool) -> None:

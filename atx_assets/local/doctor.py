@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -33,6 +34,9 @@ from atx_assets.local.home import open_home
 from atx_assets.settings import Settings
 
 _LEAST_FREE = 1 << 30
+#: A time of every day, as nearly all have it; of anything else Dagster knows what it takes, whose
+#: import lasts longer than all checks together.
+_EACH_DAY = re.compile(r"([1-5]?[0-9]) (1?[0-9]|2[0-3]) \* \* \*", re.ASCII)
 
 _logger = logging.getLogger(__name__)
 
@@ -165,7 +169,7 @@ def _corrections(settings: Settings) -> str:
 
 
 def _mlflow(settings: Settings) -> str:
-    from atx_assets.resources.mlflow import reach, shown_uri
+    from atx_assets.resources.mlflow_server import reach, shown_uri
 
     if not settings.mlflow_on:
         return "off (ATX_MLFLOW); versions, champion and rollback are in the data folder alone"
@@ -174,6 +178,9 @@ def _mlflow(settings: Settings) -> str:
 
 
 def _nightly(settings: Settings) -> str:
+    when = settings.automation
+    if _EACH_DAY.fullmatch(when.retrain_cron):
+        return f"{when.retrain_cron} ({when.timezone})"
     from atx_assets.automation.schedules import nightly_schedule
 
     schedule = nightly_schedule(settings)

@@ -11,13 +11,13 @@ import fcntl
 import os
 from pathlib import Path
 
-from atx_assets.assets.quarantine import in_words, set_aside, too_many
+from atx_assets.assets.extracted import in_words, set_aside, too_many
 from atx_assets.errors import AtxError
 from atx_assets.local.backup_record import last_backup
 from atx_assets.local.doctor_note import Note
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.checksums import is_damaged
-from atx_assets.resources.files import FILES, DataFiles, damaged
+from atx_assets.resources.data_folder import FILES, DataFolder, damaged
 from atx_assets.settings import Settings
 
 #: A run makes some hundred files, and PostgreSQL as many.
@@ -56,7 +56,7 @@ def check_writer(settings: Settings) -> str:
 
 def check_results(settings: Settings) -> str:
     """Read each asset's file to its end."""
-    files = DataFiles(directory=str(settings.data_dir))
+    files = DataFolder(settings.data_dir)
     there = [name for name in FILES if files.path(name).exists()]
     if not there:
         return Note("none yet: `atx run` makes them")
@@ -78,7 +78,7 @@ def check_quarantine(settings: Settings) -> str:
     Raises:
         AtxError: so many that runs are stopped.
     """
-    files = DataFiles(directory=str(settings.data_dir))
+    files = DataFolder(settings.data_dir)
     if not files.path("quarantine").exists():
         return Note("not sorted yet: `atx run` does")
     quarantined, read = set_aside(files)
@@ -91,7 +91,7 @@ def check_quarantine(settings: Settings) -> str:
     return Note(f"{told}: `atx show quarantine` says why") if quarantined else told
 
 
-def _fault(files: DataFiles, asset: str) -> str:
+def _fault(files: DataFolder, asset: str) -> str:
     """Say what is wrong with an asset's file, and the mend; nothing if it is well."""
     path = files.path(asset)
     try:
@@ -121,7 +121,7 @@ def _fault(files: DataFiles, asset: str) -> str:
 
 def check_models(settings: Settings) -> str:
     """See that the champion and the versions beside it are what was saved."""
-    bundles = Bundles(DataFiles(directory=str(settings.data_dir)))
+    bundles = Bundles(DataFolder(settings.data_dir))
     versions = bundles.versions()
     if not versions and not (bundles.folder / "champion.json").exists():
         return Note("none yet: `atx run` trains the first")

@@ -11,7 +11,7 @@ from atx_assets.errors import AtxError
 from atx_assets.local.doctor_note import Note
 from atx_assets.local.home import own_databases
 from atx_assets.resources.bundles import Bundles
-from atx_assets.resources.files import DataFiles
+from atx_assets.resources.data_folder import DataFolder
 from atx_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -79,12 +79,10 @@ class MediaDatabase:
         Raises:
             AtxError: it has learned from the other one, in the words with which scoring refuses.
         """
-        from atx_assets.assets.classifier import champion
-
-        files = DataFiles(directory=str(self._settings.data_dir))
+        bundles = Bundles(DataFolder(self._settings.data_dir))
         try:
-            _ = Bundles(files).champion().encoding
+            _ = bundles.champion().encoding
         except (AtxError, OSError, ValueError):  # none yet, or damaged: one line is enough
             return f"{self.layout}; of the champion, see the models above"
-        champion(files, self.layout)
+        bundles.champion_of(self.layout)
         return f"{self.layout}, and the champion has learned from it"

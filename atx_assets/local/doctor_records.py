@@ -5,22 +5,17 @@ The servers of the home run while this looks. Not here: whether they can be reac
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from atx_assets.errors import AtxError
+from atx_assets.local.dagster_records import dagster_records
 from atx_assets.local.doctor_note import Note
-from atx_assets.local.home import exports
 from atx_assets.local.schema_upgrade import Age, check_stores, dagster_age, mlflow_age
 from atx_assets.settings import Settings
 
 if TYPE_CHECKING:
-    import dagster as dg
-
     from atx_assets.sources.fingerprints import Fingerprints
 
 #: Seconds that two clocks may differ by.
@@ -43,17 +38,17 @@ def check_history(settings: Settings) -> str:
     """Say how old the results are, and whether runs have lost their process or the clock is odd."""
     if none := _no_records(settings):
         return none
-    import dagster as dg
+    from atx_assets.automation.dead_runs import is_gone
 
-    with _records(settings) as instance:
-        lost = _lost(instance)
-        record = instance.get_latest_materialization_event(dg.AssetKey("scored_results"))
-    if record is None:
+    with dagster_records(settings) as records:
+        lost = [run.run_id[:8] for run in records.under_way() if is_gone(run.tags, run.began)]
+        made = records.latest("scored_results")
+    if made is None:
         told = "no results yet"
     else:
-        at = datetime.fromtimestamp(record.timestamp).astimezone()
+        at = datetime.fromtimestamp(made.at).astimezone()
         told = f"the last results are of {at:%Y-%m-%d %H:%M}"
-        if record.timestamp > time.time() + _CLOCK:
+        if made.at > time.time() + _CLOCK:
             return Note(
                 f"{told}, and this clock says {datetime.now().astimezone():%Y-%m-%d %H:%M}: one of "
                 "them is wrong; set the clock (`timedatectl`), and the results will follow"
@@ -77,12 +72,12 @@ def check_labels(settings: Settings, now: Fingerprints) -> str:
         AtxError: so many are gone that nothing is rebuilt, in the words of the sensors.
     """
     from atx_assets.automation.decide import gone_at_once
-    from atx_assets.automation.observe import results_of
+    from atx_assets.automation.results import results_from
 
     if none := _no_records(settings):
         return none
-    with _records(settings) as instance:
-        results = results_of(instance)
+    with dagster_records(settings) as records:
+        results = results_from(records.latest)
     if results is None:
         return "no results yet to compare with"
     if gone := gone_at_once(results, now, settings.automation):
@@ -96,22 +91,3 @@ def _no_records(settings: Settings) -> str:
     if age is Age.CURRENT:
         return ""
     return "no runs yet" if age is Age.NONE else "see the tables above"
-
-
-@contextmanager
-def _records(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    os.environ.update(exports(settings))
-    import dagster as dg
-
-    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
-        yield instance
-
-
-def _lost(instance: dg.DagsterInstance) -> list[str]:
-    import dagster as dg
-
-    from atx_assets.automation.dead_runs import process_is_gone
-
-    started = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-    runs = instance.get_runs(dg.RunsFilter(statuses=started))
-    return [run.run_id[:8] for run in runs if process_is_gone(instance, run)]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from atx_assets.assets.records import Scored, read_scored, records_of
 from atx_assets.errors import AtxError
-from atx_assets.local.correct import plain
-from atx_assets.resources.files import DataFiles
+from atx_assets.local.plain_text import plain
+from atx_assets.resources.data_folder import DataFolder
 from atx_assets.settings import Settings
 from atx_assets.sources.label_changes import giver_in_words
 
@@ -40,10 +40,14 @@ def explain(
     """
     import numpy as np
 
-    files = DataFiles(directory=str(settings.data_dir))
+    from atx_assets.learning.models import one_thread
+
+    files = DataFolder(settings.data_dir)
     scored = read_scored(files)
     aside = _set_aside(files)
     found = np.array([_row_of(asked, scored.results, aside) for asked in ids])
+    with one_thread():
+        described = records_of(scored, found)
     records = [
         {
             **record,
@@ -53,7 +57,7 @@ def explain(
             "label": label,
         }
         for record, label in zip(
-            records_of(scored, found), scored.titles["label"].take(found).to_pylist(), strict=True
+            described, scored.titles["label"].take(found).to_pylist(), strict=True
         )
     ]
     if as_json:
@@ -98,7 +102,7 @@ def _row_of(asked: str, results: pa.Table, aside: Sequence[dict[str, Any]] = ())
     raise AtxError(f"no film that was scored is {asked!r}{hint}")
 
 
-def _set_aside(files: DataFiles) -> list[dict[str, Any]]:
+def _set_aside(files: DataFolder) -> list[dict[str, Any]]:
     """Return the rows of the source that are set aside; none before they were sorted."""
     if not files.path("quarantine").exists():
         return []

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atx_assets.errors import AtxError
-from atx_assets.local.correct import plain
 from atx_assets.local.home import open_home
 from atx_assets.local.memory import bounded_memory
+from atx_assets.local.plain_text import plain
 from atx_assets.resources.database import connect, explained
 from atx_assets.sample import LIBRARY
 from atx_assets.settings import Settings

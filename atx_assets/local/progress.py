@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from atx_assets.automation.failures import cause_of
 from atx_assets.learning.evaluation import FOLDS
-from atx_assets.local.correct import plain
 from atx_assets.local.dagster_storage import is_storage_failure
 from atx_assets.local.display import Display, Now, Search
+from atx_assets.local.plain_text import plain
 
 if TYPE_CHECKING:
     import dagster as dg

@@ -10,9 +10,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from atx_assets.errors import AtxError
+from atx_assets.resources import registry
 from atx_assets.resources.bundle import Bundle
 from atx_assets.resources.bundles import Bundles
-from atx_assets.resources.files import DataFiles, only_writer
+from atx_assets.resources.data_folder import DataFolder, only_writer
+from atx_assets.resources.embedded_registry import mirror_embedded
+from atx_assets.resources.mlflow_server import (
+    embedded_store,
+    failure,
+    mlflow_client,
+    shown_cause,
+)
 from atx_assets.settings import Settings
 
 Say = Callable[[str], None]
@@ -59,16 +67,15 @@ def roll_back(settings: Settings, say: Say) -> None:
 
 @contextmanager
 def _alone(settings: Settings) -> Iterator[tuple[Bundles, Any]]:
-    """Yield the bundles while no run writes, and MLflow's client, or None where there is none.
+    """Yield the bundles while no run writes, and a client of MLflow's server, if there is one.
 
     MLflow is reached, and told, before anything is changed: with it away, the two would say
     different things.
     """
-    from atx_assets.resources.mlflow import Mlflow
-
-    client = Mlflow().client() if settings.mlflow_on else None
+    server = settings.mlflow_on and settings.mlflow_host
+    client = mlflow_client(settings) if server else None
     with only_writer(settings.data_dir, "atx promote", logging.getLogger("atx_assets")):
-        yield Bundles(DataFiles(directory=str(settings.data_dir))), client
+        yield Bundles(DataFolder(settings.data_dir)), client
 
 
 def _champion(bundles: Bundles) -> Bundle | None:
@@ -79,23 +86,29 @@ def _champion(bundles: Bundles) -> Bundle | None:
 
 
 def _mirror(settings: Settings, client: Any, champion: Bundle, say: Say) -> None:
-    if client is None:
+    """Have MLflow's aliases follow, before anything else is changed."""
+    if not settings.mlflow_on:
         return
-    import requests
-    from mlflow.exceptions import MlflowException
-
-    from atx_assets.resources import registry
-    from atx_assets.resources.mlflow import failure, shown_cause
-
-    try:
-        known = registry.mirror(client, settings.model_name, champion)
-    except (MlflowException, requests.RequestException) as error:
-        raise failure(error, settings) from shown_cause(error, settings)
+    known = None
+    if client is None:
+        known = mirror_embedded(embedded_store(settings), settings.model_name, champion)
+    if known is None:
+        known = _mirrored_by_client(settings, client or mlflow_client(settings), champion)
     if not known:
         say(
             f"MLflow has no model of version {champion.version} (it was trained without): "
             f"the alias {registry.CHAMPION} of {settings.model_name} is taken away"
         )
+
+
+def _mirrored_by_client(settings: Settings, client: Any, champion: Bundle) -> bool:
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return registry.mirror(client, settings.model_name, champion)
+    except (MlflowException, requests.RequestException) as error:
+        raise failure(error, settings) from shown_cause(error, settings)
 
 
 def _tell(champion: Bundle, before: Bundle | None, say: Say) -> None:

@@ -24,6 +24,7 @@ from atx_assets.local.dagster_storage import reach_storage, storage_address
 from atx_assets.local.locks import locked
 from atx_assets.local.logs import last_lines
 from atx_assets.local.mlflow_file import copy_store
+from atx_assets.resources.mlflow_server import embedded_store
 from atx_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def dagster_age(settings: Settings) -> Age:
 
 def mlflow_age(settings: Settings) -> Age:
     """Say how the tables of the embedded store stand to the MLflow that is installed."""
-    store = _store(settings)
+    store = embedded_store(settings)
     if settings.mlflow_host or not settings.mlflow_on or not store.exists():
         return Age.NONE
     try:
@@ -146,7 +147,7 @@ def _upgrade_dagster(settings: Settings) -> None:
 def _upgrade_mlflow(settings: Settings) -> None:
     """Bring a copy of the store up to date, and put it in its place if that went well."""
     logger.info("the home is of an earlier release: bringing MLflow's tables up to date")
-    store = _store(settings)
+    store = embedded_store(settings)
     copy = store.with_name(f"{store.name}.upgrading")
     log = settings.home / "logs" / "mlflow-upgrade.log"
     log.parent.mkdir(mode=0o700, exist_ok=True)
@@ -173,10 +174,6 @@ def _upgrade_mlflow(settings: Settings) -> None:
         copy.replace(store)
     finally:
         copy.unlink(missing_ok=True)
-
-
-def _store(settings: Settings) -> Path:
-    return settings.home / "mlflow" / "mlflow.db"
 
 
 def _folder_of(package: str, folder: str) -> Path:

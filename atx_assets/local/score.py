@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TextIO
 
 from atx_assets.errors import AtxError
 from atx_assets.settings import Settings
 
+#: From so many titles on, more threads than one are worth their start.
+MANY = 1_000
 _SHAPE = 'give an object such as {"imdb_id": "tt0133093", "genre": ["Action"]}, or a list of them'
 
 
@@ -26,17 +29,19 @@ def score(settings: Settings, text: str) -> str:
     Raises:
         AtxError: the JSON is none, a title cannot be read, or there is no model.
     """
+    from atx_assets.learning.models import one_thread
     from atx_assets.learning.scoring import blind_probabilities
     from atx_assets.resources.bundles import Bundles
-    from atx_assets.resources.files import DataFiles
+    from atx_assets.resources.data_folder import DataFolder
     from atx_assets.sources.given_titles import given_titles
     from atx_assets.sources.layouts import LAYOUTS
 
     given = _parsed(text)
-    bundle = Bundles(DataFiles(directory=str(settings.data_dir))).champion()
+    bundle = Bundles(DataFolder(settings.data_dir)).champion()
     records = given if isinstance(given, list) else [given]
     titles = given_titles(records, LAYOUTS[bundle.encoding.layout])
-    probability = blind_probabilities(titles, bundle)
+    with one_thread() if len(records) < MANY else nullcontext():
+        probability = blind_probabilities(titles, bundle)
     answers = [
         {
             "key": key,

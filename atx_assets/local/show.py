@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from atx_assets.assets.quarantine import in_words, set_aside
-from atx_assets.assets.review import RECOMMENDED
+from atx_assets.assets.extracted import in_words, set_aside
 from atx_assets.errors import AtxError
-from atx_assets.local.correct import plain
 from atx_assets.local.display import is_terminal
+from atx_assets.local.plain_text import plain
 from atx_assets.local.tables import aligned, print_table
-from atx_assets.resources.files import DataFiles
-from atx_assets.schemas import ERROR_RECORDS, REVIEW_QUEUE, UNKNOWN_TEXT
+from atx_assets.resources.data_folder import DataFolder
+from atx_assets.schemas import ERROR_RECORDS, RECOMMENDED, REVIEW_QUEUE, UNKNOWN_TEXT
 from atx_assets.settings import Settings
 from atx_assets.sources.label_changes import giver_in_words
 
@@ -144,7 +143,7 @@ def show_quarantine(
     Raises:
         AtxError: the file is missing or damaged.
     """
-    files = DataFiles(directory=str(settings.data_dir))
+    files = DataFolder(settings.data_dir)
     records = files.read_table("quarantine").to_pylist()
     if as_json:
         parsed = [record | {"row": json.loads(record["row"])} for record in records]
@@ -170,7 +169,7 @@ def show_quarantine(
 
 
 def _read(settings: Settings, asset: str) -> list[Record]:
-    files = DataFiles(directory=str(settings.data_dir))
+    files = DataFolder(settings.data_dir)
     records = files.read_records(asset)
     columns = {c.name for c in (REVIEW_QUEUE if asset == "review_queue" else ERROR_RECORDS)}
     if any(columns - record.keys() for record in records):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from atx_assets.assets.extracted import set_aside
 from atx_assets.assets.quality_tables import (
     calibration_table,
     measure_tables,
@@ -18,12 +19,11 @@ from atx_assets.assets.quality_tables import (
     shown,
     threshold_table,
 )
-from atx_assets.assets.quarantine import set_aside
 from atx_assets.assets.scoring import counts, unjudged_keeps
-from atx_assets.local.correct import plain as printable
+from atx_assets.local.plain_text import plain as printable
 from atx_assets.resources.bundle import Bundle
 from atx_assets.resources.bundles import Bundles
-from atx_assets.resources.files import DataFiles
+from atx_assets.resources.data_folder import DataFolder
 from atx_assets.settings import Settings, read_settings
 
 RECOMMENDED = 5
@@ -37,7 +37,7 @@ def findings(settings: Settings) -> dict[str, Any] | None:
         and threshold; PR-AUC (mean and std over folds) beside what it must beat; the unjudged
         films most surely keeps; where report and files are.
     """
-    files = DataFiles(directory=str(settings.data_dir))
+    files = DataFolder(settings.data_dir)
     if not files.path("scored_results").exists():
         return None
     results = files.read_table("scored_results")
@@ -86,7 +86,7 @@ def summary(settings: Settings, *, figures: bool = False) -> Iterator[str]:
     found = findings(settings)
     if found is None:
         return
-    bundle = Bundles(DataFiles(directory=found["data"])).version(found["version"])
+    bundle = Bundles(DataFolder(Path(found["data"]))).version(found["version"])
     yield ""
     yield from _films(found)
     yield ""

@@ -11,8 +11,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from atx_assets.local.correct import plain
 from atx_assets.local.display import console_on
+from atx_assets.local.plain_text import plain
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -31,7 +31,7 @@ from atx_assets.local.locks import try_lock, unlock
 from atx_assets.local.processes import Children, answers_http, free_port, refuses_strangers
 from atx_assets.local.report_server import report_server
 from atx_assets.local.schema_upgrade import ready_stores
-from atx_assets.resources.files import DataFiles
+from atx_assets.resources.data_folder import DataFolder
 from atx_assets.settings import ROOT, Settings
 
 #: Seconds for a server to answer for the first time; MLflow makes its tables meanwhile.
@@ -62,7 +62,7 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
         ready_records(ready, say)
         say(f"starting Dagster{' and MLflow' if _shows_mlflow(ready) else ''}: half a minute …")
         children = Children(ready.home / "logs")
-        report = DataFiles(directory=str(ready.data_dir)).path("analysis_report")
+        report = DataFolder(ready.data_dir).path("analysis_report")
         try:
             with report_server(report, ready) as report_url, _private(ready.home) as folder:
                 ui = _start_dagster(ready, children, folder)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,11 +163,11 @@ class Bundle:
         Raises:
             AtxError: the XGBoost that is installed reads them otherwise.
         """
+        then = self.about.get("answers")
+        if then is None or then["xgboost"] == _xgboost_installed():
+            return True
         import xgboost as xgb
 
-        then = self.about.get("answers")
-        if then is None or then["xgboost"] == xgb.__version__:
-            return True
         models = sorted(name for name in self.about["files"] if name.endswith(".ubj"))
         try:
             now = fingerprint(map(self._loaded, models), len(self.encoding.names))
@@ -252,6 +254,22 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _xgboost_installed() -> str:
+    """Return the version of XGBoost, imported only where two of its builds are installed.
+
+    Its import takes longer than all else of a command that looks at models and asks none.
+    """
+    versions = set()
+    for build in ("xgboost", "xgboost-cpu"):
+        with suppress(PackageNotFoundError):
+            versions.add(version(build))
+    if len(versions) == 1:
+        return versions.pop()
+    import xgboost as xgb
+
+    return str(xgb.__version__)
 
 
 def _other(about: dict[str, Any]) -> str:

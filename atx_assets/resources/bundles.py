@@ -25,7 +25,7 @@ from atx_assets.resources.bundle import (
     sync,
 )
 from atx_assets.resources.checksums import is_damaged
-from atx_assets.resources.files import DataFiles, writable
+from atx_assets.resources.data_folder import DataFolder, writable
 
 KEPT = 10
 
@@ -49,7 +49,7 @@ class Place:
 class Bundles:
     """The folder `models/` under the data folder."""
 
-    def __init__(self, files: DataFiles) -> None:
+    def __init__(self, files: DataFolder) -> None:
         """Look after the bundles beside the files of the assets."""
         self._files = files
         self.folder = files.folder / "models"
@@ -86,6 +86,21 @@ class Bundles:
             AtxError: no model has been trained yet.
         """
         return self.version(self.place().version)
+
+    def champion_of(self, layout: str) -> Bundle:
+        """Return the bundle that scores, if it knows the layout that the films are in.
+
+        Raises:
+            AtxError: nothing is trained yet, or it was trained on the other layout.
+        """
+        bundle = self.champion()
+        if bundle.encoding.layout != layout:
+            raise AtxError(
+                f"the champion (version {bundle.version}) learned from the "
+                f"{bundle.encoding.layout} layout, but the films are now in the {layout} layout: "
+                "run full_rebuild"
+            )
+        return bundle
 
     def usable_champion(self, layout: str) -> Bundle | None:
         """Return the champion, if it is whole and knows the layout that the films are in."""

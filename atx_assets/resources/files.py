@@ -1,65 +1,21 @@
-"""The files under the data folder: where each is, and writing them in one step.
+"""The data folder as assets get it: a resource of Dagster's, held by one run at a time.
 
-Not here: what is in them.
+Not here: its files (`data_folder.py`).
 """
 
 from __future__ import annotations
 
-import errno
-import json
-import logging
-import os
-import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from atx_assets.errors import AtxError
-from atx_assets.resources.checksums import announce, is_damaged
+from atx_assets.resources.data_folder import DataFolder, only_writer
 from atx_assets.settings import read_settings
 
-if TYPE_CHECKING:
-    import pyarrow as pa
 
-#: The file that each asset leaves, by the asset's name.
-FILES = {
-    "raw_media": "media.parquet",
-    "quarantine": "quarantine.parquet",
-    "feature_encoding": "feature_encoding.json",
-    "training_table": "binomial_classifier_training_data.parquet",
-    "hyperparameters": "grid_search_results.parquet",
-    "tuned_classifier": "binomial_classifier.ubj",
-    "scored_results": "binomial_classifier_results.parquet",
-    "false_positives": "false_positives.json",
-    "false_negatives": "false_negatives.json",
-    "review_queue": "review_queue.json",
-    "analysis_report": "report.html",
-}
-
-#: Why a file cannot be written, and what mends that. Of any other cause it is not said here.
-_UNWRITABLE = {
-    errno.ENOSPC: "the disk is full: make room",
-    errno.EDQUOT: "your share of the disk is used up: make room",
-    errno.EFBIG: "a file may not become that large: raise the limit (`ulimit -f`)",
-    errno.EROFS: "the disk is read-only: mount it for writing",
-    errno.EACCES: "permission denied: change the owner of the folder",
-    errno.EPERM: "permission denied: change the owner of the folder",
-    errno.ENOENT: "its folder is gone: run it again",
-    errno.ENOTDIR: "a file is in the place of its folder: move it away",
-    errno.EEXIST: "a file is in the place of its folder: move it away",
-    errno.EIO: "the disk fails: look at it",
-}
-
-
-def damaged(path: Path, asset: str) -> str:
-    """Say that a file of an asset is not what was written, and what makes it anew."""
-    return f"{path} is damaged: materialise {asset} again (`atx run --select key:{asset}`)"
-
-
-class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
+class DataFiles(dg.ConfigurableResource, DataFolder):  # type: ignore[type-arg]
     """The folder that every asset reads from and writes to."""
 
     directory: str = ""
@@ -69,198 +25,9 @@ class DataFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
         """The data folder: `directory`, or `ATX_DATA_DIR` when that is empty."""
         return Path(self.directory) if self.directory else read_settings().data_dir
 
-    def path(self, asset: str) -> Path:
-        """Return the path of an asset's file."""
-        return self.folder / FILES[asset]
-
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[DataFiles]:
         """Hold the folder while a run (or a step, where each has a process) writes to it."""
         run = context.run.run_id if context.run else "-"
         with only_writer(self.folder, run, context.log):
             yield self
-
-    @contextmanager
-    def replacing(self, path: Path) -> Iterator[Path]:
-        """Yield a path beside `path` to write to; it takes the place of `path` in one step.
-
-        When the block fails, what was there stays, and nothing is left beside it. What a process
-        that was killed has left is written over: only one run at a time holds the folder.
-        Whatever the umask is, nobody but its owner may read it.
-
-        Raises:
-            AtxError: the disk is full or read-only, or the folder is gone.
-        """
-        beside = path.with_name(f".{path.name}.new")
-        with writable(path):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            beside.unlink(missing_ok=True)  # a mode is only given to a file that is made
-            beside.touch(mode=0o600, exist_ok=False)
-            try:
-                yield beside
-                with beside.open("rb") as written:
-                    os.fsync(written.fileno())
-                announce(path, beside)
-                beside.replace(path)
-            finally:
-                beside.unlink(missing_ok=True)
-
-    def write_table(self, asset: str, table: pa.Table) -> Path:
-        """Write an asset's table as parquet; the same rows give the same bytes."""
-        import pyarrow.parquet as pq
-
-        path = self.path(asset)
-        with self.replacing(path) as beside:
-            pq.write_table(table, beside, compression="zstd")
-        return path
-
-    def write_text(self, asset: str, text: str) -> Path:
-        """Write an asset's text in UTF-8."""
-        path = self.path(asset)
-        with self.replacing(path) as beside:
-            beside.write_text(text, encoding="utf-8")
-        return path
-
-    def write_records(self, asset: str, records: list[dict[str, Any]]) -> Path:
-        """Write an asset's records as JSON that a person can read."""
-        return self.write_text(asset, json.dumps(records, indent=2, ensure_ascii=False) + "\n")
-
-    def read_table(self, asset: str, columns: Collection[str] | None = None) -> pa.Table:
-        """Read an asset's table, or those of its columns that are named.
-
-        Raises:
-            AtxError: it is not there, or not as it was written.
-        """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            path = self._whole(asset)
-            if columns is None:
-                return pq.read_table(path)
-            wanted = [name for name in pq.read_schema(path).names if name in columns]
-            return pq.read_table(path, columns=wanted)
-        except FileNotFoundError as error:  # it went since it was looked at
-            raise self._missing(asset) from error
-        except (pa.ArrowException, OSError) as error:  # OSError: its thrift, or its compression
-            raise self._damaged(asset) from error
-
-    def read_text(self, asset: str) -> str:
-        """Read an asset's text.
-
-        Raises:
-            AtxError: it is not there, or not as it was written.
-        """
-        try:
-            return self._whole(asset).read_text(encoding="utf-8")
-        except FileNotFoundError as error:
-            raise self._missing(asset) from error
-        except UnicodeDecodeError as error:
-            raise self._damaged(asset) from error
-
-    def read_records(self, asset: str) -> list[dict[str, Any]]:
-        """Read an asset's records.
-
-        Raises:
-            AtxError: they are not there, or not as they were written.
-        """
-        try:
-            records: list[dict[str, Any]] = json.loads(self.read_text(asset))
-        except (ValueError, RecursionError) as error:  # a number too long, lists too deep
-            raise self._damaged(asset) from error
-        return records
-
-    def _whole(self, asset: str) -> Path:
-        path = self.path(asset)
-        if not path.exists():
-            raise self._missing(asset)
-        try:
-            if is_damaged(path):
-                raise self._damaged(asset)
-        except FileNotFoundError as error:
-            raise self._missing(asset) from error
-        except OSError as error:
-            raise AtxError(
-                f"{path} cannot be read ({error.strerror}): give it to yourself"
-            ) from error
-        return path
-
-    def _missing(self, asset: str) -> AtxError:
-        return AtxError(
-            f"{self.path(asset)} is missing: materialise {asset} first, or run full_rebuild "
-            "(`atx run`)"
-        )
-
-    def _damaged(self, asset: str) -> AtxError:
-        return AtxError(damaged(self.path(asset), asset))
-
-
-@contextmanager
-def writable(path: Path) -> Iterator[None]:
-    """Say in a line why `path`, a file or a folder, cannot be written, if the block finds so.
-
-    Raises:
-        AtxError: see `_UNWRITABLE`.
-    """
-    try:
-        yield
-    except OSError as error:
-        mend = _UNWRITABLE.get(error.errno or 0)
-        if mend is None:
-            raise
-        raise AtxError(
-            f"{path} cannot be written ({mend}, or set ATX_DATA_DIR); what was there stays in place"
-        ) from error
-
-
-@contextmanager
-def only_writer(folder: Path, run_id: str, log: logging.Logger | None) -> Iterator[None]:
-    """Wait until no other process writes to the folder, and keep others out.
-
-    The kernel gives the lock up when its process ends, however it ends.
-    """
-    import fcntl
-
-    with writable(folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (folder / ".writer.lock").touch(mode=0o600)
-        opened = (folder / ".writer.lock").open("a+b", buffering=0)
-    with opened as lock:
-        waiting = False
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not waiting and log is not None:
-                    lock.seek(0)
-                    writer = lock.read().decode()
-                    log.info("waiting for run %s, which is writing to %s", writer, folder)
-                waiting = True
-                time.sleep(0.5)
-        with writable(folder):
-            lock.truncate(0)
-            lock.write(run_id.encode())
-        _sweep(folder)
-        yield
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what a process that was killed has left half-written; we hold the folder.
-
-    Only what has a name of ours: the folder may be one that others use as well.
-    """
-    models = folder / "models"
-    ours = [
-        *(left for left in folder.glob(".*.new") if _is_ours(left.name)),
-        *models.glob(".champion.json*.new"),
-        *models.glob("[0-9]*/.*.json*.new"),
-    ]
-    with writable(folder):
-        for left in ours:
-            left.unlink(missing_ok=True)
-
-
-def _is_ours(beside: str) -> bool:
-    name = beside.removeprefix(".").removesuffix(".new").removesuffix(".sha256")
-    return name in FILES.values() or name.startswith("report_")

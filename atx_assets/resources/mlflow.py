@@ -1,8 +1,7 @@
-"""MLflow as assets see it: where it is, and one MLflow run for each model trained.
+"""MLflow as assets see it: one MLflow run for each model trained.
 
-dagster-mlflow ties the MLflow run to the Dagster run. Not here: what is logged
-(`assets/tracking.py`), the registered model (`registry.py`), what an answer means
-(`mlflow_answers.py`).
+dagster-mlflow ties the MLflow run to the Dagster run. Not here: where MLflow is
+(`mlflow_server.py`), what is logged (`assets/tracking.py`), the registered model (`registry.py`).
 """
 
 from __future__ import annotations
@@ -14,48 +13,27 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
-from atx_assets.errors import AtxError
-from atx_assets.resources.mlflow_answers import reason, what_failed, wrong_answer
+from atx_assets.resources.mlflow_server import (
+    ANSWER,
+    EXPERIMENT,
+    be_quick,
+    be_quiet,
+    failure,
+    reach,
+    shown_cause,
+    tracking_uri,
+)
 from atx_assets.settings import Settings, read_settings
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
-EXPERIMENT = "atx"
-#: Seconds that MLflow may take to answer; its own default is two minutes, and seven tries.
-ANSWER = 10
 #: Seconds of asking it this and that, after which it may take no more than one to answer: telling
 #: it of a model takes a hundred questions, and at ten seconds each a run would hang for an hour.
 PATIENCE = 45
-_WITHOUT = "or set ATX_MLFLOW=off; the last model stays in place"
 #: Ended runs of Dagster; whatever MLflow still holds to be running under one of them is not.
 _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-
-
-def tracking_uri(settings: Settings) -> str:
-    """Return the address of the MLflow server, or the embedded store under the home."""
-    if settings.mlflow_host:
-        host = settings.mlflow_host
-        url = host if "://" in host else f"http://{host}"
-        return f"{url}:{settings.mlflow_port}"
-    return f"sqlite:///{settings.home / 'mlflow' / 'mlflow.db'}"
-
-
-def shown_uri(settings: Settings) -> str:
-    """Return the address without a user and password that may stand in it."""
-    scheme, _, rest = tracking_uri(settings).partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2] if scheme.startswith('http') else rest}"
-
-
-def web_url(settings: Settings) -> str:
-    """Return the address of MLflow's pages, which `atx up` serves for the embedded store."""
-    if settings.mlflow_host:
-        return shown_uri(settings)
-    return f"http://{settings.web_host}:{settings.mlflow_port}"
 
 
 class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -79,7 +57,7 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
             yield None
             return
         reach(settings)
-        _be_quick()
+        be_quick()
         state = "FAILED"
         try:
             with self.telling():
@@ -136,35 +114,6 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
         run.end_run()
         run.tracking_client.delete_run(mlflow_run)
 
-    def client(self) -> MlflowClient:
-        """Return a client of the server, for what is done outside a run.
-
-        Raises:
-            AtxError: MLflow does not answer within seconds.
-        """
-        settings = read_settings()
-        reach(settings)
-        _be_quick()
-        from mlflow import MlflowClient
-
-        _be_quiet()
-        return MlflowClient(tracking_uri(settings))
-
-
-def run_url(client: MlflowClient, run_id: str) -> str:
-    """Return the address of a run's page."""
-    experiment = client.get_run(run_id).info.experiment_id
-    # Else the page stands among those for chat bots.
-    page = f"/#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
-    return web_url(read_settings()) + page
-
-
-def _be_quick() -> None:
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(ANSWER))
-    # Else it prints each run's address, with the password in it and among what we print as JSON.
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-
 
 def _end_run(state: str, log: logging.Logger) -> None:
     """End the run in `state`; when MLflow is gone, the next training finds it and does it.
@@ -197,49 +146,6 @@ def _end_left_runs(instance: dg.DagsterInstance) -> None:
             client.set_terminated(run.info.run_id, "FINISHED" if well else "KILLED")
 
 
-def reach(settings: Settings) -> None:
-    """Make sure that MLflow can be used, within seconds.
-
-    Raises:
-        AtxError: it does not answer.
-    """
-    if not settings.mlflow_host:
-        (settings.home / "mlflow").mkdir(mode=0o700, parents=True, exist_ok=True)
-        return
-    try:
-        wrong = wrong_answer(tracking_uri(settings), EXPERIMENT)
-    except OSError as error:  # what requests raises is one
-        raise AtxError(
-            f"MLflow does not answer at {shown_uri(settings)} ({reason(error)}): start it, or "
-            f"check MLFLOW_HOST and MLFLOW_PORT, {_WITHOUT}"
-        ) from shown_cause(error, settings)
-    if wrong:
-        raise AtxError(f"{shown_uri(settings)} {wrong}, {_WITHOUT}")
-
-
-def failure(error: Exception, settings: Settings) -> AtxError:
-    """Say in a line what went wrong with MLflow, and what may mend it."""
-    if isinstance(error, OSError) and isinstance(error.filename, str):
-        # A picture, a temporary folder: MLflow has no part in it.
-        return AtxError(
-            f"{error.filename} on this machine cannot be used ({error.strerror}): make room on its "
-            f"disk, or look there, {_WITHOUT}"
-        )
-    if settings.mlflow_host:
-        said = what_failed(error)
-    else:
-        said = f"cannot be used ({reason(error)}): make room on the disk of ATX_HOME, or look there"
-    return AtxError(f"MLflow at {shown_uri(settings)} {said}, {_WITHOUT}")
-
-
-def shown_cause(error: Exception, settings: Settings) -> Exception | None:
-    """Return what a failure is raised from: nothing where its text may hold the password.
-
-    Dagster records every error of the chain, and the terminal shows it with `--verbose`.
-    """
-    return None if "@" in settings.mlflow_host else error
-
-
 def _dagster_mlflow(context: dg.AssetExecutionContext, settings: Settings) -> Any:
     with warnings.catch_warnings():
         # It says at every import that it is in beta, which our versions are pinned for.
@@ -266,7 +172,7 @@ def _make_experiment(settings: Settings) -> None:
     """Make the experiment where its artifacts belong: beside the embedded store."""
     import mlflow
 
-    _be_quiet()
+    be_quiet()
     mlflow.set_tracking_uri(tracking_uri(settings))
     if mlflow.get_experiment_by_name(EXPERIMENT) is None:
         artifacts = None if settings.mlflow_host else (settings.home / "mlflow/artifacts").as_uri()
@@ -276,8 +182,3 @@ def _make_experiment(settings: Settings) -> None:
             # Else its page shows the empty figures of a chat bot, and not the runs.
             tags={"mlflow.experimentKind": "custom_model_development"},
         )
-
-
-def _be_quiet() -> None:
-    for noisy in ("mlflow", "mlflow.store.db.utils", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)

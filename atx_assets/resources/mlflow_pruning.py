@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atx_assets.resources.mlflow import EXPERIMENT, tracking_uri
+from atx_assets.resources.mlflow_server import EXPERIMENT, tracking_uri
 from atx_assets.resources.registry import DIGEST
 from atx_assets.settings import Settings
 

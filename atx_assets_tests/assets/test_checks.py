@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pytest
 
 from atx_assets import checks
-from atx_assets.assets import story
+from atx_assets.assets.extracted import snapshot_of, with_snapshot
 from atx_assets.assets.quarantine import quarantine
 from atx_assets.errors import AtxError
 from atx_assets.resources.files import DataFiles
@@ -170,9 +170,7 @@ def test_an_encoding_that_makes_other_numbers_is_found(copied):
 def test_a_film_not_scored_exactly_once_is_found(copied, change, says):
     results = copied.files.read_table("scored_results")
     changed = change(results)
-    copied.files.write_table(
-        "scored_results", story.with_snapshot(changed, story.snapshot_of(results))
-    )
+    copied.files.write_table("scored_results", with_snapshot(changed, snapshot_of(results)))
     result = checks.every_film_scored_once(copied.files)
     assert not result.passed
     assert says in result.description

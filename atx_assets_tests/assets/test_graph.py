@@ -11,9 +11,9 @@ import pytest
 import xgboost as xgb
 
 from atx_assets import schemas
-from atx_assets.assets import story
+from atx_assets.assets.extracted import snapshot_of
 from atx_assets.resources.bundles import Bundles
-from atx_assets.resources.files import FILES
+from atx_assets.resources.data_folder import FILES
 from atx_assets.sources.extract import extract
 from atx_assets_tests.builders.failures import failure
 
@@ -196,7 +196,7 @@ def test_refresh_trains_on_changed_labels_with_the_hyperparameters_found_last(co
     assert copied.files.path("hyperparameters").read_bytes() == grid
     assert "hyperparameters" not in {e.step_key for e in result.all_events if e.is_step_start}
     snapshots = {
-        story.snapshot_of(copied.files.read_table(name))["fingerprints"]["labels"]
+        snapshot_of(copied.files.read_table(name))["fingerprints"]["labels"]
         for name in ("raw_media", "training_table", "scored_results")
     }
     assert len(snapshots) == 1
@@ -260,7 +260,7 @@ def test_files_say_which_state_of_the_database_they_are_from(finished):
     prints = json.loads(raw[b"atx"])["fingerprints"]
     assert set(prints) == {"labels", "human_labels", "media"}
     results = finished.files.read_table("scored_results")
-    assert story.snapshot_of(results)["fingerprints"] == prints
+    assert snapshot_of(results)["fingerprints"] == prints
 
 
 def test_mlflow_has_one_finished_run_with_a_model_that_loads(finished):

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from atx_assets.automation import alerts, web_request
 from atx_assets.automation.alert_messages import FORMATS, Alert
 from atx_assets.automation.alerts import clear, heartbeat, raise_alert, send_pending
+from atx_assets.cli import main as cli
 from atx_assets.errors import AtxError
-from atx_assets.local import cli
 from atx_assets.settings import Settings, read_settings
 from atx_assets_tests.builders.http_server import Answering, Asked, http_server
 

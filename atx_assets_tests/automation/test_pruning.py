@@ -11,8 +11,9 @@ import pytest
 
 from atx_assets.automation import pruning
 from atx_assets.automation.decide import Seen, decide_films, decide_labels
-from atx_assets.automation.observe import READ, SEARCHED, TRAINED, learned_from, look
+from atx_assets.automation.observe import SEARCHED, learned_from, look
 from atx_assets.automation.pruning import prune_dagster
+from atx_assets.automation.results import READ, TRAINED
 from atx_assets.settings import read_settings
 from benchmarks.history import copy_runs, rows
 

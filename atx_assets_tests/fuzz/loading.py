@@ -20,10 +20,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from atx_assets.cli.main import _line
 from atx_assets.errors import AtxError
-from atx_assets.local.cli import _line
-from atx_assets.local.correct import plain
 from atx_assets.local.memory import bounded_memory
+from atx_assets.local.plain_text import plain
 from atx_assets.resources.database import connect, explained
 from atx_assets.settings import ROOT, Database
 from atx_assets.sources.load import load_file

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import pytest
 
-from atx_assets.local import cli
+from atx_assets.cli import main as cli
 
 
 @pytest.fixture
@@ -17,13 +17,13 @@ def environment(home: Path, bare_environment: dict[str, str]) -> dict[str, str]:
 
 
 def atx(*words: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "atx_assets.local.cli", *words]
+    command = [sys.executable, "-m", "atx_assets.cli", *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_help_imports_nothing_heavy(environment: dict[str, str]) -> None:
     code = (
-        "import sys; from atx_assets.local.cli import main; main(['--help'])\n"
+        "import sys; from atx_assets.cli.main import main; main(['--help'])\n"
         "heavy = {'dagster', 'mlflow', 'pandas', 'psycopg', 'rich', 'sqlalchemy', 'xgboost'}\n"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )

@@ -45,7 +45,7 @@ def environment(home: Path, bare_environment: dict[str, str]) -> dict[str, str]:
 def atx(environment: dict[str, str]) -> Callable[..., Done]:
     def run(*words: str, stdin: str = "", **settings: str) -> Done:
         return subprocess.run(
-            [sys.executable, "-m", "atx_assets.local.cli", *words],
+            [sys.executable, "-m", "atx_assets.cli", *words],
             env=environment | settings,
             input=stdin,
             capture_output=True,

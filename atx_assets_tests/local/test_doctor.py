@@ -21,11 +21,15 @@ import pytest
 
 from atx_assets.automation.alert_messages import Alert
 from atx_assets.automation.alerts import clear, raise_alert
-from atx_assets.automation.observe import READ, TRAINED
+from atx_assets.automation.decide import Results
+from atx_assets.automation.observe import _latest, results_of
+from atx_assets.automation.results import READ, TRAINED, Made, results_from
+from atx_assets.automation.schedules import nightly_schedule
+from atx_assets.cli.main import main
 from atx_assets.errors import AtxError
 from atx_assets.local import doctor_files, doctor_records, doctor_settings
-from atx_assets.local.cli import main
-from atx_assets.local.doctor import doctor
+from atx_assets.local.dagster_records import UnderWay, dagster_records
+from atx_assets.local.doctor import _nightly, doctor
 from atx_assets.local.doctor_files import (
     check_inodes,
     check_leftovers,
@@ -40,7 +44,8 @@ from atx_assets.local.doctor_settings import check_env_file, check_names, check_
 from atx_assets.local.home import exports, open_home
 from atx_assets.local.locks import try_lock, unlock
 from atx_assets.local.postgres import EmbeddedPostgres
-from atx_assets.resources.files import FILES, DataFiles, only_writer
+from atx_assets.resources.data_folder import FILES, only_writer
+from atx_assets.resources.files import DataFiles
 from atx_assets.schemas import QUARANTINE, arrow_schema
 from atx_assets.settings import Settings, read_settings
 from atx_assets.sources.fingerprints import Fingerprints
@@ -262,9 +267,33 @@ class TestSettings:
             is_note(check_ports(replace(bare, ui_port=port)))
 
 
+@pytest.mark.parametrize(
+    "cron", ["0 2 * * *", "59 23 * * *", "0 0 * * *", "05 02 * * *", "*/5 * * * *", "0 2 * * 1-5"]
+)
+def test_the_time_of_the_nightly_run_is_told_as_dagster_takes_it(cron: str) -> None:
+    settings = read_settings({"ATX_RETRAIN_CRON": cron, "ATX_TIMEZONE": "Asia/Kolkata"})
+    schedule = nightly_schedule(settings)
+    told = f"{schedule.cron_schedule} ({schedule.execution_timezone})"
+    assert _nightly(settings) == told == f"{cron} (Asia/Kolkata)"
+
+
+@pytest.mark.parametrize("cron", ["60 2 * * *", "0 24 * * *", "0 2 * *", "0 2 * * *\n0"])
+def test_a_nightly_run_at_no_time_fails(cron: str) -> None:
+    with pytest.raises(AtxError, match="is no cron expression"):
+        _nightly(read_settings({"ATX_RETRAIN_CRON": cron}))
+
+
 @dg.asset
 def scored_results() -> None:
     """The asset whose age is told."""
+
+
+def _made(name: str, metadata: dict[str, str]) -> dg.AssetsDefinition:
+    @dg.asset(name=name)
+    def made() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(metadata={**metadata, "films": 3})
+
+    return made
 
 
 class TestRecords:
@@ -307,6 +336,49 @@ class TestRecords:
         now = doctor_records.time.time
         monkeypatch.setattr(doctor_records.time, "time", lambda: now() - hour)
         is_note(check_history(ready), "one of them is wrong")
+
+    @pytest.mark.slow
+    def test_records_are_read_as_dagster_reads_them(self, ready: Settings) -> None:
+        told = {f"atx/{name}": f"2-{name}" for name in ("labels", "human_labels", "media")}
+        made = [_made(name, told) for name in (*READ, TRAINED)]
+
+        def read() -> tuple[list[Made | None], Results | None]:
+            with dagster_records(ready) as records:
+                latest = [records.latest(name) for name in (*READ, TRAINED, "nothing")]
+                return latest, results_from(records.latest)
+
+        with dg.DagsterInstance.from_config(str(ready.dagster_home)) as instance:
+            for _ in range(2):
+                assert dg.materialize(made, instance=instance).success
+                latest, results = read()
+                theirs = [_latest(instance, name) for name in (*READ, TRAINED, "nothing")]
+                assert latest == theirs
+                assert latest[0] is not None
+                assert dict(latest[0].told) == told
+                assert results == results_of(instance)
+                assert results is not None
+            instance.wipe_assets([dg.AssetKey(TRAINED)])
+            latest, results = read()
+            assert latest[:-2] == theirs[:-2]
+            assert (latest[-2], results) == (None, None)
+            assert dg.materialize(made[-1:], instance=instance).success
+            latest, results = read()
+            assert latest[-2] == _latest(instance, TRAINED)
+            assert results == results_of(instance)
+
+            run = instance.create_run_for_job(
+                _job(), status=dg.DagsterRunStatus.STARTED, tags={"a": "b"}
+            )
+            with dagster_records(ready) as records:
+                assert list(records.under_way()) == [UnderWay(run.run_id, run.tags, None)]
+            event = dg.DagsterEvent(
+                event_type_value=dg.DagsterEventType.RUN_START.value, job_name="j", pid=7
+            )
+            instance.report_dagster_event(event, run.run_id)
+            with dagster_records(ready) as records:
+                began = next(records.under_way()).began
+            page = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.RUN_START)
+            assert began == (7, page.records[0].event_log_entry.timestamp)
 
     def test_tables_of_other_releases_are_told(self, ready: Settings) -> None:
         is_well(check_tables(ready), "not made yet")

@@ -6,8 +6,8 @@ import re
 import pyarrow as pa
 import pytest
 
+from atx_assets.cli.main import main
 from atx_assets.errors import AtxError
-from atx_assets.local.cli import main
 from atx_assets.local.explain import _row_of
 from atx_assets.resources.bundles import Bundles
 

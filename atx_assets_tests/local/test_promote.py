@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from atx_assets.local.cli import main
+from atx_assets.cli.main import main
 from atx_assets.resources.bundles import Bundles, Place
 from atx_assets.resources.checksums import sums_of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atx_assets.assets.training import read_titles
+from atx_assets.assets.extracted import read_titles
 from atx_assets.errors import AtxError
 from atx_assets.local.score import score
 from atx_assets.resources.bundles import Bundles
@@ -50,7 +50,7 @@ def program(finished, bare_environment, tmp_path):
 
     def run(*words: str, given: str | None = None, **changed: str):
         return subprocess.run(
-            [sys.executable, "-m", "atx_assets.local.cli", "score", *words],
+            [sys.executable, "-m", "atx_assets.cli", "score", *words],
             env=environment | changed,
             cwd="/",
             input=given,

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from rich.cells import cell_len
 
-from atx_assets.local.cli import main
+from atx_assets.cli.main import main
 from atx_assets.resources.files import DataFiles
 from atx_assets.schemas import QUARANTINE, REVIEW_QUEUE, arrow_schema
 
@@ -245,7 +245,7 @@ def test_a_terminal_that_can_only_print_lines_gets_lines(files, on_terminal):
 
 
 def test_a_reader_that_goes_away_is_no_failure_to_tell_of(files):
-    command = f'"{sys.executable}" -m atx_assets.local.cli show errors | head -n 1'
+    command = f'"{sys.executable}" -m atx_assets.cli show errors | head -n 1'
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("film")
     assert done.stderr == ""

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from atx_assets.errors import AtxError
 from atx_assets.resources.checksums import is_damaged, sums_of
-from atx_assets.resources.files import DataFiles, only_writer
+from atx_assets.resources.data_folder import only_writer
+from atx_assets.resources.files import DataFiles
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from atx_assets.resources.files import only_writer
+from atx_assets.resources.data_folder import only_writer
 with only_writer(Path(sys.argv[1]), sys.argv[2], None):
     print("held", time.time(), flush=True)
     time.sleep(float(sys.argv[3]))

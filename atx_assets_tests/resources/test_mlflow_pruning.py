@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from atx_assets.resources import mlflow_pruning
-from atx_assets.resources.mlflow import tracking_uri
 from atx_assets.resources.mlflow_pruning import PrunedModels, prune_mlflow
+from atx_assets.resources.mlflow_server import tracking_uri
 from atx_assets.resources.registry import DIGEST
 from atx_assets.settings import Settings, read_settings
 

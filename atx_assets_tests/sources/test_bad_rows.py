@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pytest
 from psycopg import errors, sql
 
-from atx_assets.assets import story
+from atx_assets.assets.extracted import snapshot_of, with_snapshot
 from atx_assets.definitions import build_defs
 from atx_assets.resources.files import DataFiles
 from atx_assets.sources.contract import SortedRows, sort_rows
@@ -331,10 +331,8 @@ def test_the_same_rows_make_the_same_bytes(bad: Sorted, tmp_path: Path):
     made = quarantine_table(bad.files.path("raw_media"), bad.found, layout)
     before = bad.files.path("quarantine").read_bytes()
     again = DataFiles(directory=str(tmp_path))
-    snapshot = story.snapshot_of(bad.files.read_table("quarantine"))
-    assert again.write_table("quarantine", story.with_snapshot(made, snapshot)).read_bytes() == (
-        before
-    )
+    snapshot = snapshot_of(bad.files.read_table("quarantine"))
+    assert again.write_table("quarantine", with_snapshot(made, snapshot)).read_bytes() == (before)
     assert bad.files.path("quarantine").stat().st_size < 100_000
 
 

@@ -753,7 +753,7 @@ def atx(database: Database, path: Path, *words: str) -> subprocess.CompletedProc
         # Not ours to make a database for.
         "DAGSTER_POSTGRES_URL": "postgresql://nowhere/dagster",
     }
-    command = [sys.executable, "-m", "atx_assets.local.cli", "load", str(path), *words]
+    command = [sys.executable, "-m", "atx_assets.cli", "load", str(path), *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 

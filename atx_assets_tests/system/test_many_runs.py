@@ -18,7 +18,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from atx_assets.automation.decide import decide_films, decide_labels
-from atx_assets.automation.observe import READ
+from atx_assets.automation.results import READ
 from atx_assets.automation.sensors import tick
 from atx_assets_tests.builders.scale import times
 from benchmarks.history import copy_runs, rows

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 import xgboost as xgb
 
-from atx_assets.assets.classifier import champion
+from atx_assets.assets.extracted import read_titles
 from atx_assets.assets.scoring import score_titles
 from atx_assets.assets.search import read_search
-from atx_assets.assets.training import read_titles, read_training_data
+from atx_assets.assets.training import read_training_data
 from atx_assets.errors import AtxError
 from atx_assets.local.doctor_files import check_models, check_results
 from atx_assets.local.explain import explain
@@ -65,7 +65,7 @@ class Folder:
 
     def _scores(self) -> Any:
         titles, layout = read_titles(self.files)
-        return score_titles(titles, champion(self.files, layout.name)).to_pylist()
+        return score_titles(titles, Bundles(self.files).champion_of(layout.name)).to_pylist()
 
     def _said(self, told: Callable[..., None], *words: Any) -> list[str]:
         lines: list[str] = []

@@ -27,7 +27,7 @@ from atx_assets.local.doctor import _writable as doctors_line
 from atx_assets.local.doctor_files import check_models, check_results
 from atx_assets.local.score import score
 from atx_assets.resources.bundles import Bundles, Place
-from atx_assets.resources.files import FILES
+from atx_assets.resources.data_folder import FILES
 from atx_assets.settings import ROOT, Settings, read_settings
 from atx_assets_tests.builders.failures import failure
 from atx_assets_tests.builders.program import end_processes_of
@@ -189,7 +189,7 @@ def test_a_folder_that_may_not_be_written_to_is_one_line_and_stays_as_it_was(cop
     code += "from atx_assets.errors import AtxError\ntry: _writable(Path(sys.argv[1]), 'ATX_HOME')"
     code += "\nexcept AtxError as error: print(error)"
     try:
-        told = as_a_user("-m", "atx_assets.local.cli", "rollback", **setting)
+        told = as_a_user("-m", "atx_assets.cli", "rollback", **setting)
         doctor = as_a_user("-c", code, str(data))
     finally:
         for folder in folders:
@@ -296,7 +296,7 @@ class Atx:
         self, *words: str, filled: Callable[[], None] | None = None
     ) -> "subprocess.CompletedProcess[str]":
         """Run it to its end; `filled` is called when the films have been read."""
-        command = [sys.executable, "-m", "atx_assets.local.cli", *words]
+        command = [sys.executable, "-m", "atx_assets.cli", *words]
         process = subprocess.Popen(
             command,
             env=self._environment,

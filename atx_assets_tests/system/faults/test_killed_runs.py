@@ -10,8 +10,8 @@ import signal
 from pathlib import Path
 
 from atx_assets.local.postgres import EmbeddedPostgres
+from atx_assets.resources.data_folder import FILES
 from atx_assets.resources.database import connect
-from atx_assets.resources.files import FILES
 from atx_assets.settings import Database
 from atx_assets.sources.load import load_file
 from atx_assets_tests.builders.homes import Home, bare

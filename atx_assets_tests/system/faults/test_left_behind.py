@@ -10,7 +10,7 @@ import dagster as dg
 from atx_assets.automation.schedules import nightly_request
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.checksums import is_damaged
-from atx_assets.resources.files import FILES
+from atx_assets.resources.data_folder import FILES
 from atx_assets_tests.builders.failures import failure
 
 

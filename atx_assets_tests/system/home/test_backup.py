@@ -34,7 +34,8 @@ from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.local.restore import restore
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.checksums import sums_of
-from atx_assets.resources.files import DataFiles, only_writer
+from atx_assets.resources.data_folder import only_writer
+from atx_assets.resources.files import DataFiles
 from atx_assets.settings import Settings, read_settings
 from atx_assets_tests.builders.program import end_processes_of
 
@@ -60,7 +61,7 @@ class Lived:
 
 def _atx(*words: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "atx_assets.local.cli", *words],
+        [sys.executable, "-m", "atx_assets.cli", *words],
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,

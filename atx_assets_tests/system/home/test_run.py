@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from atx_assets.local.cli import main
+from atx_assets.cli.main import main
 from atx_assets.local.home import DAGSTER_DATABASE
 from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.resources.database import connect
@@ -380,7 +380,7 @@ def test_a_run_by_hand_that_is_killed_is_marked_failed_at_the_next_start(atx, sa
     said, begun = [], dg.DagsterEventType.STEP_START
     with dg.DagsterInstance.from_config(str(read_settings().dagster_home)) as instance:
         known = {run.run_id for run in instance.get_runs()}
-        command = [sys.executable, "-m", "atx_assets.local.cli", "run"]
+        command = [sys.executable, "-m", "atx_assets.cli", "run"]
         killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             end = time.monotonic() + 120

@@ -15,9 +15,9 @@ from alembic.script import ScriptDirectory
 from dagster._core.storage.sql import run_alembic_downgrade
 from dagster_postgres.utils import pg_alembic_config
 
+from atx_assets.cli.main import main
 from atx_assets.errors import AtxError
 from atx_assets.local import schema_upgrade
-from atx_assets.local.cli import main
 from atx_assets.local.home import exports, open_home
 from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.local.schema_upgrade import Age, dagster_age, mlflow_age, ready_stores, revisions

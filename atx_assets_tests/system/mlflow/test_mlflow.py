@@ -12,7 +12,7 @@ import pytest
 from atx_assets.errors import AtxError
 from atx_assets.local.promote import promote, roll_back
 from atx_assets.resources.bundles import Bundles, Place
-from atx_assets.resources.mlflow import failure as mlflow_failure
+from atx_assets.resources.mlflow_server import failure as mlflow_failure
 from atx_assets.settings import Settings, read_settings
 from atx_assets_tests.builders.failures import failure
 from atx_assets_tests.builders.mlflow_servers import strange

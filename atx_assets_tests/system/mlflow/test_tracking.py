@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from atx_assets.assets import story
+from atx_assets.assets.extracted import snapshot_of
 from atx_assets.local.promote import promote, roll_back
 from atx_assets.recipe import recipe_version
 from atx_assets.resources.bundles import Bundles, Place
@@ -121,7 +121,7 @@ def test_counts_and_who_gave_the_labels_are_there(tracked):
 
 def test_the_run_says_what_was_learned_from_and_by_which_code(tracked):
     tags = tracked.run.data.tags
-    prints = story.snapshot_of(tracked.place.files.read_table("training_table"))["fingerprints"]
+    prints = snapshot_of(tracked.place.files.read_table("training_table"))["fingerprints"]
     assert {name: tags[f"atx.{name}"] for name in prints} == prints
     about = tracked.champion.about["learned_from"]
     assert tags["atx.training_table"] == about["training_table_sha256"]

@@ -34,8 +34,8 @@ import pytest
 from psycopg import sql
 
 from atx_assets import settings as settings_module
+from atx_assets.cli.main import main
 from atx_assets.local import doctor_settings
-from atx_assets.local.cli import main
 from atx_assets.settings import Database
 from atx_assets_tests.builders.connections import opened
 from atx_assets_tests.builders.environment import unused_port
@@ -404,7 +404,7 @@ def _setting(owner: Database, name: str) -> str:
 def _up(house: House) -> Iterator[None]:
     lines: list[str] = []
     up = subprocess.Popen(
-        [sys.executable, "-m", "atx_assets.local.cli", "--verbose", "up"],
+        [sys.executable, "-m", "atx_assets.cli", "--verbose", "up"],
         env=house.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

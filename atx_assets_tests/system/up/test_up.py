@@ -19,7 +19,7 @@ from atx_assets.errors import AtxError
 from atx_assets.local.cluster import Cluster
 from atx_assets.local.processes import Children, answers_http, free_port
 
-COMMAND = [sys.executable, "-m", "atx_assets.local.cli", "up"]
+COMMAND = [sys.executable, "-m", "atx_assets.cli", "up"]
 
 #: Ends neither on TERM itself nor in its own child, as a server that hangs.
 STUBBORN = "trap '' TERM; sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1; done' & wait; wait"

@@ -1,0 +1,109 @@
+"""The extracted rows as assets and commands read them: sorted, as titles, counted.
+
+Not here: what sorting and titles are (`sources/`). Knows no Dagster: `atx show` and `atx explain`
+come through here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from atx_assets import schemas
+from atx_assets.errors import AtxError
+from atx_assets.resources.data_folder import DataFolder
+from atx_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from atx_assets.sources.contract import SortedRows
+    from atx_assets.sources.layouts import Layout
+
+#: The name under which parquet files carry a snapshot along.
+_SNAPSHOT = b"atx"
+
+
+def with_snapshot(table: pa.Table, snapshot: Mapping[str, Any]) -> pa.Table:
+    """Return the table carrying what it was made from: layout and fingerprints."""
+    return table.replace_schema_metadata({_SNAPSHOT: json.dumps(dict(snapshot)).encode()})
+
+
+def snapshot_of(table: pa.Table) -> dict[str, Any]:
+    """Return what `with_snapshot` attached."""
+    snapshot: dict[str, Any] = json.loads((table.schema.metadata or {})[_SNAPSHOT])
+    return snapshot
+
+
+def read_sorted(files: DataFolder) -> tuple[SortedRows, dict[str, Any], Layout]:
+    """Sort the extracted rows; return them with what they are a snapshot of, and their layout.
+
+    They have the columns that atx uses alone: one film's overview may be larger than a library.
+
+    Raises:
+        AtxError: the file is missing, damaged, or not of its layout.
+    """
+    from atx_assets.sources.contract import sort_rows
+    from atx_assets.sources.layouts import LAYOUTS
+
+    used = {
+        column.name
+        for layout in LAYOUTS.values()
+        for column in layout.columns
+        if column.required or column.type in (schemas.BOOL, schemas.TIME)
+    }
+    rows = files.read_table("raw_media", used)
+    snapshot = snapshot_of(rows)
+    layout = LAYOUTS[snapshot["layout"]]
+    return sort_rows(rows, layout), snapshot, layout
+
+
+def read_titles(files: DataFolder) -> tuple[pa.Table, Layout]:
+    """Make the titles from the extracted rows that can be used, and name their layout.
+
+    Raises:
+        AtxError: there is no film among them, or the file cannot be used.
+    """
+    from atx_assets.sources.titles import FILM, titles
+
+    found, snapshot, layout = read_sorted(files)
+    if found.quarantined and FILM not in found.rows["media_type"].unique().to_pylist():
+        raise AtxError(
+            f"no film of atp.{layout.table} can be used, {in_words(found.quarantined, found.read)}"
+            f" ({next(iter(found.reasons))}): `atx show quarantine` names them"
+        )
+    made = titles(found.rows, layout, found.verdicts)
+    return with_snapshot(made, snapshot), layout
+
+
+def in_words(quarantined: int, read: int) -> str:
+    """Say how many rows are set aside."""
+    if not quarantined:
+        return f"none of {read:,} rows is set aside"
+    are = "is" if quarantined == 1 else "are"
+    return f"{quarantined:,} of {read:,} rows {are} set aside ({quarantined / read:.2%})"
+
+
+def too_many(quarantined: int, read: int, settings: Settings) -> str:
+    """Say so where more rows are set aside than runs go on with; else nothing."""
+    if not read or quarantined / read <= settings.quarantine_block:
+        return ""
+    return f", more than ATX_QUARANTINE_BLOCK ({settings.quarantine_block:g}) lets"
+
+
+def set_aside(files: DataFolder) -> tuple[int, int]:
+    """Return how many rows were set aside, and how many read; none before the first run.
+
+    Raises:
+        AtxError: a file is damaged.
+    """
+    if not all(files.path(name).exists() for name in ("quarantine", "raw_media")):
+        return 0, 0
+    return files.read_table("quarantine", ()).num_rows, files.read_table("raw_media", ()).num_rows
+
+
+def told_if_any(files: DataFolder) -> str:
+    """Say how many rows are set aside; nothing where none is."""
+    quarantined, read = set_aside(files)
+    return in_words(quarantined, read) if quarantined else ""

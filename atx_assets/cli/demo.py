@@ -1,0 +1,19 @@
+"""`atx demo`. Not here: the demo (`local/demo.py`)."""
+
+import click
+
+from atx_assets.cli.options import JSON_OUTCOME, QUIET, output
+
+
+@click.command()
+@QUIET
+@JSON_OUTCOME
+def demo(quiet: bool, json_: bool) -> None:
+    """Run everything on the sample library, on the embedded servers."""
+    told_by = output(quiet, json_)
+    from atx_assets.local.demo import demo as run_demo
+    from atx_assets.local.run import telling
+    from atx_assets.settings import read_settings
+
+    with telling(told_by) as told:
+        run_demo(read_settings(), told)

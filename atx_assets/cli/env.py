@@ -1,0 +1,27 @@
+"""`atx env`: what a shell evaluates. Not here: what is exported (`local/home.py`)."""
+
+import shlex
+import sys
+
+import click
+
+
+@click.command()
+def env() -> None:
+    """Print the exports with which `dagster dev` and other programs reach the same servers.
+
+    Passwords are in them, unless they go to a terminal, where others see them.
+    """
+    from atx_assets.local.home import exports, running_home, secret_exports
+    from atx_assets.settings import read_settings
+
+    settings = running_home(read_settings())
+    secret, shown = secret_exports(settings), sys.stdout.isatty()
+    if secret and not shown:
+        told = "atx: these lines hold passwords: of " + " and ".join(secret.values())
+        click.echo(told, err=True)
+    for name, value in exports(settings).items():
+        if name in secret and shown:
+            click.echo(f'# {name} holds a password: eval "$(atx env)" sets it')
+        else:
+            click.echo(f"export {name}={shlex.quote(value)}")

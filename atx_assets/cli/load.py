@@ -1,0 +1,20 @@
+"""`atx load`. Not here: the loading (`local/load.py`)."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--beside-other-tables",
+    is_flag=True,
+    help="Make atp's tables even in a database that holds tables atx does not know.",
+)
+def load(file: Path, beside_other_tables: bool) -> None:
+    """Put a parquet export of either layout into the database."""
+    from atx_assets.local.load import load as load_export
+    from atx_assets.settings import read_settings
+
+    load_export(read_settings(), file, click.echo, beside_other_tables=beside_other_tables)

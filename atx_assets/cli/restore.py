@@ -1,0 +1,15 @@
+"""`atx restore`. Not here: the restoring (`local/restore.py`)."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def restore(file: Path) -> None:
+    """Put what a backup FILE holds into an empty ATX_HOME and ATX_DATA_DIR."""
+    from atx_assets.local.restore import restore as restore_home
+    from atx_assets.settings import read_settings
+
+    restore_home(read_settings(), file, click.echo)

@@ -1,0 +1,21 @@
+"""`atx score`. Not here: the scoring (`local/score.py`)."""
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+def score(file: Path | None) -> None:
+    """Ask the champion about titles: JSON in, from FILE or standard input, and JSON out.
+
+    A title is an object with the columns of your table that are known of it: {"imdb_id":
+    "tt0133093", "release_year": 1999, "genre": ["Action", "Sci-Fi"]}; many are a list.
+    """
+    from atx_assets.local.score import read_given
+    from atx_assets.local.score import score as score_titles
+    from atx_assets.settings import read_settings
+
+    click.echo(score_titles(read_settings(), read_given(file, sys.stdin)))

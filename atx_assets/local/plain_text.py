@@ -1,0 +1,14 @@
+"""Text that may hold anything, made fit for a terminal. Not here: tables of it (`tables.py`)."""
+
+#: Zero-width spaces, joiners and marks of direction, a byte order mark, variation selectors.
+_JOINERS = dict.fromkeys((*range(0x200B, 0x2010), 0x2060, 0xFEFF, *range(0xFE00, 0xFE10)))
+
+
+def plain(text: str) -> str:
+    """Return text without what a terminal would obey: a title may hold anything.
+
+    What joins characters, or picks how one looks, is left out: terminals differ in its width.
+    """
+    return "".join(
+        c if c.isprintable() else " " if c.isspace() else "?" for c in text.translate(_JOINERS)
+    )
