@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 _EXAMPLES = 3
 
+#: Of a check that stops nothing: it waits until all that people read is made. Dagster takes the
+#: steps that are ready in the order of this.
+_AFTER_ALL = {"dagster/priority": "-1"}
+
 
 @dg.asset_check(asset="quarantine", additional_deps=["raw_media"], blocking=True)
 def source_contract(files: DataFiles) -> dg.AssetCheckResult:
@@ -163,7 +167,7 @@ def only_trusted_labels(files: DataFiles) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="training_table", additional_deps=["feature_encoding"])
+@dg.asset_check(asset="training_table", additional_deps=["feature_encoding"], op_tags=_AFTER_ALL)
 def no_feature_tells_the_label(files: DataFiles) -> dg.AssetCheckResult:
     """No single feature ranks keeps before skips all but perfectly, as a leaked label would."""
     from atx_assets.learning.leaks import TOO_GOOD, telling_features
@@ -182,7 +186,7 @@ def no_feature_tells_the_label(files: DataFiles) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="tuned_classifier")
+@dg.asset_check(asset="tuned_classifier", op_tags=_AFTER_ALL)
 def champion_passes_guards(files: DataFiles) -> dg.AssetCheckResult:
     """The version that scores beats the best single-feature rule, and promises what it keeps."""
     from atx_assets.learning.promotion import failed_guards
@@ -199,7 +203,9 @@ def champion_passes_guards(files: DataFiles) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="training_table", additional_deps=["feature_encoding", "raw_media"])
+@dg.asset_check(
+    asset="training_table", additional_deps=["feature_encoding", "raw_media"], op_tags=_AFTER_ALL
+)
 def encoder_round_trip(files: DataFiles) -> dg.AssetCheckResult:
     """The encoding, read back from its file, makes the training table's numbers, bit for bit."""
     import numpy as np
@@ -232,7 +238,7 @@ def encoder_round_trip(files: DataFiles) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="scored_results", additional_deps=["raw_media"])
+@dg.asset_check(asset="scored_results", additional_deps=["raw_media"], op_tags=_AFTER_ALL)
 def every_film_scored_once(files: DataFiles) -> dg.AssetCheckResult:
     """Each film that was read has one score, a number from 0 to 1."""
     import pyarrow as pa
@@ -279,13 +285,13 @@ def _agrees(files: DataFiles, asset: str, kind: str) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="false_positives", additional_deps=["scored_results"])
+@dg.asset_check(asset="false_positives", additional_deps=["scored_results"], op_tags=_AFTER_ALL)
 def false_positives_agree(files: DataFiles) -> dg.AssetCheckResult:
     """The list holds the films that the confusion matrix counts as false positives."""
     return _agrees(files, "false_positives", "fp")
 
 
-@dg.asset_check(asset="false_negatives", additional_deps=["scored_results"])
+@dg.asset_check(asset="false_negatives", additional_deps=["scored_results"], op_tags=_AFTER_ALL)
 def false_negatives_agree(files: DataFiles) -> dg.AssetCheckResult:
     """The list holds the films that the confusion matrix counts as false negatives."""
     return _agrees(files, "false_negatives", "fn")

@@ -168,12 +168,14 @@ class Decision:
     """What to do, and why in words with numbers.
 
     `request` is None where there is nothing to do yet; `refused` says that a person has to act.
+    `again_in` is how many seconds of quiet are wanting, 0 where that is not what is waited for.
     """
 
     reason: str
     seen: Seen
     request: Request | None = None
     refused: bool = False
+    again_in: float = 0.0
 
 
 NOTHING_MADE = (
@@ -269,6 +271,7 @@ def _ask(
             f"{what}; quiet for {quiet:.0f} s of {rules.label_quiet_seconds} "
             f"(waiting for {waited:.0f} s of at most {rules.label_max_wait_seconds})",
             seen,
+            again_in=min(rules.label_quiet_seconds - quiet, rules.label_max_wait_seconds - waited),
         )
     request = Request(min(have - {wanted}), results.latest, wanted, state.database.media, 0)
     # Another state may have been tried in between: Dagster starts no key twice.

@@ -44,6 +44,9 @@ _logger = logging.getLogger(__name__)
 #: Seconds between two looks. The rounds of Dagster's daemon are five apart: a sensor that asked
 #: for five would now and then be a moment too early, and wait for the next.
 LABEL_INTERVAL, FILM_INTERVAL = 4, 30
+#: What is wanting of the quiet up to here is waited for within the tick: the next one would be
+#: later by half a round on average, and by all of it at worst.
+ROUND = 5.0
 
 _QUIET = (
     " To quiet it, switch it off on this page (Automation); it stays off until you switch it on."
@@ -56,20 +59,36 @@ def tick(
     sensor: str,
     decide: Callable[[State, Automation], Decision],
     now: float,
+    wait: Callable[[float], float] | None = None,
 ) -> dg.SensorResult:
-    """Look once and answer with a run to start, or the reason why there is none.
+    """Look and answer with a run to start, or the reason why there is none.
 
     A look that fails concludes nothing: the cursor stays as it was.
+
+    Args:
+        context: of the tick.
+        sensor: its name.
+        decide: what decides from what is seen.
+        now: seconds since the epoch.
+        wait: waits for some seconds and returns the time then. Where it is given, a tick that
+            comes shortly before the quiet is full looks once more when it is.
     """
     seen = Seen.from_cursor(context.cursor)
+
+    def decided(seen: Seen) -> Decision:
+        return decide(look(context.instance, settings, sensor, seen, now), settings.automation)
+
     try:
         settings = read_settings()
-        state = look(context.instance, settings, sensor, seen, now)
+        decision = decided(seen)
+        if wait and 0 < decision.again_in <= ROUND:
+            now = wait(decision.again_in)
+            # What has changed meanwhile begins the quiet anew.
+            decision = decided(decision.seen)
     except AtxError as error:
         passed = f" for {span(now - seen.looked)}" if 0 < seen.looked <= now else ""
         skipped = f"nothing concluded{passed}: {error}"
         return dg.SensorResult(skip_reason=skipped, cursor=context.cursor)
-    decision = decide(state, settings.automation)
     if decision.refused:
         raise_alert(settings, refusal(decision.reason), _logger)
     else:
@@ -100,7 +119,7 @@ def tick(
 )
 def label_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Ask for `refresh` when labels differ from the results."""
-    result = tick(context, "label_sensor", decide_labels, time.time())
+    result = tick(context, "label_sensor", decide_labels, time.time(), _wait)
     _quietly(_logger, lambda settings: send_pending(settings, _logger))
     return result
 
@@ -161,6 +180,12 @@ def heartbeat_on_success(context: dg.RunStatusSensorContext) -> None:
             heartbeat(settings, context.log)
 
     _quietly(context.log, healed)
+
+
+def _wait(seconds: float) -> float:
+    # A little more: the clock may run a hair behind what was slept.
+    time.sleep(seconds + 0.05)
+    return time.time()
 
 
 SENSORS = [label_sensor, film_sensor, alert_on_failure, heartbeat_on_success]

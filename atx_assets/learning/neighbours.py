@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.learning.evaluation import SEEDS
+from atx_assets.learning.models import one_thread
 from atx_assets.learning.scoring import ScoringBundle, held_out_models
 
 if TYPE_CHECKING:
@@ -28,11 +29,18 @@ def leaves(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, 
     import numpy as np
     import xgboost as xgb
 
-    if len(matrix) == 0:
+    with one_thread():
+        return _leaves(model, xgb.DMatrix(matrix, missing=np.nan, nthread=1))
+
+
+def _leaves(model: xgb.Booster, rows: xgb.DMatrix) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    if rows.num_row() == 0:
         return np.zeros((0, model.num_boosted_rounds()), np.uint8)
-    found: np.ndarray[Any, Any] = model.predict(xgb.DMatrix(matrix, missing=np.nan), pred_leaf=True)
+    found: np.ndarray[Any, Any] = model.predict(rows, pred_leaf=True)
     # A tree of the grid has at most 255 nodes; the smaller the numbers, the faster they compare.
-    return found.reshape(len(matrix), -1).astype(np.uint8 if found.max() < 256 else np.int32)
+    return found.reshape(rows.num_row(), -1).astype(np.uint8 if found.max() < 256 else np.int32)
 
 
 def proximity(
@@ -76,6 +84,7 @@ def nearest(
     """
     import numpy as np
     import pyarrow.compute as pc
+    import xgboost as xgb
 
     step = -(-labelled.num_rows // MOST) or 1
     looked = np.arange(0, labelled.num_rows, step)
@@ -85,10 +94,13 @@ def nearest(
     shares = np.zeros((titles.num_rows, number), np.float32)
     itself = pc.index_in(titles["key"], known["key"].combine_chunks()).fill_null(-1).to_numpy()
     asked, among = bundle.encoding.matrix(titles), bundle.encoding.matrix(known)
-    models = [
-        (at, share, leaves(model, asked[at]), leaves(model, among))
-        for at, share, model in _models_of(titles, bundle)
-    ]
+    # Made once, and not again for each of the models.
+    of_known = xgb.DMatrix(among, missing=np.nan, nthread=1)
+    with one_thread():
+        models = [
+            (at, share, leaves(model, asked[at]), _leaves(model, of_known))
+            for at, share, model in _models_of(titles, bundle)
+        ]
     for start in range(0, titles.num_rows, _AT_ONCE):
         batch = np.arange(start, min(start + _AT_ONCE, titles.num_rows))
         alike = np.zeros((len(batch), len(looked)), np.float32)

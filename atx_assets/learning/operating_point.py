@@ -58,11 +58,8 @@ class OperatingPoint:
             scores: shape (n,), of models that did not see these labels.
         """
         import numpy as np
-        from sklearn.metrics import precision_recall_curve
 
-        precision, recall, thresholds = precision_recall_curve(labels, scores)
-        # The last pair belongs to no threshold: nothing is kept there.
-        precision, recall = precision[:-1], recall[:-1]
+        precision, recall, thresholds = _curve(labels, scores)
         if self.measure == "f1":
             # From counts: equals, which rounding would tell apart, are equal then.
             keeps = labels.sum()
@@ -77,6 +74,26 @@ class OperatingPoint:
         if self.measure == "precision":
             return float(thresholds[reached[0]])
         return float(thresholds[reached[np.argmax(precision[reached])]])
+
+
+def _curve(
+    labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return precision and recall at each distinct score, and the scores, ascending.
+
+    To the last bit those of scikit-learn's `precision_recall_curve`, whose checks of its arguments
+    take most of its time; an evaluation asks for hundreds of thresholds.
+    """
+    import numpy as np
+
+    order = np.argsort(scores, kind="stable")[::-1]
+    ranked = scores[order]
+    # Titles of one score stand or fall together.
+    last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
+    hits = np.cumsum(labels[order])[last]
+    keeps = hits[-1]
+    recall = hits / keeps if keeps else np.ones(len(hits))
+    return (hits / (last + 1))[::-1], recall[::-1], ranked[last][::-1]
 
 
 #: What the table of alternatives shows.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from atx_assets.learning.evaluation import SEEDS
 from atx_assets.learning.features import column_in_words
+from atx_assets.learning.models import side_by_side
 from atx_assets.learning.scoring import ScoringBundle, held_out_models
 
 if TYPE_CHECKING:
@@ -34,8 +35,10 @@ def reasons(titles: pa.Table, bundle: ScoringBundle) -> list[list[str]]:
     matrix = bundle.encoding.matrix(titles)
     contributions = np.zeros((titles.num_rows, matrix.shape[1] + 1))
     asked = np.zeros(titles.num_rows, int)
-    for _, at, model in held_out_models(titles, bundle):
-        contributions[at] += contributions_of(model, matrix[at]) / len(SEEDS)
+    models = list(held_out_models(titles, bundle))
+    found = side_by_side(lambda one: contributions_of(one[2], matrix[one[1]]), models)
+    for (_, at, _), of_each in zip(models, found, strict=True):
+        contributions[at] += of_each / len(SEEDS)
         asked[at] += 1
     rest = np.flatnonzero(asked == 0)
     contributions[rest] = contributions_of(bundle.model, matrix[rest])
@@ -55,7 +58,7 @@ def contributions_of(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> np.nda
     if len(matrix) == 0:
         return np.zeros((0, matrix.shape[1] + 1))
     found: np.ndarray[Any, Any] = model.predict(
-        xgb.DMatrix(matrix, missing=np.nan), pred_contribs=True
+        xgb.DMatrix(matrix, missing=np.nan, nthread=1), pred_contribs=True
     )
     return found
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, product
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from atx_assets.learning.fold_scores import fold_scores
 from atx_assets.learning.models import Hyperparameters, training_parameters
@@ -54,6 +54,25 @@ FEWEST = 3
 Progress = Callable[[int, int], None]
 
 
+class Part(NamedTuple):
+    """What is raced of a grid: each `step`-th combination, from `first` on.
+
+    Combinations that differ in `n_estimators` alone count as one. Where the number of values of
+    each key and `step` have no factor in common, every value comes up as often as any other.
+    """
+
+    first: int
+    step: int
+
+
+WHOLE = Part(0, 1)
+
+
+def share_out(searches: int) -> list[Part]:
+    """Return a part for each of some searches, which have the whole grid between them."""
+    return [Part(first, searches) for first in range(searches)]
+
+
 def grid_search(
     matrix: np.ndarray[Any, Any],
     labels: np.ndarray[Any, Any],
@@ -89,22 +108,26 @@ def race(
     *,
     flags_from: int,
     objective: str = "average_precision",
+    part: Part = WHOLE,
     on_progress: Progress = lambda done, total: None,
 ) -> SearchResult:
     """Score combinations fold by fold, and go on with the best alone: successive halving.
 
     Jamieson and Talwalkar (2016), Non-stochastic Best Arm Identification, with folds as the
     resource. Combinations are compared within the same folds, where what one fold has of luck is
-    the same for all. The arguments are those of `grid_search`.
+    the same for all. The arguments are those of `grid_search`; `part` says what is raced of the
+    grid, and the rest stays without a score. A grid too small to be shared out is raced whole.
     """
     search = _Search(matrix, labels, folds, grid, flags_from, objective)
-    size, done = len(search.groups), 0
+    left = search.groups
+    if len(left) >= part.step * FEWEST:
+        left = left[part.first :: part.step]
+    size, done = len(left), 0
     plan = []
     for until, share in (*RUNGS, (len(folds), 1.0)):
         plan.append((range(done, min(until, len(folds))), size))
         done, size = until, min(size, max(FEWEST, ceil(size * share)))
     say = _counted(on_progress, sum(len(rung) * size for rung, size in plan))
-    left = search.groups
     for rung, size in plan:
         left = search.best_first(left)[:size]
         search.score(list(product(rung, left)), say)

@@ -123,7 +123,8 @@ def run_job(
         made = _job(definitions, job, select)
         selected = _selected(dg, definitions, select) if select else None
         total = len(selected or [*made.asset_layer.executable_asset_keys])
-        progress = Progress(instance, run_id, total, told.display, outcome)
+        search = settings.learning.search
+        progress = Progress(instance, run_id, total, told.display, outcome, search)
         with (
             storage_explained(settings, is_back=lambda: _end(instance, run_id)),
             _followed(progress, settings, told),

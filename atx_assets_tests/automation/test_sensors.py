@@ -46,6 +46,35 @@ def test_a_new_label_waits_for_quiet_and_is_in_the_results(living):
     assert living.tick() == "the results hold the 750 labels there are"
 
 
+def test_a_tick_shortly_before_the_quiet_is_full_waits_for_it_and_looks_again(living):
+    """Kept out: each change waited for the round after the quiet, two and a half seconds more."""
+    first, second = living.some_titles(2)
+    waited = []
+
+    def wait(seconds: float) -> float:
+        waited.append(seconds)
+        living.now += seconds
+        return living.now
+
+    living.judge(first, "override")
+    living.tick(wait=wait)
+    living.now += 14
+    assert "quiet for 14 s of 20" in living.tick(wait=wait)
+    assert waited == []
+    living.now += 3
+
+    def disturbed(seconds: float) -> float:
+        living.judge(second, "override")
+        return wait(seconds)
+
+    assert "quiet for 2 s of 20" in living.tick(wait=disturbed)
+    living.now += 15
+    request = asked(living.tick(wait=wait))
+    assert waited == pytest.approx([3, 3.5], abs=0.2)
+    assert living.start(request)
+    assert actual(living, second) == [True]
+
+
 def test_each_label_of_a_burst_begins_the_quiet_anew_but_no_longer_than_the_longest_wait(living):
     titles = living.some_titles(30)
     for title in titles:

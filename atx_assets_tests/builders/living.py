@@ -61,11 +61,19 @@ class Living:
         """Put the clock to a time after the end of the last run, as Dagster recorded it."""
         self.now = self.instance.get_run_records(limit=1)[0].end_time + seconds
 
-    def tick(self, sensor: str = "label_sensor", **settings: str) -> dg.RunRequest | str:
-        """Let a sensor look once: the run that it asks for, or why it asks for none."""
+    def tick(
+        self,
+        sensor: str = "label_sensor",
+        wait: Callable[[float], float] | None = None,
+        **settings: str,
+    ) -> dg.RunRequest | str:
+        """Let a sensor look once: the run that it asks for, or why it asks for none.
+
+        Twice, where `wait` is given and little of the quiet is wanting.
+        """
         context = dg.build_sensor_context(self.instance, cursor=self.cursors.get(sensor))
         with self.place.environment(**settings):
-            result = tick(context, sensor, SENSORS[sensor][1], self.now)
+            result = tick(context, sensor, SENSORS[sensor][1], self.now, wait)
         self.cursors[sensor] = result.cursor
         if result.run_requests:
             return result.run_requests[0]

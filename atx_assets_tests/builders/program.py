@@ -23,7 +23,7 @@ from atx_assets_tests.builders.postgres import (
     run_sql_script,
 )
 
-ATX = [sys.executable, "-m", "atx_assets.local.cli"]
+ATX = [sys.executable, "-m", "atx_assets.cli"]
 
 
 def end_processes_of(home: Path) -> None:

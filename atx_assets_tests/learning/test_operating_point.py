@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import precision_recall_curve
 
-from atx_assets.learning.operating_point import OperatingPoint
+from atx_assets.learning.operating_point import OperatingPoint, _curve
 
 #: Few scores, so that titles share them.
 TITLES = st.lists(
@@ -15,6 +16,18 @@ TITLES = st.lists(
     max_size=25,
 )
 LEAST = st.sampled_from([0.05, 0.25, 0.5, 2 / 3, 0.75, 0.8, 0.9, 0.95, 1.0])
+
+
+@pytest.mark.filterwarnings("ignore:No positive class found")
+@given(TITLES.filter(bool), st.sampled_from([np.float32, np.float64]))
+def test_the_curve_is_scikit_learns_to_the_last_bit(titles, kind):
+    labels = np.array([label for label, _ in titles])
+    scores = np.array([score for _, score in titles], kind)
+    *theirs, thresholds = precision_recall_curve(labels, scores)
+    *ours, those = _curve(labels, scores)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.tolist() == other[:-1].tolist()
+    assert those.tolist() == thresholds.tolist()
 
 
 class TestParse:

@@ -17,8 +17,10 @@ from atx_assets.learning.tuning import (
     FEWEST,
     GRID,
     RUNGS,
+    Part,
     grid_search,
     race,
+    share_out,
 )
 from atx_assets.schemas import FOLD_SCORES
 
@@ -275,6 +277,31 @@ class TestRace:
         assert raced.standard_error >= 0
 
     @pytest.mark.slow
+    def test_over_a_part_it_scores_nothing_else_and_its_scores_are_the_grids(self, made_up):
+        full, part = search(made_up, RACED), search(made_up, RACED, race, part=Part(1, 5))
+        scored = ~np.isnan(part.scores)
+        assert np.array_equal(part.scores[scored], full.scores[scored])
+        # The groups 1, 6 and 11 of sixteen; a group is three combinations.
+        assert scored[:, 0, 0].sum() == 3 * 3
+        assert part.in_every_fold[part.chosen]
+
+    def test_a_grid_too_small_to_share_out_is_raced_whole(self, made_up):
+        whole = search(made_up, SMALL, race)
+        part = search(made_up, SMALL, race, part=Part(4, 5))
+        assert np.array_equal(part.scores, whole.scores, equal_nan=True)
+
+    def test_parts_have_the_grid_between_them_and_every_value_about_as_often(self, made_up):
+        quick = GRID | {"n_estimators": (1, 2)}
+        raced = [search(made_up, quick, race, part=part) for part in share_out(5)]
+        tried = np.array([~np.isnan(one.scores[:, 0, 0]) for one in raced])
+        assert (tried.sum(axis=0) == 1).all()
+        for key, values in quick.items():
+            of_each = np.array([c[key] for c in raced[0].combinations])
+            for in_part in tried:
+                shares = [(of_each[in_part] == value).mean() * len(values) for value in values]
+                assert min(shares) > 0.75
+                assert max(shares) < 1.25
+
     @pytest.mark.parametrize("how", [grid_search, race])
     @pytest.mark.parametrize("threads", [1, 3, 7])
     def test_the_number_of_threads_changes_no_bit(self, made_up, monkeypatch, how, threads):

@@ -28,21 +28,25 @@ def lines_of_a_search(fits: int) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("fits", [1, 5, 163, 540])
-def test_the_share_of_the_search_grows_to_the_whole_in_at_most_thirty_lines(fits):
+@pytest.mark.parametrize(
+    ("fits", "search"), [(1, "race"), (5, "off"), (163, "race"), (540, "full")]
+)
+def test_the_share_of_the_search_grows_to_the_whole_in_at_most_thirty_lines(fits, search):
     lines = lines_of_a_search(fits)
-    shares = [search_share(line) for line in lines]
+    shares = [search_share(line, search) for line in lines]
     assert len(lines) <= 30
     assert shares == sorted(set(shares))
     assert shares[0] > 0
     assert shares[-1] == pytest.approx(1)
 
 
-def test_the_nested_searches_are_most_of_the_search():
-    assert search_share("hyperparameters: 163 of 163 fits") == pytest.approx(1 / 4.5)
-    half = search_share("hyperparameters: nested search 3 of 5: 81 of 162 fits")
-    assert half == pytest.approx((1 + 0.7 * 2.5) / 4.5)
-    assert search_share("reading atp.media (media layout)") is None
+@pytest.mark.parametrize(("search", "whole"), [("race", 0.2), ("full", 0.7)])
+def test_a_nested_search_counts_for_what_it_takes(search, whole):
+    all_labels = search_share("hyperparameters: 163 of 163 fits", search)
+    assert all_labels == pytest.approx(1 / (1 + 5 * whole))
+    half = search_share("hyperparameters: nested search 3 of 5: 18 of 36 fits", search)
+    assert half == pytest.approx((1 + whole * 2.5) / (1 + 5 * whole))
+    assert search_share("reading atp.media (media layout)", search) is None
 
 
 @pytest.mark.parametrize(
