@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from sklearn.metrics import precision_recall_curve
 
 from atx_assets.learning.operating_point import OperatingPoint, _curve
