@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -63,27 +62,27 @@ def predict(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> np.ndarray[Any,
     return answer
 
 
-def one_thread() -> AbstractContextManager[None]:
-    """Return a context in which XGBoost works in the thread that calls it, and wakes no others.
+def alone(ask: Callable[[], Answer]) -> Answer:
+    """Ask XGBoost something small, in a thread that wakes none of XGBoost's own.
 
     To read a model takes 1 ms so, and 8 ms with its threads, which spin while they wait for each
     other: on a machine that has other work, seconds for the 25 models of the folds.
     """
+    (answer,) = side_by_side(lambda _: ask(), [None])
+    return answer
+
+
+def side_by_side(ask: Callable[[Given], Answer], given: Sequence[Given]) -> list[Answer]:
+    """Ask for each of some things, several at once, as `alone` does; return answers in order."""
     import xgboost as xgb
 
-    context: AbstractContextManager[None] = xgb.config_context(nthread=1)
-    return context
+    def wake_no_others() -> None:
+        # Holds for the thread that calls it, and cannot be undone: so in one that ends.
+        xgb.set_config(nthread=1)
 
-
-def side_by_side(ask: Callable[[Given], Answer], given: Iterable[Given]) -> list[Answer]:
-    """Ask several models at once, each in `one_thread`; return the answers in order."""
-
-    def alone(one: Given) -> Answer:
-        with one_thread():
-            return ask(one)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(alone, given))
+    threads = min(os.cpu_count() or 1, len(given)) or 1
+    with ThreadPoolExecutor(threads, initializer=wake_no_others) as pool:
+        return list(pool.map(ask, given))
 
 
 def fingerprint(models: Iterable[xgb.Booster], features: int) -> str:
@@ -98,7 +97,6 @@ def fingerprint(models: Iterable[xgb.Booster], features: int) -> str:
     films = random.random((64, features), np.float32)
     films[random.random(films.shape) < 0.1] = np.nan
     digest = hashlib.sha256()
-    with one_thread():
-        for model in models:
-            digest.update(predict(model, films).tobytes())
+    for answer in alone(lambda: [predict(model, films) for model in models]):
+        digest.update(answer.tobytes())
     return digest.hexdigest()

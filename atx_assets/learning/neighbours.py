@@ -7,10 +7,11 @@ Random Forests. Not here: how the nearest are shown.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.learning.evaluation import SEEDS
-from atx_assets.learning.models import one_thread
+from atx_assets.learning.models import alone
 from atx_assets.learning.scoring import ScoringBundle, held_out_models
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ def leaves(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, 
     import numpy as np
     import xgboost as xgb
 
-    with one_thread():
-        return _leaves(model, xgb.DMatrix(matrix, missing=np.nan, nthread=1))
+    return alone(lambda: _leaves(model, xgb.DMatrix(matrix, missing=np.nan, nthread=1)))
 
 
 def _leaves(model: xgb.Booster, rows: xgb.DMatrix) -> np.ndarray[Any, Any]:
@@ -96,11 +96,10 @@ def nearest(
     asked, among = bundle.encoding.matrix(titles), bundle.encoding.matrix(known)
     # Made once, and not again for each of the models.
     of_known = xgb.DMatrix(among, missing=np.nan, nthread=1)
-    with one_thread():
-        models = [
-            (at, share, leaves(model, asked[at]), _leaves(model, of_known))
-            for at, share, model in _models_of(titles, bundle)
-        ]
+    models = [
+        (at, share, leaves(model, asked[at]), alone(partial(_leaves, model, of_known)))
+        for at, share, model in _models_of(titles, bundle)
+    ]
     for start in range(0, titles.num_rows, _AT_ONCE):
         batch = np.arange(start, min(start + _AT_ONCE, titles.num_rows))
         alike = np.zeros((len(batch), len(looked)), np.float32)

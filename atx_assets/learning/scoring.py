@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from atx_assets.learning.evaluation import FOLDS, SEEDS
-from atx_assets.learning.models import one_thread, predict
+from atx_assets.learning.models import predict, side_by_side
 from atx_assets.schemas import IMDB_ID
 
 if TYPE_CHECKING:
@@ -77,9 +77,10 @@ def blind_answers(
     known = titles.take(rows)
     answers = np.empty((len(SEEDS), len(rows)), np.float32)
     matrix = bundle.encoding.matrix(known)
-    with one_thread():
-        for seed, at, model in held_out_models(known, bundle):
-            answers[seed, at] = predict(model, matrix[at])
+    models = list(held_out_models(known, bundle))
+    found = side_by_side(lambda one: predict(one[2], matrix[one[1]]), models)
+    for (seed, at, _), of_each in zip(models, found, strict=True):
+        answers[seed, at] = of_each
     return rows, answers
 
 

@@ -40,14 +40,10 @@ def explain(
     """
     import numpy as np
 
-    from atx_assets.learning.models import one_thread
-
     files = DataFolder(settings.data_dir)
     scored = read_scored(files)
     aside = _set_aside(files)
     found = np.array([_row_of(asked, scored.results, aside) for asked in ids])
-    with one_thread():
-        described = records_of(scored, found)
     records = [
         {
             **record,
@@ -57,7 +53,7 @@ def explain(
             "label": label,
         }
         for record, label in zip(
-            described, scored.titles["label"].take(found).to_pylist(), strict=True
+            records_of(scored, found), scored.titles["label"].take(found).to_pylist(), strict=True
         )
     ]
     if as_json:

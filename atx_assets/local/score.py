@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from atx_assets.errors import AtxError
 from atx_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: From so many titles on, more threads than one are worth their start.
 MANY = 1_000
@@ -29,7 +31,7 @@ def score(settings: Settings, text: str) -> str:
     Raises:
         AtxError: the JSON is none, a title cannot be read, or there is no model.
     """
-    from atx_assets.learning.models import one_thread
+    from atx_assets.learning.models import alone
     from atx_assets.learning.scoring import blind_probabilities
     from atx_assets.resources.bundles import Bundles
     from atx_assets.resources.data_folder import DataFolder
@@ -40,8 +42,11 @@ def score(settings: Settings, text: str) -> str:
     bundle = Bundles(DataFolder(settings.data_dir)).champion()
     records = given if isinstance(given, list) else [given]
     titles = given_titles(records, LAYOUTS[bundle.encoding.layout])
-    with one_thread() if len(records) < MANY else nullcontext():
-        probability = blind_probabilities(titles, bundle)
+
+    def ask() -> np.ndarray[Any, Any]:
+        return blind_probabilities(titles, bundle)
+
+    probability = alone(ask) if len(records) < MANY else ask()
     answers = [
         {
             "key": key,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from atx_assets.errors import AtxError
 from atx_assets.learning.features import FeatureEncoding
-from atx_assets.learning.models import fingerprint, one_thread
+from atx_assets.learning.models import alone, fingerprint
 from atx_assets.resources.checksums import announce, is_damaged
 
 if TYPE_CHECKING:
@@ -184,8 +184,8 @@ class Bundle:
     def _loaded(self, name: str) -> xgb.Booster:
         import xgboost as xgb
 
-        with one_thread():
-            return xgb.Booster(model_file=bytearray(self._read(name)))
+        content = bytearray(self._read(name))
+        return alone(lambda: xgb.Booster(model_file=content))
 
     def _read(self, name: str) -> bytes:
         """Read a file of the bundle, and make sure that it is the one that was written."""

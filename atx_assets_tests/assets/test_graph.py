@@ -12,6 +12,7 @@ import xgboost as xgb
 
 from atx_assets import schemas
 from atx_assets.assets.extracted import snapshot_of
+from atx_assets.checks import CHECKS
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.data_folder import FILES
 from atx_assets.sources.extract import extract
@@ -194,7 +195,18 @@ def test_refresh_trains_on_changed_labels_with_the_hyperparameters_found_last(co
     assert after.version == before.version + 1
     assert after.about["hyperparameters"] == before.about["hyperparameters"]
     assert copied.files.path("hyperparameters").read_bytes() == grid
-    assert "hyperparameters" not in {e.step_key for e in result.all_events if e.is_step_start}
+    started = [e.step_key for e in result.all_events if e.is_step_start]
+    assert "hyperparameters" not in started
+    # What people read does not wait for checks that stop nothing.
+    waits = {f"{c.check_key.asset_key.path[0]}_{c.check_key.name}" for c in CHECKS} - {
+        f"{spec.asset_key.path[0]}_{spec.name}"
+        for c in CHECKS
+        for spec in c.check_specs
+        if spec.blocking
+    }
+    assert len(waits) == 6
+    assert set(started[-6:]) == waits
+    assert started[-7] == "analysis_report"
     snapshots = {
         snapshot_of(copied.files.read_table(name))["fingerprints"]["labels"]
         for name in ("raw_media", "training_table", "scored_results")

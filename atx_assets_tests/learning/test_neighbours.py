@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as arrays
 from atx_assets.learning import neighbours
 from atx_assets.learning.models import fit
 from atx_assets.learning.neighbours import leaves, nearest, proximity
+from atx_assets.learning.reasons import reasons
 
 RECIPE = {"max_depth": 2, "learning_rate": 0.3, "n_estimators": 6}
 
@@ -214,3 +215,25 @@ def test_titles_compared_in_small_parts_find_the_same(judged, unjudged, bundle, 
     monkeypatch.setattr(neighbours, "_AT_ONCE", 7)
     for one, other in zip(nearest(titles, judged, bundle, 3), before, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+# -- XGBoost's threads
+
+
+def test_small_questions_wake_no_threads_of_xgboost(made_up, bundle, monkeypatch):
+    """Kept out: threads that spin while they wait for each other, six times the work of a list."""
+    before, threads = xgb.get_config()["nthread"], []
+    assert before != 1
+    asked = xgb.Booster.predict
+
+    def counted(model, *given, **more):
+        threads.append(xgb.get_config()["nthread"])
+        return asked(model, *given, **more)
+
+    monkeypatch.setattr(xgb.Booster, "predict", counted)
+    nearest(made_up.titles.slice(0, 10), made_up.titles, bundle, 3)
+    learned = reasons(made_up.titles.slice(0, 10), bundle)
+    assert len(learned) == 10
+    assert set(threads) == {1}
+    # The whole library is asked about with all of them.
+    assert xgb.get_config()["nthread"] == before
