@@ -1,4 +1,4 @@
-"""The tests that `docs/reliability.md` names, which `make test-faults` runs."""
+"""The tests that `docs/reliability.md` names."""
 
 import re
 

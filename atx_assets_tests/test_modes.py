@@ -29,6 +29,7 @@ def readable_by_others(folder: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("demo")
 def test_nothing_that_the_program_leaves_can_be_read_by_others(demo: Any) -> None:
     assert list(readable_by_others(demo.home)) == []
     assert list(readable_by_others(demo.data)) == []

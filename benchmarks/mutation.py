@@ -290,6 +290,8 @@ def judge(repo: Path, folder: Path, mutant: Mutant, slow: list[str]) -> dict[str
             status, output = pytest(repo, "-x", *tests, seconds=60 + 10 * usual)
             if status:
                 return {"found": True, "by": "a hang" if status < 0 else _failed(output)}
+        if not slow:
+            return {"found": False, "by": "nothing quick"}
         left = BUDGET - (time.monotonic() - began)
         chosen = [f"atx_assets_tests/{name}" for name in slow]
         status, output = pytest(repo, "-x", "-m", "slow", *chosen, seconds=max(60, left))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from atx_assets.learning.evaluation import OutOfFold, out_of_fold
 from atx_assets.learning.features import column_in_words
+from atx_assets.learning.fold_scores import average_precision
 from atx_assets.learning.measures import calibration_error, measures, verdict_measures
 from atx_assets.learning.models import Hyperparameters, fit, predict
 from atx_assets.learning.operating_point import PRECISION_80, RECALL_95, OperatingPoint
@@ -227,14 +228,13 @@ def single_feature_rule(
         assignment: shape (seeds, n).
     """
     import numpy as np
-    from sklearn.metrics import average_precision_score
 
     rankings = [
         np.where(np.isnan(column), -1e30, sign * column) for column in numbers.T for sign in (1, -1)
     ]
 
     def best(rows: np.ndarray[Any, Any]) -> int:
-        found = [average_precision_score(labels[rows], ranking[rows]) for ranking in rankings]
+        found = [average_precision(labels[rows], ranking[rows]) for ranking in rankings]
         return int(np.argmax(found))
 
     scores = np.zeros(assignment.shape)

@@ -15,6 +15,7 @@ from pathlib import Path
 RUN = "TESTS_MADE_ONCE"
 
 
+_MEMORY = Path("/dev/shm")
 #: Free bytes that a whole run may need.
 _ROOM = 6 << 30
 
@@ -24,25 +25,33 @@ def put_temporary_files_in_memory(folder: Path = Path("/dev/shm")) -> None:
 
     A fresh database is 300 files: on a disk, making them takes six times as much of the processor.
     """
-    if "TMPDIR" in os.environ or not os.access(folder, os.W_OK):
+    if "TMPDIR" in os.environ or not os.access(_MEMORY, os.W_OK):
         return
-    found = os.statvfs(folder)
+    found = os.statvfs(_MEMORY)
     if found.f_bavail * found.f_frsize > _ROOM and not found.f_flag & os.ST_NOEXEC:
-        os.environ["TMPDIR"] = str(folder)
+        os.environ["TMPDIR"] = str(_MEMORY)
         tempfile.tempdir = None  # it is remembered
 
 
 def begin_run() -> Callable[[], None]:
     """Make the folder for the whole test run; return what removes it.
 
-    Processes that are started after that share it.
+    Processes that are started after that share it. Where temporary files lie in memory, all of
+    them lie in it, and go with it.
     """
     # Not a folder of pytest's: PostgreSQL runs as another user, who could not enter it.
-    folder = os.environ[RUN] = tempfile.mkdtemp(prefix="atx-once-")
+    folder = os.environ[RUN] = tempfile.mkdtemp(prefix="atx-run-")
     Path(folder).chmod(0o755)
+    before = os.environ.get("TMPDIR")
+    if before == str(_MEMORY):
+        os.environ["TMPDIR"] = folder
+        tempfile.tempdir = None
 
     def end() -> None:
         del os.environ[RUN]
+        if before is not None:
+            os.environ["TMPDIR"] = before
+        tempfile.tempdir = None
         shutil.rmtree(folder, ignore_errors=True)
 
     return end

@@ -20,7 +20,7 @@ from atx_assets.sources.layouts import LAYOUTS
 from atx_assets_tests.fuzz.loading import Loading, Outcome
 from atx_assets_tests.fuzz.mutations import MUTATIONS
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("fuzz")]
 
 ROWS = 60
 #: Files of each kind; `fuzz_load.py` makes as many as there is time for.

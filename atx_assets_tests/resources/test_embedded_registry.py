@@ -15,7 +15,7 @@ from atx_assets.resources import embedded_registry
 from atx_assets.resources.embedded_registry import REVISION, mirror_embedded
 from atx_assets.resources.registry import CHALLENGER, CHAMPION, DIGEST, mirror
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("embedded registry")]
 
 NAME = "atx"
 

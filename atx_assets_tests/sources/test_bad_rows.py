@@ -27,7 +27,7 @@ from atx_assets.sources.layouts import LAYOUTS
 from atx_assets.sources.quarantine import quarantine_table
 from atx_assets_tests.builders.environment import as_settings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("bad rows")]
 
 #: Good rows beside the bad ones, half of them keeps.
 GOOD = 240

@@ -51,6 +51,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.xdist_group("real libraries")
 @pytest.mark.real_data
 @pytest.mark.parametrize("layout", ["media", "training"])
 def test_a_real_library_gives_what_the_contract_says_and_the_same_bytes_twice(
@@ -116,6 +117,7 @@ def test_a_real_library_gives_what_the_contract_says_and_the_same_bytes_twice(
     assert set(after) == set(before)
 
 
+@pytest.mark.xdist_group("demo")
 def test_the_demo_tells_what_a_newcomer_wants_to_know(demo):
     out = " ".join(demo.told.stdout.split())
     for words in (
@@ -135,6 +137,7 @@ def test_the_demo_tells_what_a_newcomer_wants_to_know(demo):
     assert "Warning" not in demo.told.stderr
 
 
+@pytest.mark.xdist_group("demo")
 def test_the_demo_can_be_run_again_when_its_files_are_gone(demo):
     shutil.rmtree(demo.data)
     again = demo("demo", ATX_SEARCH="off")

@@ -35,6 +35,8 @@ from atx_assets.resources.checksums import sums_of
 from atx_assets.resources.files import DataFiles
 from atx_assets.settings import Settings, read_settings
 
+pytestmark = pytest.mark.xdist_group("damaged files")
+
 FILM = {"imdb_id": "tt9999991", "media_title": "X", "genre": ["Drama"], "rt_score": 80}
 MENDS = ("materialise", "full_rebuild", "atx promote", "atx run")
 

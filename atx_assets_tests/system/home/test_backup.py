@@ -39,6 +39,8 @@ from atx_assets.resources.files import DataFiles
 from atx_assets.settings import Settings, read_settings
 from atx_assets_tests.builders.program import end_processes_of
 
+pytestmark = pytest.mark.xdist_group("backup")
+
 ASSETS = ("raw_media", "tuned_classifier", "scored_results", "review_queue", "analysis_report")
 
 

@@ -18,6 +18,8 @@ from atx_assets.resources.bundles import Bundles, Place
 from atx_assets.resources.checksums import sums_of
 from atx_assets.settings import read_settings
 
+pytestmark = pytest.mark.xdist_group("mlflow server")
+
 NAME = "films to watch"
 
 

@@ -2,11 +2,14 @@
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
 from atx_assets.automation.sensors import SENSORS
 from atx_assets.automation.tags import HOUSEKEEPING, NIGHTLY
 from atx_assets.definitions import build_defs
+
+pytestmark = pytest.mark.xdist_group("demo")
 
 
 def row_of(page, key: str):

@@ -23,6 +23,8 @@ from atx_assets_tests.builders.environment import unused_port
 from atx_assets_tests.builders.program import Program, new_home
 from atx_assets_tests.system.pages.conftest import Up, opened_up
 
+pytestmark = pytest.mark.xdist_group("hostile library")
+
 #: Each, if it were more than text, would set `window.harmed`, ask for something or leave a file.
 HARM = "window.harmed=1;alert(1)"
 HOSTILE = [
@@ -218,7 +220,8 @@ def test_mlflow_is_told_nothing_that_runs(house: House, up: Up, open_page: Any) 
     harmless(watched, up.mlflow)
 
 
-def test_the_table_outlives_a_title_that_drops_it(house: House) -> None:
+def test_the_table_outlives_a_title_that_drops_it(house: House, up: Up) -> None:
+    assert up  # its servers run, whatever other tests were run
     exports = dict(re.findall(r"export (\w+)='?([^'\n]*)'?", house.atx("env")))
     with psycopg.connect(
         host=exports["PG_HOST"],

@@ -2,7 +2,10 @@
 
 import re
 
+import pytest
 from playwright.sync_api import expect
+
+pytestmark = pytest.mark.xdist_group("demo")
 
 
 def test_the_run_of_the_model_is_found_with_its_figures(up, open_page):

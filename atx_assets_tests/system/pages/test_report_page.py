@@ -16,6 +16,8 @@ from atx_assets.schemas import MEDIA
 from atx_assets.sources.load import load_file
 from atx_assets.sources.mends import mended
 
+pytestmark = pytest.mark.xdist_group("demo")
+
 FALSE_POSITIVES = "false positives, the surest mistake first"
 PHONE = {"width": 390, "height": 844}
 
@@ -285,12 +287,6 @@ def check_any(report: Path, open_page) -> None:
         if scheme == "light":
             assert violations(page) == []
         assert_nothing_but_itself(watched, report.as_uri())
-
-
-@pytest.mark.real_data
-@pytest.mark.parametrize("layout", ["media", "training"])
-def test_a_report_of_a_real_library_breaks_nothing(layout, on_real_library, open_page):
-    check_any(on_real_library(layout).data / "report.html", open_page)
 
 
 def test_a_report_of_forty_labels_breaks_nothing(workplace, small_library, tmp_path, open_page):

@@ -11,6 +11,8 @@ import pytest
 
 from atx_assets_tests.builders.http_server import Answering, Asked, http_server
 
+pytestmark = pytest.mark.xdist_group("demo")
+
 LAUNCH = """
 mutation { launchRun(executionParams: {
     selector: {repositoryLocationName: "atx", repositoryName: "__repository__", jobName: "score"},

@@ -13,7 +13,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tarfile
 import tempfile
 import threading
@@ -40,6 +39,7 @@ from atx_assets.settings import Database
 from atx_assets_tests.builders.connections import opened
 from atx_assets_tests.builders.environment import unused_port
 from atx_assets_tests.builders.http_server import Answering, Asked, http_server
+from atx_assets_tests.builders.program import ATX, end_processes_of
 
 WORDS = ("zq7wk9ajm", "vt4rm8bxc")
 
@@ -167,7 +167,6 @@ def house(
     tcp_server: Callable[..., contextlib.AbstractContextManager[Database]],
     small_library: Path,
     run_script: Callable[..., Any],
-    end_all_of: Callable[[Path], None],
 ) -> Iterator[House]:
     """All of it: a load, runs that end well and badly, corrections, `atx up`, a backup."""
     with (
@@ -192,7 +191,7 @@ def house(
             made.tables = dict(_dumped(replace(owner, name="dagster")))
             yield made
         finally:
-            end_all_of(made.home)
+            end_processes_of(made.home)
 
 
 def _secrets(folder: Path, owner: Database, port: int) -> dict[str, str]:
@@ -404,7 +403,7 @@ def _setting(owner: Database, name: str) -> str:
 def _up(house: House) -> Iterator[None]:
     lines: list[str] = []
     up = subprocess.Popen(
-        [sys.executable, "-m", "atx_assets.cli", "--verbose", "up"],
+        [*ATX, "--verbose", "up"],
         env=house.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

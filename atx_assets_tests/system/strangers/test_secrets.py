@@ -12,6 +12,8 @@ from urllib.parse import quote, quote_plus
 import pytest
 from psycopg import sql
 
+pytestmark = pytest.mark.xdist_group("secrets")
+
 #: What ended well; of all else it is meant that it fails.
 WELL = {"load", "run", "doctor", "doctor with .env", "backup", "correct", "undo", "list", "up"}
 

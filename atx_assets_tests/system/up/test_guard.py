@@ -29,6 +29,8 @@ from atx_assets.local.guarded import command
 from atx_assets.local.processes import answers_http, free_port
 from atx_assets.settings import read_settings
 
+pytestmark = pytest.mark.xdist_group("guard")
+
 SETTINGS = replace(read_settings({}), allowed_hosts=("media.example.org", "tower:8443"))
 HOSTS = Hosts.of(SETTINGS, 3000)
 UI = "127.0.0.1:3000"

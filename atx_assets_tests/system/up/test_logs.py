@@ -13,8 +13,13 @@ from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.local.processes import Children
 from atx_assets.settings import read_settings
 
-#: Writes a line of 100 bytes as fast as it can, as a child that has gone wrong would.
-CHATTY = "import sys\nwhile True: sys.stdout.write('x' * 99 + '\\n')"
+#: Writes lines of 100 bytes, 10 MB a second at most, as a child that has gone wrong would.
+CHATTY = """
+import sys, time
+while True:
+    sys.stdout.write(('x' * 99 + '\\n') * 1000)
+    time.sleep(0.01)
+"""
 LARGEST = 5_000_000
 
 

@@ -21,6 +21,8 @@ from atx_assets_tests.builders.environment import require
 from atx_assets_tests.programs import path_of
 from atx_assets_tests.system.up.test_guard import JSON, LAUNCH, Webserver
 
+pytestmark = pytest.mark.xdist_group("proxy")
+
 NAME = "media.example.org"
 PASSWORD = {"Authorization": "Basic " + base64.b64encode(b"me:secret").decode()}
 

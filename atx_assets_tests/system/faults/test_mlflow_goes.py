@@ -17,9 +17,11 @@ from atx_assets.settings import Settings, read_settings
 from atx_assets_tests.builders.failures import failure
 from atx_assets_tests.builders.mlflow_servers import strange
 
+pytestmark = pytest.mark.xdist_group("mlflow server")
+
 TRAINING = [dg.AssetKey("tuned_classifier")]
 #: Seconds within which a person knows, and what a loaded machine needs beside.
-KNOWN, BESIDE = 15, 10
+KNOWN, BESIDE = 40, 60
 
 
 @pytest.fixture
