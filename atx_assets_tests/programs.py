@@ -36,6 +36,7 @@ PROGRAMS: dict[str, tuple[Callable[[], bool], str]] = {
     "faketime": (_faketime, "faketime"),
     "nginx": (_on_path("nginx"), "nginx-light"),
     "systemd-analyze": (_on_path("systemd-analyze"), "systemd"),
+    "useradd": (_on_path("useradd"), "passwd"),
 }
 
 
