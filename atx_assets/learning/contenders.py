@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from atx_assets.learning.evaluation import OutOfFold, out_of_fold
 from atx_assets.learning.features import column_in_words
-from atx_assets.learning.fold_scores import average_precision
 from atx_assets.learning.measures import calibration_error, measures, verdict_measures
 from atx_assets.learning.models import Hyperparameters, fit, predict
 from atx_assets.learning.operating_point import PRECISION_80, RECALL_95, OperatingPoint
+from atx_assets.learning.ranking import average_precision
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from atx_assets.learning.ranking import average_precision_of, ranked
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -24,7 +26,7 @@ def fold_scores(truth: np.ndarray[Any, Any], answer: np.ndarray[Any, Any]) -> li
     """
     import numpy as np
 
-    hits, named = _ranked(truth, answer)
+    _, hits, named = ranked(truth, answer)
     keeps = int(hits[-1])
     skips = len(truth) - keeps
     # The trapezoid rule, in counts.
@@ -43,36 +45,4 @@ def fold_scores(truth: np.ndarray[Any, Any], answer: np.ndarray[Any, Any]) -> li
     given = np.where(truth == 1, answer, 1 - answer)
     eps = np.finfo(given.dtype).eps
     log_loss = float(-np.log(np.clip(given, eps, 1 - eps)).mean())
-    return [_average_precision(hits, named), roc_auc, recall, precision, f1, log_loss]
-
-
-def average_precision(truth: np.ndarray[Any, Any], score: np.ndarray[Any, Any]) -> float:
-    """Return the average precision, to the last bit that of scikit-learn; 0 without a keep.
-
-    Args:
-        truth: shape (n,), 0 or 1.
-        score: shape (n,), more is more of a keep; no NaN.
-    """
-    return _average_precision(*_ranked(truth, score))
-
-
-def _ranked(
-    truth: np.ndarray[Any, Any], score: np.ndarray[Any, Any]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return, for each score from the highest down, the keeps and the titles from it up."""
-    import numpy as np
-
-    order = np.argsort(-score)
-    ranked = score[order]
-    # Titles of one score stand or fall together.
-    last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
-    return np.cumsum(truth[order])[last], last + 1
-
-
-def _average_precision(hits: np.ndarray[Any, Any], named: np.ndarray[Any, Any]) -> float:
-    import numpy as np
-
-    # The sum runs as scikit-learn's does, from the last title up: to the last bit, so that two
-    # combinations are equals here exactly where they are there.
-    recalls = np.append(hits[::-1] / max(int(hits[-1]), 1), 0.0)
-    return float(-(np.diff(recalls) * (hits / named)[::-1]).sum())
+    return [average_precision_of(hits, named), roc_auc, recall, precision, f1, log_loss]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from atx_assets.learning.ranking import roc_auc
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -29,13 +31,12 @@ def telling_features(
         Name and ROC-AUC, the best first.
     """
     import numpy as np
-    from sklearn.metrics import roc_auc_score
 
     found = []
     for name, column in zip(names, matrix.T, strict=True):
         best = 0.0
         for unknown in (-1e30, 1e30) if np.isnan(column).any() else (0.0,):
-            area = float(roc_auc_score(labels, np.where(np.isnan(column), unknown, column)))
+            area = roc_auc(labels, np.where(np.isnan(column), unknown, column))
             best = max(best, area, 1 - area)
         if best > TOO_GOOD:
             found.append((name, best))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from atx_assets.learning.fold_scores import average_precision
+from atx_assets.learning.ranking import average_precision, roc_auc
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,6 @@ def measures(
         nats; infinite if a keep was held to be impossible).
     """
     import numpy as np
-    from sklearn.metrics import roc_auc_score
 
     nan = float("nan")
     both = 0 < truth.sum() < len(truth)
@@ -50,7 +49,7 @@ def measures(
         log_loss = float(-np.log(given).mean()) if probabilities and len(truth) else nan
     return {
         "pr_auc": average_precision(truth, score) if both else nan,
-        "roc_auc": float(roc_auc_score(truth, score)) if both else nan,
+        "roc_auc": roc_auc(truth, score) if both else nan,
         **verdict_measures(truth, verdict),
         "brier": float(((score - truth) ** 2).mean()) if probabilities and len(truth) else nan,
         "log_loss": log_loss,

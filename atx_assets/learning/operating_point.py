@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from atx_assets.learning.ranking import ranked
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -81,19 +83,14 @@ def _curve(
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Return precision and recall at each distinct score, and the scores, ascending.
 
-    To the last bit those of scikit-learn's `precision_recall_curve`, whose checks of its arguments
-    take most of its time; an evaluation asks for hundreds of thresholds.
+    To the last bit those of scikit-learn's `precision_recall_curve`.
     """
     import numpy as np
 
-    order = np.argsort(scores, kind="stable")[::-1]
-    ranked = scores[order]
-    # Titles of one score stand or fall together.
-    last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
-    hits = np.cumsum(labels[order])[last]
+    falling, hits, named = ranked(labels, scores)
     keeps = hits[-1]
     recall = hits / keeps if keeps else np.ones(len(hits))
-    return (hits / (last + 1))[::-1], recall[::-1], ranked[last][::-1]
+    return (hits / named)[::-1], recall[::-1], falling[::-1]
 
 
 #: What the table of alternatives shows.

@@ -132,7 +132,7 @@ class History:
 
 
 @settings(
-    max_examples=times(3, 15),
+    max_examples=times(2, 15),
     deadline=None,
     derandomize=not soaking(),
     # Each example takes seconds: to shrink one takes longer than to read it.

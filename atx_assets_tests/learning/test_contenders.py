@@ -41,6 +41,7 @@ SAME = {
 
 @pytest.mark.real_data
 @pytest.mark.slow
+@pytest.mark.xdist_group("contenders")
 class TestAgainstTheProtocol:
     @pytest.mark.parametrize("layout", ["media", "training"])
     @pytest.mark.parametrize("name", SAME)
@@ -72,6 +73,7 @@ class TestAgainstTheProtocol:
 
 @pytest.mark.real_data
 @pytest.mark.slow
+@pytest.mark.xdist_group("contenders")
 class TestGuards:
     """The contract's section 7: a mean of 25 folds may not leave the noise of its own mean."""
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from atx_assets.learning.fold_scores import average_precision, fold_scores
+from atx_assets.learning.fold_scores import fold_scores
 from atx_assets.schemas import FOLD_SCORES
 
 #: Few values, so that many titles share one; the ends, and what lies about the verdict's .5.
@@ -63,19 +63,6 @@ def test_all_six_are_scikit_learns_in_folds_of_real_size(seed):
     # From no ties at all to a handful of answers.
     answer = answer if seed % 2 else np.round(answer, 1 + seed // 4)
     assert_the_same(truth, answer.astype(np.float32))
-
-
-@settings(deadline=None, max_examples=50)
-@given(
-    titles=st.lists(
-        st.tuples(
-            st.integers(0, 1), st.one_of(st.sampled_from((-1e30, 0.0, 7.1)), st.floats(-9, 9))
-        )
-    )
-)
-def test_average_precision_of_any_ranking_is_scikit_learns_to_the_last_bit(titles):
-    truth, score = map(np.array, zip((0, 0.3), (1, 0.3), *titles, strict=True))
-    assert average_precision(truth, score) == metrics.average_precision_score(truth, score)
 
 
 def test_a_certain_answer_that_is_wrong_has_a_finite_log_loss_as_in_scikit_learn():

@@ -24,6 +24,7 @@ from atx_assets.learning.models import fit, predict
 from atx_assets.learning.operating_point import ALTERNATIVES, OperatingPoint
 from atx_assets.learning.review import likely_wrong
 from atx_assets.learning.tuning import PLAIN, race
+from atx_assets_tests.builders.scale import times
 
 TITLES, FRESH = 1500, 100_000
 F1 = OperatingPoint()
@@ -167,7 +168,7 @@ def test_the_reported_calibration_error_is_near_that_on_fresh_titles(seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(times(1, 3)))
 def test_the_calibration_error_of_models_that_are_too_sure_is_reported_too(seed):
     library = planted(seed)
     held_out = out_of_fold(library.matrix, library.labels, BOLD)

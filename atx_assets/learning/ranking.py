@@ -1,0 +1,65 @@
+"""What a ranking is worth: average precision and ROC-AUC, to the last bit as scikit-learn has them.
+
+scikit-learn's checks of its arguments take ten times as long as the figure, and a report asks some
+thousand times. Not here: measures of verdicts and probabilities (`measures.py`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def ranked(
+    truth: np.ndarray[Any, Any], score: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the distinct scores from the highest down, and what each of them keeps.
+
+    Args:
+        truth: shape (n,), 0 or 1.
+        score: shape (n,), more is more of a keep; no NaN.
+
+    Returns:
+        The scores, the keeps among the titles with so high a score, and the number of those titles;
+        titles of one score stand or fall together.
+    """
+    import numpy as np
+
+    order = np.argsort(-score)
+    falling = score[order]
+    last = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
+    return falling[last], np.cumsum(truth[order])[last], last + 1
+
+
+def average_precision(truth: np.ndarray[Any, Any], score: np.ndarray[Any, Any]) -> float:
+    """Return the average precision, 0 without a keep; the arguments are those of `ranked`."""
+    _, hits, named = ranked(truth, score)
+    return average_precision_of(hits, named)
+
+
+def average_precision_of(hits: np.ndarray[Any, Any], named: np.ndarray[Any, Any]) -> float:
+    """Return the average precision of what `ranked` has counted."""
+    import numpy as np
+
+    # The sum runs as scikit-learn's does, from the last title up: two rankings are equals here
+    # exactly where they are there.
+    recalls = np.append(hits[::-1] / max(int(hits[-1]), 1), 0.0)
+    return float(-(np.diff(recalls) * (hits / named)[::-1]).sum())
+
+
+def roc_auc(truth: np.ndarray[Any, Any], score: np.ndarray[Any, Any]) -> float:
+    """Return the area under the ROC curve; both labels must be there. Arguments as for `ranked`."""
+    import numpy as np
+
+    _, hits, named = ranked(truth, score)
+    errors = named - hits
+    if len(hits) > 2:
+        # Points on a line between others are left out, as the sum would round otherwise with them.
+        corner = (np.diff(errors, 2) != 0) | (np.diff(hits, 2) != 0)
+        kept = np.concatenate(([True], corner, [True]))
+        hits, errors = hits[kept], errors[kept]
+    recall = np.append(0.0, hits) / hits[-1]
+    false_positive_rate = np.append(0.0, errors) / errors[-1]
+    return float(np.trapezoid(recall, false_positive_rate))
