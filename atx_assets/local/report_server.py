@@ -15,6 +15,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from atx_assets.errors import AtxError
 from atx_assets.local.guard import Asked, Hosts, refusal
 from atx_assets.resources.checksums import is_damaged
 from atx_assets.settings import Settings
@@ -84,7 +85,13 @@ def report_server(report: Path, settings: Settings) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Keep the terminal of `atx up` quiet."""
 
-    server = _Server((settings.bind, settings.report_port), Handler)
+    try:
+        server = _Server((settings.bind, settings.report_port), Handler)
+    except OSError as error:  # somebody took the port since it was seen to be free
+        raise AtxError(
+            f"the report cannot be shown on port {settings.report_port} ({error.strerror}): "
+            "start `atx up` again, or set ATX_REPORT_PORT"
+        ) from error
     thread = threading.Thread(target=server.serve_forever, name="atx-report", daemon=True)
     thread.start()
     try:

@@ -74,6 +74,7 @@ class House:
             "ATX_HOME": str(self.home),
             "ATX_DATA_DIR": str(self.data),
             "ATX_UI_PORT": str(unused_port()),
+            "ATX_REPORT_PORT": str(unused_port()),
             "MLFLOW_PORT": str(unused_port()),
             "ATX_LABEL_QUIET_SECONDS": "1",
             "ATX_RETRAIN_CRON": "0 0 29 2 *",  # else the tests of one moment of the day differ

@@ -188,7 +188,8 @@ def test_ctrl_c_in_the_search_stops_at_once_and_leaves_what_was_there(program):
 def test_a_run_launched_in_the_ui_waits_its_turn_and_ends_well(program, shared_data):
     """By `atx up`: queue, daemon, run worker, on the embedded servers; two runs, one at a time."""
     assert program("load", str(shared_data / "training.parquet")).returncode == 0
-    ports = {"ATX_UI_PORT": str(unused_port()), "MLFLOW_PORT": str(unused_port())}
+    names = ("ATX_UI_PORT", "ATX_REPORT_PORT", "MLFLOW_PORT")
+    ports = {name: str(unused_port()) for name in names}
     up = subprocess.Popen(
         [*ATX, "up"],
         env=program.environment | ports | {"ATX_SEARCH": "off"},

@@ -28,6 +28,7 @@ from atx_assets.local.guard import Asked, Guard, Hosts, open_to_others, refusal
 from atx_assets.local.guarded import command
 from atx_assets.local.processes import answers_http, free_port
 from atx_assets.settings import read_settings
+from atx_assets_tests.builders.environment import unused_port
 
 pytestmark = pytest.mark.xdist_group("guard")
 
@@ -401,7 +402,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Webs
     started = {}
     try:
         # The ports are searched one above the other: the first is not listened on for seconds.
-        for name, port in (("plain", free_port(47310)), ("guarded", free_port(47360))):
+        for name, port in (("plain", unused_port()), ("guarded", unused_port())):
             started[name] = Webserver(folder / name, port, guarded=name == "guarded")
         for server in started.values():
             server.wait()

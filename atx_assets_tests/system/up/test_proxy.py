@@ -15,9 +15,8 @@ import pytest
 import websockets
 from websockets.sync.client import connect as open_websocket
 
-from atx_assets.local.processes import free_port
 from atx_assets.settings import ROOT
-from atx_assets_tests.builders.environment import require
+from atx_assets_tests.builders.environment import require, unused_port
 from atx_assets_tests.programs import path_of
 from atx_assets_tests.system.up.test_guard import JSON, LAUNCH, Webserver
 
@@ -57,7 +56,7 @@ def configuration(folder: Path, port: int, proxy: int) -> str:
 def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
     require("nginx")
     folder = tmp_path_factory.mktemp("proxy")
-    port, proxy = free_port(47410), free_port(47460)
+    port, proxy = unused_port(), unused_port()
     (folder / "htpasswd").write_text("me:{PLAIN}secret\n")
     (folder / "nginx.conf").write_text(configuration(folder, port, proxy))
     server = Proxied(folder / "home", port, proxy)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from atx_assets.errors import AtxError
 from atx_assets.local.report_server import report_server
 from atx_assets.settings import read_settings
 
@@ -36,6 +37,18 @@ def test_the_report_is_served_as_it_lies_there_at_each_request(port: int, report
     for text in ("<p>one</p>", "<p>two ü</p>"):
         report.write_text(text, encoding="utf-8")
         assert ask(port) == (200, text.encode(), "text/html; charset=utf-8")
+
+
+def test_a_port_that_somebody_has_taken_meanwhile_is_one_line(report: Path) -> None:
+    """Kept out: "OSError: [Errno 98]" from an `atx up` that found the port free a moment before."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        settings = read_settings({"ATX_REPORT_PORT": str(port)})
+        words = rf"^the report cannot be shown on port {port} \(.*\): .* set ATX_REPORT_PORT$"
+        with pytest.raises(AtxError, match=words), report_server(report, settings):
+            pass
 
 
 def test_before_the_first_report_the_mend_is_told(port: int) -> None:

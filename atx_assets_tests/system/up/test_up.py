@@ -34,7 +34,8 @@ def children(tmp_path: Path) -> Iterator[Children]:
 
 @pytest.fixture
 def environment(home: Path, bare_environment: dict[str, str]) -> dict[str, str]:
-    ports = {"ATX_UI_PORT": str(unused_port()), "MLFLOW_PORT": str(unused_port())}
+    names = ("ATX_UI_PORT", "ATX_REPORT_PORT", "MLFLOW_PORT")
+    ports = {name: str(unused_port()) for name in names}
     return bare_environment | ports | {"ATX_HOME": str(home)}
 
 
