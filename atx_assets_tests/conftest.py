@@ -14,7 +14,7 @@ import pytest
 
 from atx_assets.settings import ROOT
 from atx_assets_tests.builders.environment import bare_environment, unused_port
-from atx_assets_tests.builders.once import RUN, begin_run, put_temporary_files_in_memory
+from atx_assets_tests.builders.once import begin_run, put_temporary_files_in_memory
 
 #: Each after those that it builds on.
 pytest_plugins = [
@@ -44,7 +44,13 @@ def _room(path: Path) -> str:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a run shuffle the tests."""
-    parser.addoption("--random-order", action="store_true", help="run the tests in random order")
+    parser.addoption("--random-order", metavar="SEED", help="run the tests in an order of chance")
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Name the seed, with which the order comes again."""
+    seed = config.getoption("random_order")
+    return f"random order: --random-order={seed}" if seed else None
 
 
 @pytest.hookimpl(tryfirst=True)  # before those that were not asked for are left out
@@ -56,8 +62,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("slow")
         if room.startswith("system/faults"):
             item.add_marker("faults")
-    if config.getoption("random_order"):
-        random.Random(os.environ[RUN]).shuffle(items)  # in xdist's processes all the same
+    if seed := config.getoption("random_order"):
+        random.Random(seed).shuffle(items)
     else:
         items.sort(key=_turn)
 

@@ -1,7 +1,7 @@
 """The programs beside Python that some tests need. `python -m atx_assets_tests.programs` gets them.
 
-On Debian or Ubuntu, as root, they are installed; elsewhere one line says what is missing and how to
-get it, and the tests that need it are skipped. Not here: the packages from PyPI.
+On Debian, as root, they are installed; elsewhere one line says what is missing and how to get it,
+and the tests that need it are skipped. Not here: the packages from PyPI.
 """
 
 import os
@@ -23,14 +23,17 @@ def faketime_libraries() -> list[Path]:
 
 def path_of(name: str) -> str | None:
     """Return where a program lies; Debian's nginx is where only root's PATH leads."""
-    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
+    # Ubuntu calls Chromium by another name.
+    names = (name, f"{name}-browser") if name == "chromium" else (name,)
+    return next(filter(None, (shutil.which(one, path=path) for one in names)), None)
 
 
 def _on_path(name: str) -> Callable[[], bool]:
     return lambda: path_of(name) is not None
 
 
-#: By program: whether it is there, and the package of Debian and Ubuntu that has it.
+#: By program: whether it is there, and Debian's package that has it.
 PROGRAMS: dict[str, tuple[Callable[[], bool], str]] = {
     "chromium": (_on_path("chromium"), "chromium"),
     "faketime": (_faketime, "faketime"),
@@ -46,8 +49,14 @@ def missing(programs: Iterable[str] = PROGRAMS) -> list[str]:
 
 
 def package_of(program: str) -> str:
-    """Return the package of Debian and Ubuntu that has a program."""
+    """Return Debian's package that has a program."""
     return PROGRAMS[program][1]
+
+
+def _apt_get(*words: str) -> None:
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    command = ["apt-get", *words]
+    subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
 
 
 def main() -> int:
@@ -57,18 +66,14 @@ def main() -> int:
     if os.geteuid() == 0 and shutil.which("apt-get"):
         packages = [package_of(name) for name in missing()]
         print(f"installing what tests need: {' '.join(packages)} …", flush=True)
-        quiet = ["-y", "-qq", "--no-install-recommends"]
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["update", "-qq"], ["install", *quiet, *packages]):
-            if subprocess.run(
-                ["apt-get", *command], env=environment, stdout=subprocess.DEVNULL, check=False
-            ).returncode:
-                break
+        _apt_get("update", "-qq")
+        for package in packages:  # one by one: a name that is unknown keeps no other out
+            _apt_get("install", "-y", "-qq", "--no-install-recommends", package)
     if left := missing():
         packages = " ".join(package_of(name) for name in left)
         print(
             f"missing: {', '.join(left)}; the tests that need them are skipped "
-            f"(`sudo apt-get install {packages}` on Debian and Ubuntu)",
+            f"(`sudo apt-get install {packages}` on Debian)",
             file=sys.stderr,
         )
         return 1 if os.environ.get("CI") else 0

@@ -27,11 +27,15 @@ PYTEST = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 
 @dataclass(frozen=True)
 class Part:
-    """A command, and what it shows; run again until its minutes are over, if it has any."""
+    """A command, and what it shows; run again until its minutes are over, if it has any.
+
+    `more` is whether its tests try more of the same than in `make test`.
+    """
 
     shows: str
     command: Sequence[str]
     minutes: float = 0
+    more: bool = False
 
 
 def _tests(*words: str) -> Sequence[str]:
@@ -39,7 +43,7 @@ def _tests(*words: str) -> Sequence[str]:
 
 
 def _alone(number: int, of: int) -> Sequence[str]:
-    """Return what runs every so many-th file of tests, each in a process of its own."""
+    """Return what runs every so many-th file of tests but the faults, each in a process alone."""
     files = sorted(str(path) for path in TESTS.rglob("test_*.py") if "faults" not in path.parts)
     script = 'for file; do "$0" -m pytest -q -p no:cacheprovider "$file" || exit 1; done'
     return ("sh", "-c", script, PYTHON, *files[number::of])
@@ -55,11 +59,13 @@ PARTS = {
     "decisions": Part(
         "20,000 made-up histories of labels, runs and failures: the sensors' decisions",
         _tests(str(TESTS / "automation" / "test_decide.py")),
+        more=True,
     ),
     "histories": Part(
         "random histories on real PostgreSQL and real runs, other ones each time",
         _tests(str(TESTS / "automation" / "test_histories.py")),
         minutes=25,
+        more=True,
     ),
     "fuzz-media": Part(
         "mutated exports of the media layout for `atx load`, 25 minutes",
@@ -81,23 +87,27 @@ PARTS = {
         "the clock set back and forward under `atx up`, again and again",
         _tests(UNDER_UP, "-k", "clock"),
         minutes=20,
+        more=True,
     ),
     "load": Part(
         "100 label changes a second for 20 minutes under `atx up`",
         _tests(str(TESTS / "system" / "up" / "test_labels_from_outside.py"), "-k", "hundred"),
+        more=True,
     ),
     "records": Part(
         "10,000 materialisations and 10,000 runs in Dagster's records",
         _tests(str(TESTS / "system" / "test_many_runs.py")),
+        more=True,
     ),
     "million-films": Part(
         "the whole graph on a million films",
         (PYTHON, "benchmarks/scale.py", "--films", "1000000"),
     ),
     "random-order": Part(
-        "`make test` in random order", ("make", "test", "PYTEST_ADDOPTS=--random-order")
+        "`make test` in random order",
+        ("make", "test", f"PYTEST_ADDOPTS=--random-order={date.today()}"),
     ),
-    "files-alone-1": Part("a third of the files of tests, each alone", _alone(0, 3)),
+    "files-alone-1": Part("a third of the files of tests but the faults, each alone", _alone(0, 3)),
     "files-alone-2": Part("another third", _alone(1, 3)),
     "files-alone-3": Part("the last third", _alone(2, 3)),
     "python-3.12": Part("`make test` on Python 3.12", _on("3.12")),
@@ -108,9 +118,12 @@ PARTS = {
 def run(part: Part) -> tuple[bool, int, float]:
     """Run a part; return whether all went well, how often it was run, and its minutes."""
     began, rounds = time.monotonic(), 0
+    environment = {name: value for name, value in os.environ.items() if name != SOAK}
+    if part.more:
+        environment[SOAK] = "yes"
     while True:
         rounds += 1
-        done = subprocess.run(part.command, cwd=ROOT, env=os.environ | {SOAK: "yes"}, check=False)
+        done = subprocess.run(part.command, cwd=ROOT, env=environment, check=False)
         minutes = (time.monotonic() - began) / 60
         # Another round only if it would end in time.
         if done.returncode or minutes + minutes / rounds > part.minutes:

@@ -78,7 +78,9 @@ def dagster_records(settings: Settings) -> Iterator[DagsterRecords]:
     """Yield the records in Dagster's storage."""
     import psycopg
 
-    with psycopg.connect(storage_address(settings), connect_timeout=10) as connection:
+    address = storage_address(settings)
+    # Nothing is prepared: behind a pooler of transactions the next would meet somebody else's.
+    with psycopg.connect(address, connect_timeout=10, prepare_threshold=None) as connection:
         yield DagsterRecords(connection)
 
 

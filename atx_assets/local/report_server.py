@@ -7,6 +7,7 @@ figures, whose addresses stand on the UI's pages. Not here: the report, nor who 
 
 from __future__ import annotations
 
+import errno
 import re
 import threading
 from collections.abc import Iterator
@@ -87,7 +88,10 @@ def report_server(report: Path, settings: Settings) -> Iterator[str]:
 
     try:
         server = _Server((settings.bind, settings.report_port), Handler)
-    except OSError as error:  # somebody took the port since it was seen to be free
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        # Somebody has taken the port since it was seen to be free.
         raise AtxError(
             f"the report cannot be shown on port {settings.report_port} ({error.strerror}): "
             "start `atx up` again, or set ATX_REPORT_PORT"

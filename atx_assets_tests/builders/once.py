@@ -16,6 +16,7 @@ RUN = "TESTS_MADE_ONCE"
 
 
 _MEMORY = Path("/dev/shm")
+_PREFIX = "atx-run-"
 #: Free bytes that a whole run may need.
 _ROOM = 6 << 30
 
@@ -39,9 +40,12 @@ def begin_run() -> Callable[[], None]:
     Processes that are started after that share it. Where temporary files lie in memory, all of
     them lie in it, and go with it.
     """
+    _sweep()
     # Not a folder of pytest's: PostgreSQL runs as another user, who could not enter it.
-    folder = os.environ[RUN] = tempfile.mkdtemp(prefix="atx-run-")
+    folder = os.environ[RUN] = tempfile.mkdtemp(prefix=_PREFIX)
     Path(folder).chmod(0o755)
+    held = os.open(folder, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
     before = os.environ.get("TMPDIR")
     if before == str(_MEMORY):
         os.environ["TMPDIR"] = folder
@@ -53,8 +57,23 @@ def begin_run() -> Callable[[], None]:
             os.environ["TMPDIR"] = before
         tempfile.tempdir = None
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
 
     return end
+
+
+def _sweep() -> None:
+    """Remove what runs that were killed have left: it would lie in memory until a restart."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        held = os.open(left, os.O_RDONLY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # that run is under way
+            continue
+        else:
+            shutil.rmtree(left, ignore_errors=True)
+        finally:
+            os.close(held)
 
 
 def made_once(name: str, make: Callable[[Path], None]) -> Path:
@@ -62,18 +81,17 @@ def made_once(name: str, make: Callable[[Path], None]) -> Path:
 
     Args:
         name: of what is made, and of its folder.
-        make: fills an empty folder. What fails leaves none, and is tried again by the next.
+        make: fills an empty folder. If it fails, the next one tries again.
     """
     folder = Path(os.environ[RUN]) / name
+    whole = folder.parent / f"{name}.made"  # no renaming: a home knows where it lies
     with (folder.parent / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
+        if not whole.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed meanwhile
             folder.mkdir()
-            try:
-                make(folder)
-            except BaseException:
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
+            make(folder)
+            whole.touch()
     return folder
 
 

@@ -22,6 +22,7 @@ from atx_assets.sources.extract import extract
 from atx_assets.sources.fingerprints import Fingerprints, read_fingerprints
 from atx_assets.sources.layouts import LAYOUTS, Layout, SourceTable, find_source
 from atx_assets.sources.titles import titles
+from atx_assets_tests.builders.corrections import media, place, training  # noqa: F401 fixtures
 
 Row = dict[str, Any]
 DAY = datetime(2025, 4, 1, tzinfo=UTC)

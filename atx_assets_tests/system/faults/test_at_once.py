@@ -1,7 +1,7 @@
 """Runs at the same time: on one home, and of two homes on one data folder.
 
 Not here: `atx run` beside `atx up` (`test_killed_runs_under_up.py`), two `atx up`
-(`local/test_up.py`).
+(`system/up/test_up.py`).
 """
 
 from collections.abc import Iterator

@@ -8,7 +8,7 @@ from atx_assets.automation.tags import WHY
 from atx_assets.resources.bundles import Bundles
 from atx_assets.sources.layouts import MEDIA, TRAINING
 from atx_assets.sources.tables import ensure_table
-from atx_assets_tests.builders.living import Living, living  # noqa: F401  (a fixture)
+from atx_assets_tests.builders.living import Living
 
 #: What `atp.media` loses to `atp.training`.
 MOVED = [name for name in MEDIA.features if name != "release_year"]
@@ -27,12 +27,12 @@ FILMS = """
 """
 
 
-def layout_of_results(living: Living) -> set[str]:  # noqa: F811
+def layout_of_results(living: Living) -> set[str]:
     bundles = Bundles(living.place.files)
     return {bundles.champion().encoding.layout}
 
 
-def migrate(living: Living, *, only: str = "") -> None:  # noqa: F811
+def migrate(living: Living, *, only: str = "") -> None:
     """Do as the downloader's migration did: a table of titles, and releases without metadata."""
     db = living.connection
     db.execute("CREATE TABLE IF NOT EXISTS kept AS TABLE atp.media")
@@ -43,7 +43,7 @@ def migrate(living: Living, *, only: str = "") -> None:  # noqa: F811
             db.execute(f"ALTER TABLE atp.media DROP COLUMN IF EXISTS {name}")
 
 
-def migrate_back(living: Living) -> None:  # noqa: F811
+def migrate_back(living: Living) -> None:
     db = living.connection
     with db.transaction():
         for column in MEDIA.columns:
@@ -53,7 +53,7 @@ def migrate_back(living: Living) -> None:  # noqa: F811
         db.execute(f"UPDATE atp.media SET {moved} FROM kept WHERE kept.hash = media.hash")
 
 
-def test_results_follow_a_database_that_changes_its_layout_and_back(living: Living) -> None:  # noqa: F811
+def test_results_follow_a_database_that_changes_its_layout_and_back(living: Living) -> None:
     files = living.place.files
     before = files.path("scored_results").read_bytes()
     first = Bundles(files).champion().version

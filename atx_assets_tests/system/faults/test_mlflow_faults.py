@@ -1,6 +1,6 @@
 """MLflow that is away, slow, broken, full, or another server altogether.
 
-That it dies in mid-run is tried in `resources/test_mlflow.py`.
+That it dies in mid-run is tried in `test_mlflow_goes.py`.
 """
 
 import os

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -424,10 +425,12 @@ def test_mlflow_that_does_not_answer_fails_with_a_line_and_leaves_the_last_model
     status, _, err = atx("run", ATX_SEARCH="off")
     assert status == 0, err
     champion = (tmp_path / "data" / "models" / "champion.json").read_bytes()
+    started = time.monotonic()
     status, _, err = atx(
         "run", "--select", "tuned_classifier", MLFLOW_HOST="127.0.0.1", MLFLOW_PORT="1"
     )
     assert status == 1
+    assert time.monotonic() - started < 60  # it was four minutes
     assert "MLflow does not answer at http://127.0.0.1:1" in one_line(err)
     assert (tmp_path / "data" / "models" / "champion.json").read_bytes() == champion
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -18,8 +18,10 @@ import pytest
 from atx_assets.errors import AtxError
 from atx_assets.local.cluster import Cluster
 from atx_assets.local.processes import Children, answers_http, free_port
+from atx_assets_tests.builders.environment import unused_port, wait_until
+from atx_assets_tests.builders.program import ATX
 
-COMMAND = [sys.executable, "-m", "atx_assets.cli", "up"]
+COMMAND = [*ATX, "up"]
 
 #: Ends neither on TERM itself nor in its own child, as a server that hangs.
 STUBBORN = "trap '' TERM; sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1; done' & wait; wait"
@@ -37,19 +39,6 @@ def environment(home: Path, bare_environment: dict[str, str]) -> dict[str, str]:
     names = ("ATX_UI_PORT", "ATX_REPORT_PORT", "MLFLOW_PORT")
     ports = {name: str(unused_port()) for name in names}
     return bare_environment | ports | {"ATX_HOME": str(home)}
-
-
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 def gone(pid: int) -> bool:
@@ -70,12 +59,14 @@ def sh(children: Children, script: str, tmp_path: Path) -> psutil.Process:
 
 def test_a_grandchild_that_will_not_end_is_killed(children: Children, tmp_path: Path) -> None:
     child = sh(children, STUBBORN, tmp_path)
-    wait_until(lambda: (tmp_path / "shell.log").read_text().strip().isdigit())
+    wait_until(
+        lambda: (tmp_path / "shell.log").read_text().strip().isdigit(), "what was to come", 10
+    )
     grandchild = int((tmp_path / "shell.log").read_text())
     started = time.monotonic()
     children.end()
     assert time.monotonic() - started < 7
-    wait_until(lambda: gone(child.pid) and gone(grandchild))
+    wait_until(lambda: gone(child.pid) and gone(grandchild), "what was to come", 10)
 
 
 def test_a_child_that_dies_is_named_with_the_end_of_its_log(
@@ -108,12 +99,16 @@ def test_children_end_when_their_starter_is_killed(tmp_path: Path) -> None:
     starter = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
     logs = [tmp_path / "a.log", tmp_path / "b.log"]
     # A child lives some milliseconds before its watcher knows of it.
-    wait_until((tmp_path / "started").exists)
-    wait_until(lambda: all(log.exists() and len(log.read_text().split()) == 2 for log in logs))
+    wait_until((tmp_path / "started").exists, "what was to come", 10)
+    wait_until(
+        lambda: all(log.exists() and len(log.read_text().split()) == 2 for log in logs),
+        "what was to come",
+        10,
+    )
     pids = [int(pid) for log in logs for pid in log.read_text().split()]
     starter.kill()
     starter.wait()
-    wait_until(lambda: all(gone(pid) for pid in pids))
+    wait_until(lambda: all(gone(pid) for pid in pids), "what was to come", 10)
 
 
 def test_a_child_that_was_started_again_ends_too_when_its_starter_is_killed(tmp_path: Path) -> None:
@@ -133,13 +128,17 @@ def test_a_child_that_was_started_again_ends_too_when_its_starter_is_killed(tmp_
     )
     starter = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
     logs = [tmp_path / name for name in ("a.log", "b.log", "a.log.1")]
-    wait_until(lambda: all(log.exists() and log.read_text().strip() for log in logs))
+    wait_until(
+        lambda: all(log.exists() and log.read_text().strip() for log in logs),
+        "what was to come",
+        10,
+    )
     a, b, before = (int(log.read_text()) for log in logs)
     assert gone(before)
     assert not gone(a)
     starter.kill()
     starter.wait()
-    wait_until(lambda: gone(a) and gone(b))
+    wait_until(lambda: gone(a) and gone(b), "what was to come", 10)
 
 
 def test_a_taken_port_is_passed_over() -> None:
@@ -224,7 +223,7 @@ def descendants(up: Up) -> list[psutil.Process]:
 def test_up_opens_both_and_ctrl_c_leaves_no_process(
     home: Path, environment: dict[str, str], up: Up
 ) -> None:
-    wait_until(up.ready, 240)
+    wait_until(up.ready, "what was to come", 240)
     ui = f"http://127.0.0.1:{environment['ATX_UI_PORT']}"
     mlflow = f"http://127.0.0.1:{environment['MLFLOW_PORT']}"
     assert f"Dagster {ui}   MLflow {mlflow}" in up.lines
@@ -264,18 +263,22 @@ def test_up_refuses_a_night_that_cannot_be(
 
 
 def test_up_that_is_killed_takes_its_children_along(home: Path, up: Up) -> None:
-    wait_until((home / "logs" / "mlflow.log").exists, 60)
-    wait_until(lambda: len(groups_of(up)) >= 3)
+    wait_until((home / "logs" / "mlflow.log").exists, "what was to come", 60)
+    wait_until(lambda: len(groups_of(up)) >= 3, "what was to come", 10)
     time.sleep(2)
     started = [process for process in descendants(up) if "postgres" not in process.name()]
     up.process.kill()
-    wait_until(lambda: all(gone(process.pid) for process in started), 15)
+    wait_until(lambda: all(gone(process.pid) for process in started), "what was to come", 15)
     assert Cluster(home).lives  # until the next user leaves
 
 
 def test_the_death_of_one_ends_all(home: Path, up: Up) -> None:
-    wait_until((home / "logs" / "mlflow.log").exists, 60)
-    wait_until(lambda: any("mlflow" in " ".join(p.cmdline()) for p in descendants(up)))
+    wait_until((home / "logs" / "mlflow.log").exists, "what was to come", 60)
+    wait_until(
+        lambda: any("mlflow" in " ".join(p.cmdline()) for p in descendants(up)),
+        "what was to come",
+        10,
+    )
     started = descendants(up)
     next(p for p in started if "mlflow" in " ".join(p.cmdline())).kill()
     assert up.ended(60) == 1
@@ -285,8 +288,8 @@ def test_the_death_of_one_ends_all(home: Path, up: Up) -> None:
 
 
 def test_up_asked_to_terminate_while_it_starts_leaves_no_process(home: Path, up: Up) -> None:
-    wait_until((home / "logs" / "dagster.log").exists, 60)
-    wait_until(lambda: len(groups_of(up)) >= 2)
+    wait_until((home / "logs" / "dagster.log").exists, "what was to come", 60)
+    wait_until(lambda: len(groups_of(up)) >= 2, "what was to come", 10)
     started = descendants(up)
     up.process.terminate()
     assert up.ended(60) == 128 + signal.SIGTERM
