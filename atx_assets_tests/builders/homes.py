@@ -14,7 +14,6 @@ from atx_assets_tests.builders.environment import wait_until
 from atx_assets_tests.builders.house import SLEEPS
 from atx_assets_tests.builders.program import ATX
 
-
 _FAREWELL = "WARNING:  terminating connection due to immediate shutdown command"
 
 
