@@ -19,7 +19,15 @@ from atx_assets_tests.builders.once import begin_run, put_temporary_files_in_mem
 #: Each after those that it builds on.
 pytest_plugins = [
     f"atx_assets_tests.builders.{module}"
-    for module in ("postgres", "program", "terminal", "mlflow_servers", "workplace", "living")
+    for module in (
+        "postgres",
+        "program",
+        "terminal",
+        "mlflow_servers",
+        "workplace",
+        "living",
+        "house",
+    )
 ]
 
 HERE = Path(__file__).parent

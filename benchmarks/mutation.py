@@ -1,10 +1,10 @@
 """Do the tests see it when the code is broken? 150 places, broken one by one.
 
 What: `draw` picks the places at random, by rooms in proportion to their lines, at most five in a
-file, and writes them to `mutants.json`. `run` breaks each in a checkout of its own and runs the
-tests until the first fails: first the quick ones that cover the line, the cheapest first (a run
-under coverage.py tells which), then the slow ones of the room. A test that takes ten times its
-time counts as a mutant found; a mutant on which the budget runs out is not found.
+file, and writes them to `mutants.json`. `cover` runs tests under coverage.py, to learn which of
+them run a line. `run` breaks each place in a checkout of its own and runs the tests that cover it,
+the cheapest first, until one fails. A test that takes ten times its time has found its mutant; a
+mutant on which the budget runs out is not found, nor is one that no test covers.
 
 Against: the same list at another commit: `run --repo` names its checkout. To reach: no smaller
 share found than before, and 85%.
@@ -16,6 +16,7 @@ import argparse
 import ast
 import contextlib
 import copy
+import dataclasses
 import json
 import os
 import random
@@ -23,7 +24,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -60,7 +60,10 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """A place and what is done to it. `text` is the line, by which it is found again."""
+    """A place and what is done to it; `text` is the line, by which it is found again.
+
+    `column` counts from where the text begins.
+    """
 
     file: str
     line: int
@@ -133,15 +136,20 @@ def places(repo: Path, file: Path) -> list[Mutant]:
         for inner in ast.walk(part)
     }
     lines = text.splitlines()
-    return [
-        Mutant(
-            str(file.relative_to(repo)), node.lineno, node.col_offset, operator,
-            lines[node.lineno - 1].strip(),
-        )
-        for node in ast.walk(tree)
-        if id(node) not in apart
-        for operator in operators(node)
-    ]  # fmt: skip
+    made = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.expr | ast.stmt) or id(node) in apart:
+            continue
+        line = lines[node.lineno - 1]
+        column = node.col_offset - _indent(line)
+        for operator in operators(node):
+            name = str(file.relative_to(repo))
+            made.append(Mutant(name, node.lineno, column, operator, line.strip()))
+    return made
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def draw(repo: Path) -> list[Mutant]:
@@ -168,101 +176,93 @@ def draw(repo: Path) -> list[Mutant]:
 
 
 class Break(ast.NodeTransformer):
-    """Does to a node what the mutant says."""
+    """Does an operator to the node at a line and column."""
 
-    def __init__(self, line: int, mutant: Mutant) -> None:
-        self._line, self._mutant, self.done = line, mutant, False
+    def __init__(self, line: int, column: int, operator: str) -> None:
+        self._place, self._operator, self.done = (line, column), operator, False
 
     def visit(self, node: ast.AST) -> ast.AST:
-        """Break the node of the mutant, and go into all others."""
+        """Break the node at that place, and go into all others."""
         here = (getattr(node, "lineno", 0), getattr(node, "col_offset", -1))
-        wanted = here == (self._line, self._mutant.column)
-        if wanted and not self.done and self._mutant.operator in operators(node):
+        if here == self._place and not self.done and self._operator in operators(node):
             self.done = True
-            return broken(node, self._mutant.operator)
+            return broken(node, self._operator)
         return self.generic_visit(node)
 
 
-def break_file(repo: Path, mutant: Mutant) -> tuple[Path, str]:
-    """Break the file in a checkout; return it and what stood there.
+def find(repo: Path, mutant: Mutant) -> Mutant:
+    """Return where the mutant's line is now: in its file, or in the one that it moved to.
 
     Raises:
-        LookupError: the line is gone, or stands there no more.
+        LookupError: the line stands nowhere any more.
     """
+    first = repo / mutant.file
+    for path in [first, *sorted((repo / "atx_assets").rglob("*.py"))]:
+        lines = path.read_text().splitlines() if path.exists() else []
+        if same := [at for at, line in enumerate(lines, 1) if line.strip() == mutant.text]:
+            line = min(same, key=lambda at: abs(at - mutant.line))
+            return dataclasses.replace(mutant, file=str(path.relative_to(repo)), line=line)
+    raise LookupError(str(mutant))
+
+
+def break_file(repo: Path, mutant: Mutant) -> tuple[Path, str]:
+    """Break the file in a checkout; return it and what stood there."""
     path = repo / mutant.file
     text = path.read_text()
-    lines = [line.strip() for line in text.splitlines()]
-    same = [at for at, line in enumerate(lines, 1) if line == mutant.text]
-    if not same:
-        raise LookupError(str(mutant))
-    change = Break(min(same, key=lambda at: abs(at - mutant.line)), mutant)
+    column = _indent(text.splitlines()[mutant.line - 1]) + mutant.column
+    change = Break(mutant.line, column, mutant.operator)
     tree = change.visit(ast.parse(text))
-    if not change.done:
-        raise LookupError(str(mutant))
+    assert change.done, str(mutant)
     path.write_text(ast.unparse(ast.fix_missing_locations(tree)))
     return path, text
 
 
-def pytest(
-    repo: Path, *words: str, seconds: float | None = None, **settings: str
-) -> tuple[int, str]:
-    """Run tests in a checkout; return the exit status, or -1 where the time is over, and output."""
-    command = [
-        str(repo / ".venv" / "bin" / "python"),
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-    ]
-    running = subprocess.Popen(
-        [*command, *words], cwd=repo, env=os.environ | settings, text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        output, _ = running.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
-        running.communicate()
-        return -1, ""
-    return running.returncode, output
-
-
-#: A plugin that tells coverage.py which test runs, and keeps how long each takes.
+#: A plugin. It tells coverage.py which test runs, and keeps how long each takes; where `CHOSEN`
+#: names a list, it runs those tests alone, the cheapest first, each for ten times its time at most.
 PLUGIN = """
-import json, os, coverage, pytest
+import json, os, pytest
 
-times = {}
+kept = os.environ["TIMES"]
+times = json.load(open(kept)) if os.path.exists(kept) else {}
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item, nextitem):
-    coverage.Coverage.current().switch_context(item.nodeid)
-    return (yield)
+if "CHOSEN" in os.environ:
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(config, items):
+        chosen = set(json.load(open(os.environ["CHOSEN"])))
+        items[:] = sorted((i for i in items if i.nodeid in chosen), key=lambda i: times[i.nodeid])
+        for item in items:
+            item.add_marker(pytest.mark.timeout(20 + 10 * times[item.nodeid]), append=False)
+else:
+    import coverage
 
-def pytest_runtest_logreport(report):
-    times[report.nodeid] = times.get(report.nodeid, 0) + report.duration
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(item, nextitem):
+        coverage.Coverage.current().switch_context(item.nodeid)
+        return (yield)
 
-def pytest_sessionfinish():
-    json.dump(times, open(os.environ["TIMES"], "w"))
+    def pytest_runtest_logreport(report):
+        times[report.nodeid] = times.get(report.nodeid, 0) + report.duration
+
+    def pytest_sessionfinish():
+        json.dump(times, open(kept, "w"))
 """
 
 
-def cover(repo: Path, folder: Path) -> None:
-    """Run the quick tests under coverage.py, which must be there; keep which covers what."""
+def cover(repo: Path, folder: Path, words: list[str]) -> None:
+    """Run tests under coverage.py, which must be there; add to what is known of them."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "told_coverage.py").write_text(PLUGIN)
+    (folder / "which_covers.py").write_text(PLUGIN)
     (folder / "rc").write_text(f"[run]\nsource = {repo}/atx_assets\ndata_file = {folder}/data\n")
-    command = [str(repo / ".venv" / "bin" / "python"), "-m", "coverage", "run"]
-    command += [f"--rcfile={folder}/rc", "-m", "pytest", "-q", "-p", "told_coverage"]
+    command = [str(repo / ".venv" / "bin" / "python"), "-m", "coverage", "run", "--append"]
+    command += [f"--rcfile={folder}/rc", "-m", "pytest", "-q", "-p", "which_covers"]
     settings = {"PYTHONPATH": str(folder), "TIMES": str(folder / "times.json")}
-    subprocess.run([*command, "-m", "not slow"], cwd=repo, env=os.environ | settings, check=False)
+    subprocess.run([*command, *words], cwd=repo, env=os.environ | settings, check=False)
 
 
 def covering(folder: Path, mutant: Mutant) -> list[str]:
-    """Return the tests that run the mutant's line, the cheapest first."""
+    """Return the tests that run the mutant's line; of a line run at import, those of its file."""
     times = json.loads((folder / "times.json").read_text())
-    found = set()
+    line, file, at_import = set(), set(), False
     with contextlib.closing(sqlite3.connect(folder / "data")) as data:
         rows = data.execute(
             "SELECT c.context, b.numbits FROM line_bits b JOIN file f ON f.id = b.file_id"
@@ -271,52 +271,59 @@ def covering(folder: Path, mutant: Mutant) -> list[str]:
         )
         for context, bits in rows:
             byte, bit = divmod(mutant.line, 8)
-            if context in times and byte < len(bits) and bits[byte] >> bit & 1:
-                found.add(context)
-    return sorted(found, key=lambda test: times[test])
+            runs = byte < len(bits) and bits[byte] >> bit & 1
+            at_import |= bool(runs) and not context
+            if context in times:
+                file.add(context)
+                if runs:
+                    line.add(context)
+    return sorted(line or (file if at_import else ()))
 
 
-def judge(repo: Path, folder: Path, mutant: Mutant, slow: list[str]) -> dict[str, object]:
-    """Break the code, run the tests, put it right; say what happened."""
-    began = time.monotonic()
-    tests = covering(folder, mutant)
+def judge(repo: Path, folder: Path, mutant: Mutant) -> dict[str, object]:
+    """Break the code, run the tests that cover it, put it right; say what happened."""
     try:
-        path, before = break_file(repo, mutant)
+        here = find(repo, mutant)
     except LookupError:
         return {"found": None, "by": "the line is gone"}
+    path, before = break_file(repo, here)
     try:
-        usual = sum(json.loads((folder / "times.json").read_text())[t] for t in tests)
-        if tests:
-            status, output = pytest(repo, "-x", *tests, seconds=60 + 10 * usual)
-            if status:
-                return {"found": True, "by": "a hang" if status < 0 else _failed(output)}
-        if not slow:
-            return {"found": False, "by": "nothing quick"}
-        left = BUDGET - (time.monotonic() - began)
-        chosen = [f"atx_assets_tests/{name}" for name in slow]
-        status, output = pytest(repo, "-x", "-m", "slow", *chosen, seconds=max(60, left))
-        if status == 0 or status == 5:
-            return {
-                "found": False,
-                "by": "nothing" if tests else "nothing; no quick test covers it",
-            }
-        return {"found": status > 0, "by": "the budget is over" if status < 0 else _failed(output)}
+        tests = covering(folder, here)
+        if not tests:
+            return {"found": False, "by": "no test covers it"}
+        chosen = folder / f"chosen-{repo.name}.json"
+        chosen.write_text(json.dumps(tests))
+        status, output = pytest(
+            repo, *sorted({test.split("::")[0] for test in tests}), CHOSEN=str(chosen),
+            PYTHONPATH=str(folder), TIMES=str(folder / "times.json"),
+        )  # fmt: skip
+        by = "the budget is over" if status < 0 else _failed(output) if status else "nothing"
+        return {"found": status > 0, "by": by, "tests": len(tests)}
     finally:
         path.write_text(before)
+
+
+def pytest(repo: Path, *words: str, **settings: str) -> tuple[int, str]:
+    """Run tests up to the first failure; return the exit status (-1: budget over) and output."""
+    command = [str(repo / ".venv" / "bin" / "python"), "-m", "pytest", "-q", "-x"]
+    command += ["-p", "no:cacheprovider", "-p", "which_covers"]
+    running = subprocess.Popen(
+        [*command, *words], cwd=repo, env=os.environ | settings, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        output, _ = running.communicate(timeout=BUDGET)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+        running.communicate()
+        return -1, ""
+    return running.returncode, output
 
 
 def _failed(output: str) -> str:
     lines = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
     return lines[0][:160] if lines else output[-160:]
-
-
-#: The slow tests of a room that start no program.
-SLOW = {
-    "learning": ["learning", "assets/test_graph.py"],
-    "sources": ["sources", "fuzz"],
-    "automation": ["automation"],
-    "resources": ["resources", "assets/test_promotion.py"],
-}
 
 
 def main() -> None:
@@ -326,7 +333,7 @@ def main() -> None:
     parser.add_argument("--repo", type=Path, nargs="+", default=[HERE.parent], help="checkouts")
     parser.add_argument("--covered", type=Path, default=Path("/tmp/atx-covered"))
     parser.add_argument("--to", type=Path, default=Path("mutation.jsonl"), help="results, resumed")
-    parser.add_argument("--quick", action="store_true", help="leave the slow tests out")
+    parser.add_argument("--tests", nargs="+", default=["-m not slow"], help="words for pytest")
     options = parser.parse_args()
     repo = options.repo[0].resolve()
     if options.what == "draw":
@@ -335,7 +342,7 @@ def main() -> None:
         print(f"{len(drawn)} places: {dict(Counter(m.room for m in drawn))}")
         return
     if options.what == "cover":
-        cover(repo, options.covered.resolve())
+        cover(repo, options.covered.resolve(), options.tests)
         return
     done = set()
     if options.to.exists():
@@ -347,8 +354,7 @@ def main() -> None:
     def one(mutant: Mutant) -> None:
         checkout = free.get()
         try:
-            slow = [] if options.quick else SLOW[mutant.room]
-            found = judge(checkout, options.covered.resolve(), mutant, slow)
+            found = judge(checkout, options.covered.resolve(), mutant)
         finally:
             free.put(checkout)
         with options.to.open("a") as file:

@@ -1,6 +1,6 @@
 """A home with a small library and a real `atx up` on it, for the tests that break things there.
 
-Not here: what is broken, and the fixtures that open such a house.
+Not here: what is broken, and houses that are opened in another way.
 """
 
 import contextlib
@@ -317,3 +317,17 @@ def _fill_home(folder: Path, library: Path) -> None:
 def _run_everything(house: House, library: Path) -> None:
     house.atx("load", str(library))
     house.atx("run", ATX_SEARCH="off")
+
+
+@pytest.fixture(scope="module")
+def opened(small_library: Path) -> Iterator[House]:
+    """The small library with everything run once, and `atx up` on it; MLflow has no part in it."""
+    with open_house(small_library, ATX_MLFLOW="off") as house:
+        yield house
+
+
+@pytest.fixture
+def house(opened: House) -> House:
+    """The house that a module has `opened`, in agreement and with nothing said yet."""
+    opened.ready().lines.clear()
+    return opened

@@ -19,7 +19,6 @@ from atx_assets.resources.database import connect
 from atx_assets.settings import Database
 from atx_assets.sources.load import load_file
 from atx_assets_tests.builders.environment import require, wait_until
-from atx_assets_tests.builders.house import House
 from atx_assets_tests.programs import faketime_libraries
 
 
@@ -102,13 +101,6 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
     finally:
         server.close()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def house(opened: House) -> House:
-    """The house that a module has `opened`, in agreement and with nothing said yet."""
-    opened.ready().lines.clear()
-    return opened
 
 
 class SetClock:

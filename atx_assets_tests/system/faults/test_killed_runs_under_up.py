@@ -1,29 +1,16 @@
 """The process of a run is killed under a real `atx up`, which makes up for it by itself."""
 
 import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import dagster as dg
 import pytest
 
 from atx_assets_tests.builders.environment import wait_until
-from atx_assets_tests.builders.house import House, kill, open_house
+from atx_assets_tests.builders.house import House, kill
 from atx_assets_tests.builders.program import ATX
 
 pytestmark = pytest.mark.xdist_group("killed runs")
-
-
-@pytest.fixture(scope="module")
-def opened(small_library: Path) -> Iterator[House]:
-    """The small library with everything run once, and `atx up` on it; MLflow has no part in it."""
-    with open_house(small_library, ATX_MLFLOW="off") as house:
-        yield house
-
-
-@pytest.fixture
-def house(opened: House) -> House:
-    return opened.ready()
 
 
 # -- the run's process killed at five moments

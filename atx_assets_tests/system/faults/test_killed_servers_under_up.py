@@ -2,8 +2,6 @@
 
 import contextlib
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 import psutil
@@ -11,21 +9,9 @@ import pytest
 
 from atx_assets.local.cluster import Cluster
 from atx_assets_tests.builders.environment import wait_until
-from atx_assets_tests.builders.house import House, kill, open_house
+from atx_assets_tests.builders.house import House, kill
 
 pytestmark = pytest.mark.xdist_group("killed servers")
-
-
-@pytest.fixture(scope="module")
-def opened(small_library: Path) -> Iterator[House]:
-    """The small library with everything run once, and `atx up` on it; MLflow has no part in it."""
-    with open_house(small_library, ATX_MLFLOW="off") as house:
-        yield house
-
-
-@pytest.fixture
-def house(opened: House) -> House:
-    return opened.ready()
 
 
 # -- Dagster's own processes

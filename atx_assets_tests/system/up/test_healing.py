@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -26,13 +26,6 @@ def settings(tmp_path: Path) -> Settings:
     return read_settings(
         {"ATX_HOME": str(tmp_path), "PG_HOST": "127.0.0.1", "DAGSTER_POSTGRES_URL": url}
     )
-
-
-@pytest.fixture
-def children(tmp_path: Path) -> Iterator[Children]:
-    started = Children(tmp_path)
-    yield started
-    started.end()
 
 
 @pytest.fixture

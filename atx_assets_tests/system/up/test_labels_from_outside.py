@@ -8,28 +8,15 @@ import json
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from atx_assets_tests.builders.environment import wait_until
-from atx_assets_tests.builders.house import House, open_house
+from atx_assets_tests.builders.house import House
 from atx_assets_tests.builders.scale import times
 
 pytestmark = pytest.mark.xdist_group("labels from outside")
-
-
-@pytest.fixture(scope="module")
-def opened(small_library: Path) -> Iterator[House]:
-    """The small library with everything run once, and `atx up` on it; MLflow has no part in it."""
-    with open_house(small_library, ATX_MLFLOW="off") as house:
-        yield house
-
-
-@pytest.fixture
-def house(opened: House) -> House:
-    return opened.ready()
 
 
 def test_the_lists_follow_labels_that_are_changed_from_outside(house: House) -> None:

@@ -28,13 +28,6 @@ STUBBORN = "trap '' TERM; sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1; d
 
 
 @pytest.fixture
-def children(tmp_path: Path) -> Iterator[Children]:
-    started = Children(tmp_path)
-    yield started
-    started.end()
-
-
-@pytest.fixture
 def environment(home: Path, bare_environment: dict[str, str]) -> dict[str, str]:
     names = ("ATX_UI_PORT", "ATX_REPORT_PORT", "MLFLOW_PORT")
     ports = {name: str(unused_port()) for name in names}
