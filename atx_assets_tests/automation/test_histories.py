@@ -115,7 +115,7 @@ class History:
         if isinstance(answer, dg.RunRequest):
             self.runs += 1
             self.failed += fails
-            assert self.living.start(answer, fails=fails) != fails
+            assert self.living.start(answer, fails=fails, whole=True) != fails
 
     def _quiet(self, fails):
         """Half a minute in which nothing changes, and the sensor looks as it does."""

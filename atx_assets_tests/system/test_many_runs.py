@@ -24,7 +24,7 @@ from atx_assets_tests.builders.scale import times
 from benchmarks.history import copy_runs, rows
 
 #: Materialisations, and runs, that are added.
-MANY = times(300, 10_000)
+MANY = times(150, 10_000)
 
 SENSORS = {"label_sensor": decide_labels, "film_sensor": decide_films}
 

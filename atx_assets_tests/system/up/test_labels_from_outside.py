@@ -37,7 +37,7 @@ def test_the_lists_follow_labels_that_are_changed_from_outside(house: House) -> 
 # -- many changes at once
 
 #: Label changes a second, for so many seconds.
-PACE, SECONDS = 100, times(30, 1200)
+PACE, SECONDS = 100, times(15, 1200)
 
 
 @pytest.fixture
