@@ -77,6 +77,11 @@ def test_calibration_says_what_was_so_in_each_bin():
     assert curve.mean.tolist() == pytest.approx([0.1, 0.7])
 
 
+def test_the_spread_of_calibration_is_that_of_the_shares_of_keeps_in_the_folds():
+    curve = calibration(blind_of([0.75] * 8, [1, 0, 1, 0, 1, 1, 0, 0], folds=2))
+    assert curve.std.tolist() == pytest.approx([np.std([0.75, 0.25], ddof=1)])
+
+
 def test_a_chance_of_one_is_in_the_last_bin():
     curve = calibration(blind_of([1.0, 1.0, 0.0], [1, 1, 0]))
     assert curve.x.tolist() == [0.0, 1.0]

@@ -37,6 +37,14 @@ def test_the_direction_says_what_more_of_a_feature_speaks_for(taste):
     assert by_feature[2].direction < -0.7
 
 
+def test_a_flag_has_a_direction_too():
+    """Kept out: a column of two values taken for one that never changes."""
+    draw = np.random.default_rng(7)
+    flag = (draw.random(300) < 0.4).astype(np.float32)
+    model = fit(flag[:, None], flag.astype(int), {**RECIPE, "n_estimators": 1})
+    assert importance(model, flag[:, None])[0].direction == pytest.approx(1)
+
+
 def test_a_feature_that_moves_nothing_is_left_out(taste):
     matrix, labels = taste
     matrix = np.column_stack([matrix, np.zeros(len(matrix), np.float32)])

@@ -174,7 +174,8 @@ def test_types_that_lose_nothing_are_taken(database: Database, write: Write, ent
         origin_country=pa.array([["N/A", "US"], []], pa.list_(pa.dictionary(pa.int8(), "string"))),
         original_language=pa.array(["N/A", ""]),
         tagline=pa.nulls(2),
-        created_at=pa.array([datetime(2025, 1, 2, 3, 4)] * 2, pa.timestamp("ns")),
+        # PostgreSQL has no room for the 789 nanoseconds.
+        created_at=pa.array([1_735_787_040_000_000_789] * 2, pa.timestamp("ns")),
         updated_at=pa.array([datetime(2025, 1, 2, 3, 4, tzinfo=UTC)] * 2).cast(
             pa.timestamp("ms", "Asia/Tokyo")
         ),
@@ -603,6 +604,12 @@ def test_columns_that_do_not_fit_are_named(database: Database, write: Write, rel
     table = pq.read_table(path)
     pq.write_table(table.append_column("stars", pa.array([5])), path)
     assert "columns that the media layout does not know: stars" in failure(database, path)
+    for more in range(1, 10):
+        table = table.append_column(f"stars{more}", pa.array([5]))
+    pq.write_table(table.append_column("stars", pa.array([5])), path)
+    assert "stars9, stars; leave them out of the export" in failure(database, path)
+    pq.write_table(table.append_column("a", pa.array([5])).append_column("b", pa.array([5])), path)
+    assert "stars9, a and 1 more; leave them out" in failure(database, path)
     pq.write_table(table.append_column("hash", table["hash"]), path)
     assert "more than one column hash" in failure(database, path)
 
