@@ -19,8 +19,7 @@ from atx_assets.automation.tags import (
     LABELS_STILL_THERE,
     NIGHTLY,
     RUN_KEY,
-    SCHEDULE,
-    SENSOR,
+    asked_by,
 )
 
 #: The beginnings of causes, by what heals them: labels that are there again, any run that ends
@@ -55,10 +54,11 @@ def _alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) ->
             f"{name}: {check.description}\nThe results stay as they were ({where}).",
         )
     error = _error_of(instance, run.run_id) or message
-    request = Request.from_key(run.tags.get(RUN_KEY, ""))
+    sensor = asked_by(run)
+    request = Request.from_key(run.tags.get(RUN_KEY, "")) if sensor else None
     if request and request.attempt == LAST_ATTEMPT:
         return Alert(
-            f"{run.tags.get(SENSOR)}:{request.wanted}",
+            f"{sensor}:{request.wanted}",
             "atx: the results cannot be brought up to date",
             f"{LAST_ATTEMPT} attempts failed, the last with: {error}\n"
             f"Left until something changes, or the nightly run ({where}).",
@@ -92,12 +92,12 @@ def _with_mend(alert: Alert) -> Alert:
 
 def started_by_itself(run: dg.DagsterRun) -> bool:
     """Whether a sensor or the schedule asked for the run, and no person did."""
-    return SENSOR in run.tags or SCHEDULE in run.tags
+    return bool(asked_by(run))
 
 
 def is_nightly(run: dg.DagsterRun) -> bool:
     """Whether the schedule asked for the run."""
-    return run.tags.get(SCHEDULE) == NIGHTLY
+    return asked_by(run) == NIGHTLY
 
 
 def failed_blocking_check(

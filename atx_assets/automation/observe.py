@@ -23,7 +23,7 @@ from atx_assets.automation.decide import (
 )
 from atx_assets.automation.failures import failed_blocking_check
 from atx_assets.automation.results import Made, results_from
-from atx_assets.automation.tags import HOUSEKEEPING, RUN_KEY, SENSOR
+from atx_assets.automation.tags import HOUSEKEEPING, RUN_KEY, SENSOR, asked_by
 from atx_assets.resources.database import connect, explained
 from atx_assets.settings import Settings
 
@@ -107,10 +107,25 @@ def runs_in_flight(instance: dg.DagsterInstance) -> list[str]:
 
 def attempts_of(instance: dg.DagsterInstance, sensor: str) -> list[Attempt]:
     """Return the ended runs that a sensor asked for, the newest first."""
-    asked = dg.RunsFilter(tags={SENSOR: sensor})
-    records = instance.get_run_records(asked, limit=ATTEMPTS_READ)
+    records = records_asked_by(instance, sensor)
     ended = [_attempt(instance, r) for r in records if r.dagster_run.is_finished]
     return [attempt for attempt in ended if attempt is not None]
+
+
+def records_asked_by(instance: dg.DagsterInstance, sensor: str) -> list[dg.RunRecord]:
+    """Return the records of the last `ATTEMPTS_READ` runs that a sensor asked for, newest first.
+
+    A run that a person re-executed has the sensor's tags as well, and is none of its attempts.
+    """
+    tagged = dg.RunsFilter(tags={SENSOR: sensor})
+    found: list[dg.RunRecord] = []
+    cursor: str | None = None
+    while page := instance.get_run_records(tagged, limit=ATTEMPTS_READ, cursor=cursor):
+        found += [record for record in page if asked_by(record.dagster_run) == sensor]
+        if len(found) >= ATTEMPTS_READ or len(page) < ATTEMPTS_READ:
+            break
+        cursor = page[-1].dagster_run.run_id
+    return found[:ATTEMPTS_READ]
 
 
 def _attempt(instance: dg.DagsterInstance, record: Any) -> Attempt | None:
