@@ -5,7 +5,9 @@ Not here: the decisions (`decide.py`). Nothing is written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -22,6 +24,7 @@ from atx_assets.automation.decide import (
     State,
 )
 from atx_assets.automation.failures import failed_blocking_check
+from atx_assets.automation.held import Held, data_gone, held_before
 from atx_assets.automation.results import Made, results_from
 from atx_assets.automation.tags import HOUSEKEEPING, RUN_KEY, SENSOR, asked_by
 from atx_assets.resources.database import connect, explained
@@ -60,8 +63,9 @@ def look(
         AtxError: the database cannot be reached or read, or takes too long.
     """
     in_flight = runs_in_flight(instance)
-    attempts, results = attempts_of(instance, sensor), results_of(instance)
-    return State(now, fingerprints_now(settings), results, in_flight, attempts, seen)
+    attempts, latest = attempts_of(instance, sensor), cache(_latest_of(instance))
+    results, held = results_from(latest), held_before(latest, settings.data_dir)
+    return State(now, fingerprints_now(settings), results, in_flight, attempts, seen, held)
 
 
 def fingerprints_now(settings: Settings) -> Fingerprints:
@@ -82,7 +86,17 @@ def fingerprints_now(settings: Settings) -> Fingerprints:
 
 def results_of(instance: dg.DagsterInstance) -> Results | None:
     """Return what the results were made from; None where one of them was never made."""
-    return results_from(lambda asset: _latest(instance, asset))
+    return results_from(_latest_of(instance))
+
+
+def held_of(instance: dg.DagsterInstance, folder: Path) -> Held:
+    """Return what labels and films there were, also where a record is missing."""
+    return held_before(_latest_of(instance), folder)
+
+
+def gone_from(instance: dg.DagsterInstance, folder: Path) -> str:
+    """Say that the data are gone from the data folder, with the mend; else nothing."""
+    return data_gone(_latest_of(instance), folder)
 
 
 def learned_from(instance: dg.DagsterInstance, asset: str) -> tuple[str, ...]:
@@ -144,6 +158,10 @@ _OUTCOMES = {
     dg.DagsterRunStatus.SUCCESS: SUCCEEDED,
     dg.DagsterRunStatus.CANCELED: CANCELED,
 }
+
+
+def _latest_of(instance: dg.DagsterInstance) -> Callable[[str], Made | None]:
+    return lambda asset: _latest(instance, asset)
 
 
 def _latest(instance: dg.DagsterInstance, asset: str) -> Made | None:
