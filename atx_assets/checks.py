@@ -9,9 +9,9 @@ import dagster as dg
 
 from atx_assets.assets.extracted import in_words, read_sorted, read_titles, snapshot_of, too_many
 from atx_assets.assets.training import read_training_data
-from atx_assets.automation.decide import BY_HAND, lost_rows
+from atx_assets.automation.decide import BY_HAND, lost_at_once
 from atx_assets.automation.failures import started_by_itself
-from atx_assets.automation.observe import results_of
+from atx_assets.automation.observe import held_of
 from atx_assets.automation.tags import LABELS_STILL_THERE
 from atx_assets.resources.files import DataFiles
 from atx_assets.settings import read_settings
@@ -111,12 +111,9 @@ def labels_still_there(
 ) -> dg.AssetCheckResult:
     """Labels and films are there as before, unless a person has started the run."""
     snapshot = snapshot_of(files.read_table("raw_media", ()))["fingerprints"]
-    results = results_of(context.instance)
+    held = held_of(context.instance, files.folder)
     limit = read_settings().automation.label_drop_limit
-    lost = results and (
-        lost_rows("labels", results.labels, snapshot["labels"], limit)
-        or lost_rows("films", results.media, snapshot["media"], limit)
-    )
+    lost = lost_at_once(held, snapshot["labels"], snapshot["media"], limit)
     if not lost:
         return dg.AssetCheckResult(passed=True, description="labels and films are there as before")
     if not started_by_itself(context.run):

@@ -8,6 +8,8 @@ import dagster as dg
 from atx_assets import schemas
 from atx_assets.assets import story
 from atx_assets.assets.extracted import read_titles
+from atx_assets.automation.failures import started_by_itself
+from atx_assets.automation.observe import gone_from
 from atx_assets.errors import AtxError
 from atx_assets.resources.files import DataFiles
 from atx_assets.resources.media_database import MediaDatabase
@@ -50,6 +52,10 @@ def raw_media(
     from atx_assets.sources.extract import extract
     from atx_assets.sources.fingerprints import read_fingerprints
 
+    if gone := gone_from(context.instance, files.folder):
+        if started_by_itself(context.run):
+            raise AtxError(gone)
+        context.log.warning("%s. A person started this run: it begins anew", gone)
     clock = story.Clock()
     path = files.path("raw_media")
     # The transaction ends before the file is replaced: a server that stops after the last row

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from atx_assets.automation.held import Held
     from atx_assets.settings import Automation
     from atx_assets.sources.fingerprints import Fingerprints
 
@@ -153,7 +154,11 @@ class Attempt:
 
 @dataclass(frozen=True)
 class State:
-    """All that a decision is made from; `attempts` has the newest first."""
+    """All that a decision is made from; `attempts` has the newest first.
+
+    `results` is None where the record of one of them is missing; `held` is what is known all the
+    same of the labels and films that there were.
+    """
 
     now: float
     database: Fingerprints
@@ -161,26 +166,37 @@ class State:
     in_flight: Sequence[str]
     attempts: Sequence[Attempt]
     seen: Seen
+    held: Held
 
 
 @dataclass(frozen=True)
 class Decision:
     """What to do, and why in words with numbers.
 
-    `request` is None where there is nothing to do yet; `refused` says that a person has to act.
+    `request` is None where there is nothing to do yet; `refused` is LOST or GONE where a person has
+    to act, else empty.
     `again_in` is how many seconds of quiet are wanting, 0 where that is not what is waited for.
     """
 
     reason: str
     seen: Seen
     request: Request | None = None
-    refused: bool = False
+    refused: str = ""
     again_in: float = 0.0
 
+
+#: Why nothing is done until a person acts: too many labels or films are gone, or the data are.
+LOST, GONE = "lost", "gone"
 
 NOTHING_MADE = (
     "there are no results yet: run full_rebuild once (in the UI, or `atx run`), or wait for the "
     "nightly run"
+)
+
+
+NOT_RECORDED = (
+    "Dagster has no record of some of the results: run full_rebuild once (in the UI, or `atx "
+    "run`), or wait for the nightly run"
 )
 
 
@@ -189,10 +205,12 @@ def decide_labels(state: State, rules: Automation) -> Decision:
     results, database = state.results, state.database
     agree = results is not None and results.labels == {database.labels}
     seen = state.seen.at(database.labels, state.now, differs=not agree)
+    if refused := _refusal(state, rules, seen):
+        return refused
     if results is None:
-        return Decision(NOTHING_MADE, seen)
+        return Decision(NOT_RECORDED if state.held.labels else NOTHING_MADE, seen)
     held = f"{_count(database.labels):,} labels"
-    if nothing := _nothing_to_do(state, results, rules, seen, held):
+    if nothing := _nothing_to_do(state, seen, held):
         return nothing
     what = _difference("labels", results.labels, database.labels)
     if results.human_labels == {database.human_labels}:
@@ -214,10 +232,12 @@ def decide_films(state: State, rules: Automation) -> Decision:
     results, database = state.results, state.database
     agree = results is not None and results.media == {database.media}
     seen = state.seen.at(database.media, state.now, differs=not agree)
+    if refused := _refusal(state, rules, seen):
+        return refused
     if results is None:
-        return Decision(NOTHING_MADE, seen)
+        return Decision(NOT_RECORDED if state.held.labels else NOTHING_MADE, seen)
     held = f"{_count(database.media):,} films"
-    if nothing := _nothing_to_do(state, results, rules, seen, held):
+    if nothing := _nothing_to_do(state, seen, held):
         return nothing
     what = _difference("films", results.media, database.media)
     patience = seen.differs_since + rules.label_max_wait_seconds - state.now
@@ -230,16 +250,21 @@ def decide_films(state: State, rules: Automation) -> Decision:
     return _ask(state, rules, seen, what, database.media, results.media)
 
 
-def _nothing_to_do(
-    state: State, results: Results, rules: Automation, seen: Seen, held: str
-) -> Decision | None:
-    """Say why there is nothing to do, in the same order for both sensors: lost rows come first.
+def _refusal(state: State, rules: Automation, seen: Seen) -> Decision | None:
+    """Refuse what both sensors refuse, before anything else.
 
     Were one content where the other refuses, it would take back the alert that the other raises,
     and so on for ever.
     """
-    if gone := gone_at_once(results, state.database, rules):
-        return Decision(gone, seen, refused=True)
+    if state.held.gone:
+        return Decision(state.held.gone, seen, refused=GONE)
+    if lost := gone_at_once(state.held, state.database, rules):
+        return Decision(lost, seen, refused=LOST)
+    return None
+
+
+def _nothing_to_do(state: State, seen: Seen, held: str) -> Decision | None:
+    """Say why there is nothing to do, in the same order for both sensors."""
     if not seen.differs_since:
         return Decision(f"the results hold the {held} there are", seen)
     if state.in_flight:
@@ -335,11 +360,23 @@ def lost_rows(what: str, before: frozenset[str], now: str, limit: float) -> str:
     return ""
 
 
-def gone_at_once(results: Results, database: Fingerprints, rules: Automation) -> str:
+def lost_at_once(held: Held, labels: str, media: str, limit: float) -> str:
+    """Say what is gone at once: too many labels or films, or nobody knows how many; else nothing.
+
+    Args:
+        held: what there was.
+        labels, media: the fingerprints of what there is.
+        limit: the share that may go.
+    """
+    if held.unknown:
+        return "no record and no file says how many labels there were"
+    lost = lost_rows("labels", held.labels, labels, limit)
+    return lost or lost_rows("films", held.media, media, limit)
+
+
+def gone_at_once(held: Held, database: Fingerprints, rules: Automation) -> str:
     """Say that too many labels or films are gone to rebuild, with the mend; else nothing."""
-    limit = rules.label_drop_limit
-    lost = lost_rows("labels", results.labels, database.labels, limit)
-    lost = lost or lost_rows("films", results.media, database.media, limit)
+    lost = lost_at_once(held, database.labels, database.media, rules.label_drop_limit)
     return f"{lost}: {BY_HAND}" if lost else ""
 
 
@@ -356,14 +393,14 @@ def decide_nightly(
 
     Args:
         now: labels, films and recipe as they are.
-        searched: the same of the last search for hyperparameters, empty if there was none.
+        searched: the same of the last search for hyperparameters, empty if none is recorded.
         trained: the same of the last training.
         always: search and train in any case.
     """
     if always:
         return True, "ATX_RETRAIN_ALWAYS is set"
     if not searched or not trained:
-        return True, "nothing has been searched and trained yet"
+        return True, "there is no record of an earlier search and training"
     names = ("labels", "films", "code or settings")
     changed = [
         name

@@ -13,22 +13,21 @@ from typing import Any
 import dagster as dg
 
 from atx_assets.automation.alert_messages import Alert
-from atx_assets.automation.decide import LAST_ATTEMPT, Request
+from atx_assets.automation.decide import GONE, LAST_ATTEMPT, LOST, Request
 from atx_assets.automation.tags import (
     HOUSEKEEPING,
     LABELS_STILL_THERE,
     NIGHTLY,
     RUN_KEY,
-    SCHEDULE,
-    SENSOR,
+    asked_by,
 )
 
-#: The beginnings of causes, by what heals them: labels that are there again, any run that ends
-#: well, a nightly run and a housekeeping that end well.
-LOST, CHECK_FAILED, NIGHT_FAILED, NOT_PRUNED = "lost", "check:", "nightly:", "housekeeping:"
+#: The beginnings of causes, by what heals them: any run that ends well, a nightly run and a
+#: housekeeping that end well. LOST and GONE heal when labels or data are there again.
+CHECK_FAILED, NIGHT_FAILED, NOT_PRUNED = "check:", "nightly:", "housekeeping:"
 
-#: The title of what sensors and a check find alike.
-LABELS_GONE = "atx: labels are gone"
+#: The titles of what is found alike by whoever looks.
+LABELS_GONE, DATA_GONE = "atx: labels are gone", "atx: the data are gone"
 
 
 def alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> Alert | None:
@@ -55,10 +54,11 @@ def _alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) ->
             f"{name}: {check.description}\nThe results stay as they were ({where}).",
         )
     error = _error_of(instance, run.run_id) or message
-    request = Request.from_key(run.tags.get(RUN_KEY, ""))
+    sensor = asked_by(run)
+    request = Request.from_key(run.tags.get(RUN_KEY, "")) if sensor else None
     if request and request.attempt == LAST_ATTEMPT:
         return Alert(
-            f"{run.tags.get(SENSOR)}:{request.wanted}",
+            f"{sensor}:{request.wanted}",
             "atx: the results cannot be brought up to date",
             f"{LAST_ATTEMPT} attempts failed, the last with: {error}\n"
             f"Left until something changes, or the nightly run ({where}).",
@@ -79,9 +79,14 @@ def _alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) ->
     return None
 
 
-def refusal(text: str) -> Alert:
-    """Say that a sensor or a check refuses to rebuild: one cause, whoever finds it."""
-    return _with_mend(Alert(LOST, LABELS_GONE, text))
+def refusal(text: str, cause: str = LOST) -> Alert:
+    """Say that a sensor, the schedule or a check refuses to rebuild: one cause, whoever finds it.
+
+    Args:
+        text: why, with the mend.
+        cause: LOST or GONE.
+    """
+    return _with_mend(Alert(cause, DATA_GONE if cause == GONE else LABELS_GONE, text))
 
 
 def _with_mend(alert: Alert) -> Alert:
@@ -92,12 +97,12 @@ def _with_mend(alert: Alert) -> Alert:
 
 def started_by_itself(run: dg.DagsterRun) -> bool:
     """Whether a sensor or the schedule asked for the run, and no person did."""
-    return SENSOR in run.tags or SCHEDULE in run.tags
+    return bool(asked_by(run))
 
 
 def is_nightly(run: dg.DagsterRun) -> bool:
     """Whether the schedule asked for the run."""
-    return run.tags.get(SCHEDULE) == NIGHTLY
+    return asked_by(run) == NIGHTLY
 
 
 def failed_blocking_check(

@@ -5,7 +5,9 @@ Not here: the decisions (`decide.py`). Nothing is written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -22,8 +24,9 @@ from atx_assets.automation.decide import (
     State,
 )
 from atx_assets.automation.failures import failed_blocking_check
+from atx_assets.automation.held import Held, data_gone, held_before
 from atx_assets.automation.results import Made, results_from
-from atx_assets.automation.tags import HOUSEKEEPING, RUN_KEY, SENSOR
+from atx_assets.automation.tags import HOUSEKEEPING, RUN_KEY, SENSOR, asked_by
 from atx_assets.resources.database import connect, explained
 from atx_assets.settings import Settings
 
@@ -60,8 +63,9 @@ def look(
         AtxError: the database cannot be reached or read, or takes too long.
     """
     in_flight = runs_in_flight(instance)
-    attempts, results = attempts_of(instance, sensor), results_of(instance)
-    return State(now, fingerprints_now(settings), results, in_flight, attempts, seen)
+    attempts, latest = attempts_of(instance, sensor), cache(_latest_of(instance))
+    results, held = results_from(latest), held_before(latest, settings.data_dir)
+    return State(now, fingerprints_now(settings), results, in_flight, attempts, seen, held)
 
 
 def fingerprints_now(settings: Settings) -> Fingerprints:
@@ -82,7 +86,17 @@ def fingerprints_now(settings: Settings) -> Fingerprints:
 
 def results_of(instance: dg.DagsterInstance) -> Results | None:
     """Return what the results were made from; None where one of them was never made."""
-    return results_from(lambda asset: _latest(instance, asset))
+    return results_from(_latest_of(instance))
+
+
+def held_of(instance: dg.DagsterInstance, folder: Path) -> Held:
+    """Return what labels and films there were, also where a record is missing."""
+    return held_before(_latest_of(instance), folder)
+
+
+def gone_from(instance: dg.DagsterInstance, folder: Path) -> str:
+    """Say that the data are gone from the data folder, with the mend; else nothing."""
+    return data_gone(_latest_of(instance), folder)
 
 
 def learned_from(instance: dg.DagsterInstance, asset: str) -> tuple[str, ...]:
@@ -107,10 +121,25 @@ def runs_in_flight(instance: dg.DagsterInstance) -> list[str]:
 
 def attempts_of(instance: dg.DagsterInstance, sensor: str) -> list[Attempt]:
     """Return the ended runs that a sensor asked for, the newest first."""
-    asked = dg.RunsFilter(tags={SENSOR: sensor})
-    records = instance.get_run_records(asked, limit=ATTEMPTS_READ)
+    records = records_asked_by(instance, sensor)
     ended = [_attempt(instance, r) for r in records if r.dagster_run.is_finished]
     return [attempt for attempt in ended if attempt is not None]
+
+
+def records_asked_by(instance: dg.DagsterInstance, sensor: str) -> list[dg.RunRecord]:
+    """Return the records of the last `ATTEMPTS_READ` runs that a sensor asked for, newest first.
+
+    A run that a person re-executed has the sensor's tags as well, and is none of its attempts.
+    """
+    tagged = dg.RunsFilter(tags={SENSOR: sensor})
+    found: list[dg.RunRecord] = []
+    cursor: str | None = None
+    while page := instance.get_run_records(tagged, limit=ATTEMPTS_READ, cursor=cursor):
+        found += [record for record in page if asked_by(record.dagster_run) == sensor]
+        if len(found) >= ATTEMPTS_READ or len(page) < ATTEMPTS_READ:
+            break
+        cursor = page[-1].dagster_run.run_id
+    return found[:ATTEMPTS_READ]
 
 
 def _attempt(instance: dg.DagsterInstance, record: Any) -> Attempt | None:
@@ -129,6 +158,10 @@ _OUTCOMES = {
     dg.DagsterRunStatus.SUCCESS: SUCCEEDED,
     dg.DagsterRunStatus.CANCELED: CANCELED,
 }
+
+
+def _latest_of(instance: dg.DagsterInstance) -> Callable[[str], Made | None]:
+    return lambda asset: _latest(instance, asset)
 
 
 def _latest(instance: dg.DagsterInstance, asset: str) -> Made | None:

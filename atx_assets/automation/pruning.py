@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from atx_assets.automation.observe import ATTEMPTS_READ
-from atx_assets.automation.tags import FOLLOWERS, SENSOR
+from atx_assets.automation.observe import records_asked_by
+from atx_assets.automation.tags import FOLLOWERS
 
 if TYPE_CHECKING:
     import psycopg
@@ -143,8 +143,7 @@ def kept_runs(instance: dg.DagsterInstance, tables: psycopg.Connection[Any]) -> 
     """Name the runs that are kept whatever their age: what is shown and read of the present."""
     kept = {str(run) for (run,) in tables.execute(_KEPT_RUNS)}
     for sensor in FOLLOWERS:
-        asked = instance.get_run_records(dg.RunsFilter(tags={SENSOR: sensor}), limit=ATTEMPTS_READ)
-        kept |= {record.dagster_run.run_id for record in asked}
+        kept |= {r.dagster_run.run_id for r in records_asked_by(instance, sensor)}
     return kept
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import dagster as dg
 
-from atx_assets.automation.decide import decide_nightly
-from atx_assets.automation.observe import SEARCHED, fingerprints_now, learned_from
+from atx_assets.automation.alerts import raise_alert
+from atx_assets.automation.decide import GONE, decide_nightly
+from atx_assets.automation.failures import refusal
+from atx_assets.automation.observe import SEARCHED, fingerprints_now, gone_from, learned_from
 from atx_assets.automation.results import TRAINED
 from atx_assets.automation.tags import NIGHTLY, WHY
 from atx_assets.errors import AtxError
@@ -14,6 +18,8 @@ from atx_assets.recipe import recipe_version
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.files import DataFiles
 from atx_assets.settings import Settings, read_settings
+
+_logger = logging.getLogger(__name__)
 
 _DESCRIPTION = (
     "Rebuilds everything every night, at {cron} ({zone}; ATX_RETRAIN_CRON, ATX_TIMEZONE). When "
@@ -49,13 +55,29 @@ def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
         ) from error
 
 
-def nightly_request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Ask for the whole graph, or for its scoring where nothing has changed."""
+def nightly_request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Ask for the whole graph, or for its scoring where nothing has changed.
+
+    Where the data are gone, nothing is asked for, and the owner is told: a first version would be
+    trained into the empty folder of a disk that is not mounted.
+    """
+    if gone := _gone(context.instance):
+        return dg.SkipReason(gone)
     train, why = _decide(context.instance)
     return dg.RunRequest(
         asset_selection=None if train else [dg.AssetKey(name) for name in SCORED],
         tags={WHY: why},
     )
+
+
+def _gone(instance: dg.DagsterInstance) -> str:
+    try:
+        settings = read_settings()
+    except AtxError:  # the run meets it, and a failed night is told of
+        return ""
+    if gone := gone_from(instance, settings.data_dir):
+        raise_alert(settings, refusal(gone, GONE), _logger)
+    return gone
 
 
 def _decide(instance: dg.DagsterInstance) -> tuple[bool, str]:

@@ -14,6 +14,8 @@ import dagster as dg
 
 from atx_assets.automation.alerts import clear, heartbeat, raise_alert, send_pending
 from atx_assets.automation.decide import (
+    GONE,
+    LOST,
     RETRY_MINUTES,
     Decision,
     Seen,
@@ -24,7 +26,6 @@ from atx_assets.automation.decide import (
 )
 from atx_assets.automation.failures import (
     CHECK_FAILED,
-    LOST,
     NIGHT_FAILED,
     NOT_PRUNED,
     alert_of,
@@ -89,10 +90,11 @@ def tick(
         passed = f" for {span(now - seen.looked)}" if 0 < seen.looked <= now else ""
         skipped = f"nothing concluded{passed}: {error}"
         return dg.SensorResult(skip_reason=skipped, cursor=context.cursor)
-    if decision.refused:
-        raise_alert(settings, refusal(decision.reason), _logger)
-    else:
-        clear(settings, LOST)
+    for cause in (LOST, GONE):
+        if decision.refused == cause:
+            raise_alert(settings, refusal(decision.reason, cause), _logger)
+        else:
+            clear(settings, cause)
     request = decision.request
     if request is None:
         return dg.SensorResult(skip_reason=decision.reason, cursor=decision.seen.cursor())
@@ -114,7 +116,8 @@ def tick(
         "ATX_LABEL_MAX_WAIT_SECONDS (300); for labels that only rules gave, at most once in "
         "ATX_RULE_LABEL_INTERVAL (an hour). A run that fails is tried again after "
         f"{_TRIES} minutes, then left until something changes or the night. It refuses, and tells "
-        "you, when more than half of the labels are gone at once." + _QUIET
+        "you, when more than half of the labels are gone at once, or the data folder is empty that "
+        "held results." + _QUIET
     ),
 )
 def label_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -22,7 +23,7 @@ from pathlib import Path
 from atx_assets.errors import AtxError
 from atx_assets.local.locks import try_lock
 from atx_assets.local.logs import trim
-from atx_assets.local.server_user import ServerUser, open_way, server_user
+from atx_assets.local.server_user import ServerUser, open_way, server_user, user_name
 from atx_assets.local.socket_folder import is_private, make_private, socket_folder
 
 PORT = 5432
@@ -102,11 +103,11 @@ class Cluster:
             now = time.monotonic()
             if not self.lives:
                 if spawned:
-                    cause = self._cause()
-                    mend = "mend that, or restore a backup"
-                    if "No space left" in cause:
-                        mend = "make room on the disk"
-                    raise AtxError(f"PostgreSQL did not start: {cause}: {mend} (log: {self.log})")
+                    said = self._said()
+                    raise AtxError(
+                        f"PostgreSQL did not start: {worst_line(said)}: {self._mend(said)} "
+                        f"(log: {self.log})"
+                    )
                 self._spawn()
                 spawned = True
             elif answer == "busy":
@@ -169,6 +170,7 @@ class Cluster:
                 self._create(binaries, user, alive)
             with contextlib.suppress(OSError):  # a full disk has worse to tell
                 self._made.touch(0o600)
+            self._close_to_others()
             self._check_version(binaries)
             if self.socket_folder != self.data:
                 make_private(self.socket_folder, user)
@@ -283,10 +285,42 @@ class Cluster:
         answer = PGconn.ping(asked.encode())
         return {Ping.OK: "ready", Ping.REJECT: "busy"}.get(Ping(answer), "silent")
 
-    def _cause(self) -> str:
+    def _close_to_others(self) -> None:
+        """Close the data folder as PostgreSQL wants it; it refuses one that others can enter.
+
+        0750 is allowed, and left as it is. The files in it are closed by the folder.
+
+        Raises:
+            AtxError: it cannot be closed.
+        """
+        mode = stat.S_IMODE(self.data.stat().st_mode)
+        if not mode & 0o027:
+            return
+        try:
+            self.data.chmod(0o700)
+        except OSError as error:
+            raise AtxError(
+                f"{self.data} is open to other users, so that PostgreSQL refuses it, and cannot be "
+                f"closed ({error.strerror}): `chmod 700 '{self.data}'`"
+            ) from error
+        logger.info("closed %s to other users of this machine (%03o)", self.data, mode)
+
+    def _said(self) -> str:
+        """Return what the server has written to its log since it was started."""
         with self.log.open("rb") as log:
             log.seek(self._log_start)
-            return worst_line(log.read().decode(errors="replace"))
+            return log.read().decode(errors="replace")
+
+    def _mend(self, said: str) -> str:
+        """Return the cheapest mend of what has kept a server from starting."""
+        if "No space left" in said:
+            return "make room on the disk"
+        if "Read-only file system" in said:
+            return "mount its disk for writing"
+        if "Permission denied" in said:
+            owner = user_name(self.data.stat().st_uid)
+            return f"give its files back to it: `chown -R {owner}: '{self.data}'`"
+        return "mend that, or restore a backup"
 
 
 def programs() -> Path:

@@ -13,8 +13,10 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from typing import Any
 
+from atx_assets.automation.held import is_empty
 from atx_assets.errors import AtxError
 from atx_assets.local.dagster_storage import reach_storage
 from atx_assets.local.doctor_files import (
@@ -28,7 +30,12 @@ from atx_assets.local.doctor_files import (
 )
 from atx_assets.local.doctor_media import MediaDatabase
 from atx_assets.local.doctor_note import Note
-from atx_assets.local.doctor_records import check_history, check_labels, check_tables
+from atx_assets.local.doctor_records import (
+    check_history,
+    check_labels,
+    check_tables,
+    missing_data,
+)
 from atx_assets.local.doctor_settings import check_env_file, check_names, check_ports
 from atx_assets.local.home import open_home
 from atx_assets.settings import Settings
@@ -77,9 +84,10 @@ def doctor(
     line("data folder", lambda: _writable(settings.data_dir, "ATX_DATA_DIR"))
     line("room for files", lambda: check_inodes(settings))
     line("writer", lambda: check_writer(settings))
-    line("results", lambda: check_results(settings))
-    line("rows", lambda: check_quarantine(settings))
-    line("models", lambda: check_models(settings))
+    # Of an empty folder, Dagster's records say whether it is a new one: see `_checks`.
+    if not (empty := is_empty(settings.data_dir)):
+        for name, check in _FILE_CHECKS.items():
+            line(name, partial(check, settings))
     line("leftovers", lambda: check_leftovers(settings))
     line("backups", lambda: check_backups(settings))
     line("names of settings", check_names)
@@ -90,8 +98,8 @@ def doctor(
     line("alerts now", lambda: _standing(settings))
     try:
         with open_home(settings) as ready:
-            for name, check in _checks(ready):
-                line(name, check)
+            for name, look in _checks(ready, empty=empty):
+                line(name, look)
     except (AtxError, OSError) as error:
         failed += 1
         say(f"FAIL  servers: {error}")
@@ -99,7 +107,11 @@ def doctor(
         raise AtxError(f"{failed} of the checks above failed")
 
 
-def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
+#: What is looked at in the data folder, by the name of its line.
+_FILE_CHECKS = {"results": check_results, "rows": check_quarantine, "models": check_models}
+
+
+def _checks(settings: Settings, *, empty: bool) -> Iterator[tuple[str, Callable[[], str]]]:
     media = MediaDatabase(settings)
     yield "media database", media.check
     if media.layout:
@@ -107,7 +119,10 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
     if settings.correction_user:
         yield "corrections", lambda: _corrections(settings)
     yield "Dagster's storage", lambda: reach_storage(settings)
-    if _storage_is_reached(settings):
+    reached = _storage_is_reached(settings)
+    if empty:
+        yield from _checks_of_empty(settings, missing_data(settings) if reached else "")
+    if reached:
         yield "tables", lambda: check_tables(settings)
         yield "history", lambda: check_history(settings)
         if prints := media.prints:
@@ -118,6 +133,19 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
         "settings",
         lambda: f"executor {settings.executor}, statement timeout {settings.statement_timeout} s",
     )
+
+
+def _checks_of_empty(settings: Settings, gone: str) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Yield the checks of an empty data folder: a failure if its data are gone."""
+
+    def fail() -> str:
+        raise AtxError(gone)
+
+    if gone:
+        yield "data", fail
+        return
+    for name, check in _FILE_CHECKS.items():
+        yield name, partial(check, settings)
 
 
 def _storage_is_reached(settings: Settings) -> bool:

@@ -96,6 +96,8 @@ def _fault(files: DataFolder, asset: str) -> str:
     path = files.path(asset)
     try:
         if is_damaged(path):
+            if asset == "tuned_classifier":  # a copy of the champion's: no training for that
+                return f"{path} is damaged: `atx run --select key:scored_results` copies it anew"
             return damaged(path, asset)
         if path.suffix == ".parquet":
             import pyarrow as pa
@@ -124,15 +126,19 @@ def check_models(settings: Settings) -> str:
     bundles = Bundles(DataFolder(settings.data_dir))
     versions = bundles.versions()
     if not versions and not (bundles.folder / "champion.json").exists():
+        files = DataFolder(settings.data_dir)
+        if any(files.path(name).exists() for name in ("tuned_classifier", "scored_results")):
+            raise AtxError(
+                f"all versions are gone from {bundles.folder}: mount their disk, or restore it "
+                "from a backup; to begin anew without them, run full_rebuild"
+            )
         return Note("none yet: `atx run` trains the first")
     champion = bundles.champion()
     _ = champion.about  # one of another atx says so itself
     if not champion.is_whole:
-        whole = [str(v) for v in versions if v != champion.version and bundles.version(v).is_whole]
-        other = f", or `atx promote {whole[-1]}`" if whole else ""
         raise AtxError(
-            f"version {champion.version}, the champion, is not what was saved: run full_rebuild"
-            f"{other}, or restore {champion.folder} from a backup"
+            f"version {champion.version}, the champion, is not what was saved: {bundles.mend()}, "
+            f"or restore {champion.folder} from a backup"
         )
     spoilt = [str(v) for v in versions if not bundles.version(v).is_whole]
     if spoilt:

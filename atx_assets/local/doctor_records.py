@@ -6,6 +6,8 @@ The servers of the home run while this looks. Not here: whether they can be reac
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from atx_assets.local.schema_upgrade import Age, check_stores, dagster_age, mlfl
 from atx_assets.settings import Settings
 
 if TYPE_CHECKING:
+    from atx_assets.automation.results import Made
     from atx_assets.sources.fingerprints import Fingerprints
 
 #: Seconds that two clocks may differ by.
@@ -44,7 +47,7 @@ def check_history(settings: Settings) -> str:
         lost = [run.run_id[:8] for run in records.under_way() if is_gone(run.tags, run.began)]
         made = records.latest("scored_results")
     if made is None:
-        told = "no results yet"
+        told = "no results are recorded"
     else:
         at = datetime.fromtimestamp(made.at).astimezone()
         told = f"the last results are of {at:%Y-%m-%d %H:%M}"
@@ -72,17 +75,34 @@ def check_labels(settings: Settings, now: Fingerprints) -> str:
         AtxError: so many are gone that nothing is rebuilt, in the words of the sensors.
     """
     from atx_assets.automation.decide import gone_at_once
-    from atx_assets.automation.results import results_from
+    from atx_assets.automation.held import held_before
 
-    if none := _no_records(settings):
-        return none
-    with dagster_records(settings) as records:
-        results = results_from(records.latest)
-    if results is None:
-        return "no results yet to compare with"
-    if gone := gone_at_once(results, now, settings.automation):
-        raise AtxError(gone)
+    none = _no_records(settings)
+    with _latest(settings) as latest:
+        held = held_before(latest, settings.data_dir)
+    if lost := gone_at_once(held, now, settings.automation):
+        raise AtxError(lost)
+    if not held.labels:
+        return none or "no results yet to compare with"
     return "labels and films are there as before"
+
+
+def missing_data(settings: Settings) -> str:
+    """Say that the data are gone from the data folder, with the mend; else nothing."""
+    from atx_assets.automation.held import data_gone
+
+    with _latest(settings) as latest:
+        return data_gone(latest, settings.data_dir)
+
+
+@contextmanager
+def _latest(settings: Settings) -> Iterator[Callable[[str], Made | None]]:
+    """Yield what returns the last record of an asset; None of each where there are no records."""
+    if _no_records(settings):
+        yield lambda _asset: None
+        return
+    with dagster_records(settings) as records:
+        yield records.latest
 
 
 def _no_records(settings: Settings) -> str:

@@ -20,7 +20,7 @@ from atx_assets.settings import ROOT, Settings
 #: Dagster's own storage lies in a database apart from the media.
 DAGSTER_DATABASE = "dagster"
 
-#: What atx makes in the home, besides the data of PostgreSQL, which closes itself.
+#: What atx makes in the home, besides the data of PostgreSQL (`cluster.py` closes those).
 _PARTS = ("dagster", "dagster/storage", "dagster/history", "locks", "logs", "mlflow")
 
 logger = logging.getLogger(__name__)
@@ -155,6 +155,11 @@ def _close_to_others(home: Path) -> None:
         if found.st_uid == os.geteuid() and mode & 0o077 & ~kept:
             folder.chmod(mode & ~0o077 | mode & kept)
             logger.info("closed %s to other users of this machine (%03o)", folder, mode)
+    # Whoever can pass through root's home can open the files in it whose names are known.
+    for file in home.iterdir():
+        found = file.lstat()
+        if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & 0o077:
+            file.chmod(found.st_mode & 0o700)
 
 
 def _copy_changed(source: Path, target: Path) -> None:

@@ -31,7 +31,10 @@ def copy_store(store: Path, copy: Path) -> None:
     except sqlite3.Error as error:
         raise AtxError(f"{store} cannot be read ({error}): is it damaged, or in use?") from error
     if found != "ok":
-        raise AtxError(f"{store} is damaged ({found}): restore it from an older backup")
+        raise AtxError(
+            f"{store} is damaged ({found}): move it away to begin a new one (champion and versions "
+            "do not need it), or restore it from an older backup"
+        )
 
 
 def move_store(database: Path, artifacts: Path, before: Path, after: Path) -> int:

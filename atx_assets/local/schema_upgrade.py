@@ -97,8 +97,8 @@ def mlflow_age(settings: Settings) -> Age:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.Error as error:
         raise AtxError(
-            f"{store} cannot be read ({error}): restore it from a backup, or move it away to begin "
-            "a new one"
+            f"{store} cannot be read ({error}): move it away to begin a new one (champion and "
+            "versions do not need it), or restore it from a backup"
         ) from error
     return _age(row[0] if row else None, _folder_of("mlflow", "store/db_migrations/versions"))
 

@@ -198,9 +198,14 @@ class Bundle:
         return content
 
     def _not_as_saved(self, name: str) -> AtxError:
+        others = [n for p in self.folder.parent.iterdir() if (n := p.name) != self.folder.name]
+        kept = ", ".join(sorted(filter(str.isdigit, others), key=int))
+        # Cheapest first. `atx promote` looks whether that version is whole; here it would be asked
+        # for by those who only look.
+        other = f"`atx promote VERSION` scores by another version (there is {kept}), or "
         return AtxError(
-            f"{self.folder / name} is not the file that was saved: run full_rebuild, or restore "
-            "the folder"
+            f"{self.folder / name} is not the file that was saved: {other if kept else ''}run "
+            "full_rebuild, or restore the folder"
         )
 
 

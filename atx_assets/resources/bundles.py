@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from atx_assets.errors import AtxError
+from atx_assets.learning.features import FeatureEncoding
 from atx_assets.resources.bundle import (
     JUDGED,
     MODEL,
@@ -58,11 +59,16 @@ class Bundles:
         """Return who is champion.
 
         Raises:
-            AtxError: no model has been trained yet.
+            AtxError: no model has been trained yet, or the record of it is missing or damaged.
         """
         pointer = self.folder / "champion.json"
-        if not pointer.exists():
+        kept = ", ".join(map(str, self.versions()))
+        if not pointer.exists() and not kept:
             raise AtxError("no model has been trained yet: run full_rebuild (`atx run`) first")
+        if not pointer.exists():
+            raise AtxError(
+                f"{pointer} is missing: `atx promote VERSION` writes it anew; there is {kept}"
+            )
         try:
             if is_damaged(pointer):
                 raise ValueError("its sum is another one")
@@ -76,14 +82,14 @@ class Bundles:
         except (ValueError, KeyError, TypeError) as error:
             raise AtxError(
                 f"{pointer} is damaged: `atx promote VERSION` writes it anew; there is "
-                f"{', '.join(map(str, self.versions())) or 'no version'}"
+                f"{kept or 'no version'}"
             ) from error
 
     def champion(self) -> Bundle:
         """Return the version that scores.
 
         Raises:
-            AtxError: no model has been trained yet.
+            AtxError: no model has been trained yet, or the version is gone.
         """
         return self.version(self.place().version)
 
@@ -106,10 +112,9 @@ class Bundles:
         """Return the champion, if it is whole and knows the layout that the films are in."""
         try:
             champion = self.champion()
-            usable = champion.is_whole and champion.encoding.layout == layout
         except (AtxError, OSError, ValueError):
             return None
-        return champion if usable else None
+        return champion if _is_usable(champion, layout) else None
 
     def version(self, number: int) -> Bundle:
         """Return a version that is kept.
@@ -118,12 +123,39 @@ class Bundles:
             AtxError: it is not there any more.
         """
         folder = self.folder / str(number)
-        if not folder.exists():
+        if folder.exists():
+            return Bundle(folder, number)
+        place = self._place_or_none()
+        if place and place.version == number:
             raise AtxError(
-                f"version {number} of the model is not in {self.folder}: run the job score, or "
-                "full_rebuild"
+                f"version {number}, the champion, is gone from {self.folder}: {self.mend()}, or "
+                f"restore {folder} from a backup"
             )
-        return Bundle(folder, number)
+        raise AtxError(
+            f"version {number} of the model is not in {self.folder}: run the job score (`atx run "
+            "--job score`), or full_rebuild"
+        )
+
+    def mend(self) -> str:
+        """Return what makes scores possible again where the champion cannot score, cheapest first.
+
+        Another version scores at once: the last champion before, or else the newest one; whole,
+        and of the layout that films are in.
+        """
+        place, layout = self._place_or_none(), self._layout()
+        gone = place.version if place else None
+        for number in dict.fromkeys((*(place.before if place else ()), *self.versions()[::-1])):
+            if number != gone and _is_usable(Bundle(self.folder / str(number), number), layout):
+                return f"`atx promote {number}` scores by version {number}, or run full_rebuild"
+        return "run full_rebuild"
+
+    def _layout(self) -> str:
+        """Return the layout that films were in last, by the encoding made last; "" if unknown."""
+        try:
+            encoding = FeatureEncoding.from_json(self._files.read_text("feature_encoding"))
+        except (AtxError, OSError, ValueError, KeyError):
+            return ""
+        return encoding.layout
 
     def keep(self, new: NewBundle) -> Bundle:
         """Save a version whole, which is not the champion for that, and return it.
@@ -272,3 +304,11 @@ class Bundles:
         """Remove what a process that was killed left half-made."""
         for left in self.folder.glob(".new-*"):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_usable(bundle: Bundle, layout: str) -> bool:
+    """Say whether a version is whole, and knows a layout, if one is given."""
+    try:
+        return bundle.is_whole and layout in ("", bundle.encoding.layout)
+    except (AtxError, OSError, ValueError):
+        return False

@@ -5,6 +5,7 @@ Not here: reading JSON (`local/score.py`), titles from the database (`titles.py`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from atx_assets.schemas import FLOAT, INT, STRING, STRINGS, Column, arrow_type
 from atx_assets.sources.layouts import Layout
 from atx_assets.sources.mends import mended
 from atx_assets.sources.rules import broken_rules
-from atx_assets.sources.titles import known_text
+from atx_assets.sources.titles import known_text, title_names
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,28 +31,35 @@ _WANTED = {
 def given_titles(records: Sequence[Any], layout: Layout) -> pa.Table:
     """Make a table of titles from records with the columns of a layout.
 
+    A record is judged and mended by the rules for a row of the table, and is known by the same
+    key, so that a title has one answer however it comes. Two things are more lenient: nothing is
+    required but a name or an id, and NaN, with which pandas writes a missing value in any column,
+    is unknown wherever it stands.
+
     Args:
         records: mappings from a column's name to its value; what is not there is unknown.
         layout: the one that the model knows.
 
     Returns:
-        `key`, `imdb_id`, `media_title`, and the layout's feature columns; a row a record, in
+        `key`, `imdb_id`, `media_title`, and the layout's feature columns; one row per record, in
         their order. A record without `imdb_id` is known by its casefolded title and its year.
 
     Raises:
         AtxError: a record has an unknown column, a value that its column does not take, or
-            neither `imdb_id` nor `media_title`; the line names record and column.
+            neither id nor name; the line names record and column.
     """
     import pyarrow as pa
 
     columns = {column.name: column for column in layout.columns}
     for number, record in enumerate(records, 1):
         _check_names(number, record, columns)
-    wanted = dict.fromkeys(("imdb_id", "media_title", *layout.features))
-    table = pa.table({name: _values(records, columns[name]) for name in wanted})
-    for name in ("imdb_id", "media_title"):
-        known = known_text(table[name])
-        table = table.set_column(table.column_names.index(name), name, known)
+    read = dict.fromkeys(("imdb_id", *layout.names, *layout.features))
+    given = {name: _values(records, columns[name]) for name in read}
+    names = {
+        "imdb_id": known_text(given["imdb_id"]),
+        "media_title": known_text(title_names(pa.table(given))),
+    }
+    table = pa.table(names | {name: given[name] for name in layout.features})
     keys = [_key(number, row) for number, row in enumerate(table.to_pylist(), 1)]
     return table.add_column(0, "key", pa.array(keys, pa.string()))
 
@@ -69,7 +77,7 @@ def _check_names(number: int, record: Any, columns: Mapping[str, Column]) -> Non
 def _values(records: Sequence[Mapping[str, Any]], column: Column) -> pa.ChunkedArray:
     import pyarrow as pa
 
-    values = [record.get(column.name) for record in records]
+    values = [_without_nan(record.get(column.name)) for record in records]
     for number, value in enumerate(values, 1):
         if value is not None and not _fits(value, column.type):
             wanted = _WANTED[column.type]
@@ -87,9 +95,23 @@ def _values(records: Sequence[Mapping[str, Any]], column: Column) -> pa.ChunkedA
     return made
 
 
+def _without_nan(value: Any) -> Any:
+    """Return a value with None for each NaN in it."""
+    if isinstance(value, list):
+        return [None if _is_nan(entry) else entry for entry in value]
+    return None if _is_nan(value) else value
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
 def _fits(value: Any, type_: str) -> bool:
     if type_ == STRINGS:
-        return isinstance(value, list) and all(_fits(word, STRING) for word in value)
+        # A null among them is left out later, as it is of a row.
+        return isinstance(value, list) and all(
+            word is None or _fits(word, STRING) for word in value
+        )
     if type_ in (INT, FLOAT):
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and abs(value) < 2**63 and (type_ == FLOAT or value % 1 == 0)

@@ -79,6 +79,16 @@ def known_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(unknown, pa.scalar(None, column.type), column)
 
 
+def title_names(films: pa.Table) -> pa.ChunkedArray:
+    """Return each film's title, or the name of the release where it is unknown."""
+    import pyarrow.compute as pc
+
+    if "original_title" not in films.column_names:
+        return films["media_title"]
+    own_name = pc.utf8_trim_whitespace(films["original_title"])
+    return pc.coalesce(known_text(films["media_title"]), own_name)
+
+
 def _assemble(films: pa.Table, layout: Layout, made: dict[str, Any]) -> pa.Table:
     """Put the columns of `titles` together, from `made` or else from the source."""
     import pyarrow as pa
@@ -87,7 +97,7 @@ def _assemble(films: pa.Table, layout: Layout, made: dict[str, Any]) -> pa.Table
     columns = {
         "key": made["key"],
         "imdb_id": made["imdb_id"],
-        "media_title": _name(films),
+        "media_title": title_names(films),
         "label": made["label"],
         "label_source": made["label_source"],
         "label_reason": made.get("label_reason", nothing),
@@ -177,16 +187,6 @@ def _with_aside(
     return judged, np.concatenate([title, place.drop_null().to_numpy()])
 
 
-def _name(films: pa.Table) -> pa.ChunkedArray:
-    """The film's title, or the name of the release where it is unknown."""
-    import pyarrow.compute as pc
-
-    if "original_title" not in films.column_names:
-        return films["media_title"]
-    own_name = pc.utf8_trim_whitespace(films["original_title"])
-    return pc.coalesce(known_text(films["media_title"]), own_name)
-
-
 def _ids_and_keys(films: pa.Table) -> tuple[pa.Array, pa.Array]:
     """The IMDb id of each release's title, null where none has one, and the title's key.
 
@@ -197,7 +197,7 @@ def _ids_and_keys(films: pa.Table) -> tuple[pa.Array, pa.Array]:
     import pyarrow.compute as pc
 
     imdb = known_text(films["imdb_id"]).combine_chunks()
-    name = _name(films).combine_chunks().dictionary_encode()
+    name = title_names(films).combine_chunks().dictionary_encode()
     folded = pa.array([n.casefold() for n in name.dictionary.to_pylist()], pa.string())
     year = pc.coalesce(pc.cast(films["release_year"], pa.string()), "").combine_chunks()
     pair = pc.binary_join_element_wise(folded.take(name.indices), year, "|")

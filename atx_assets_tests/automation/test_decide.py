@@ -12,6 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from atx_assets.automation.decide import (
     CANCELED,
     FAILED,
+    GONE,
+    LOST,
     RETRY_MINUTES,
     STOPPED,
     SUCCEEDED,
@@ -25,6 +27,7 @@ from atx_assets.automation.decide import (
     decide_nightly,
     lost_rows,
 )
+from atx_assets.automation.held import Held
 from atx_assets.settings import read_settings
 from atx_assets.sources.fingerprints import Fingerprints
 from atx_assets_tests.builders.scale import times
@@ -52,7 +55,10 @@ def state(labels=B, human=HUMAN_B, media=FILMS, **known):
         "attempts": [],
         "seen": Seen(labels, NOW - 1000, NOW - 50, NOW - 5),
     }
-    return State(database=Fingerprints(labels, human, media), **(values | known))
+    values |= known
+    results = values["results"]
+    held = Held(results.labels, results.media) if results else Held()
+    return State(database=Fingerprints(labels, human, media), **({"held": held} | values))
 
 
 def attempt(outcome=FAILED, minutes_ago=0.0, wanted=B, gone_from=A, films=FILMS, run_id="run-8"):
@@ -291,6 +297,29 @@ class TestLostLabels:
             for decide in (decide_labels, decide_films):
                 assert decide(state(**found), RULES).refused, (lost, decide)
 
+    @pytest.mark.parametrize("decide", [decide_labels, decide_films])
+    @pytest.mark.parametrize(
+        ("held", "refused", "says"),
+        [
+            (Held(frozenset([A]), frozenset([FILMS])), LOST, "60 of 100 labels are gone at once: "),
+            (Held(frozenset(["100-"])), LOST, "60 of 100 labels are gone at once: "),
+            (Held(unknown=True), LOST, "no record and no file says how many labels there were: "),
+            (
+                Held(gone="the data are gone from /d: mount"),
+                GONE,
+                "the data are gone from /d: moun",
+            ),
+            (Held(frozenset(["50-a"])), "", "Dagster has no record of some of the results: run"),
+            (Held(), "", "there are no results yet: run full_rebuild"),
+        ],
+    )
+    def test_a_missing_record_is_no_first_run(self, decide, held, refused, says):
+        """Kept out: one wiped asset switched the guard off, and an empty folder seemed new."""
+        decision = decide(state(labels="40-dd", results=None, held=held), RULES)
+        assert decision.request is None
+        assert decision.refused == refused
+        assert decision.reason.startswith(says)
+
     def test_nothing_is_scored_from_lost_films(self):
         decision = decide_films(state(media="200-dd"), RULES)
         assert decision.refused
@@ -345,7 +374,7 @@ class TestNight:
     @pytest.mark.parametrize(
         ("searched", "trained", "why"),
         [
-            ((), (), "nothing has been searched and trained yet"),
+            ((), (), "there is no record of an earlier search and training"),
             (("x", "m", "r"), SAME, "labels changed since the last search and training"),
             (SAME, ("l", "x", "r"), "films changed since the last search and training"),
             (SAME, ("l", "x", "y"), "films, code or settings changed since the last search and"),
@@ -424,6 +453,7 @@ class Histories(RuleBasedStateMachine):
                 ["run (refresh)"] if self.run else [],
                 self.attempts,
                 self.seen,
+                Held(self.results.labels, self.results.media),
             ),
             RULES,
         )

@@ -6,7 +6,9 @@ import dagster as dg
 import pytest
 
 from atx_assets.automation.decide import LAST_ATTEMPT, Request
+from atx_assets.automation.observe import attempts_of
 from atx_assets.automation.sensors import alert_on_failure, heartbeat_on_success
+from atx_assets.automation.tags import asked_by
 from atx_assets_tests.builders.http_server import Answering, Asked, http_server
 
 pytestmark = pytest.mark.slow
@@ -37,18 +39,22 @@ def receiver(monkeypatch) -> Iterator[Receiver]:
         yield made
 
 
-def ends(living, result) -> None:
-    """Let the sensor look at the end of a run, as the daemon does."""
-    (event,) = [e for e in result.all_events if e.is_job_success or e.is_job_failure]
-    sensor = heartbeat_on_success if result.success else alert_on_failure
+def ends(living, result) -> bool:
+    """Let the sensor look at the end of a run, as the daemon does; whether it ended well."""
+    run = living.instance.get_run_by_id(result.run_id)
+    well = run.is_success
+    kind = dg.DagsterEventType.RUN_SUCCESS if well else dg.DagsterEventType.RUN_FAILURE
+    (record,) = living.instance.get_records_for_run(run.run_id, of_type=kind).records
+    sensor = heartbeat_on_success if well else alert_on_failure
     context = dg.build_run_status_sensor_context(
         sensor_name=sensor.name,
-        dagster_event=event,
+        dagster_event=record.event_log_entry.dagster_event,
         dagster_instance=living.instance,
-        dagster_run=living.instance.get_run_by_id(result.run_id),
+        dagster_run=run,
     )
     with living.place.environment():
-        sensor(context if result.success else context.for_run_failure())
+        sensor(context if well else context.for_run_failure())
+    return well
 
 
 def fail(living, tags=None, job="refresh"):
@@ -150,3 +156,59 @@ def test_a_dead_address_breaks_nothing_and_is_not_shown(living, receiver, monkey
     ends(living, fail(living, NIGHT))
     assert '"told": false' in living.alerts()
     assert "a-secret-topic" not in living.alerts()
+
+
+# -- runs that a person re-executes: Dagster gives them the tags of sensor and schedule
+
+
+def unjudge(living) -> None:
+    living.connection.execute(
+        "UPDATE atp.media SET rejection_status = 'unfiltered', rejection_reason = NULL"
+        " WHERE right(hash, 1) < 'c'"
+    )
+
+
+def test_a_night_that_was_stopped_is_re_executed_by_hand(living, receiver):
+    """Kept out: the guard took the person for the schedule, and told them to do it by hand."""
+    unjudge(living)
+    night = living.run("score", NIGHT)
+    assert not ends(living, night)
+    again = living.reexecute(night.run_id)
+    assert again.tags["dagster/schedule_name"] == "nightly"
+    assert ends(living, again)
+    # No heartbeat: that a person ran it says nothing of the schedule.
+    assert [title for title, _ in receiver.got] == ["atx: labels are gone"]
+
+
+def test_a_run_that_a_person_re_executes_and_that_fails_is_told_of_nowhere(living, receiver):
+    for tags in (NIGHT, asked_for(LAST_ATTEMPT)):
+        failed = fail(living, tags)
+        assert not ends(living, failed)
+        told = len(receiver.got)
+        (living.place.home / "alerts.json").unlink()  # else the cause would be known
+        again = living.reexecute(failed.run_id, MLFLOW_HOST="127.0.0.1", MLFLOW_PORT="9")
+        assert not ends(living, again)
+        assert len(receiver.got) == told
+    assert told == 2
+
+
+def test_a_run_that_a_person_re_executes_is_no_attempt_of_the_sensor(living):
+    failed = fail(living, asked_for(1))
+    living.reexecute(failed.run_id, MLFLOW_HOST="127.0.0.1", MLFLOW_PORT="9")
+    assert [a.run_id for a in attempts_of(living.instance, "label_sensor")] == [failed.run_id]
+
+
+@pytest.mark.parametrize(
+    ("tags", "parent", "asker"),
+    [
+        ({}, None, ""),
+        (NIGHT, None, "nightly"),
+        (asked_for(1), None, "label_sensor"),
+        (NIGHT, "a run", ""),
+        (asked_for(1), "a run", ""),
+        (NIGHT | {"dagster/retry_number": "1"}, "a run", "nightly"),
+    ],
+)
+def test_who_asked_for_a_run_is_told_from_its_parent_too(tags, parent, asker):
+    run = dg.DagsterRun("refresh", tags=tags, parent_run_id=parent, root_run_id=parent)
+    assert asked_by(run) == asker

@@ -15,12 +15,18 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
+from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.events import StepMaterializationData
+from dagster._core.execution.api import execute_run
+from dagster._core.execution.plan.resume_retry import ReexecutionStrategy
+from dagster._core.test_utils import in_process_test_workspace
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from atx_assets.automation.decide import Decision, State, decide_films, decide_labels
 from atx_assets.automation.observe import results_of
 from atx_assets.automation.pruning import Pruned, prune_dagster
 from atx_assets.automation.sensors import tick
+from atx_assets.definitions import build_defs
 from atx_assets.resources.database import connect
 from atx_assets.settings import ROOT, Automation
 from atx_assets_tests.builders.once import made_once
@@ -135,6 +141,37 @@ class Living:
     ) -> dg.ExecuteInProcessResult:
         """Run a job but for the report, which takes as long as all else; sensors miss it then."""
         return self.place.run(job, self.instance, tags, without=[REPORT], **settings)
+
+    def reexecute(self, run_id: str, **settings: str) -> dg.DagsterRun:
+        """Do as "Re-execute" in the UI does, from failure; return the run, ended."""
+        parent = self.instance.get_run_by_id(run_id)
+        assert parent
+        origin = LoadableTargetOrigin(module_name="atx_assets.definitions", attribute="defs")
+        with (
+            self.place.environment(**settings),
+            in_process_test_workspace(self.instance, origin) as workspace,
+        ):
+            (location,) = workspace.code_locations
+            (repository,) = location.get_repositories().values()
+            job = repository.get_full_job(parent.job_name)
+            only = job.get_subset_selector(parent.asset_selection, parent.asset_check_selection)
+            again = self.instance.create_reexecuted_run(
+                request_context=workspace,
+                parent_run=parent,
+                code_location=location,
+                remote_job=location.get_job(only),
+                strategy=ReexecutionStrategy.FROM_FAILURE,
+                use_parent_run_tags=True,
+            )
+            made = build_defs().resolve_job_def(parent.job_name)
+            execute_run(
+                InMemoryJob(made.get_subset(asset_selection=parent.asset_selection)),
+                again,
+                self.instance,
+            )
+        found = self.instance.get_run_by_id(again.run_id)
+        assert found
+        return found
 
     def follows(self, sensor: str = "label_sensor") -> str:
         """Tick and run until the sensor has nothing to do; say why."""

@@ -50,6 +50,7 @@ from atx_assets.schemas import QUARANTINE, arrow_schema
 from atx_assets.settings import Settings, read_settings
 from atx_assets.sources.fingerprints import Fingerprints
 from atx_assets_tests.builders.living import Living
+from atx_assets_tests.builders.workplace import Workplace
 from atx_assets_tests.system.faults.test_migrated_layout import migrate
 
 
@@ -147,6 +148,20 @@ class TestFiles:
             check_results(done)
         for name in ("training_table", "review_queue", "analysis_report"):
             assert f"materialise {name} again (`atx run --select key:{name}`)" in str(told.value)
+
+    def test_a_damaged_copy_of_the_champions_model_is_copied_and_not_trained_anew(
+        self, done: Settings, finished: Workplace
+    ) -> None:
+        """Kept out: "materialise tuned_classifier", which trains for minutes."""
+        copy = done.data_dir / FILES["tuned_classifier"]
+        whole = copy.read_bytes()
+        copy.write_bytes(b"half")
+        with pytest.raises(AtxError, match="ubj is damaged: `atx run --select key:scored_results`"):
+            check_results(done)
+        place = Workplace(finished.database, done.home)
+        assert place.run(assets=[dg.AssetKey("scored_results")]).success
+        assert copy.read_bytes() == whole
+        is_well(check_results(done))
 
     def test_nothing_made_yet_is_a_note(self, bare: Settings) -> None:
         is_note(check_results(bare), "none yet")

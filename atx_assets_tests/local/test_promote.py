@@ -1,5 +1,6 @@
 """`atx promote` and `atx rollback`: what they say, and what they leave alone."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from atx_assets.cli.main import main
+from atx_assets.errors import AtxError
 from atx_assets.resources.bundles import Bundles, Place
 from atx_assets.resources.checksums import sums_of
 
@@ -110,14 +112,66 @@ def test_promoting_a_version_mends_a_damaged_record_of_the_champion(atx, copied,
     assert Bundles(copied.files).place().version == 2
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"champion": 1}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"champion": 1}', None])
 def test_a_damaged_record_of_the_champion_is_told_with_its_mend(atx, copied, content):
     """Kept out: a line about JSON that says neither which file nor what to do."""
-    (Bundles(copied.files).folder / "champion.json").write_text(content)
+    pointer = Bundles(copied.files).folder / "champion.json"
+    if content is None:
+        pointer.unlink()
+    else:
+        pointer.write_text(content)
     status, _, err = atx("rollback")
     assert status == 1
     assert "champion.json" in err
+    assert "`atx promote VERSION` writes it anew; there is 1, 2, 3" in err
     assert "verbose" not in err
+
+
+@pytest.mark.parametrize("words", [("rollback",), ("score", "-")])
+def test_a_champion_that_is_gone_names_the_version_that_takes_its_place(
+    atx, copied, words, monkeypatch
+):
+    """Kept out: "run full_rebuild", for minutes, where another version can score at once."""
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"imdb_id": "tt0133093"}'))
+    models = Bundles(copied.files).folder
+    shutil.rmtree(models / "3")
+    status, _, err = atx(*words)
+    assert status == 1
+    assert err == (
+        f"atx: version 3, the champion, is gone from {models}: `atx promote 2` scores by version "
+        f"2, or run full_rebuild, or restore {models / '3'} from a backup\n"
+    )
+    assert atx("promote", "2")[0] == 0
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"imdb_id": "tt0133093"}'))
+    status, out, _ = atx("score", "-")
+    assert (status, json.loads(out)["model_version"]) == (0, 2)
+
+
+def test_the_version_that_is_named_is_whole_and_knows_the_films(atx, copied):
+    bundles = Bundles(copied.files)
+    shutil.rmtree(bundles.folder / "3")
+    (bundles.folder / "2" / "model.ubj").write_bytes(b"half")
+    with pytest.raises(AtxError, match="`atx promote 1` scores by version 1, or run full_rebuild"):
+        bundles.champion()
+    encoding = json.loads(copied.files.read_text("feature_encoding"))
+    copied.files.write_text("feature_encoding", json.dumps(encoding | {"layout": "training"}))
+    with pytest.raises(AtxError, match=r"gone from .*: run full_rebuild, or restore "):
+        bundles.champion()
+
+
+def test_a_champion_with_a_damaged_file_names_the_other_versions(atx, copied, monkeypatch):
+    (Bundles(copied.files).folder / "3" / "model.ubj").write_bytes(b"half")
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"imdb_id": "tt0133093"}'))
+    status, _, err = atx("score", "-")
+    assert status == 1
+    assert "`atx promote VERSION` scores by another version (there is 1, 2), or run full_" in err
+
+
+def test_scores_of_a_version_that_is_gone_are_made_anew_by_the_champion(atx, copied):
+    bundles = Bundles(copied.files)
+    shutil.rmtree(bundles.folder / "1")
+    with pytest.raises(AtxError, match=r"version 1 .*: run the job score \(`atx run --job score`"):
+        bundles.version(1)
 
 
 def test_nothing_that_is_trained_is_one_line(atx, tmp_path, monkeypatch):

@@ -173,6 +173,14 @@ def test_what_a_model_does_not_know_of_a_film_is_unknown_and_no_zero(finished):
     assert answers[0]["probability"] == answers[1]["probability"] != answers[2]["probability"]
 
 
+def test_null_and_nan_are_unknown_to_a_model_wherever_they_stand(finished):
+    """Kept out: a null in a list refused a title that its row in the table would have scored."""
+    plain = '{"imdb_id": "tt9999998", "genre": ["Action"]}'
+    odd = '{"imdb_id": "tt9999998", "genre": ["Action", null, NaN], "rt_score": NaN}'
+    answers = json.loads(score(settings_of(finished), f"[{plain}, {odd}]"))
+    assert answers[0] == answers[1]
+
+
 def test_a_damaged_champion_is_one_line(copied):
     (Bundles(copied.files).champion().folder / "model.ubj").write_bytes(b"half")
     with pytest.raises(AtxError, match="is not the file that was saved") as caught:

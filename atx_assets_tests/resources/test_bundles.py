@@ -110,7 +110,7 @@ def test_what_is_kept_is_not_the_champion_for_that(files):
 
 def test_the_first_one_that_is_kept_makes_no_champion(files):
     Bundles(files).keep(bundle())
-    with pytest.raises(AtxError, match=r"no model has been trained yet: run full_rebuild"):
+    with pytest.raises(AtxError, match=r"champion\.json is missing: `atx promote VERSION` writes"):
         Bundles(files).champion()
 
 

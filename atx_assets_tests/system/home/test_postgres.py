@@ -19,8 +19,10 @@ import pytest
 
 from atx_assets.errors import AtxError
 from atx_assets.local.cluster import MADE, Cluster
+from atx_assets.local.home import open_home
 from atx_assets.local.logs import last_lines, trim
 from atx_assets.local.postgres import EmbeddedPostgres
+from atx_assets.settings import read_settings
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes other users' processes")
 
@@ -360,6 +362,55 @@ def test_data_that_are_gone_are_not_made_anew_empty(home: Path) -> None:
     (home / MADE).unlink()
     with EmbeddedPostgres(home) as server:
         assert ask(server, "SELECT 1") == 1
+
+
+def test_a_home_that_was_opened_to_everybody_is_closed_and_goes_on(home: Path) -> None:
+    """Kept out: "restore a backup", where PostgreSQL wants its folder closed and no more."""
+    settings = read_settings({"ATX_HOME": str(home)})
+    with open_home(settings):
+        (home / "alerts.json").write_text("{}")
+    for path in (home, *home.rglob("*")):
+        path.chmod(0o777)
+    with open_home(settings) as ready:
+        assert EmbeddedPostgres(home).is_running()
+        assert ready.pg_host
+    searchable = 0o701 if os.geteuid() == 0 else 0o700
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in home.iterdir()}
+    assert stat.S_IMODE(home.stat().st_mode) == searchable
+    assert modes["postgres"] == 0o700
+    assert {name for name, mode in modes.items() if mode & 0o066} == set()
+
+
+def test_a_data_folder_that_its_group_may_read_is_left_so(home: Path) -> None:
+    """PostgreSQL allows 0750, and somebody may have chosen it."""
+    with EmbeddedPostgres(home):
+        pass
+    (home / "postgres").chmod(0o750)
+    with EmbeddedPostgres(home):
+        assert stat.S_IMODE((home / "postgres").stat().st_mode) == 0o750
+
+
+@as_root
+def test_a_file_of_postgres_that_is_somebody_elses_is_named_with_the_mend(home: Path) -> None:
+    with EmbeddedPostgres(home):
+        pass
+    os.chown(home / "postgres" / "postgresql.conf", 0, 0)
+    (home / "postgres" / "postgresql.conf").chmod(0o600)
+    with pytest.raises(AtxError, match=r"did not start: .*`chown -R atx_postgres: '.*/postgres'`"):
+        EmbeddedPostgres(home).acquire()
+
+
+@pytest.mark.parametrize(
+    ("cause", "mend"),
+    [
+        ("could not write file: No space left on device", "make room on the disk"),
+        ("could not open file: Read-only file system", "mount its disk for writing"),
+        ("could not find a valid checkpoint", "mend that, or restore a backup"),
+    ],
+)
+def test_the_mend_is_no_dearer_than_the_fault(home: Path, cause: str, mend: str) -> None:
+    (home / "postgres").mkdir(parents=True)
+    assert Cluster(home)._mend(cause) == mend
 
 
 def test_a_server_that_gives_up_says_why(home: Path) -> None:
