@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from atx_assets.embedded import data_folder, socket_folder
 from atx_assets.errors import AtxError
 from atx_assets.learning.operating_point import OperatingPoint
 from atx_assets.schemas import FOLD_SCORES
@@ -31,13 +32,17 @@ _LONGEST = 100
 
 @dataclass(frozen=True)
 class Database:
-    """How to reach the media database. `host` is a name, an address or a socket folder."""
+    """How to reach the media database. `host` is a name, an address or a socket folder.
+
+    `embedded` says that it is on the embedded server of the home.
+    """
 
     host: str
     port: int = 5432
     name: str = "media"
     user: str = "postgres"
     password: str = field(default="", repr=False)
+    embedded: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         """Name the database as a message should: never with its password."""
@@ -131,7 +136,10 @@ class Settings:
                 "PG_HOST is not set and the embedded PostgreSQL is not running: start it with "
                 '`atx start`, then `eval "$(atx env)"`, or set PG_HOST to your own server'
             )
-        return Database(self.pg_host, self.pg_port, self.pg_db, self.pg_user, self.pg_pass)
+        embedded = self.pg_host == str(socket_folder(data_folder(self.home)))
+        return Database(
+            self.pg_host, self.pg_port, self.pg_db, self.pg_user, self.pg_pass, embedded
+        )
 
     @property
     def correction_database(self) -> Database:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from atx_assets.errors import AtxError
+from atx_assets.libpq import obeyed_names
+from atx_assets.local.home import own_databases
 from atx_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,8 +42,14 @@ def reach_storage(settings: Settings) -> str:
         raise AtxError(
             f"Dagster's storage cannot be reached ({_place(url)}): is the server up? Check "
             "DAGSTER_POSTGRES_URL, its user and its password (with @, : and / written as %40, "
-            "%3A and %2F)"
+            f"%3A and %2F){_obeyed(settings)}"
         ) from None
+
+
+def _obeyed(settings: Settings) -> str:
+    """Name what else a connection to somebody's server must do justice to."""
+    names = "" if own_databases(settings)[1] else obeyed_names()
+    return f", and {names} of the environment, which hold for it too" if names else ""
 
 
 @contextmanager

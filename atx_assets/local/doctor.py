@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -29,7 +29,7 @@ from atx_assets.local.doctor_files import (
 from atx_assets.local.doctor_media import MediaDatabase
 from atx_assets.local.doctor_note import Note
 from atx_assets.local.doctor_records import check_history, check_labels, check_tables
-from atx_assets.local.doctor_settings import check_env_file, check_names, check_ports
+from atx_assets.local.doctor_settings import check_env_file, check_libpq, check_names, check_ports
 from atx_assets.local.home import open_home
 from atx_assets.settings import Settings
 
@@ -42,7 +42,11 @@ _logger = logging.getLogger(__name__)
 
 
 def doctor(
-    settings: Settings, say: Callable[[str], None], *, send_test_alert: bool = False
+    settings: Settings,
+    say: Callable[[str], None],
+    *,
+    send_test_alert: bool = False,
+    ignored: Sequence[str] = (),
 ) -> None:
     """Check everything that a run needs, a line each.
 
@@ -50,6 +54,7 @@ def doctor(
         settings: what to check.
         say: is called with each line.
         send_test_alert: send a message to `ATX_ALERT_URL`, too.
+        ignored: libpq's variables that are set and do not count.
 
     Raises:
         AtxError: something is wrong; how many things, the lines say which.
@@ -83,6 +88,7 @@ def doctor(
     line("leftovers", lambda: check_leftovers(settings))
     line("backups", lambda: check_backups(settings))
     line("names of settings", check_names)
+    line("libpq's variables", lambda: check_libpq(settings, ignored))
     line(".env", check_env_file)
     line("ports", lambda: check_ports(settings))
     line("who may ask", lambda: _strangers(settings))

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from atx_assets.errors import AtxError
+from atx_assets.libpq import obeyed_names, unasked
 from atx_assets.settings import Database
 
 if TYPE_CHECKING:
@@ -32,9 +33,11 @@ def connect(
         AtxError: it cannot be reached; the line says which setting to look at.
     """
     import psycopg
+    from psycopg.conninfo import make_conninfo
 
     try:
         connection = psycopg.connect(
+            make_conninfo(**unasked(database.host)) if database.embedded else "",
             host=database.host,
             port=database.port,
             dbname=database.name,
@@ -139,8 +142,11 @@ def _why(error: psycopg.OperationalError, database: Database) -> str:
     ):
         if sign in told:
             return mend
+    names = "" if database.embedded else obeyed_names()
     if "FATAL" in told:
         return f"{_told(error)}; check PG_USER, PG_PASS and PG_DB"
+    if names:
+        return f"{_told(error)}; is it up? Check PG_HOST and PG_PORT, and {names}, which hold too"
     return f"{_told(error)}; is it up? Check PG_HOST and PG_PORT"
 
 
