@@ -15,6 +15,7 @@ from atx_assets.local.home import own_databases
 from atx_assets.settings import Settings
 
 if TYPE_CHECKING:
+    import psycopg
     from sqlalchemy.engine import URL
 
 
@@ -30,7 +31,7 @@ def reach_storage(settings: Settings) -> str:
 
     url = _url(settings)
     try:
-        with psycopg.connect(storage_address(settings), connect_timeout=10) as connection:
+        with connect_storage(settings) as connection:
             may = "SELECT has_schema_privilege(current_schema(), 'CREATE')"
             if connection.execute(may).fetchone() != (True,):
                 raise AtxError(
@@ -86,13 +87,18 @@ def storage_explained(settings: Settings, is_back: Callable[[], None]) -> Iterat
         ) from error
 
 
-def storage_address(settings: Settings) -> str:
-    """Return the address of Dagster's storage as psycopg takes it; it holds the password.
+def connect_storage(settings: Settings) -> psycopg.Connection:
+    """Connect to Dagster's storage, to read from it.
 
     Raises:
-        AtxError: `DAGSTER_POSTGRES_URL` is none.
+        AtxError: `DAGSTER_POSTGRES_URL` is no address.
+        psycopg.Error: it cannot be reached.
     """
-    return _url(settings).render_as_string(hide_password=False)
+    import psycopg
+
+    address = _url(settings).render_as_string(hide_password=False)
+    # Nothing is prepared: behind a pooler of transactions the next would meet somebody else's.
+    return psycopg.connect(address, connect_timeout=10, prepare_threshold=None)
 
 
 def is_storage_failure(error: BaseException | None) -> bool:

@@ -35,8 +35,11 @@ def connect(
     import psycopg
     from psycopg.conninfo import make_conninfo
 
+    from atx_assets.resources.session import TransactionBound
+
     try:
-        connection = psycopg.connect(
+        # Without `options`: poolers between us and the server refuse those.
+        connection = TransactionBound.connect(
             make_conninfo(**unasked(database.host)) if database.embedded else "",
             host=database.host,
             port=database.port,
@@ -45,6 +48,8 @@ def connect(
             password=database.password or None,
             connect_timeout=_CONNECT_SECONDS,
             application_name="atx",
+            # Behind a pooler the next client would meet what this one has prepared.
+            prepare_threshold=None,
             client_encoding="UTF8",
             # A server whose machine or network is gone, and that says nothing, is given up after
             # a minute; one that is merely busy is waited for.
@@ -55,13 +60,7 @@ def connect(
         )
     except psycopg.OperationalError as error:
         raise AtxError(f"cannot connect to {database}: {_why(error, database)}") from error
-    # Not as `options` of the connection: poolers between us and the server refuse those.
-    with explained(database), connection.transaction():
-        connection.execute(
-            "SELECT set_config('TimeZone', 'UTC', false),"
-            " set_config('statement_timeout', %s, false)",
-            (str(statement_timeout * 1000),),
-        )
+    connection.statement_timeout = statement_timeout
     if read_only:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
