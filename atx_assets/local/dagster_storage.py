@@ -134,4 +134,4 @@ def _url(settings: Settings) -> URL:
 def _place(url: URL) -> str:
     """Say where a database is, without what of a password an unescaped @ has put there."""
     host = (url.host or str(url.query.get("host", ""))).rpartition("@")[2]
-    return f"{url.database} on {host}:{url.port or 5432}"
+    return f"{(url.database or '').rpartition('@')[2]} on {host}:{url.port or 5432}"
