@@ -163,9 +163,9 @@ def read_timezone(values: Mapping[str, str], name: str) -> str:
     """Return the name of a time zone, by default the machine's own."""
     from zoneinfo import ZoneInfo
 
-    from tzlocal import get_localzone_name
+    from atx_assets.local_zone import local_zone
 
-    zone = values.get(name) or get_localzone_name() or "UTC"
+    zone = values.get(name) or local_zone()
     try:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError):

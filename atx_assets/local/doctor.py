@@ -29,7 +29,13 @@ from atx_assets.local.doctor_files import (
 from atx_assets.local.doctor_media import MediaDatabase
 from atx_assets.local.doctor_note import Note
 from atx_assets.local.doctor_records import check_history, check_labels, check_tables
-from atx_assets.local.doctor_settings import check_env_file, check_libpq, check_names, check_ports
+from atx_assets.local.doctor_settings import (
+    check_env_file,
+    check_libpq,
+    check_names,
+    check_ports,
+    guessed_zone,
+)
 from atx_assets.local.home import open_home
 from atx_assets.settings import Settings
 
@@ -185,12 +191,12 @@ def _mlflow(settings: Settings) -> str:
 
 def _nightly(settings: Settings) -> str:
     when = settings.automation
-    if _EACH_DAY.fullmatch(when.retrain_cron):
-        return f"{when.retrain_cron} ({when.timezone})"
-    from atx_assets.automation.schedules import nightly_schedule
+    if not _EACH_DAY.fullmatch(when.retrain_cron):
+        from atx_assets.automation.schedules import nightly_schedule
 
-    schedule = nightly_schedule(settings)
-    return f"{schedule.cron_schedule} ({schedule.execution_timezone})"
+        nightly_schedule(settings)  # Dagster knows whether it is a time
+    told = f"{when.retrain_cron} ({when.timezone})"
+    return Note(f"{told}; {guess}") if (guess := guessed_zone()) else told
 
 
 def _standing(settings: Settings) -> str:

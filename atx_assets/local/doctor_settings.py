@@ -14,6 +14,7 @@ from atx_assets.libpq import obeyed_names
 from atx_assets.local.doctor_note import Note
 from atx_assets.local.home import own_databases
 from atx_assets.local.locks import try_lock, unlock
+from atx_assets.local_zone import is_understood
 from atx_assets.settings import ROOT, Settings, environment, read_settings
 
 
@@ -49,6 +50,13 @@ def check_names(values: Mapping[str, str] | None = None) -> str:
     if of_server and not given.get("PG_HOST"):
         return Note(f"{', '.join(of_server)} without PG_HOST: the embedded PostgreSQL is used")
     return f"{len(ours)} of atx's own are set, all known"
+
+
+def guessed_zone() -> str:
+    """Say that the zone of the night is a guess, where TZ does not say which is meant."""
+    if environment().get("ATX_TIMEZONE") or is_understood():
+        return ""
+    return "TZ is set and names no time zone: set ATX_TIMEZONE, for instance to Europe/Berlin"
 
 
 def check_libpq(settings: Settings, ignored: Sequence[str]) -> str:
