@@ -25,6 +25,7 @@ from atx_assets.automation.schedules import nightly_schedule
 from atx_assets.automation.sensors import SENSORS
 from atx_assets.checks import CHECKS
 from atx_assets.jobs import JOBS
+from atx_assets.libpq import settle_environment
 from atx_assets.resources.files import DataFiles
 from atx_assets.resources.media_database import MediaDatabase
 from atx_assets.resources.mlflow import Mlflow
@@ -49,6 +50,8 @@ ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
 
 def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Put the graph together; a test hands in resources of its own by name."""
+    # A code server that loads `.env` into its environment has opened the storage before that.
+    settle_environment()
     settings = read_settings()
     multiprocess = settings.executor == "multiprocess"
     return dg.Definitions(

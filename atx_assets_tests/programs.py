@@ -38,6 +38,7 @@ PROGRAMS: dict[str, tuple[Callable[[], bool], str]] = {
     "chromium": (_on_path("chromium"), "chromium"),
     "faketime": (_faketime, "faketime"),
     "nginx": (_on_path("nginx"), "nginx-light"),
+    "pgbouncer": (_on_path("pgbouncer"), "pgbouncer"),
     "systemd-analyze": (_on_path("systemd-analyze"), "systemd"),
     "useradd": (_on_path("useradd"), "passwd"),
 }

@@ -4,6 +4,7 @@ import ast
 import re
 from dataclasses import fields
 from pathlib import Path
+from traceback import format_exception
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 from tzlocal import get_localzone_name
 
 import atx_assets.settings
+from atx_assets.automation.schedules import nightly_schedule
 from atx_assets.errors import AtxError
 from atx_assets.learning.operating_point import OperatingPoint
+from atx_assets.local.dagster_storage import reach_storage
 from atx_assets.schemas import FOLD_SCORES
 from atx_assets.settings import ROOT, Automation, Learning, Settings, read_settings
 
@@ -72,7 +75,7 @@ def test_a_number_of_seconds_has_bounds(name: str, bounds: tuple[str, int, int])
     for value in (low, high):
         assert getattr(automation(**{name: str(value)}), field) == value
     for value in (low - 1, high + 1):
-        told = f"{name}={str(value)!r} is not a whole number from {low} to {high}"
+        told = f"{name} must be a whole number from {low} to {high}"
         assert failure(**{name: str(value)}) == told
 
 
@@ -80,14 +83,14 @@ def test_runs_are_kept_for_a_whole_number_of_days_from_one_on() -> None:
     assert read_settings({}).keep_days == 90
     assert read_settings({"ATX_KEEP_DAYS": "1"}).keep_days == 1
     for value in ("0", "-1", "1.5", "for ever"):
-        told = f"ATX_KEEP_DAYS={value!r} is not a whole number from 1 to 36500"
+        told = "ATX_KEEP_DAYS must be a whole number from 1 to 36500"
         assert failure(ATX_KEEP_DAYS=value) == told
 
 
 @pytest.mark.parametrize("name", WHOLE_NUMBERS)
 @pytest.mark.parametrize("value", ["soon", "1.5", "20 s", "1e2", "inf"])
 def test_a_number_of_seconds_is_a_whole_one(name: str, value: str) -> None:
-    assert f"{name}={value!r} is not a whole number" in failure(**{name: value})
+    assert f"{name} must be a whole number" in failure(**{name: value})
 
 
 @pytest.mark.parametrize("value", ["0.0001", "0.5", "1", "1e-3"])
@@ -98,7 +101,7 @@ def test_the_share_of_labels_that_may_go_is_above_none_and_up_to_all(value: str)
 @pytest.mark.parametrize("value", ["0", "-0.1", "1.01", "50%", "half", "nan", "inf"])
 def test_another_share_of_labels_is_refused(value: str) -> None:
     assert failure(ATX_LABEL_DROP_LIMIT=value) == (
-        f"ATX_LABEL_DROP_LIMIT={value!r} is not a number above 0 and up to 1, such as 0.5"
+        "ATX_LABEL_DROP_LIMIT must be a number above 0 and up to 1, such as 0.5"
     )
 
 
@@ -111,7 +114,7 @@ def test_the_share_of_rows_set_aside_is_from_none_to_all(value: str) -> None:
 @pytest.mark.parametrize("value", ["-0.1", "1.01", "1%", "nan"])
 @pytest.mark.parametrize("name", ["ATX_QUARANTINE_WARN", "ATX_QUARANTINE_BLOCK"])
 def test_another_share_of_rows_is_refused(name: str, value: str) -> None:
-    assert f"{name}={value!r} is not a number from 0 to 1, such as 0." in failure(**{name: value})
+    assert f"{name} must be a number from 0 to 1, such as 0." in failure(**{name: value})
 
 
 def test_a_stop_at_fewer_rows_than_the_warning_takes_the_warning_along():
@@ -148,7 +151,7 @@ def test_a_machine_that_knows_no_zone_has_utc(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("value", ["Europe/Brelin", "CEST+1", "../../etc/passwd", "/etc", "a\0b"])
 def test_a_zone_that_is_none_is_refused(value: str) -> None:
     assert failure(ATX_TIMEZONE=value) == (
-        f"ATX_TIMEZONE={value!r} is no time zone; write for instance Europe/Berlin"
+        "ATX_TIMEZONE is not the name of a time zone; write for instance Europe/Berlin"
     )
 
 
@@ -156,7 +159,7 @@ def test_training_on_quiet_nights_is_a_yes_or_no() -> None:
     assert automation(ATX_RETRAIN_ALWAYS="yes").retrain_always
     assert not automation(ATX_RETRAIN_ALWAYS="no").retrain_always
     for value in ("true", "1", "Yes", "on"):
-        told = f"ATX_RETRAIN_ALWAYS={value!r} is none of yes, no"
+        told = "ATX_RETRAIN_ALWAYS must be one of yes, no"
         assert failure(ATX_RETRAIN_ALWAYS=value) == told
 
 
@@ -167,7 +170,7 @@ def test_an_alert_has_one_of_four_forms(value: str) -> None:
 
 def test_another_form_of_an_alert_is_refused() -> None:
     assert failure(ATX_ALERT_FORMAT="email") == (
-        "ATX_ALERT_FORMAT='email' is none of ntfy, slack, discord, json"
+        "ATX_ALERT_FORMAT must be one of ntfy, slack, discord, json"
     )
 
 
@@ -191,7 +194,7 @@ def test_a_search_is_one_of_three(value: str) -> None:
 
 @pytest.mark.parametrize("value", ["Race", "on", "none", "grid", "race "])
 def test_another_search_is_refused(value: str) -> None:
-    assert failure(ATX_SEARCH=value) == f"ATX_SEARCH={value!r} is none of race, full, off"
+    assert failure(ATX_SEARCH=value) == "ATX_SEARCH must be one of race, full, off"
 
 
 @pytest.mark.parametrize("value", FOLD_SCORES)
@@ -201,7 +204,7 @@ def test_any_score_of_the_table_may_be_the_objective(value: str) -> None:
 
 @pytest.mark.parametrize("value", ["accuracy", "AUC", "mean_f1"])
 def test_another_objective_is_refused_with_those_that_there_are(value: str) -> None:
-    told = f"ATX_OBJECTIVE={value!r} is none of {', '.join(FOLD_SCORES)}"
+    told = f"ATX_OBJECTIVE must be one of {', '.join(FOLD_SCORES)}"
     assert failure(ATX_OBJECTIVE=value) == told
 
 
@@ -239,7 +242,7 @@ def test_an_operating_point_is_the_best_f1_or_a_least_precision_or_recall(
 )
 def test_another_operating_point_is_refused_with_what_may_be_written(value: str) -> None:
     assert failure(ATX_OPERATING_POINT=value) == (
-        f"ATX_OPERATING_POINT={value!r} is no operating point; write f1, or for instance "
+        "ATX_OPERATING_POINT is not an operating point; write f1, or for instance "
         "precision>=0.8 or recall>=0.95"
     )
 
@@ -249,7 +252,7 @@ def test_mlflow_is_on_unless_it_is_turned_off() -> None:
     assert read_settings({"ATX_MLFLOW": "on"}).mlflow_on
     assert not read_settings({"ATX_MLFLOW": "off"}).mlflow_on
     for value in ("no", "false", "OFF", "0"):
-        assert failure(ATX_MLFLOW=value) == f"ATX_MLFLOW={value!r} is none of on, off"
+        assert failure(ATX_MLFLOW=value) == "ATX_MLFLOW must be one of on, off"
 
 
 @pytest.mark.parametrize("value", ["atx", "films to watch", "Atx-2.0_b", "7"])
@@ -261,7 +264,7 @@ def test_the_registered_model_has_the_name_that_is_set(value: str) -> None:
 @pytest.mark.parametrize("value", ["a/b", "a:b", "it's", 'a"b', " atx", "-atx", "a\nb", "é", "a\n"])
 def test_a_name_that_mlflow_does_not_take_is_refused(value: str) -> None:
     assert failure(ATX_MODEL_NAME=value) == (
-        f"ATX_MODEL_NAME={value!r} is not made of letters, digits, spaces and _ . - alone"
+        "ATX_MODEL_NAME must be made of letters, digits, spaces and _ . - alone"
     )
 
 
@@ -405,7 +408,7 @@ class TestWhoMayAsk:
         "name", ["http://media.example.org", "a/b", "*", "-x", "a..b", "tower:0", "tower:65536"]
     )
     def test_what_is_no_name_of_a_host_is_refused(self, name: str) -> None:
-        with pytest.raises(AtxError, match=r"ATX_ALLOWED_HOSTS=.* is no name of a host"):
+        with pytest.raises(AtxError, match="ATX_ALLOWED_HOSTS must name hosts"):
             read_settings({"ATX_ALLOWED_HOSTS": name})
 
     def test_only_this_machine_may_ask_unless_told_otherwise(self) -> None:
@@ -414,7 +417,7 @@ class TestWhoMayAsk:
 
     @pytest.mark.parametrize("address", ["localhost", "::1", "300.0.0.1", "1.2.3.4:80"])
     def test_what_is_no_address_is_refused(self, address: str) -> None:
-        with pytest.raises(AtxError, match=r"ATX_BIND=.* is no IPv4 address"):
+        with pytest.raises(AtxError, match="ATX_BIND must be an IPv4 address"):
             read_settings({"ATX_BIND": address})
 
 
@@ -451,6 +454,60 @@ def test_any_values_are_settings_or_one_line_that_names_one(values):
     assert any(line.startswith(name) for name in values), line
     assert line.isprintable()
     assert len(line) < 1000
+
+
+#: Each with a secret, and written where something else belongs.
+MISPLACED = (
+    f"postgres://user:{SECRET}@host/db",
+    f"host=db password={SECRET}",
+    f"user:{SECRET}@host",
+    f"https://hooks.example/{SECRET}",
+)
+
+
+@pytest.mark.parametrize("value", MISPLACED)
+@pytest.mark.parametrize("name", ["ATX_HOME", *NAMES])
+def test_a_secret_in_any_setting_is_not_shown(name: str, value: str) -> None:
+    """Kept out: PG_HOST=postgres://user:secret@host/db, which doctor and run have printed."""
+    try:
+        settings = read_settings({"PG_HOST": "host", name: value})
+    except AtxError as error:
+        shown = "".join(format_exception(error))
+    else:
+        shown = f"{everything(settings)} {settings.database} {settings.correction_database}"
+        if name == "ATX_RETRAIN_CRON":  # read as a cron expression by Dagster alone
+            with pytest.raises(AtxError) as caught:
+                nightly_schedule(settings)
+            shown = "".join(format_exception(caught.value))
+    assert SECRET not in shown
+
+
+@pytest.mark.parametrize("name", ["PG_USER", "PG_DB", "ATX_CORRECTION_PG_USER"])
+def test_a_password_beside_a_name_is_refused_without_being_told(name: str) -> None:
+    assert SECRET not in failure(**{name: f"user:{SECRET}"})
+
+
+@pytest.mark.parametrize(
+    "start", ["u:a/b", "u/x:a", "u:a@b", "u:a?b", "u:a#b", "u:a:b", "u@h/x:a", "u:a%zz", "[u:a"]
+)
+def test_no_address_of_dagsters_storage_tells_its_password(start: str) -> None:
+    for scheme in ("postgresql", "postgres", "mysql"):
+        url = f"{scheme}://{start}{SECRET}@127.0.0.1:9/db"
+        with pytest.raises(AtxError) as caught:
+            reach_storage(read_settings({"DAGSTER_POSTGRES_URL": url}))
+        assert SECRET not in "".join(format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    "host", ["db", "db.home.", "10.0.0.2", "::1", "fe80::1%eth0", "a,b", "/run/a b", "@abstract"]
+)
+def test_a_host_is_a_name_an_address_or_a_folder(host: str) -> None:
+    assert read_settings({"PG_HOST": host}).database.host == host
+
+
+@pytest.mark.parametrize("host", ["db:5432", "db/media", "a b", "[::1]", "a,,b", "-db"])
+def test_what_is_more_than_a_host_is_refused(host: str) -> None:
+    assert "PG_HOST is not a host: write its name, its address" in failure(PG_HOST=host)
 
 
 def test_the_home_of_nobody_is_named() -> None:

@@ -75,13 +75,13 @@ def fingerprints_now(settings: Settings) -> Fingerprints:
         AtxError: see `look`.
     """
     from atx_assets.sources.fingerprints import read_fingerprints
-    from atx_assets.sources.layouts import find_source
+    from atx_assets.sources.rights import find_visible_source
 
     database = settings.database
     timeout = min(LOOK_SECONDS, settings.statement_timeout)
     connection = connect(database, statement_timeout=timeout, read_only=True)
     with explained(database), connection:  # what fails at its end, too
-        return read_fingerprints(connection, find_source(connection, settings.source))
+        return read_fingerprints(connection, find_visible_source(connection, settings.source))
 
 
 def results_of(instance: dg.DagsterInstance) -> Results | None:

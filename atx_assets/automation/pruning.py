@@ -141,7 +141,8 @@ def prune_dagster(
 
 def kept_runs(instance: dg.DagsterInstance, tables: psycopg.Connection[Any]) -> set[str]:
     """Name the runs that are kept whatever their age: what is shown and read of the present."""
-    kept = {str(run) for (run,) in tables.execute(_KEPT_RUNS)}
+    with _bounded(tables):
+        kept = {str(run) for (run,) in tables.execute(_KEPT_RUNS)}
     for sensor in FOLLOWERS:
         kept |= {r.dagster_run.run_id for r in records_asked_by(instance, sensor)}
     return kept
@@ -172,7 +173,8 @@ def _prune_rows(
     pruned = 0
     while True:
         values = {"kept": sorted(kept), "before": before, "rows": ROWS}
-        found = tables.execute(statement, values).rowcount
+        with _bounded(tables):
+            found = tables.execute(statement, values).rowcount
         pruned += found
         if found < ROWS:
             return pruned
@@ -222,12 +224,23 @@ def size_of(folder: Path) -> int:
 
 @contextmanager
 def _tables(postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
-    """Connect to the tables of Dagster; each statement is a transaction of its own."""
+    """Connect to the tables of Dagster."""
     import psycopg
     from sqlalchemy.engine import make_url
 
     url = make_url(postgres_url).set(drivername="postgresql")
     address = url.render_as_string(hide_password=False)
-    with psycopg.connect(address, autocommit=True, connect_timeout=10) as connection:
-        connection.execute("SET statement_timeout = '5min'; SET lock_timeout = '10s'")
+    # Nothing is prepared, or set for longer than a transaction: a pooler hands both to others.
+    with psycopg.connect(
+        address, autocommit=True, connect_timeout=10, prepare_threshold=None
+    ) as connection:
         yield connection
+
+
+@contextmanager
+def _bounded(tables: psycopg.Connection[Any]) -> Iterator[None]:
+    """Open a transaction whose statements wait only so long."""
+    with tables.transaction():
+        tables.execute("SET LOCAL statement_timeout = '5min'")
+        tables.execute("SET LOCAL lock_timeout = '10s'")
+        yield

@@ -16,6 +16,7 @@ import urllib.request
 from http import HTTPStatus
 from typing import Any
 
+from atx_assets.direct import is_direct
 from atx_assets.errors import AtxError
 
 _TIMEOUT = 10.0
@@ -78,7 +79,10 @@ def _fault(url: str, body: bytes | None, headers: dict[str, str]) -> str:
             headers["Authorization"] = f"Basic {token}"
         bare = parts._replace(netloc=place).geturl()
         request = urllib.request.Request(bare, body, headers)  # noqa: S310  (settings check it)
-        opener = urllib.request.build_opener(_NoRedirect)
+        handlers: list[Any] = [_NoRedirect]
+        if is_direct(parts.hostname or ""):
+            handlers.append(urllib.request.ProxyHandler({}))
+        opener = urllib.request.build_opener(*handlers)
         with opener.open(request, timeout=_TIMEOUT) as answer:
             status = answer.status
     except urllib.error.HTTPError as error:

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import click
 
 from atx_assets.errors import AtxError
+from atx_assets.libpq import settle_environment
 
 #: Each is the name of a command, of its file beside this one, and of the function in that.
 COMMANDS = (
@@ -63,7 +64,8 @@ class _ToStandardError(logging.Handler):
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option("--verbose", is_flag=True, help="Show details, and the traceback of a failure.")
-def cli(verbose: bool) -> None:
+@click.pass_context
+def cli(context: click.Context, verbose: bool) -> None:
     """Learn one person's taste from the titles they labelled."""
     handler = _ToStandardError()
     handler.setFormatter(logging.Formatter("atx: %(message)s"))
@@ -71,6 +73,8 @@ def cli(verbose: bool) -> None:
     logger.handlers = [handler]
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
     logger.propagate = False
+    # Before anything connects. `atx doctor` names what does not count.
+    context.obj = settle_environment()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

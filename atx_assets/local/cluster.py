@@ -20,13 +20,14 @@ import tempfile
 import time
 from pathlib import Path
 
+from atx_assets.embedded import PORT, data_folder, socket_folder
 from atx_assets.errors import AtxError
+from atx_assets.libpq import unasked
 from atx_assets.local.locks import try_lock
 from atx_assets.local.logs import trim
 from atx_assets.local.server_user import ServerUser, open_way, server_user, user_name
-from atx_assets.local.socket_folder import is_private, make_private, socket_folder
+from atx_assets.local.socket_folder import is_private, make_private
 
-PORT = 5432
 USER = "postgres"
 
 #: Given at every start, not written into the data, so that a later version of atx changes them.
@@ -64,15 +65,23 @@ class Cluster:
     def __init__(self, home: Path) -> None:
         """Name the parts; nothing is touched. `home` is absolute, its links resolved."""
         self.home = home
-        self.data = home / "postgres"
+        self.data = data_folder(home)
         self.log = home / "logs" / "postgres.log"
-        self.socket_folder = socket_folder(self.data, PORT)
+        self.socket_folder = socket_folder(self.data)
         # Open and locked in every process of the server, and in nobody else.
         self._alive = home / "locks" / "postgres.alive"
         # Says that the data folder was made: one that is gone is not made anew, empty.
         self._made = home / MADE
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
+
+    def address(self, database: str) -> str:
+        """Return how libpq reaches a database of the server, whatever the environment asks for."""
+        from psycopg.conninfo import make_conninfo
+
+        host = str(self.socket_folder)
+        where = {"host": host, "port": str(PORT), "user": USER, "dbname": database}
+        return make_conninfo(**where, **unasked(host))
 
     @property
     def lives(self) -> bool:
@@ -281,8 +290,7 @@ class Cluster:
 
         if not is_private(self.socket_folder, self.data):
             return "silent"
-        asked = f"host={self.socket_folder} port={PORT} user={USER} connect_timeout=5"
-        answer = PGconn.ping(asked.encode())
+        answer = PGconn.ping(f"{self.address('postgres')} connect_timeout=5".encode())
         return {Ping.OK: "ready", Ping.REJECT: "busy"}.get(Ping(answer), "silent")
 
     def _close_to_others(self) -> None:

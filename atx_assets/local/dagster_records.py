@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.automation.results import Made
-from atx_assets.local.dagster_storage import storage_address
+from atx_assets.local.dagster_storage import connect_storage
 from atx_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -76,11 +76,7 @@ class DagsterRecords:
 @contextmanager
 def dagster_records(settings: Settings) -> Iterator[DagsterRecords]:
     """Yield the records in Dagster's storage."""
-    import psycopg
-
-    address = storage_address(settings)
-    # Nothing is prepared: behind a pooler of transactions the next would meet somebody else's.
-    with psycopg.connect(address, connect_timeout=10, prepare_threshold=None) as connection:
+    with connect_storage(settings) as connection:
         yield DagsterRecords(connection)
 
 

@@ -10,9 +10,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from atx_assets.errors import AtxError
+from atx_assets.libpq import obeyed_names
+from atx_assets.local.home import own_databases
 from atx_assets.settings import Settings
 
 if TYPE_CHECKING:
+    import psycopg
     from sqlalchemy.engine import URL
 
 
@@ -28,7 +31,7 @@ def reach_storage(settings: Settings) -> str:
 
     url = _url(settings)
     try:
-        with psycopg.connect(storage_address(settings), connect_timeout=10) as connection:
+        with connect_storage(settings) as connection:
             may = "SELECT has_schema_privilege(current_schema(), 'CREATE')"
             if connection.execute(may).fetchone() != (True,):
                 raise AtxError(
@@ -40,8 +43,14 @@ def reach_storage(settings: Settings) -> str:
         raise AtxError(
             f"Dagster's storage cannot be reached ({_place(url)}): is the server up? Check "
             "DAGSTER_POSTGRES_URL, its user and its password (with @, : and / written as %40, "
-            "%3A and %2F)"
+            f"%3A and %2F){_obeyed(settings)}"
         ) from None
+
+
+def _obeyed(settings: Settings) -> str:
+    """Name what else a connection to somebody's server must do justice to."""
+    names = "" if own_databases(settings)[1] else obeyed_names()
+    return f", and {names} of the environment, which hold for it too" if names else ""
 
 
 @contextmanager
@@ -78,13 +87,18 @@ def storage_explained(settings: Settings, is_back: Callable[[], None]) -> Iterat
         ) from error
 
 
-def storage_address(settings: Settings) -> str:
-    """Return the address of Dagster's storage as psycopg takes it; it holds the password.
+def connect_storage(settings: Settings) -> psycopg.Connection:
+    """Connect to Dagster's storage, to read from it.
 
     Raises:
-        AtxError: `DAGSTER_POSTGRES_URL` is none.
+        AtxError: `DAGSTER_POSTGRES_URL` is no address.
+        psycopg.Error: it cannot be reached.
     """
-    return _url(settings).render_as_string(hide_password=False)
+    import psycopg
+
+    address = _url(settings).render_as_string(hide_password=False)
+    # Nothing is prepared: behind a pooler of transactions the next would meet somebody else's.
+    return psycopg.connect(address, connect_timeout=10, prepare_threshold=None)
 
 
 def is_storage_failure(error: BaseException | None) -> bool:
@@ -120,4 +134,4 @@ def _url(settings: Settings) -> URL:
 def _place(url: URL) -> str:
     """Say where a database is, without what of a password an unescaped @ has put there."""
     host = (url.host or str(url.query.get("host", ""))).rpartition("@")[2]
-    return f"{url.database} on {host}:{url.port or 5432}"
+    return f"{(url.database or '').rpartition('@')[2]} on {host}:{url.port or 5432}"

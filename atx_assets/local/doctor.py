@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -36,7 +36,13 @@ from atx_assets.local.doctor_records import (
     check_tables,
     missing_data,
 )
-from atx_assets.local.doctor_settings import check_env_file, check_names, check_ports
+from atx_assets.local.doctor_settings import (
+    check_env_file,
+    check_libpq,
+    check_names,
+    check_ports,
+    guessed_zone,
+)
 from atx_assets.local.home import open_home
 from atx_assets.settings import Settings
 
@@ -49,7 +55,11 @@ _logger = logging.getLogger(__name__)
 
 
 def doctor(
-    settings: Settings, say: Callable[[str], None], *, send_test_alert: bool = False
+    settings: Settings,
+    say: Callable[[str], None],
+    *,
+    send_test_alert: bool = False,
+    ignored: Sequence[str] = (),
 ) -> None:
     """Check everything that a run needs, a line each.
 
@@ -57,6 +67,7 @@ def doctor(
         settings: what to check.
         say: is called with each line.
         send_test_alert: send a message to `ATX_ALERT_URL`, too.
+        ignored: libpq's variables that are set and do not count.
 
     Raises:
         AtxError: something is wrong; how many things, the lines say which.
@@ -91,6 +102,7 @@ def doctor(
     line("leftovers", lambda: check_leftovers(settings))
     line("backups", lambda: check_backups(settings))
     line("names of settings", check_names)
+    line("libpq's variables", lambda: check_libpq(settings, ignored))
     line(".env", check_env_file)
     line("ports", lambda: check_ports(settings))
     line("who may ask", lambda: _strangers(settings))
@@ -207,12 +219,12 @@ def _mlflow(settings: Settings) -> str:
 
 def _nightly(settings: Settings) -> str:
     when = settings.automation
-    if _EACH_DAY.fullmatch(when.retrain_cron):
-        return f"{when.retrain_cron} ({when.timezone})"
-    from atx_assets.automation.schedules import nightly_schedule
+    if not _EACH_DAY.fullmatch(when.retrain_cron):
+        from atx_assets.automation.schedules import nightly_schedule
 
-    schedule = nightly_schedule(settings)
-    return f"{schedule.cron_schedule} ({schedule.execution_timezone})"
+        nightly_schedule(settings)  # Dagster knows whether it is a time
+    told = f"{when.retrain_cron} ({when.timezone})"
+    return Note(f"{told}; {guess}") if (guess := guessed_zone()) else told
 
 
 def _standing(settings: Settings) -> str:

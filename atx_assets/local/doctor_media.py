@@ -41,8 +41,12 @@ class MediaDatabase:
         from atx_assets.learning.evaluation import LEAST_LABELS
         from atx_assets.resources.database import connect, explained
         from atx_assets.sources.fingerprints import read_fingerprints
-        from atx_assets.sources.layouts import find_source
-        from atx_assets.sources.rights import more_than_needed
+        from atx_assets.sources.rights import (
+            filters_rows,
+            find_visible_source,
+            more_than_needed,
+            policy,
+        )
 
         settings = self._settings
         own = own_databases(settings)[0]
@@ -55,7 +59,9 @@ class MediaDatabase:
             there = "SELECT coalesce(to_regclass('atp.media'), to_regclass('atp.training')) IS NULL"
             if own and connection.execute(there).fetchone() == (True,):
                 return Note(f"{where}empty: `atx load FILE` fills it, or `atx demo` with a sample")
-            source = find_source(connection, settings.source)
+            source = find_visible_source(connection, settings.source)
+            filtered = filters_rows(connection, source)
+            visible = policy(connection, source)
             prints = read_fingerprints(connection, source)
             may = "" if own else more_than_needed(connection)
         self.layout, self.prints = source.layout.name, prints
@@ -63,9 +69,12 @@ class MediaDatabase:
         if labels < 2 * LEAST_LABELS:
             raise AtxError(
                 f"atp.{source.layout.table} has {labels} labelled rows; at least {LEAST_LABELS} "
-                f"keeps and {LEAST_LABELS} skips are needed: judge more films"
+                f"keeps and {LEAST_LABELS} skips are needed: "
+                + (f"row-level security hides some; {visible}" if filtered else "judge more films")
             )
         told = f"{where}atp.{source.layout.table}, {films} rows of films, {labels} with a label"
+        if filtered:
+            return Note(f"{told} that row-level security shows this user; for all, {visible}")
         if may:
             return Note(
                 f"{told}; a run needs SELECT alone, and this user may {may} as well: "

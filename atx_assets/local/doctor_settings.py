@@ -8,10 +8,13 @@ from __future__ import annotations
 import difflib
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from atx_assets.libpq import obeyed_names
 from atx_assets.local.doctor_note import Note
+from atx_assets.local.home import own_databases
 from atx_assets.local.locks import try_lock, unlock
+from atx_assets.local_zone import is_understood
 from atx_assets.settings import ROOT, Settings, environment, read_settings
 
 
@@ -47,6 +50,26 @@ def check_names(values: Mapping[str, str] | None = None) -> str:
     if of_server and not given.get("PG_HOST"):
         return Note(f"{', '.join(of_server)} without PG_HOST: the embedded PostgreSQL is used")
     return f"{len(ours)} of atx's own are set, all known"
+
+
+def guessed_zone() -> str:
+    """Say that the zone of the night is a guess, where TZ does not say which is meant."""
+    if environment().get("ATX_TIMEZONE") or is_understood():
+        return ""
+    return "TZ is set and names no time zone: set ATX_TIMEZONE, for instance to Europe/Berlin"
+
+
+def check_libpq(settings: Settings, ignored: Sequence[str]) -> str:
+    """Say which variables of libpq's are set and do not count, and which hold."""
+    if ignored:
+        return Note(
+            f"{', '.join(ignored)} set, and not obeyed: PG_HOST, PG_PORT, PG_DB, PG_USER, PG_PASS "
+            "and DAGSTER_POSTGRES_URL alone say where a connection goes, and as whom"
+        )
+    names = obeyed_names()
+    if not names or all(own_databases(settings)):
+        return "none counts"
+    return f"{names} hold for your own server"
 
 
 def _unknown(name: str, known: set[str]) -> str:

@@ -22,7 +22,7 @@ def server_version(server: EmbeddedPostgres) -> str:
     """Return the version of a running server, such as 18.6."""
     import psycopg
 
-    with psycopg.connect(_address(server, "postgres")) as connection:
+    with psycopg.connect(server.address("postgres")) as connection:
         return str(connection.execute("SHOW server_version").fetchone()[0])  # type: ignore[index]
 
 
@@ -31,7 +31,7 @@ def databases(server: EmbeddedPostgres) -> list[str]:
     import psycopg
 
     asked = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
-    with psycopg.connect(_address(server, "postgres")) as connection:
+    with psycopg.connect(server.address("postgres")) as connection:
         return [name for (name,) in connection.execute(asked)]
 
 
@@ -41,7 +41,7 @@ def dump(server: EmbeddedPostgres, database: str, file: Path) -> None:
     Raises:
         AtxError: it cannot be read, or the file not be written.
     """
-    _run("pg_dump", "--format=custom", f"--file={file}", _address(server, database))
+    _run("pg_dump", "--format=custom", f"--file={file}", server.address(database))
 
 
 def restore(server: EmbeddedPostgres, database: str, file: Path) -> None:
@@ -54,13 +54,7 @@ def restore(server: EmbeddedPostgres, database: str, file: Path) -> None:
     """
     server.ensure_database(database)
     plain = ["--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error"]
-    _run("pg_restore", *plain, f"--dbname={_address(server, database)}", str(file))
-
-
-def _address(server: EmbeddedPostgres, database: str) -> str:
-    from psycopg.conninfo import make_conninfo
-
-    return make_conninfo(host=server.host, port=server.port, user=server.user, dbname=database)
+    _run("pg_restore", *plain, f"--dbname={server.address(database)}", str(file))
 
 
 def _run(program: str, *arguments: str) -> None:

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from atx_assets.errors import AtxError
+from atx_assets.libpq import unasked
 from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.settings import ROOT, Settings
 
@@ -38,13 +39,12 @@ def open_home(settings: Settings) -> Iterator[Settings]:
     """
     prepare(settings)
     server = EmbeddedPostgres(settings.home)
-    filled = _filled(settings, server)
     if not _needs_server(settings, server):
-        yield filled
+        yield _filled(settings, server)
         return
     with server:
         _ensure_databases(settings, server)
-        yield filled
+        yield _filled(settings, server)
 
 
 def start_servers(settings: Settings) -> Settings:
@@ -187,8 +187,8 @@ def replace_file(path: Path, content: bytes) -> None:
 
 def _dagster_url(server: EmbeddedPostgres) -> str:
     # Bare postgresql:// means psycopg 3 to SQLAlchemy, and dagster-postgres works with psycopg2.
-    where = f"host={quote(server.host)}&port={server.port}"
-    return f"postgresql+psycopg2://{server.user}@/{DAGSTER_DATABASE}?{where}"
+    where = {"host": server.host, "port": server.port, **unasked(server.host)}
+    return f"postgresql+psycopg2://{server.user}@/{DAGSTER_DATABASE}?{urlencode(where, safe='/')}"
 
 
 def _serves_media(settings: Settings, server: EmbeddedPostgres) -> bool:
@@ -197,7 +197,17 @@ def _serves_media(settings: Settings, server: EmbeddedPostgres) -> bool:
 
 
 def _serves_dagster(settings: Settings, server: EmbeddedPostgres) -> bool:
-    return settings.dagster_postgres_url in ("", _dagster_url(server))
+    return not settings.dagster_postgres_url or _is_own(settings.dagster_postgres_url, server)
+
+
+def _is_own(url: str, server: EmbeddedPostgres) -> bool:
+    """Whether an address is one that `_dagster_url` makes, or has made in another environment."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # it is none; who connects says so
+        return False
+    where = (parts.netloc, parts.path, parse_qs(parts.query).get("host"))
+    return where == (f"{server.user}@", f"/{DAGSTER_DATABASE}", [server.host])
 
 
 def uses_own_servers(settings: Settings) -> bool:
@@ -223,7 +233,8 @@ def _ensure_databases(settings: Settings, server: EmbeddedPostgres) -> None:
 
 
 def _filled(settings: Settings, server: EmbeddedPostgres) -> Settings:
-    url = settings.dagster_postgres_url or _dagster_url(server)
+    own = _serves_dagster(settings, server)
+    url = _dagster_url(server) if own else settings.dagster_postgres_url
     for bare in ("postgres://", "postgresql://"):
         if url.startswith(bare):
             url = "postgresql+psycopg2://" + url.removeprefix(bare)

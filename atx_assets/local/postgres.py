@@ -12,8 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from atx_assets.embedded import PORT
 from atx_assets.errors import AtxError
-from atx_assets.local.cluster import PORT, USER, Cluster
+from atx_assets.local.cluster import USER, Cluster
 from atx_assets.local.locks import locked, made_exclusive, try_lock, unlock
 
 
@@ -130,13 +131,16 @@ class EmbeddedPostgres:
             self._cluster.start()
         return gone
 
+    def address(self, database: str) -> str:
+        """Return how libpq reaches a database of the server, whatever the environment asks for."""
+        return self._cluster.address(database)
+
     def ensure_database(self, name: str) -> None:
         """Create the database `name` if it is not there: UTF-8, ordered by code point."""
         import psycopg
         from psycopg import errors, sql
 
-        server = {"host": self.host, "port": self.port, "user": self.user}
-        with psycopg.connect(**server, dbname="postgres", autocommit=True) as connection:  # type: ignore[arg-type]
+        with psycopg.connect(self.address("postgres"), autocommit=True) as connection:
             there = "SELECT 1 FROM pg_database WHERE datname = %s"
             if connection.execute(there, [name]).fetchone():
                 return

@@ -20,7 +20,7 @@ from enum import Enum
 from pathlib import Path
 
 from atx_assets.errors import AtxError
-from atx_assets.local.dagster_storage import reach_storage, storage_address
+from atx_assets.local.dagster_storage import connect_storage, reach_storage
 from atx_assets.local.locks import locked
 from atx_assets.local.logs import last_lines
 from atx_assets.local.mlflow_file import copy_store
@@ -74,9 +74,7 @@ def check_stores(settings: Settings) -> None:
 
 def dagster_age(settings: Settings) -> Age:
     """Say how Dagster's tables stand to the Dagster that is installed; they can be reached."""
-    import psycopg
-
-    with psycopg.connect(storage_address(settings), connect_timeout=10) as connection:
+    with connect_storage(settings) as connection:
         there = connection.execute("SELECT to_regclass('alembic_version')").fetchone()
         if there == (None,):
             return Age.NONE

@@ -1,29 +1,11 @@
-"""The folder of the PostgreSQL server's Unix socket: a short, plain path that is ours alone."""
+"""The folder of the PostgreSQL server's Unix socket, ours alone. Its path: `embedded.py`."""
 
 import contextlib
-import hashlib
 import os
-import re
 from pathlib import Path
 
 from atx_assets.errors import AtxError
 from atx_assets.local.server_user import ServerUser, user_name
-
-#: sun_path holds 104 bytes on macOS and 108 on Linux, its closing zero included.
-_LONGEST_SOCKET = 100
-
-
-def socket_folder(data: Path, port: int) -> Path:
-    """Return the data folder itself, or a short one where its path cannot be a socket's.
-
-    Besides a long path that is one with anything but plain characters: libpq takes a comma for
-    two hosts, and a space or % has to be escaped differently in every client's URL.
-    """
-    socket = data / f".s.PGSQL.{port}"
-    if len(os.fsencode(socket)) <= _LONGEST_SOCKET and re.fullmatch(r"[A-Za-z0-9/._-]+", str(data)):
-        return data
-    # Not tempfile.gettempdir(): all who use this home must come to the same folder.
-    return Path("/tmp") / f"atx-{hashlib.sha256(os.fsencode(data)).hexdigest()[:16]}"  # noqa: S108
 
 
 def make_private(folder: Path, user: ServerUser) -> None:

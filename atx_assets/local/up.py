@@ -23,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from atx_assets.errors import AtxError
+from atx_assets.local.doctor_settings import guessed_zone
 from atx_assets.local.guard import Hosts, open_to_others
 from atx_assets.local.guarded import command as guarded
 from atx_assets.local.healing import DAGSTER, Healing, ready_records
@@ -60,6 +61,8 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
         os.environ.update(exports(ready))
         ready_stores(ready)
         ready_records(ready, say)
+        if told := guessed_zone():
+            say(f"WARNING: {told}; until then nights are in {ready.automation.timezone}")
         say(f"starting Dagster{' and MLflow' if _shows_mlflow(ready) else ''}: half a minute …")
         children = Children(ready.home / "logs")
         report = DataFolder(ready.data_dir).path("analysis_report")

@@ -119,7 +119,7 @@ def check_permission(settings: Settings) -> tuple[str, str]:
 def _carried_out(settings: Settings, planned: Planned, *, write: bool, via: str) -> Corrected:
     from atx_assets.resources.database import explained
     from atx_assets.sources import corrections
-    from atx_assets.sources.layouts import find_source
+    from atx_assets.sources.rights import find_visible_source
 
     with ExitStack() as held:
         # Held first, and until the last line is in it: so what two processes do never mingles.
@@ -127,7 +127,7 @@ def _carried_out(settings: Settings, planned: Planned, *, write: bool, via: str)
         journal = held.enter_context(record.writing()) if write else None
         connection = held.enter_context(closing(_connect(settings, write=write)))
         held.enter_context(explained(settings.correction_database))
-        source = find_source(connection, settings.source)
+        source = find_visible_source(connection, settings.source)
         plan = planned(connection, source)
         if journal is None or not plan.rows:
             return Corrected(plan)

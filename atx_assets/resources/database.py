@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from atx_assets.errors import AtxError
+from atx_assets.libpq import obeyed_names, unasked
 from atx_assets.settings import Database
 
 if TYPE_CHECKING:
@@ -32,9 +33,14 @@ def connect(
         AtxError: it cannot be reached; the line says which setting to look at.
     """
     import psycopg
+    from psycopg.conninfo import make_conninfo
+
+    from atx_assets.resources.session import TransactionBound
 
     try:
-        connection = psycopg.connect(
+        # Without `options`: poolers between us and the server refuse those.
+        connection = TransactionBound.connect(
+            make_conninfo(**unasked(database.host)) if database.embedded else "",
             host=database.host,
             port=database.port,
             dbname=database.name,
@@ -42,6 +48,8 @@ def connect(
             password=database.password or None,
             connect_timeout=_CONNECT_SECONDS,
             application_name="atx",
+            # Behind a pooler the next client would meet what this one has prepared.
+            prepare_threshold=None,
             client_encoding="UTF8",
             # A server whose machine or network is gone, and that says nothing, is given up after
             # a minute; one that is merely busy is waited for.
@@ -52,13 +60,7 @@ def connect(
         )
     except psycopg.OperationalError as error:
         raise AtxError(f"cannot connect to {database}: {_why(error, database)}") from error
-    # Not as `options` of the connection: poolers between us and the server refuse those.
-    with explained(database), connection.transaction():
-        connection.execute(
-            "SELECT set_config('TimeZone', 'UTC', false),"
-            " set_config('statement_timeout', %s, false)",
-            (str(statement_timeout * 1000),),
-        )
+    connection.statement_timeout = statement_timeout
     if read_only:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
@@ -139,8 +141,11 @@ def _why(error: psycopg.OperationalError, database: Database) -> str:
     ):
         if sign in told:
             return mend
+    names = "" if database.embedded else obeyed_names()
     if "FATAL" in told:
         return f"{_told(error)}; check PG_USER, PG_PASS and PG_DB"
+    if names:
+        return f"{_told(error)}; is it up? Check PG_HOST and PG_PORT, and {names}, which hold too"
     return f"{_told(error)}; is it up? Check PG_HOST and PG_PORT"
 
 

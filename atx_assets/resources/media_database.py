@@ -27,11 +27,11 @@ class MediaDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
             AtxError: it cannot be reached or read, or holds no layout of atx.
         """
         from atx_assets.resources.database import connect, explained
-        from atx_assets.sources.layouts import find_source
+        from atx_assets.sources.rights import find_visible_source
 
         settings = read_settings()
         connection = connect(
             settings.database, statement_timeout=settings.statement_timeout, read_only=True
         )
         with explained(settings.database), connection:
-            yield connection, find_source(connection, settings.source)
+            yield connection, find_visible_source(connection, settings.source)

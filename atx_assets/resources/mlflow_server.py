@@ -10,7 +10,9 @@ import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from atx_assets.direct import keep_direct
 from atx_assets.errors import AtxError
 from atx_assets.resources.mlflow_answers import reason, what_failed, wrong_answer
 from atx_assets.settings import Settings, read_settings
@@ -90,6 +92,7 @@ def reach(settings: Settings) -> None:
     if not settings.mlflow_host:
         (settings.home / "mlflow").mkdir(mode=0o700, parents=True, exist_ok=True)
         return
+    keep_direct(urlsplit(tracking_uri(settings)).hostname or "")
     try:
         wrong = wrong_answer(tracking_uri(settings), EXPERIMENT)
     except OSError as error:  # what requests raises is one

@@ -1,4 +1,4 @@
-"""What the user of a connection may do in the media database beyond what atx needs of it.
+"""What the user of a connection sees of the media database, and may do beyond what atx needs of it.
 
 Not here: what is missing (`layouts.py`, `corrections.py`). The roles that have neither too much nor
 too little are made by the scripts in `sql/`.
@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from atx_assets.sources.layouts import SCHEMA
+from psycopg import sql
+
+from atx_assets.errors import AtxError
+from atx_assets.sources.layouts import SCHEMA, SourceTable, find_source
 
 if TYPE_CHECKING:
     import psycopg
@@ -50,6 +53,38 @@ _OTHERS = """
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
     ORDER BY 1
 """
+
+
+def filters_rows(connection: psycopg.Connection, source: SourceTable) -> bool:
+    """Whether row-level security decides which rows of the table the user reads."""
+    asked = "SELECT row_security_active(%s)"
+    name = f"{SCHEMA}.{source.layout.table}"
+    return connection.execute(asked, (name,)).fetchone() == (True,)
+
+
+def find_visible_source(connection: psycopg.Connection, wanted: str = "") -> SourceTable:
+    """Find the table to read from, and see that not all of its rows are hidden.
+
+    Raises:
+        AtxError: see `find_source`; or row-level security shows the user no row.
+    """
+    source = find_source(connection, wanted)
+    table = sql.Identifier(SCHEMA, source.layout.table)
+    some = sql.SQL("SELECT FROM {} LIMIT 1").format(table)
+    if filters_rows(connection, source) and connection.execute(some).fetchone() is None:
+        raise AtxError(
+            f"row-level security hides every row of {SCHEMA}.{source.layout.table} from user "
+            f"{connection.info.user}: {policy(connection, source)}"
+        )
+    return source
+
+
+def policy(connection: psycopg.Connection, source: SourceTable) -> str:
+    """Return how the owner of the table lets the user read all of its rows."""
+    user = sql.Identifier(connection.info.user).as_string(connection)
+    table = f"{SCHEMA}.{source.layout.table}"
+    name = sql.Identifier(f"{connection.info.user}_reads").as_string(connection)
+    return f"let its owner run CREATE POLICY {name} ON {table} FOR SELECT TO {user} USING (true)"
 
 
 def more_than_needed(

@@ -270,7 +270,7 @@ def test_a_look_that_takes_too_long_concludes_nothing(living):
 def test_settings_that_cannot_be_read_are_named(living):
     answer = living.tick(ATX_LABEL_QUIET_SECONDS="soon")
     assert answer == (
-        "nothing concluded: ATX_LABEL_QUIET_SECONDS='soon' is not a whole number from 0 to 3600"
+        "nothing concluded: ATX_LABEL_QUIET_SECONDS must be a whole number from 0 to 3600"
     )
 
 

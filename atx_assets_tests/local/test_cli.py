@@ -103,7 +103,7 @@ def test_verbose_shows_the_traceback_wherever_it_stands(
 def test_a_setting_that_cannot_be_used_is_one_line(environment: dict[str, str]) -> None:
     done = atx("up", environment=environment | {"ATX_UI_PORT": "many"})
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "atx: ATX_UI_PORT='many' is not a whole number from 1 to 65535\n"
+    assert done.stderr == "atx: ATX_UI_PORT must be a whole number from 1 to 65535\n"
 
 
 def test_an_unknown_command_is_told_with_the_usage(environment: dict[str, str]) -> None:

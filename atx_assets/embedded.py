@@ -1,0 +1,33 @@
+"""Where the embedded PostgreSQL of a home listens: a Unix socket in a short, plain path.
+
+Here, as the settings tell our own server by it from somebody's. Not here: the server (`local/`).
+"""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+#: The number in the socket's name.
+PORT = 5432
+
+#: sun_path holds 104 bytes on macOS and 108 on Linux, its closing zero included.
+_LONGEST_SOCKET = 100
+
+
+def data_folder(home: Path) -> Path:
+    """Return the folder of the server's data, the home's links resolved."""
+    return home.resolve() / "postgres"
+
+
+def socket_folder(data: Path) -> Path:
+    """Return the data folder itself, or a short one where its path cannot be a socket's.
+
+    Besides a long path that is one with anything but plain characters: libpq takes a comma for
+    two hosts, and a space or % has to be escaped differently in every client's URL.
+    """
+    socket = data / f".s.PGSQL.{PORT}"
+    if len(os.fsencode(socket)) <= _LONGEST_SOCKET and re.fullmatch(r"[A-Za-z0-9/._-]+", str(data)):
+        return data
+    # Not tempfile.gettempdir(): all who use this home must come to the same folder.
+    return Path("/tmp") / f"atx-{hashlib.sha256(os.fsencode(data)).hexdigest()[:16]}"  # noqa: S108

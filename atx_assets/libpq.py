@@ -1,0 +1,84 @@
+"""libpq's variables in the environment: which ones count, and for whose server.
+
+libpq takes every option that a connection does not name from the environment of its process, in
+psycopg, in Dagster's psycopg2 and in `pg_dump` alike. Not here: the settings (`settings.py`), which
+alone say where a connection goes, as whom, and what its session is like.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+_OF_LIBPQ = re.compile(r"PG[A-Z]+")
+#: A path of nothing: no file of the person's is read for the embedded server.
+_NOWHERE = "/nonexistent"
+
+#: Those that say how safe a connection must be, or prove who we are: they hold for a server that is
+#: somebody's, as libpq itself reads them. Each with its option, and with the value of that option
+#: that asks nothing of the embedded server, to whose private socket none of them applies.
+OBEYED: dict[str, tuple[str, str]] = {
+    "PGCHANNELBINDING": ("channel_binding", "disable"),
+    "PGGSSENCMODE": ("gssencmode", "disable"),
+    "PGGSSLIB": ("gsslib", "gssapi"),
+    "PGKRBSRVNAME": ("krbsrvname", "postgres"),
+    "PGPASSFILE": ("passfile", _NOWHERE),
+    "PGREQUIREAUTH": ("require_auth", "none"),
+    "PGREQUIREPEER": ("requirepeer", ""),  # the name of the server's user: see `unasked`
+    "PGSSLCERT": ("sslcert", _NOWHERE),
+    "PGSSLCERTMODE": ("sslcertmode", "allow"),
+    "PGSSLCRL": ("sslcrl", _NOWHERE),
+    "PGSSLCRLDIR": ("sslcrldir", _NOWHERE),
+    "PGSSLKEY": ("sslkey", _NOWHERE),
+    "PGSSLMAXPROTOCOLVERSION": ("ssl_max_protocol_version", "TLSv1.3"),
+    "PGSSLMINPROTOCOLVERSION": ("ssl_min_protocol_version", "TLSv1.2"),
+    "PGSSLMODE": ("sslmode", "disable"),
+    "PGSSLROOTCERT": ("sslrootcert", _NOWHERE),
+    "PGSSLSNI": ("sslsni", "1"),
+}
+
+
+def settle_environment() -> tuple[str, ...]:
+    """Leave libpq only those variables that count; return the names of the others.
+
+    Called where a process of ours begins, before it connects to anything. What `.env` says of a
+    variable that counts holds, too: else a connection would be less safe than was asked for.
+    """
+    from atx_assets.settings import environment
+
+    ignored = tuple(sorted(name for name in os.environ if _is_ignored(name)))
+    for name in ignored:
+        del os.environ[name]
+    for name, value in environment().items():
+        if name in OBEYED:
+            os.environ.setdefault(name, value)
+    return ignored
+
+
+def obeyed_names() -> str:
+    """Name the variables that hold for a server of somebody's now, with commas between."""
+    return ", ".join(name for name in OBEYED if os.environ.get(name))
+
+
+def unasked(socket_folder: str) -> Mapping[str, str]:
+    """Return the options of a connection to the embedded server that undo what counts elsewhere.
+
+    Only for what is set: an older libpq does not know every option.
+    """
+    options = {option: value for name, (option, value) in OBEYED.items() if name in os.environ}
+    if "requirepeer" in options:
+        options["requirepeer"] = _owner(socket_folder)
+    return options
+
+
+def _is_ignored(name: str) -> bool:
+    return bool(_OF_LIBPQ.match(name)) and name not in OBEYED
+
+
+def _owner(folder: str) -> str:
+    try:
+        return Path(folder).owner()
+    except (OSError, KeyError):  # it is not there yet, or its owner has no name
+        return ""
