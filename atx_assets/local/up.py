@@ -67,7 +67,7 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
             with report_server(report, ready) as report_url, _private(ready.home) as folder:
                 ui = _start_dagster(ready, children, folder)
                 record(ui)
-                mlflow = _start_mlflow(ready, children) if _shows_mlflow(ready) else ""
+                mlflow = _start_mlflow(ready, children, folder) if _shows_mlflow(ready) else ""
                 children.wait_until(lambda: answers_http(f"{ui}/server_info"), DAGSTER, _START)
                 if mlflow:
                     children.wait_until(lambda: answers_http(f"{mlflow}/health"), "MLflow", _START)
@@ -114,7 +114,7 @@ def _start_dagster(settings: Settings, children: Children, folder: Path) -> str:
     return f"http://{settings.web_host}:{settings.ui_port}"
 
 
-def _start_mlflow(settings: Settings, children: Children) -> str:
+def _start_mlflow(settings: Settings, children: Children, folder: Path) -> str:
     store = settings.home / "mlflow"
     (store / "artifacts").mkdir(mode=0o700, parents=True, exist_ok=True)
     command = guarded("mlflow", "server", "--host", settings.bind)
@@ -128,7 +128,8 @@ def _start_mlflow(settings: Settings, children: Children) -> str:
     # Its runner of background jobs is eight processes and over a gigabyte, for evaluations of
     # language models.
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    children.start("MLflow", command, environment=environment, folder=store)
+    # Python imports from the folder that it is started in: not the store, which a restore fills.
+    children.start("MLflow", command, environment=environment, folder=folder)
     return f"http://{settings.web_host}:{settings.mlflow_port}"
 
 
