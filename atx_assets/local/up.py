@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import AtxError, Stopped
 from atx_assets.local.guard import Hosts, open_to_others
 from atx_assets.local.guarded import command as guarded
 from atx_assets.local.healing import DAGSTER, Healing, ready_records
@@ -44,12 +44,21 @@ logger = logging.getLogger(__name__)
 
 
 def up(settings: Settings, say: Callable[[str], None]) -> None:
-    """Run the UIs until Ctrl-C or a signal; then end them all.
+    """Run the UIs until Ctrl-C or a signal; then end them all. Ctrl-C is no failure, at any time.
 
     Raises:
+        Stopped: another signal has asked for the end.
         AtxError: the time of the night cannot be used, another `atx up` has this home, a server
             ended or did not answer while all was starting, or one dies again and again.
     """
+    try:
+        _run_until_stopped(settings, say)
+    except Stopped as stop:
+        if stop.signum != signal.SIGINT:
+            raise
+
+
+def _run_until_stopped(settings: Settings, say: Callable[[str], None]) -> None:
     from atx_assets.automation.schedules import nightly_schedule
 
     # Else the code cannot be loaded: the UI opens, and nothing runs by itself, night or day.
@@ -78,13 +87,13 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
                 say(f"report  {report_url}")
                 say(f"home {ready.home}   data {ready.data_dir}")
                 say("Ctrl-C ends everything")
-                try:
-                    healing = Healing(ready, children, say)
-                    while True:
-                        healing.look()
-                        time.sleep(0.5)
-                except KeyboardInterrupt:  # the way to end it, and no failure
-                    say("ending everything: some seconds …")
+                healing = Healing(ready, children, say)
+                while True:
+                    healing.look()
+                    time.sleep(0.5)
+        except KeyboardInterrupt:
+            say("ending everything: some seconds …")
+            raise
         finally:
             _let_finish()
             children.end()

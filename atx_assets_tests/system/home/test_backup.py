@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -381,6 +382,26 @@ def test_a_backup_waits_for_the_run_that_writes_and_says_so(
         assert not file.exists()
     waiting.join(30)
     assert file.exists()
+
+
+def test_a_backup_that_is_asked_to_end_leaves_nothing_and_says_one_line(small: Settings) -> None:
+    place = {"ATX_HOME": str(small.home), "ATX_DATA_DIR": str(small.data_dir)}
+    before = sorted(small.home.parent.iterdir())
+    with only_writer(small.data_dir, "run-1", None):
+        waiting = subprocess.Popen(
+            [sys.executable, "-m", "atx_assets.cli", "backup", str(small.home.parent / "b.tar.gz")],
+            env=os.environ | place,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert waiting.stderr
+        assert "waiting for run run-1" in waiting.stderr.readline()
+        os.killpg(waiting.pid, signal.SIGTERM)
+        _, told = waiting.communicate(timeout=60)
+    assert told == "atx: stopped; what was there before stays in place\n"
+    assert waiting.returncode == 143
+    assert sorted(small.home.parent.iterdir()) == before
 
 
 def test_a_running_server_goes_on_and_databases_of_other_names_are_taken(home: Path) -> None:
