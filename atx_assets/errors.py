@@ -1,4 +1,10 @@
-"""What goes wrong in a way that a person can mend. Not here: handling it (see `cli/main.py`)."""
+"""Why a command ends early: what a person can mend, and that it was asked to.
+
+Not here: handling it (see `cli/main.py`).
+"""
+
+#: What is said of a command that was asked to end.
+STOPPED = "stopped; what was there before stays in place"
 
 
 class AtxError(Exception):
@@ -7,3 +13,19 @@ class AtxError(Exception):
     The program `atx` prints the line and exits with status 1; in the Dagster UI it is the
     step's error. It never wraps a bug: those keep their own type and traceback.
     """
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal has asked the program to end.
+
+    A KeyboardInterrupt, at which libraries cancel what they wait for. Of that very class, Python
+    may end the process by SIGINT itself when all is done, whatever status we return.
+
+    Attributes:
+        signum: the signal.
+    """
+
+    def __init__(self, signum: int) -> None:
+        """Keep the signal's number."""
+        super().__init__()
+        self.signum = signum

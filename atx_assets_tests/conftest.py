@@ -22,6 +22,7 @@ pytest_plugins = [
     for module in (
         "postgres",
         "program",
+        "backups",
         "terminal",
         "mlflow_servers",
         "workplace",

@@ -11,13 +11,14 @@ import signal
 import sys
 import traceback
 from collections import UserDict
-from collections.abc import Sequence
-from types import FrameType
-from typing import Any, NoReturn
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
-from atx_assets.errors import AtxError
+from atx_assets.cli.stopping import Stopping
+from atx_assets.errors import STOPPED, AtxError
 from atx_assets.libpq import settle_environment
 
 #: Each is the name of a command, of its file beside this one, and of the function in that.
@@ -59,7 +60,34 @@ class _ToStandardError(logging.Handler):
         click.echo(self.format(record), err=True)
 
 
+class _Commands(click.Group):
+    """The group of them. Of Ctrl-C `main` alone says a line; click would say an empty one, too."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read the words of the command line."""
+        with _interrupts_kept():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        with _interrupts_kept():
+            return super().invoke(ctx)
+
+
+class _Interrupted(BaseException):
+    """Stands for a KeyboardInterrupt on its way through click."""
+
+
+@contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise _Interrupted from error
+
+
 @click.group(
+    cls=_Commands,
     commands=_Files(dict.fromkeys(COMMANDS)),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -85,22 +113,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # So that `atx up --verbose` works like `atx --verbose up`.
     verbose = "--verbose" in words
     words = ["--verbose"] * verbose + [word for word in words if word != "--verbose"]
-    for sent in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(sent) is not signal.SIG_IGN:  # as nohup has set it
-            signal.signal(sent, _exit)
+    stopping = Stopping()
     try:
+        stopping.heed()
         return int(cli.main(words, prog_name="atx", standalone_mode=False) or 0)
-    except click.ClickException as error:
+    except BaseException as error:
+        return _failed(error, stopping.signal, verbose)
+    finally:
+        stopping.end()
+
+
+def _failed(error: BaseException, asked: int, verbose: bool) -> int:
+    """Say how a command ended that was asked to end by a signal, or that failed; its status."""
+    # What fails while all is being ended is but a consequence.
+    if asked or isinstance(error, _Interrupted | KeyboardInterrupt | click.Abort):
+        if verbose:
+            traceback.print_exception(error)
+        # Below the ^C that a terminal shows.
+        click.echo("\n" * sys.stderr.isatty() + f"atx: {STOPPED}", err=True)
+        return 128 + (asked or signal.SIGINT)
+    if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("atx: stopped; what was there before stays in place", err=True)
-        return 130
-    except Exception as error:
-        if verbose:
-            traceback.print_exc()
-        click.echo(f"atx: {_line(error, verbose)}", err=True)
-        return 1
+    if not isinstance(error, Exception):  # SystemExit, which click raises where a pipe is closed
+        raise error
+    if verbose:
+        traceback.print_exception(error)
+    click.echo(f"atx: {_line(error, verbose)}", err=True)
+    return 1
 
 
 def _line(error: Exception, verbose: bool) -> str:
@@ -111,8 +151,3 @@ def _line(error: Exception, verbose: bool) -> str:
         return message
     hint = "" if verbose else " (use --verbose for the traceback)"
     return f"{type(error).__name__}: {message}{hint}"
-
-
-def _exit(signum: int, _frame: FrameType | None) -> NoReturn:
-    """End like after Ctrl-C, so that what was started is ended and given back."""
-    raise SystemExit(128 + signum)

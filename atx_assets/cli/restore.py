@@ -7,9 +7,14 @@ import click
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-def restore(file: Path) -> None:
+@click.option(
+    "--trust-code",
+    is_flag=True,
+    help="Restore functions, triggers and views of your own: only from a backup that you made.",
+)
+def restore(file: Path, trust_code: bool) -> None:
     """Put what a backup FILE holds into an empty ATX_HOME and ATX_DATA_DIR."""
     from atx_assets.local.restore import restore as restore_home
     from atx_assets.settings import read_settings
 
-    restore_home(read_settings(), file, click.echo)
+    restore_home(read_settings(), file, click.echo, trust_code=trust_code)

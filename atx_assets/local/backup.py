@@ -26,28 +26,21 @@ from atx_assets.local.backup_file import (
     DATABASES,
     FORMAT,
     HOME,
+    LEFT_OUT,
     MANIFEST,
     MLFLOW,
     Manifest,
     Member,
     work_folder,
 )
-from atx_assets.local.backup_record import FILE as RECORD
 from atx_assets.local.backup_record import record_backup
-from atx_assets.local.cluster import MADE
 from atx_assets.local.doctor_files import check_models, check_results
-from atx_assets.local.dumps import databases, dump, server_version
+from atx_assets.local.dumps import code_inside, databases, dump, server_version
 from atx_assets.local.home import own_databases
 from atx_assets.local.mlflow_file import copy_store
+from atx_assets.local.plain_text import shown
 from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.settings import Settings
-
-#: What lies in a home and is made anew, is another form of what is inside, or is a lock. All else
-#: is taken, so that what a later atx keeps there is not lost by this list.
-_LEFT_OUT: tuple[str, ...] = ("postgres", "logs", "locks", "tmp", "alerts.lock", RECORD, MADE)
-_LEFT_OUT += ("dagster/dagster.yaml", "dagster/.nux", "dagster/.telemetry", "dagster/logs")
-_LEFT_OUT += ("mlflow/mlflow.db",)
-_LEFT_OUT += tuple(f"mlflow/mlflow.db-{end}" for end in ("journal", "wal", "shm"))
 
 _logger = logging.getLogger("atx_assets")
 
@@ -78,7 +71,7 @@ def backup(settings: Settings, file: Path | None, say: Callable[[str], None]) ->
         raise AtxError("ATX_HOME and ATX_DATA_DIR are one folder: set them to two")
     try:
         with work_folder(file.parent / f".{file.name}.new") as work:
-            size, count = _write(settings, now, file, work)
+            size, count, code = _write(settings, now, file, work)
     except OSError as error:
         name = f": {error.filename}" if error.filename else ""
         raise AtxError(f"cannot write the backup {file} ({error.strerror}{name})") from error
@@ -92,16 +85,22 @@ def backup(settings: Settings, file: Path | None, say: Callable[[str], None]) ->
             check(settings)
         except AtxError as error:
             say(f"WARNING, it is in the backup as it is: {error}")
+    if code:
+        say(
+            f"WARNING, restoring it takes --trust-code, for what you have made: {shown(code[0])}"
+            + (f" and {len(code) - 1} more" if len(code) > 1 else "")
+        )
     for line in _not_inside(settings):
         say(f"not in it: {line}")
     return file
 
 
-def _write(settings: Settings, now: datetime, file: Path, work: Path) -> tuple[int, int]:
+def _write(settings: Settings, now: datetime, file: Path, work: Path) -> tuple[int, int, list[str]]:
+    """Write the file; return its size, how many files are in it, and what of it is code."""
     from atx_assets.resources.data_folder import only_writer
 
     with only_writer(settings.data_dir, "atx backup", _logger):
-        made, versions = _dumped(settings, work)
+        made, versions, code = _dumped(settings, work)
         sources: dict[str, Path] = {}
         if (settings.home / "mlflow" / "mlflow.db").exists():
             copy_store(settings.home / "mlflow" / "mlflow.db", work / MLFLOW)
@@ -141,18 +140,23 @@ def _write(settings: Settings, now: datetime, file: Path, work: Path) -> tuple[i
         os.fsync(folder)
     finally:
         os.close(folder)
-    return size, len(members)
+    return size, len(members), code
 
 
 def _as_text(time: datetime) -> str:
     return time.isoformat(timespec="seconds")
 
 
-def _dumped(settings: Settings, work: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Dump every database of the embedded server; return their names by member, and versions."""
+def _dumped(settings: Settings, work: Path) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    """Dump every database of the embedded server.
+
+    Returns:
+        Their names by member, the versions of what made them, and what of them is code.
+    """
     versions = {"atx": version("atx-assets"), "dagster": version("dagster")}
     versions["mlflow"] = version("mlflow")
     made: dict[str, str] = {}
+    code: list[str] = []
     # Also one that the settings do not use now: it may hold what they used before.
     if (settings.home / "postgres").is_dir():
         with EmbeddedPostgres(settings.home) as server:
@@ -161,13 +165,14 @@ def _dumped(settings: Settings, work: Path) -> tuple[dict[str, str], dict[str, s
                 member = f"{DATABASES}{number}.dump"
                 dump(server, name, work / f"{number}.dump")
                 made[member] = name
-    return made, versions
+                code += [f"{found} in {name}" for found in code_inside(server, name)]
+    return made, versions, code
 
 
 def _files(folder: Path, prefix: str, apart: list[Path]) -> Iterator[tuple[str, Path]]:
     """Find the plain files below a folder, without what is not to be taken, in order of names."""
     folder = folder.resolve()
-    left_out = {folder / name for name in (_LEFT_OUT if prefix == HOME else (".writer.lock",))}
+    left_out = {folder / name for name in (LEFT_OUT if prefix == HOME else (".writer.lock",))}
     for path in sorted(_walked(folder, left_out | {path.resolve() for path in apart})):
         name = path.relative_to(folder).as_posix()
         if not stat.S_ISREG(path.lstat().st_mode):

@@ -19,12 +19,22 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from atx_assets.errors import AtxError
+from atx_assets.local.backup_record import FILE as RECORD
+from atx_assets.local.cluster import MADE
 
 #: Raised when a file of today can no longer be read as if it were of tomorrow.
 FORMAT = 1
 
 MANIFEST, MLFLOW = "manifest.json", "mlflow.db"
 DATA, HOME, DATABASES = "data/", "home/", "databases/"
+
+#: What lies in a home and is made anew, is another form of what is inside, or is a lock. All else
+#: is taken, so that what a later atx keeps there is not lost by this list. None of it is put back:
+#: a cluster of PostgreSQL's own files, or settings of Dagster's, would run what they say.
+LEFT_OUT: tuple[str, ...] = ("postgres", "logs", "locks", "tmp", "alerts.lock", RECORD, MADE)
+LEFT_OUT += ("dagster/dagster.yaml", "dagster/.nux", "dagster/.telemetry", "dagster/logs")
+LEFT_OUT += ("mlflow/mlflow.db",)
+LEFT_OUT += tuple(f"mlflow/mlflow.db-{end}" for end in ("journal", "wal", "shm"))
 
 #: Bytes of a manifest at most: one of a million files, and no more.
 LONGEST_MANIFEST = 256 << 20

@@ -75,12 +75,12 @@ class Cluster:
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
-    def address(self, database: str) -> str:
+    def address(self, database: str, user: str = USER) -> str:
         """Return how libpq reaches a database of the server, whatever the environment asks for."""
         from psycopg.conninfo import make_conninfo
 
         host = str(self.socket_folder)
-        where = {"host": host, "port": str(PORT), "user": USER, "dbname": database}
+        where = {"host": host, "port": str(PORT), "user": user, "dbname": database}
         return make_conninfo(**where, **unasked(host))
 
     @property

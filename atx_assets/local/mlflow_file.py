@@ -10,9 +10,17 @@ from contextlib import closing
 from pathlib import Path
 
 from atx_assets.errors import AtxError
+from atx_assets.local.plain_text import shown
 
 #: Seconds to wait for whoever is writing to it.
 _PATIENCE = 60
+
+#: The one trigger of MLflow's own, which refuses changes; in lower case with single blanks.
+_TRIGGER = (
+    "create trigger prevent_secrets_aad_mutation before update on secrets for each row when "
+    "old.secret_id != new.secret_id or old.secret_name != new.secret_name begin select "
+    "raise(abort, 'secret_id and secret_name are immutable (used as aad in encryption)'); end"
+)
 
 
 def copy_store(store: Path, copy: Path) -> None:
@@ -51,23 +59,45 @@ def move_store(database: Path, artifacts: Path, before: Path, after: Path) -> in
 
     Returns:
         How many values were changed.
+
+    Raises:
+        AtxError: the database is damaged, or holds code.
     """
     old, new = before / "mlflow", after / "mlflow"
     pairs = [(old.as_uri(), new.as_uri()), (str(old), str(new))]
-    changed = 0
-    with closing(sqlite3.connect(database)) as connection, connection:
-        tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-        for (table,) in connection.execute(tables).fetchall():
-            columns = connection.execute("SELECT name FROM pragma_table_info(?)", [table])
-            for (column,) in columns.fetchall():
-                changed += sum(_replaced(connection, table, column, *pair) for pair in pairs)
+    try:
+        with closing(sqlite3.connect(database)) as connection, connection:
+            # What the schema itself computes may call nothing but SQLite's harmless functions.
+            connection.execute("PRAGMA trusted_schema = OFF")
+            _refuse_code(connection)
+            changed = sum(_moved(connection, *pair) for pair in pairs)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise AtxError(f"MLflow's store in it is damaged ({shown(str(error))})") from error
     for about in artifacts.glob("models/*/artifacts/MLmodel"):
-        text = about.read_text(encoding="utf-8")
-        first = f"artifact_path: {pairs[0][0]}/"
+        text = about.read_bytes()
+        first, now = (f"artifact_path: {uri}/".encode() for uri in pairs[0])
         if text.startswith(first):
-            about.write_text(
-                f"artifact_path: {pairs[0][1]}/" + text.removeprefix(first), encoding="utf-8"
-            )
+            about.write_bytes(now + text.removeprefix(first))
+    return changed
+
+
+def _refuse_code(connection: sqlite3.Connection) -> None:
+    """See that using a store runs nothing but what MLflow's own tables do."""
+    found = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+    for kind, name, statement in found:
+        words = " ".join(str(statement).lower().split()).removesuffix(";")
+        plain_table = kind == "table" and words.startswith("create table ")
+        if not (plain_table or kind == "index" or words == _TRIGGER):
+            raise AtxError(f"MLflow's store in it holds code that is not MLflow's: {shown(name)}")
+
+
+def _moved(connection: sqlite3.Connection, old: str, new: str) -> int:
+    changed = 0
+    tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    for (table,) in connection.execute(tables).fetchall():
+        columns = connection.execute("SELECT name FROM pragma_table_info(?)", [table])
+        for (column,) in columns.fetchall():
+            changed += _replaced(connection, table, column, old, new)
     return changed
 
 

@@ -12,3 +12,9 @@ def plain(text: str) -> str:
     return "".join(
         c if c.isprintable() else " " if c.isspace() else "?" for c in text.translate(_JOINERS)
     )
+
+
+def shown(text: str, most: int = 100) -> str:
+    """Return the beginning of a text that may hold anything, on one line fit for a terminal."""
+    short = plain(text[: most + 1])
+    return short if len(short) <= most else f"{short[: most - 1]}…"

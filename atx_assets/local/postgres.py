@@ -131,9 +131,9 @@ class EmbeddedPostgres:
             self._cluster.start()
         return gone
 
-    def address(self, database: str) -> str:
+    def address(self, database: str, user: str = USER) -> str:
         """Return how libpq reaches a database of the server, whatever the environment asks for."""
-        return self._cluster.address(database)
+        return self._cluster.address(database, user)
 
     def ensure_database(self, name: str) -> None:
         """Create the database `name` if it is not there: UTF-8, ordered by code point."""

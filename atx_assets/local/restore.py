@@ -1,7 +1,8 @@
 """`atx restore`: a home and its data folder as a backup has them, in another place or the same.
 
-All is made beside its place, checked, and renamed when it is whole. Nothing of the file is run,
-and no name in it is followed out of the new folders.
+All is made beside its place, checked, and renamed when it is whole. The file may be anybody's: no
+name in it is followed out of the new folders, nothing in it is run but the statements of its dumps,
+by a role that may do nothing else (`dumps.py`), and what would run later is refused.
 Not here: what the file looks like (`backup_file.py`), making one (`backup.py`).
 """
 
@@ -21,6 +22,7 @@ from atx_assets.local.backup_file import (
     CHUNK,
     DATA,
     HOME,
+    LEFT_OUT,
     LONGEST_MANIFEST,
     MANIFEST,
     MLFLOW,
@@ -36,17 +38,20 @@ from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.settings import Settings
 
 
-def restore(settings: Settings, file: Path, say: Callable[[str], None]) -> None:
+def restore(
+    settings: Settings, file: Path, say: Callable[[str], None], *, trust_code: bool = False
+) -> None:
     """Make `ATX_HOME` and `ATX_DATA_DIR`, both empty or missing, what `file` holds.
 
     Args:
         settings: which folders to make.
         file: what `atx backup` has written, on this machine or another.
         say: is called with each line to tell.
+        trust_code: restore functions, triggers and views of its databases, too, whatever they do.
 
     Raises:
-        AtxError: a folder is not empty, or the file is damaged, cut short, of a later atx, or no
-            backup. Nothing is left behind then.
+        AtxError: a folder is not empty, or the file is damaged, cut short, of a later atx, no
+            backup, or holds code. Nothing is left behind then.
     """
     home, data = settings.home, settings.data_dir
     if home.resolve() == data.resolve():
@@ -64,12 +69,12 @@ def restore(settings: Settings, file: Path, say: Callable[[str], None]) -> None:
             new_home.mkdir(mode=0o700)
             if nested:
                 new_data = new_home / data.resolve().relative_to(home.resolve())
-                manifest = _fill(file, made, new_home, new_data, settings)
+                manifest = _fill(file, made, new_home, new_data, settings, trust_code)
                 _put([(new_home, home)])
             else:
                 with work_folder(_beside(data)) as made_data:
                     new_data = made_data / "d"
-                    manifest = _fill(file, made, new_home, new_data, settings)
+                    manifest = _fill(file, made, new_home, new_data, settings, trust_code)
                     _put([(new_data, data), (new_home, home)])
     except OSError as error:
         name = f": {error.filename}" if error.filename else ""
@@ -94,7 +99,9 @@ def _beside(folder: Path) -> Path:
     return folder.parent / f".{folder.name}.restoring"
 
 
-def _fill(file: Path, work: Path, home: Path, data: Path, settings: Settings) -> Manifest:
+def _fill(
+    file: Path, work: Path, home: Path, data: Path, settings: Settings, trust_code: bool
+) -> Manifest:
     """Unpack and check everything, then make databases and store of it, in new folders."""
     _make(data)
     with _readable(file) as (tar, packed):
@@ -102,16 +109,23 @@ def _fill(file: Path, work: Path, home: Path, data: Path, settings: Settings) ->
         _unpack(file, tar, manifest, work, home, data)
         while packed.read(CHUNK):  # to the checksum at the very end
             pass
-    if (work / MLFLOW).exists():
-        _make(home / "mlflow" / "artifacts")
-        (work / MLFLOW).replace(home / "mlflow" / "mlflow.db")
-        before, after = Path(manifest.home), settings.home
-        move_store(home / "mlflow" / "mlflow.db", home / "mlflow" / "artifacts", before, after)
-    if manifest.databases:
-        # Were we killed here, the next restore would remove its files, and that ends it.
-        with EmbeddedPostgres(home) as server:
-            for member, name in manifest.databases.items():
-                restore_database(server, name, work / member)
+    # Asked of the file system, which may take `Postgres` for `postgres`.
+    for name in LEFT_OUT:
+        if os.path.lexists(home / name):
+            raise AtxError(f"{file} was not made by atx: it holds {HOME}{name}")
+    try:
+        if (work / MLFLOW).exists():
+            _make(home / "mlflow" / "artifacts")
+            (work / MLFLOW).replace(home / "mlflow" / "mlflow.db")
+            before, after = Path(manifest.home), settings.home
+            move_store(home / "mlflow" / "mlflow.db", home / "mlflow" / "artifacts", before, after)
+        if manifest.databases:
+            # Were we killed here, the next restore would remove its files, and that ends it.
+            with EmbeddedPostgres(home) as server:
+                for member, name in manifest.databases.items():
+                    restore_database(server, name, work / member, trust_code=trust_code)
+    except AtxError as error:
+        raise AtxError(f"{file}: {error}") from error
     record_backup(home, manifest.made)
     _sync(home)
     if not data.is_relative_to(home):

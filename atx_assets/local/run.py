@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import STOPPED, AtxError
 from atx_assets.local.dagster_storage import storage_explained
 from atx_assets.local.display import Display, Output, display
 from atx_assets.local.home import exports, open_home
@@ -64,7 +68,7 @@ def telling(output: Output) -> Iterator[Telling]:
         error = message if known else f"{type(failure).__name__}: {message}"
         raise
     except BaseException:  # Ctrl-C, or a signal
-        error = "stopped; what was there before stays in place"
+        error = STOPPED
         raise
     finally:
         click.echo(json.dumps(_answer(told, error), indent=2, default=str))
@@ -127,6 +131,7 @@ def run_job(
         progress = Progress(instance, run_id, total, told.display, outcome, search)
         with (
             storage_explained(settings, is_back=lambda: _end(instance, run_id)),
+            _mirrors_apart(),
             _followed(progress, settings, told),
         ):
             result = made.execute_in_process(
@@ -165,6 +170,22 @@ def _followed(progress: Progress, settings: Settings, told: Telling) -> Iterator
     # Watched until the last event is told.
     with storage_watched(settings, warn), progress.shown():
         yield
+
+
+@contextmanager
+def _mirrors_apart() -> Iterator[None]:
+    """Start what shows a step's output in a session of its own.
+
+    Ctrl-C in a terminal goes to all that we have started there, and Dagster's scripts would each
+    show a traceback. Dagster ends them itself with the step, or once we are gone.
+    """
+    compute_logs: Any = import_module("dagster._core.execution.compute_logs")
+    apart = partial(subprocess.Popen, start_new_session=True)
+    compute_logs.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": apart})
+    try:
+        yield
+    finally:
+        compute_logs.subprocess = subprocess
 
 
 def _end(instance: dg.DagsterInstance, run_id: str) -> None:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import AtxError, Stopped
 from atx_assets.local.doctor_settings import guessed_zone
 from atx_assets.local.guard import Hosts, open_to_others
 from atx_assets.local.guarded import command as guarded
@@ -45,12 +45,21 @@ logger = logging.getLogger(__name__)
 
 
 def up(settings: Settings, say: Callable[[str], None]) -> None:
-    """Run the UIs until Ctrl-C or a signal; then end them all.
+    """Run the UIs until Ctrl-C or a signal; then end them all. Ctrl-C is no failure, at any time.
 
     Raises:
+        Stopped: another signal has asked for the end.
         AtxError: the time of the night cannot be used, another `atx up` has this home, a server
             ended or did not answer while all was starting, or one dies again and again.
     """
+    try:
+        _run_until_stopped(settings, say)
+    except Stopped as stop:
+        if stop.signum != signal.SIGINT:
+            raise
+
+
+def _run_until_stopped(settings: Settings, say: Callable[[str], None]) -> None:
     from atx_assets.automation.schedules import nightly_schedule
 
     # Else the code cannot be loaded: the UI opens, and nothing runs by itself, night or day.
@@ -70,7 +79,7 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
             with report_server(report, ready) as report_url, _private(ready.home) as folder:
                 ui = _start_dagster(ready, children, folder)
                 record(ui)
-                mlflow = _start_mlflow(ready, children) if _shows_mlflow(ready) else ""
+                mlflow = _start_mlflow(ready, children, folder) if _shows_mlflow(ready) else ""
                 children.wait_until(lambda: answers_http(f"{ui}/server_info"), DAGSTER, _START)
                 if mlflow:
                     children.wait_until(lambda: answers_http(f"{mlflow}/health"), "MLflow", _START)
@@ -81,13 +90,13 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
                 say(f"report  {report_url}")
                 say(f"home {ready.home}   data {ready.data_dir}")
                 say("Ctrl-C ends everything")
-                try:
-                    healing = Healing(ready, children, say)
-                    while True:
-                        healing.look()
-                        time.sleep(0.5)
-                except KeyboardInterrupt:  # the way to end it, and no failure
-                    say("ending everything: some seconds …")
+                healing = Healing(ready, children, say)
+                while True:
+                    healing.look()
+                    time.sleep(0.5)
+        except KeyboardInterrupt:
+            say("ending everything: some seconds …")
+            raise
         finally:
             _let_finish()
             children.end()
@@ -117,7 +126,7 @@ def _start_dagster(settings: Settings, children: Children, folder: Path) -> str:
     return f"http://{settings.web_host}:{settings.ui_port}"
 
 
-def _start_mlflow(settings: Settings, children: Children) -> str:
+def _start_mlflow(settings: Settings, children: Children, folder: Path) -> str:
     store = settings.home / "mlflow"
     (store / "artifacts").mkdir(mode=0o700, parents=True, exist_ok=True)
     command = guarded("mlflow", "server", "--host", settings.bind)
@@ -131,7 +140,8 @@ def _start_mlflow(settings: Settings, children: Children) -> str:
     # Its runner of background jobs is eight processes and over a gigabyte, for evaluations of
     # language models.
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    children.start("MLflow", command, environment=environment, folder=store)
+    # Python imports from the folder that it is started in: not the store, which a restore fills.
+    children.start("MLflow", command, environment=environment, folder=folder)
     return f"http://{settings.web_host}:{settings.mlflow_port}"
 
 

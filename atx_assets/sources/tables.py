@@ -32,11 +32,10 @@ _OTHER_TABLES = """
     ORDER BY 1
 """
 
-# Like the owner's database: touched by any update, even one that changes nothing.
-_TOUCH = """
-    CREATE FUNCTION atp.touch_updated_at() RETURNS trigger LANGUAGE plpgsql AS
-    $$ BEGIN NEW.updated_at := clock_timestamp(); RETURN NEW; END $$
-"""
+#: The one function that atx makes in a database. Like the owner's: `updated_at` is touched by any
+#: update, even one that changes nothing. A restore knows it by these words.
+TOUCH_NAME = "atp.touch_updated_at"
+TOUCH_BODY = "BEGIN NEW.updated_at := clock_timestamp(); RETURN NEW; END"
 
 
 def ensure_table(
@@ -96,7 +95,11 @@ def _create(connection: psycopg.Connection, layout: Layout, columns: Sequence[Co
     if any(column.name == "updated_at" for column in columns):
         there = "SELECT to_regprocedure('atp.touch_updated_at()')"
         if connection.execute(there).fetchone() == (None,):
-            connection.execute(_TOUCH)
+            connection.execute(
+                sql.SQL(
+                    "CREATE FUNCTION atp.touch_updated_at() RETURNS trigger LANGUAGE plpgsql AS {}"
+                ).format(sql.Literal(f" {TOUCH_BODY} "))
+            )
         connection.execute(
             sql.SQL(
                 "CREATE TRIGGER touch_updated_at BEFORE UPDATE ON {}"

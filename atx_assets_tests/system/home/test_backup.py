@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -25,7 +26,7 @@ import pytest
 
 from atx_assets.errors import AtxError
 from atx_assets.local.backup import backup
-from atx_assets.local.backup_file import FORMAT, MANIFEST, Manifest, Member
+from atx_assets.local.backup_file import FORMAT, MANIFEST
 from atx_assets.local.doctor_files import check_backups
 from atx_assets.local.doctor_note import Note
 from atx_assets.local.home import exports, open_home, start_servers, stop_servers
@@ -37,6 +38,7 @@ from atx_assets.resources.checksums import sums_of
 from atx_assets.resources.data_folder import only_writer
 from atx_assets.resources.files import DataFiles
 from atx_assets.settings import Settings, read_settings
+from atx_assets_tests.builders.backups import contents, elsewhere, packed, refuses
 from atx_assets_tests.builders.program import end_processes_of
 
 pytestmark = pytest.mark.xdist_group("backup")
@@ -120,14 +122,6 @@ def _history(settings: Settings) -> dict[str, float]:
                 event = instance.get_latest_materialization_event(dg.AssetKey(name))
                 found[name] = event.timestamp if event else 0.0
             return found
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".writer.lock"
-    }
 
 
 def without_sums(found: dict[str, bytes]) -> dict[str, bytes]:
@@ -241,22 +235,6 @@ def test_what_is_restored_is_for_its_owner_alone_also_inside_the_home(
     finally:
         os.umask(mask)
         end_processes_of(home)
-
-
-@pytest.fixture
-def small(home: Path) -> Settings:
-    """Settings of a home without servers: a data folder, and a file that must survive."""
-    settings = read_settings({"ATX_HOME": str(home), "ATX_DATA_DIR": str(home.parent / "d")})
-    settings.home.mkdir()
-    settings.data_dir.mkdir()
-    (settings.home / "corrections.jsonl").write_text("{}\n")
-    (settings.data_dir / "media.parquet").write_bytes(os.urandom(100_000))
-    return settings
-
-
-def elsewhere(settings: Settings) -> Settings:
-    folder = settings.home.parent / "elsewhere"
-    return replace(settings, home=folder / "h", data_dir=folder / "d")
 
 
 def test_a_small_home_comes_back(small: Settings) -> None:
@@ -406,6 +384,26 @@ def test_a_backup_waits_for_the_run_that_writes_and_says_so(
     assert file.exists()
 
 
+def test_a_backup_that_is_asked_to_end_leaves_nothing_and_says_one_line(small: Settings) -> None:
+    place = {"ATX_HOME": str(small.home), "ATX_DATA_DIR": str(small.data_dir)}
+    before = sorted(small.home.parent.iterdir())
+    with only_writer(small.data_dir, "run-1", None):
+        waiting = subprocess.Popen(
+            [sys.executable, "-m", "atx_assets.cli", "backup", str(small.home.parent / "b.tar.gz")],
+            env=os.environ | place,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert waiting.stderr
+        assert "waiting for run run-1" in waiting.stderr.readline()
+        os.killpg(waiting.pid, signal.SIGTERM)
+        _, told = waiting.communicate(timeout=60)
+    assert told == "atx: stopped; what was there before stays in place\n"
+    assert waiting.returncode == 143
+    assert sorted(small.home.parent.iterdir()) == before
+
+
 def test_a_running_server_goes_on_and_databases_of_other_names_are_taken(home: Path) -> None:
     settings = read_settings({"ATX_HOME": str(home), "ATX_DATA_DIR": str(home.parent / "d")})
     start_servers(settings)
@@ -429,28 +427,6 @@ def test_a_running_server_goes_on_and_databases_of_other_names_are_taken(home: P
 
 
 # -- files that are not as they should be
-
-
-def packed(file: Path, content: dict[str, bytes], /, **changes: object) -> Path:
-    """Write a backup of some members; `changes` are made to its list."""
-    listed = [Member(n, len(c), hashlib.sha256(c).hexdigest()) for n, c in content.items()]
-    about = Manifest(FORMAT, "now", "/old/h", "/old/d", {"atx": "9"}, {}, [], listed)
-    text = json.loads(about.to_json()) | changes
-    with tarfile.open(file, "w:gz") as tar:
-        for name, part in {MANIFEST: json.dumps(text).encode(), **content}.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(part)
-            tar.addfile(info, io.BytesIO(part))
-    return file
-
-
-def refuses(settings: Settings, file: Path, words: str) -> None:
-    """See that a restore says `words` in one line, and that it leaves nothing."""
-    new = elsewhere(settings)
-    with pytest.raises(AtxError, match=words) as raised:
-        restore(new, file, lambda _: None)
-    assert "\n" not in str(raised.value)
-    assert list(new.home.parent.iterdir()) == []
 
 
 @pytest.fixture

@@ -213,6 +213,18 @@ def descendants(up: Up) -> list[psutil.Process]:
     return psutil.Process(up.process.pid).children(recursive=True)
 
 
+@pytest.fixture
+def restored_module(home: Path) -> None:
+    """A file in MLflow's store, as a backup may have it, that is called like a module of Python's.
+
+    Kept out: servers started in the store imported it.
+    """
+    (home / "mlflow").mkdir(parents=True)
+    for name in ("yaml", "uvicorn"):
+        (home / "mlflow" / f"{name}.py").write_text("raise SystemExit('a restored file was run')")
+
+
+@pytest.mark.usefixtures("restored_module")
 def test_up_opens_both_and_ctrl_c_leaves_no_process(
     home: Path, environment: dict[str, str], up: Up
 ) -> None:
