@@ -111,14 +111,20 @@ class Library:
         """Say the title's label and who gave it."""
         return label_words(self.titles[key]["label"], self.titles[key]["label_source"])
 
-    def labels_after(self, changes: Iterable[RowChange]) -> dict[str, str]:
-        """Say the label of every title as it would be once the changes are written."""
+    def labels_after(self, changes: Iterable[RowChange], *, at_once: bool) -> dict[str, str]:
+        """Say the label of every title as it would be once the changes are written.
+
+        Args:
+            changes: in the order in which they are written.
+            at_once: the table's trigger gives all rows of a transaction one `updated_at`, as
+                `now()` does; else each row the time of its writing, as `clock_timestamp()` does.
+        """
         import pyarrow as pa
 
-        # As the trigger of the table does, one after the other.
         written = {
-            row.key: dict[str, Any](row.now) | {"updated_at": _LATEST + timedelta(seconds=second)}
-            for second, row in enumerate(changes)
+            row.key: dict[str, Any](row.now)
+            | {"updated_at": _LATEST + timedelta(seconds=0 if at_once else place)}
+            for place, row in enumerate(changes)
         }
 
         def after(rows: pa.Table) -> pa.Table:
@@ -146,20 +152,20 @@ class Library:
         return RowChange(row_key, name, year, title["imdb_id"], was, dict(now))
 
     def title(
-        self, key: str, releases: int, becomes: str, rows: Sequence[RowChange]
+        self, key: str, releases: int, becomes: str, rows: Sequence[RowChange], note: str = ""
     ) -> TitleChange:
         """Describe the change of a title."""
         title = self.titles[key]
-        name, year = title["media_title"], title["release_year"]
         return TitleChange(
-            name,
-            year,
-            title["imdb_id"],
-            releases,
-            self.label(key),
-            becomes,
-            tuple(rows),
-            fetched_note(rows),
+            key=key,
+            title=title["media_title"],
+            year=title["release_year"],
+            imdb_id=title["imdb_id"],
+            releases=releases,
+            label=self.label(key),
+            becomes=becomes,
+            rows=tuple(rows),
+            note="; ".join(filter(None, (fetched_note(rows), note))),
         )
 
 
