@@ -104,6 +104,8 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "media database", media.check
     if media.layout:
         yield "layout", media.check_layout
+    if media.states:
+        yield "reviewed labels", media.check_labels
     if settings.correction_user:
         yield "corrections", lambda: _corrections(settings)
     yield "Dagster's storage", lambda: reach_storage(settings)

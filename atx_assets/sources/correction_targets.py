@@ -9,7 +9,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,7 +138,8 @@ class Library:
                 rows = rows.set_column(index, field, pa.array(values, field.type))
             return rows
 
-        made = titles(after(self.films), self.source.layout, after(self.verdicts))
+        source = self.source
+        made = titles(after(self.films), source.layout, after(self.verdicts), source.by_model)
         labels = zip(*(made[c].to_pylist() for c in ("label", "label_source")), strict=True)
         return {
             key: label_words(*label)
@@ -175,7 +176,7 @@ def read_library(connection: psycopg.Connection, source: SourceTable) -> Library
     import pyarrow.parquet as pq
 
     known = {c.name for c in source.known} - _NOT_READ
-    part = SourceTable(source.layout, {n: k for n, k in source.columns.items() if n in known})
+    part = replace(source, columns={n: k for n, k in source.columns.items() if n in known})
     with tempfile.TemporaryDirectory(prefix="atx-") as folder:
         path = Path(folder) / "library.parquet"
         extract(connection, part, path, {})
@@ -190,7 +191,7 @@ def read_library(connection: psycopg.Connection, source: SourceTable) -> Library
         )
     is_film = pc.equal(rows["media_type"], FILM)
     films = rows.filter(is_film)
-    made = titles(rows, source.layout, found.verdicts)
+    made = titles(rows, source.layout, found.verdicts, source.by_model)
     described = made.select(
         ["key", "imdb_id", "media_title", "release_year", "label", "label_source"]
     )

@@ -21,12 +21,12 @@ NAMED = 20
 #: What a person's verdict is in a row, as text; null where the row holds none. `{name}` is the
 #: column of the row that is asked about. As in `titles.py`.
 _VERDICT = {
-    "media": """CASE {rejection_status}::text WHEN 'override' THEN 'keep'
+    "media": sql.SQL("""CASE {rejection_status}::text WHEN 'override' THEN 'keep'
         WHEN 'rejected' THEN
-            CASE WHEN coalesce({rejection_reason}, '') IN ('', 'N/A') THEN 'skip' END END""",
-    "training": """CASE WHEN {human_labeled} THEN
+            CASE WHEN coalesce({rejection_reason}, '') IN ('', 'N/A') THEN 'skip' END END"""),
+    "training": sql.SQL("""CASE WHEN {human_labeled} THEN
         CASE {label}::text WHEN 'would_watch' THEN 'keep' WHEN 'would_not_watch' THEN 'skip' END
-        || CASE WHEN {anomalous} THEN ', anomalous' ELSE '' END END""",
+        || CASE WHEN {anomalous} THEN ', anomalous' ELSE '' END END"""),
 }
 
 #: What stays together with a verdict: the columns that giving one writes, and its exceptions.
@@ -42,7 +42,7 @@ _KEPT_WITH_IT = {
 }
 
 #: Of a column that a table made from an older file lacks.
-_MISSING = {"human_labeled": "false", "anomalous": "false"}
+_MISSING = {"human_labeled": sql.SQL("false"), "anomalous": sql.SQL("false")}
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,12 @@ def _parts(receiver: Receiver) -> dict[str, sql.Composable]:
     def of(row: str) -> sql.Composable:
         # A column that the file lacks stays as it is in the table.
         columns = {
-            name: sql.SQL(_MISSING.get(name, "NULL"))
+            name: _MISSING.get(name, sql.SQL("NULL"))
             if name not in receiver.present
             else sql.Identifier(row if name in written else "old", name)
             for name in names
         }
-        return sql.SQL(verdict).format(**columns)
+        return verdict.format(**columns)
 
     key = _id(receiver.key)
     return {

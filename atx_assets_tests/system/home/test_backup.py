@@ -250,6 +250,7 @@ def small(home: Path) -> Settings:
     settings.home.mkdir()
     settings.data_dir.mkdir()
     (settings.home / "corrections.jsonl").write_text("{}\n")
+    (settings.home / "observed_labels.parquet").write_bytes(os.urandom(100))
     (settings.data_dir / "media.parquet").write_bytes(os.urandom(100_000))
     return settings
 
@@ -360,7 +361,12 @@ def test_leftovers_of_a_crash_locks_and_links_are_not_taken(
     file = small.home.parent / "b.tar.gz"
     backup(small, file, lambda _: None)
     with tarfile.open(file) as tar:
-        assert tar.getnames() == [MANIFEST, "home/corrections.jsonl", "data/media.parquet"]
+        assert tar.getnames() == [
+            MANIFEST,
+            "home/corrections.jsonl",
+            "home/observed_labels.parquet",
+            "data/media.parquet",
+        ]
     assert "no plain file" in caplog.text
 
 
