@@ -65,6 +65,7 @@ def read_titles(files: DataFolder) -> tuple[pa.Table, Layout]:
     Raises:
         AtxError: there is no film among them, or the file cannot be used.
     """
+    from atx_assets.sources.models_labels import models_labels_in
     from atx_assets.sources.titles import FILM, titles
 
     found, snapshot, layout = read_sorted(files)
@@ -73,7 +74,8 @@ def read_titles(files: DataFolder) -> tuple[pa.Table, Layout]:
             f"no film of atp.{layout.table} can be used, {in_words(found.quarantined, found.read)}"
             f" ({next(iter(found.reasons))}): `atx show quarantine` names them"
         )
-    made = titles(found.rows, layout, found.verdicts)
+    by_model = models_labels_in(files.read_table("raw_media", ()))
+    made = titles(found.rows, layout, found.verdicts, by_model)
     return with_snapshot(made, snapshot), layout
 
 

@@ -58,7 +58,7 @@ def judge(
             champion_quality=before.about["quality"],
             comparison=comparison,
             labels_changed=labels_changed,
-            declined=bundle.version in bundles.place().declined,
+            declined=_declined(bundles, bundle),
         )
         met["champion"] = before.version
         if comparison:
@@ -99,6 +99,30 @@ def _champions_answers(
     if recipe == bundle.about["hyperparameters"]:
         return None
     return out_of_fold(evidence.matrix, evidence.labels, recipe)
+
+
+def _declined(bundles: Bundles, bundle: Bundle) -> bool:
+    """Say whether a person took this version out of the champion's place, or one of its labels."""
+    if bundle.version in bundles.place().declined:
+        return True
+    return any(not has_newer_labels(bundle, other) for other in bundles.declined())
+
+
+def has_newer_labels(bundle: Bundle, other: Bundle) -> bool:
+    """Say whether a version learned from a label that another one did not know.
+
+    A title is the same by its key or by its name and year: a film whose IMDb id is found later has
+    another key, and no newer label. Labels that are gone are not newer either.
+    """
+
+    def given(by: str, learned: "pa.Table") -> list[tuple[Any, ...]]:
+        columns = (by, "label", "label_source")
+        return list(zip(*(learned[name].to_pylist() for name in columns), strict=True))
+
+    ours, known = bundle.learned_from, other.learned_from
+    keys, names = (set(given(by, known)) for by in ("key", "named"))
+    both = zip(given("key", ours), given("named", ours), strict=True)
+    return any(key not in keys and name not in names for key, name in both)
 
 
 def _labels(bundle: Bundle) -> "pa.Table":

@@ -1,7 +1,8 @@
 """The source tables in PostgreSQL, and their copy. Not here: what rows mean."""
 
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -14,8 +15,13 @@ from atx_assets.errors import AtxError
 from atx_assets.resources.files import DataFiles
 from atx_assets.resources.media_database import MediaDatabase
 from atx_assets.sample import MADE_UP, is_sample
+from atx_assets.settings import read_settings
 from atx_assets.sources.label_changes import LabelChanges, label_changes
 from atx_assets.sources.titles import FILM
+
+if TYPE_CHECKING:
+    from atx_assets.resources.observed_record import ObservedRecord
+    from atx_assets.sources.observed_labels import States
 
 MEDIA_TABLE = dg.AssetSpec(
     ["atp", "media"],
@@ -49,6 +55,7 @@ def raw_media(
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
+    from atx_assets.resources.observed_record import ObservedRecord, observed
     from atx_assets.sources.extract import extract
     from atx_assets.sources.fingerprints import read_fingerprints
 
@@ -60,11 +67,22 @@ def raw_media(
     path = files.path("raw_media")
     # The transaction ends before the file is replaced: a server that stops after the last row
     # fails the run, which must then have changed nothing.
-    with files.replacing(path) as beside, media_database.reading() as (connection, source):
-        context.log.info("reading atp.%s (%s layout)", source.layout.table, source.layout.name)
-        fingerprints = asdict(read_fingerprints(connection, source))
-        snapshot = {"layout": source.layout.name, "fingerprints": fingerprints}
-        rows = extract(connection, source, beside, snapshot)
+    record = ObservedRecord(read_settings().home)
+    with files.replacing(path) as beside:
+        with media_database.reading() as (connection, found_source):
+            source, states = observed(connection, found_source, record.home)
+            context.log.info("reading atp.%s (%s layout)", source.layout.table, source.layout.name)
+            fingerprints = asdict(read_fingerprints(connection, source))
+            snapshot = {"layout": source.layout.name, "fingerprints": fingerprints}
+            rows = extract(connection, source, beside, snapshot)
+        of_models = _record(record, states, beside) if states else []
+    # The file takes its place after the record: whoever is killed between the two leaves a record
+    # of what the table holds, from which the next extraction sees nothing new.
+    if of_models:
+        context.log.warning(
+            "%d labels of reviewed rows are not learned from: the downloader gave them",
+            len(of_models),
+        )
     # Not the whole file again: memory must not grow with the table.
     types = pq.read_table(path, columns=["media_type"])["media_type"]
     kinds = {str(v["values"]): v["counts"] for v in pc.value_counts(types).to_pylist()}
@@ -88,6 +106,7 @@ def raw_media(
             "layout": source.layout.name,
             "seconds": clock.seconds,
             **_changes_metadata(changes),
+            **_observed_metadata(of_models),
             "preview": story.preview(
                 first, ["media_title", "release_year", "genre", "label", "rejection_status"]
             ),
@@ -117,6 +136,30 @@ def _tell(context: dg.AssetExecutionContext, changes: LabelChanges) -> None:
     """Say on the run's page and in its log why there is something to do."""
     context.log.info("labels since the last training: %s", changes)
     context.instance.add_run_tags(context.run.run_id, {"atx/labels": str(changes)})
+
+
+def _record(record: "ObservedRecord", states: "States", extracted: Path) -> list[dict[str, Any]]:
+    """Write down what was seen of labels; return those that are a model's, with their titles."""
+    import pyarrow.parquet as pq
+
+    from atx_assets.sources.observed_labels import of_models
+
+    rows = pq.read_table(extracted, columns=["imdb_id", "media_title"], memory_map=False)
+    columns = (rows[name].to_pylist() for name in ("imdb_id", "media_title"))
+    names = dict(zip(*columns, strict=True))
+    record.write(states, names)
+    return of_models(states, names)
+
+
+def _observed_metadata(of_models: list[dict[str, Any]]) -> dict[str, Any]:
+    if not of_models:
+        return {}
+    return {
+        "labels of the downloader's": len(of_models),
+        "not learned from": story.preview(
+            of_models, ["title", "was", "is", "why"], limit=len(of_models)
+        ),
+    }
 
 
 def _changes_metadata(changes: LabelChanges | None) -> dict[str, Any]:

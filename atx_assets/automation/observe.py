@@ -69,11 +69,12 @@ def look(
 
 
 def fingerprints_now(settings: Settings) -> Fingerprints:
-    """Read the fingerprints of labels and films.
+    """Read the fingerprints of labels and films, as an extraction of this moment would have them.
 
     Raises:
         AtxError: see `look`.
     """
+    from atx_assets.resources.observed_record import observed
     from atx_assets.sources.fingerprints import read_fingerprints
     from atx_assets.sources.rights import find_visible_source
 
@@ -81,7 +82,9 @@ def fingerprints_now(settings: Settings) -> Fingerprints:
     timeout = min(LOOK_SECONDS, settings.statement_timeout)
     connection = connect(database, statement_timeout=timeout, read_only=True)
     with explained(database), connection:  # what fails at its end, too
-        return read_fingerprints(connection, find_visible_source(connection, settings.source))
+        found = find_visible_source(connection, settings.source)
+        source, _ = observed(connection, found, settings.home)
+        return read_fingerprints(connection, source)
 
 
 def results_of(instance: dg.DagsterInstance) -> Results | None:

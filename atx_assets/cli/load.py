@@ -12,9 +12,23 @@ import click
     is_flag=True,
     help="Make atp's tables even in a database that holds tables atx does not know.",
 )
-def load(file: Path, beside_other_tables: bool) -> None:
-    """Put a parquet export of either layout into the database."""
+@click.option(
+    "--overwrite-verdicts",
+    is_flag=True,
+    help="Take the file's verdicts even where a person gave a newer one.",
+)
+def load(file: Path, beside_other_tables: bool, overwrite_verdicts: bool) -> None:
+    """Put a parquet export of either layout into the database.
+
+    Verdicts of people that are newer than the file's rows are named, and stay.
+    """
     from atx_assets.local.load import load as load_export
     from atx_assets.settings import read_settings
 
-    load_export(read_settings(), file, click.echo, beside_other_tables=beside_other_tables)
+    load_export(
+        read_settings(),
+        file,
+        click.echo,
+        beside_other_tables=beside_other_tables,
+        overwrite_verdicts=overwrite_verdicts,
+    )

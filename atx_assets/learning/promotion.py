@@ -119,7 +119,8 @@ def decide(
         comparison: with the champion, or with its recipe fitted to the new labels; None if
             that is the new model's recipe.
         labels_changed: the champion learned from other labels.
-        declined: a person took this very model out of the champion's place.
+        declined: a person took this very model out of the champion's place, or one that knew all
+            of its labels.
     """
     failed = "; ".join(failed_guards(quality))
     warning = f"a guard fails: {failed}" if failed else ""
@@ -132,7 +133,9 @@ def decide(
         else f"the recipe is that of version {champion}"
     )
     if declined:
-        return Decision(False, f"a person put version {champion} in its place; {against}")
+        return Decision(
+            False, f"a person put version {champion} in its place; no label is newer; {against}"
+        )
     if failed and not failed_guards(champion_quality):
         return Decision(False, f"{warning}; {against}")
     if labels_changed and not failed:

@@ -65,6 +65,8 @@ def _load_sample(settings: Settings, say: Callable[[str], None]) -> None:
         _refuse_other_library(connection, settings)
         report = load_file(connection, LIBRARY)
     say(f"  loaded: {report.added:,} releases added, {report.unchanged:,} there already")
+    for line in report.verdict_lines():
+        say(f"  {line}")
 
 
 def _refuse_other_library(connection: psycopg.Connection, settings: Settings) -> None:

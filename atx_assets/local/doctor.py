@@ -128,6 +128,8 @@ def _checks(settings: Settings, *, empty: bool) -> Iterator[tuple[str, Callable[
     yield "media database", media.check
     if media.layout:
         yield "layout", media.check_layout
+    if media.states:
+        yield "reviewed labels", media.check_labels
     if settings.correction_user:
         yield "corrections", lambda: _corrections(settings)
     yield "Dagster's storage", lambda: reach_storage(settings)

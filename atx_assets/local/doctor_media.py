@@ -16,6 +16,11 @@ from atx_assets.settings import Settings
 
 if TYPE_CHECKING:
     from atx_assets.sources.fingerprints import Fingerprints
+    from atx_assets.sources.observed_labels import States
+
+
+#: Labels that a line names.
+_NAMED = 5
 
 
 class MediaDatabase:
@@ -24,6 +29,7 @@ class MediaDatabase:
     Attributes:
         layout: the layout that `check` has found; empty until then.
         prints: the fingerprints of labels and films that it has read; None until then.
+        states: what is known of the labels of reviewed rows; empty where nothing can be.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -31,6 +37,7 @@ class MediaDatabase:
         self._settings = settings
         self.layout = ""
         self.prints: Fingerprints | None = None
+        self.states: States = {}
 
     def check(self) -> str:
         """Find the layout, and count films and labels as a run would, reading nothing else.
@@ -40,6 +47,7 @@ class MediaDatabase:
         """
         from atx_assets.learning.evaluation import LEAST_LABELS
         from atx_assets.resources.database import connect, explained
+        from atx_assets.resources.observed_record import observed
         from atx_assets.sources.fingerprints import read_fingerprints
         from atx_assets.sources.rights import (
             filters_rows,
@@ -59,7 +67,8 @@ class MediaDatabase:
             there = "SELECT coalesce(to_regclass('atp.media'), to_regclass('atp.training')) IS NULL"
             if own and connection.execute(there).fetchone() == (True,):
                 return Note(f"{where}empty: `atx load FILE` fills it, or `atx demo` with a sample")
-            source = find_visible_source(connection, settings.source)
+            found = find_visible_source(connection, settings.source)
+            source, self.states = observed(connection, found, settings.home)
             filtered = filters_rows(connection, source)
             visible = policy(connection, source)
             prints = read_fingerprints(connection, source)
@@ -81,6 +90,28 @@ class MediaDatabase:
                 "sql/atx_reader.sql makes one who may not"
             )
         return told
+
+    def check_labels(self) -> str:
+        """Name the labels of reviewed rows that are the downloader's, and so teach nothing."""
+        from atx_assets.resources.observed_record import ObservedRecord
+        from atx_assets.sources.observed_labels import of_models
+
+        found = of_models(self.states, ObservedRecord(self._settings.home).names())
+        if not found:
+            return "the downloader has given none to a reviewed row"
+        told = []
+        for why in dict.fromkeys(label["why"] for label in found):
+            names = [
+                f"{label['title']} ({label['imdb_id']}, {label['is']})"
+                for label in found
+                if label["why"] == why
+            ]
+            more = f"; and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+            told.append(f"{len(names):,} {why} ({'; '.join(names[:_NAMED])}{more})")
+        return Note(
+            f"{', '.join(told)}: nothing learns from these; `atx correct keep` or `skip` makes "
+            "one a person's"
+        )
 
     def check_layout(self) -> str:
         """See that the champion has learned from the layout that was found.

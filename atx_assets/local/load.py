@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 
 def load(
-    settings: Settings, path: Path, say: Callable[[str], None], *, beside_other_tables: bool
+    settings: Settings,
+    path: Path,
+    say: Callable[[str], None],
+    *,
+    beside_other_tables: bool,
+    overwrite_verdicts: bool,
 ) -> None:
     """Load a file and tell what became of its rows.
 
@@ -42,7 +47,12 @@ def load(
                     f"{ready.home} and {ready.data_dir} first"
                 )
             with bounded_memory():
-                report = load_file(connection, path, beside_other_tables=beside_other_tables)
+                report = load_file(
+                    connection,
+                    path,
+                    beside_other_tables=beside_other_tables,
+                    overwrite_verdicts=overwrite_verdicts,
+                )
             other = _read_instead(connection, ready, report)
         for line in [*report.lines(), *other]:
             say(plain(line))

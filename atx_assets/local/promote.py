@@ -49,7 +49,7 @@ def promote(settings: Settings, version: int, say: Say) -> None:
             )
         _mirror(settings, mlflow, bundle, say)
         bundles.promote(bundle, by_hand=True)
-        _tell(bundle, before, say)
+        _tell(bundles, before, say)
 
 
 def roll_back(settings: Settings, say: Say) -> None:
@@ -62,7 +62,7 @@ def roll_back(settings: Settings, say: Say) -> None:
         bundle, before = bundles.before_champion(), bundles.champion()
         _mirror(settings, mlflow, bundle, say)
         bundles.roll_back()
-        _tell(bundle, before, say)
+        _tell(bundles, before, say)
 
 
 @contextmanager
@@ -111,10 +111,13 @@ def _mirrored_by_client(settings: Settings, client: Any, champion: Bundle) -> bo
         raise failure(error, settings) from shown_cause(error, settings)
 
 
-def _tell(champion: Bundle, before: Bundle | None, say: Say) -> None:
+def _tell(bundles: Bundles, before: Bundle | None, say: Say) -> None:
+    champion = bundles.champion()
     pr_auc = champion.about["quality"]["model"]["all"]["pr_auc"]["mean"]
     line = f"version {champion.version} is champion (PR-AUC {pr_auc:.3f} out of fold)"
     if before is not None:
         line += f"; training does not put version {before.version} back by itself"
+        if not bundles.place().lifted:
+            line += ", nor another version until there are newer labels"
     say(line)
     say("`atx run --job score` scores by it now; else the next run does")

@@ -36,15 +36,18 @@ class Place:
     """Who is champion, as `champion.json` has it.
 
     `before` are the champions before it, the last first. `declined` are the versions that a person
-    took out of the place since training last filled it: training that makes one of them again does
-    not put it back. `challenger` is the
-    version trained last, if it did not become champion.
+    took out of the place since training last filled it. Training puts none of them back, nor
+    another version that learned from no newer label: whoever goes back a version does not want
+    the next change of a film's votes to bring the same model again. `lifted` is set where the
+    person then promoted the version trained last: only the declined versions themselves stay out.
+    `challenger` is the version trained last, if it did not become champion.
     """
 
     version: int
     before: tuple[int, ...] = ()
     declined: tuple[int, ...] = ()
     challenger: int | None = None
+    lifted: bool = False
 
 
 class Bundles:
@@ -78,6 +81,7 @@ class Bundles:
                 tuple(said.get("before", ())),
                 tuple(said.get("declined", ())),
                 said.get("challenger"),
+                bool(said.get("lifted", False)),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise AtxError(
@@ -191,18 +195,20 @@ class Bundles:
 
         Args:
             bundle: a version that is kept.
-            by_hand: a person does it; the champion that goes is then not put back by training.
+            by_hand: a person does it; the champion that goes is then declined (see `Place`).
         """
         place = self._place_or_none()
         gone = [place.version, *place.before] if place else []
         if gone[:1] != [bundle.version]:
             declined = {*(place.declined if place else ()), *gone[:1]} if by_hand else set()
+            lifted = by_hand and place is not None and self._lifts(place, bundle.version)
             before = [version for version in dict.fromkeys(gone) if version != bundle.version]
             self._put(
                 Place(
                     bundle.version,
                     tuple(before[:KEPT]),
                     tuple(sorted(declined - {bundle.version})),
+                    lifted=lifted,
                 )
             )
         elif place and place.challenger is not None:
@@ -236,6 +242,14 @@ class Bundles:
         self.copy_champion()
         return bundle
 
+    def declined(self) -> list[Bundle]:
+        """Return the versions whose labels are known to be declined: those that are kept whole."""
+        place = self.place()
+        if place.lifted:
+            return []
+        kept = [self.version(n) for n in place.declined if n in self.versions()]
+        return [bundle for bundle in kept if bundle.is_whole]
+
     def challenge(self, bundle: Bundle) -> None:
         """Note down the version that was trained last and did not become champion."""
         place = self.place()
@@ -248,9 +262,12 @@ class Bundles:
             beside.write_text(as_json(judged), encoding="utf-8")
 
     def prune(self) -> None:
-        """Remove all versions but the last ones, the champion and the one before it."""
+        """Remove all versions but the last ones, the champion, the one before it, the declined.
+
+        Without the labels of a declined version nobody could tell whether there are newer ones.
+        """
         place = self.place()
-        wanted = {*self.versions()[-KEPT:], place.version, *place.before[:1]}
+        wanted = {*self.versions()[-KEPT:], place.version, *place.before[:1], *place.declined}
         for version in self.versions():
             if version not in wanted:
                 shutil.rmtree(self.folder / str(version))
@@ -289,6 +306,13 @@ class Bundles:
         with self._files.replacing(copy) as beside:
             shutil.copyfile(model, beside)
 
+    @staticmethod
+    def _lifts(place: Place, version: int) -> bool:
+        """Say whether a version is the one trained last, so that training may go on from there."""
+        if version == place.challenger:
+            return True
+        return not place.lifted and version == max(place.declined, default=None)
+
     def _place_or_none(self) -> Place | None:
         try:
             return self.place()
@@ -296,7 +320,9 @@ class Bundles:
             return None
 
     def _put(self, place: Place) -> None:
-        said = {name: value for name, value in asdict(place).items() if value not in ((), None)}
+        said = {
+            name: value for name, value in asdict(place).items() if value not in ((), None, False)
+        }
         with self._files.replacing(self.folder / "champion.json") as beside:
             beside.write_text(json.dumps(said) + "\n", encoding="utf-8")
 

@@ -118,6 +118,7 @@ def check_permission(settings: Settings) -> tuple[str, str]:
 
 def _carried_out(settings: Settings, planned: Planned, *, write: bool, via: str) -> Corrected:
     from atx_assets.resources.database import explained
+    from atx_assets.resources.observed_record import observed
     from atx_assets.sources import corrections
     from atx_assets.sources.rights import find_visible_source
 
@@ -127,7 +128,8 @@ def _carried_out(settings: Settings, planned: Planned, *, write: bool, via: str)
         journal = held.enter_context(record.writing()) if write else None
         connection = held.enter_context(closing(_connect(settings, write=write)))
         held.enter_context(explained(settings.correction_database))
-        source = find_visible_source(connection, settings.source)
+        found = find_visible_source(connection, settings.source)
+        source, _ = observed(connection, found, settings.home)
         plan = planned(connection, source)
         if journal is None or not plan.rows:
             return Corrected(plan)

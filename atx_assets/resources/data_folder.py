@@ -74,28 +74,9 @@ class DataFolder:
 
     @contextmanager
     def replacing(self, path: Path) -> Iterator[Path]:
-        """Yield a path beside `path` to write to; it takes the place of `path` in one step.
-
-        When the block fails, what was there stays, and nothing is left beside it. What a process
-        that was killed has left is written over: only one run at a time holds the folder.
-        Whatever the umask is, nobody but its owner may read it.
-
-        Raises:
-            AtxError: the disk is full or read-only, or the folder is gone.
-        """
-        beside = path.with_name(f".{path.name}.new")
-        with writable(path):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            beside.unlink(missing_ok=True)  # a mode is only given to a file that is made
-            beside.touch(mode=0o600, exist_ok=False)
-            try:
-                yield beside
-                with beside.open("rb") as written:
-                    os.fsync(written.fileno())
-                announce(path, beside)
-                beside.replace(path)
-            finally:
-                beside.unlink(missing_ok=True)
+        """Yield a path beside `path` to write to, see `replacing`."""
+        with replacing(path, "ATX_DATA_DIR") as beside:
+            yield beside
 
     def write_table(self, asset: str, table: pa.Table) -> Path:
         """Write an asset's table as parquet; the same rows give the same bytes."""
@@ -190,7 +171,37 @@ class DataFolder:
 
 
 @contextmanager
-def writable(path: Path) -> Iterator[None]:
+def replacing(path: Path, setting: str) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; it takes the place of `path` in one step.
+
+    When the block fails, what was there stays, and nothing is left beside it. What a process
+    that was killed has left is written over: only one run at a time holds the folder.
+    Whatever the umask is, nobody but its owner may read it.
+
+    Args:
+        path: what is replaced, or made.
+        setting: the one that says where it is.
+
+    Raises:
+        AtxError: the disk is full or read-only, or the folder is gone.
+    """
+    beside = path.with_name(f".{path.name}.new")
+    with writable(path, setting):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        beside.unlink(missing_ok=True)  # a mode is only given to a file that is made
+        beside.touch(mode=0o600, exist_ok=False)
+        try:
+            yield beside
+            with beside.open("rb") as written:
+                os.fsync(written.fileno())
+            announce(path, beside)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def writable(path: Path, setting: str = "ATX_DATA_DIR") -> Iterator[None]:
     """Say in a line why `path`, a file or a folder, cannot be written, if the block finds so.
 
     Raises:
@@ -203,7 +214,7 @@ def writable(path: Path) -> Iterator[None]:
         if mend is None:
             raise
         raise AtxError(
-            f"{path} cannot be written ({mend}, or set ATX_DATA_DIR); what was there stays in place"
+            f"{path} cannot be written ({mend}, or set {setting}); what was there stays in place"
         ) from error
 
 

@@ -38,7 +38,7 @@ class RowChange:
     @property
     def name(self) -> str:
         """The title as a person says it."""
-        return f"{self.title} ({self.year})" if self.year is not None else self.title
+        return _name(self.title, self.year)
 
     @property
     def may_be_fetched(self) -> bool:
@@ -51,11 +51,12 @@ class RowChange:
 
 @dataclass(frozen=True)
 class TitleChange:
-    """One title: how many rows it has, its label before and after, and the rows to write.
+    """One title: its key, how many rows it has, its label before and after, the rows to write.
 
     `rows` is empty where the title already is as wanted. `note` says what else there is to know.
     """
 
+    key: str
     title: str
     year: int | None
     imdb_id: str | None
@@ -64,6 +65,19 @@ class TitleChange:
     becomes: str
     rows: tuple[RowChange, ...]
     note: str = ""
+
+    @property
+    def name(self) -> str:
+        """The title as a person says it."""
+        return _name(self.title, self.year)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict that leaves the title's label as it becomes, if a person's does."""
+        verdicts: tuple[Verdict, ...] = ("keep", "skip")
+        return next(
+            (v for v in verdicts if self.becomes == label_words(v == "keep", "human")), None
+        )
 
 
 @dataclass(frozen=True)
@@ -186,6 +200,10 @@ def fetched_note(rows: Sequence[RowChange]) -> str:
     found = Counter(status for status in statuses if status in FETCHED)
     told = ", ".join(f"{n} {status}" for status, n in found.items())
     return f"{told}: may be fetched again" if told else ""
+
+
+def _name(title: str, year: int | None) -> str:
+    return f"{title} ({year})" if year is not None else title
 
 
 def count(number: int, thing: str) -> str:

@@ -9,7 +9,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,14 +111,20 @@ class Library:
         """Say the title's label and who gave it."""
         return label_words(self.titles[key]["label"], self.titles[key]["label_source"])
 
-    def labels_after(self, changes: Iterable[RowChange]) -> dict[str, str]:
-        """Say the label of every title as it would be once the changes are written."""
+    def labels_after(self, changes: Iterable[RowChange], *, at_once: bool) -> dict[str, str]:
+        """Say the label of every title as it would be once the changes are written.
+
+        Args:
+            changes: in the order in which they are written.
+            at_once: the table's trigger gives all rows of a transaction one `updated_at`, as
+                `now()` does; else each row the time of its writing, as `clock_timestamp()` does.
+        """
         import pyarrow as pa
 
-        # As the trigger of the table does, one after the other.
         written = {
-            row.key: dict[str, Any](row.now) | {"updated_at": _LATEST + timedelta(seconds=second)}
-            for second, row in enumerate(changes)
+            row.key: dict[str, Any](row.now)
+            | {"updated_at": _LATEST + timedelta(seconds=0 if at_once else place)}
+            for place, row in enumerate(changes)
         }
 
         def after(rows: pa.Table) -> pa.Table:
@@ -132,7 +138,8 @@ class Library:
                 rows = rows.set_column(index, field, pa.array(values, field.type))
             return rows
 
-        made = titles(after(self.films), self.source.layout, after(self.verdicts))
+        source = self.source
+        made = titles(after(self.films), source.layout, after(self.verdicts), source.by_model)
         labels = zip(*(made[c].to_pylist() for c in ("label", "label_source")), strict=True)
         return {
             key: label_words(*label)
@@ -146,20 +153,20 @@ class Library:
         return RowChange(row_key, name, year, title["imdb_id"], was, dict(now))
 
     def title(
-        self, key: str, releases: int, becomes: str, rows: Sequence[RowChange]
+        self, key: str, releases: int, becomes: str, rows: Sequence[RowChange], note: str = ""
     ) -> TitleChange:
         """Describe the change of a title."""
         title = self.titles[key]
-        name, year = title["media_title"], title["release_year"]
         return TitleChange(
-            name,
-            year,
-            title["imdb_id"],
-            releases,
-            self.label(key),
-            becomes,
-            tuple(rows),
-            fetched_note(rows),
+            key=key,
+            title=title["media_title"],
+            year=title["release_year"],
+            imdb_id=title["imdb_id"],
+            releases=releases,
+            label=self.label(key),
+            becomes=becomes,
+            rows=tuple(rows),
+            note="; ".join(filter(None, (fetched_note(rows), note))),
         )
 
 
@@ -169,7 +176,7 @@ def read_library(connection: psycopg.Connection, source: SourceTable) -> Library
     import pyarrow.parquet as pq
 
     known = {c.name for c in source.known} - _NOT_READ
-    part = SourceTable(source.layout, {n: k for n, k in source.columns.items() if n in known})
+    part = replace(source, columns={n: k for n, k in source.columns.items() if n in known})
     with tempfile.TemporaryDirectory(prefix="atx-") as folder:
         path = Path(folder) / "library.parquet"
         extract(connection, part, path, {})
@@ -184,7 +191,7 @@ def read_library(connection: psycopg.Connection, source: SourceTable) -> Library
         )
     is_film = pc.equal(rows["media_type"], FILM)
     films = rows.filter(is_film)
-    made = titles(rows, source.layout, found.verdicts)
+    made = titles(rows, source.layout, found.verdicts, source.by_model)
     described = made.select(
         ["key", "imdb_id", "media_title", "release_year", "label", "label_source"]
     )

@@ -24,6 +24,7 @@ from atx_assets.sources.correction_plan import (
     label_words,
     written_values,
 )
+from atx_assets.sources.correction_result import check_labels, timing_note
 from atx_assets.sources.correction_targets import Library, chosen, read_library, well_formed
 from atx_assets.sources.layouts import SCHEMA, SourceTable
 
@@ -130,10 +131,15 @@ def plan_undo(
             restored.setdefault(title, []).append(back)
         else:
             left.append(_difference(row, is_now, library))
-    after = library.labels_after([row for rows in restored.values() for row in rows])
+    back_again = [row for rows in restored.values() for row in rows]
+    after = library.labels_after(back_again, at_once=False)
+    at_once = library.labels_after(back_again, at_once=True)
     of_title = library.rows_of(restored)
     changes = [
-        library.title(key, len(of_title[key]), after[key], rows) for key, rows in restored.items()
+        library.title(
+            key, len(of_title[key]), after[key], rows, timing_note(after[key], at_once[key])
+        )
+        for key, rows in restored.items()
     ]
     grant = _missing_grant(connection, source, columns)
     return Plan(source.layout, "undo", tuple(changes), number, tuple(left), alike, grant)
@@ -143,7 +149,8 @@ def write(connection: psycopg.Connection, source: SourceTable, plan: Plan) -> No
     """Write a plan's rows, in the transaction in which it was made with `lock`.
 
     Raises:
-        AtxError: the table refuses a value, or does not keep what was written.
+        AtxError: the table refuses a value, does not keep what was written, or a title's label
+            is not what the plan says. The transaction must then be rolled back.
     """
     with _waiting(connection, source), _refused(plan):
         with connection.cursor() as cursor:
@@ -168,6 +175,8 @@ def write(connection: psycopg.Connection, source: SourceTable, plan: Plan) -> No
                 f"{plan.table} did not keep what was written to {row.key} ({row.name}), and "
                 "nothing was changed: a trigger or rule of the table stands against it"
             )
+    with _waiting(connection, source):
+        check_labels(connection, source, plan)
 
 
 def check_correctable(connection: psycopg.Connection, source: SourceTable) -> tuple[str, ...]:

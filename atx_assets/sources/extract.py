@@ -22,6 +22,7 @@ from psycopg.pq import DiagnosticField, ExecStatus
 
 from atx_assets.schemas import BOOL, FLOAT, INT, STRING, STRINGS, TIME, arrow_type
 from atx_assets.sources.layouts import SCHEMA, SourceTable
+from atx_assets.sources.models_labels import models_labels_metadata
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,14 +73,15 @@ def extract(
     know are kept, as text. Arrays of several dimensions become flat. Times outside the years 1 to
     9999 have no Arrow form that others read, and become null; bytes that are no UTF-8, which a
     database in SQL_ASCII lets in, become U+FFFD. The file says how many of either
-    (`mended_on_reading`).
+    (`mended_on_reading`), and which labels are a model's (`models_labels_in`).
 
     Returns:
         The number of rows.
     """
     import pyarrow.parquet as pq
 
-    schema = _arrow_schema(source).with_metadata({"atx": json.dumps(dict(snapshot))})
+    about = {b"atx": json.dumps(dict(snapshot)), **models_labels_metadata(source.by_model)}
+    schema = _arrow_schema(source).with_metadata(about)
     chunks: Queue[bytes | None] = Queue(maxsize=2)
     rows, failures = 0, list[BaseException]()
     marks, mended = _Marks(), Counter[str]()

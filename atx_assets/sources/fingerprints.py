@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from atx_assets.sources.layouts import SCHEMA, SourceTable
+from atx_assets.sources.observed_labels import can_be_observed
 
 if TYPE_CHECKING:
     import psycopg
@@ -152,10 +153,18 @@ def _label_expressions(source: SourceTable) -> tuple[sql.Composable, sql.Composa
     return label, sql.SQL("(label IS NOT NULL AND {})").format(human)
 
 
-def _flags(source: SourceTable) -> tuple[sql.SQL, sql.SQL, sql.SQL]:
-    """human_labeled, reviewed, anomalous; older tables lack them, then as in titles.py."""
+def _flags(source: SourceTable) -> tuple[sql.SQL, sql.Composable, sql.SQL]:
+    """human_labeled, reviewed, anomalous; older tables lack them, then as in titles.py.
+
+    A row whose label is a model's all the same counts as one that is not reviewed.
+    """
     human = sql.SQL("human_labeled" if "human_labeled" in source.columns else "false")
-    reviewed = sql.SQL("reviewed" if "reviewed" in source.columns else "true")
+    reviewed: sql.Composable = sql.SQL("reviewed" if "reviewed" in source.columns else "true")
+    if source.by_model:
+        # A subquery is hashed once; an array would be searched for each row before version 14.
+        reviewed = sql.SQL(
+            "(reviewed AND imdb_id::text NOT IN (SELECT unnest({}::text[])))"
+        ).format(sql.Literal(sorted(source.by_model)))
     anomalous = sql.SQL("anomalous" if "anomalous" in source.columns else "false")
     return human, reviewed, anomalous
 
@@ -170,6 +179,12 @@ def _described(source: SourceTable) -> list[sql.Composable]:
     else:
         human, reviewed, _ = _flags(source)
         by_model = "CASE WHEN NOT {} AND {} IS NOT TRUE THEN label::text END"
+        if can_be_observed(source):
+            # With `reviewed`, wherever the label itself does not show that it changes: an
+            # extraction must see each step (`observed_labels.py`).
+            by_model = """CASE WHEN NOT {} AND (label IS NULL OR {} IS NOT TRUE) THEN nullif(
+                coalesce(label::text, '') || CASE WHEN reviewed THEN ' reviewed' ELSE '' END, '')
+                END"""
         columns.append(sql.SQL(by_model).format(human, reviewed))
     return columns
 

@@ -112,10 +112,15 @@ _COLUMNS = """
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A table as found: its layout, and its columns in order with their PostgreSQL types."""
+    """A table as found: its layout, and its columns in order with their PostgreSQL types.
+
+    `by_model` are the keys of reviewed rows whose label the downloader gave all the same (see
+    `observed_labels.py`); none until somebody has looked.
+    """
 
     layout: Layout
     columns: dict[str, str]
+    by_model: frozenset[str] = frozenset()
 
     @property
     def known(self) -> tuple[schemas.Column, ...]:

@@ -16,6 +16,7 @@ from psycopg import errors
 from atx_assets.errors import AtxError
 from atx_assets.schemas import UNKNOWN_TEXT
 from atx_assets.sources.export_file import Export, open_export
+from atx_assets.sources.kept_verdicts import Verdicts, keep_newer_verdicts
 from atx_assets.sources.layouts import SCHEMA
 from atx_assets.sources.receiving import Receiver, complete_enums, ready_receiver
 from atx_assets.sources.row_values import Faults, converted
@@ -37,8 +38,10 @@ _LONGEST = 60
 class LoadReport:
     """What became of a file's rows; the four counts add up to `rows`.
 
-    `refused` maps a reason to its count and the keys of a few. A row is refused once, for the
-    first reason found. A row without a key is named by its place in the file, from 1.
+    `kept` are verdicts of people in the table that are newer than the file's, and stayed;
+    `replaced` are those that the file's took the place of. `refused` maps a reason to its count
+    and the keys of a few. A row is refused once, for the first reason found. A row without a key
+    is named by its place in the file, from 1.
     """
 
     layout: str
@@ -47,6 +50,8 @@ class LoadReport:
     added: int = 0
     changed: int = 0
     unchanged: int = 0
+    kept: Verdicts = field(default_factory=Verdicts)
+    replaced: Verdicts = field(default_factory=Verdicts)
     refused: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
 
     @property
@@ -66,11 +71,24 @@ class LoadReport:
             lines.append(f"  {name:<10}{getattr(self, name):>9,}")
         lines.append(f"  {'refused':<10}{self.refused_rows:>9,}")
         lines += [f"    {line}" for line in self.reasons()]
+        lines += [f"  {line}" for line in self.verdict_lines()]
         if self.refused:
             lines.append(
                 f"  warning: {self.refused_rows:,} of {self.rows:,} rows were refused; mend them "
                 "in the export and load it again"
             )
+        return lines
+
+    def verdict_lines(self) -> list[str]:
+        """Say which verdicts of people stayed, and which were replaced."""
+        lines = []
+        if self.kept.count:
+            lines.append(
+                f"kept {_people(self.kept)}, newer than the file's ({self.kept}); "
+                "--overwrite-verdicts takes the file's"
+            )
+        if self.replaced.count:
+            lines.append(f"replaced {_people(self.replaced)} by the file's ({self.replaced})")
         return lines
 
     def reasons(self) -> list[str]:
@@ -86,7 +104,11 @@ class LoadReport:
 
 
 def load_file(
-    connection: psycopg.Connection, path: Path, *, beside_other_tables: bool = False
+    connection: psycopg.Connection,
+    path: Path,
+    *,
+    beside_other_tables: bool = False,
+    overwrite_verdicts: bool = False,
 ) -> LoadReport:
     """Load a parquet export in one transaction, by key: new rows in, changed ones changed.
 
@@ -100,6 +122,7 @@ def load_file(
         connection: not in a transaction; committed at the end, rolled back on a failure.
         path: the file.
         beside_other_tables: make the table even in a database that holds unknown tables.
+        overwrite_verdicts: take the file's verdicts even where a person gave a newer one.
 
     Raises:
         AtxError: the file cannot be used, the table cannot be made or written to, or every row
@@ -109,7 +132,7 @@ def load_file(
     """
     try:
         with open_export(path) as export:
-            return _load_export(connection, export, beside_other_tables)
+            return _load_export(connection, export, beside_other_tables, overwrite_verdicts)
     except MemoryError as error:
         raise AtxError(
             f"{path} takes more memory than there is; nothing was loaded: it is damaged, or its "
@@ -118,7 +141,10 @@ def load_file(
 
 
 def _load_export(
-    connection: psycopg.Connection, export: Export, beside_other_tables: bool
+    connection: psycopg.Connection,
+    export: Export,
+    beside_other_tables: bool,
+    overwrite_verdicts: bool,
 ) -> LoadReport:
     report = LoadReport(export.layout.name, f"{SCHEMA}.{export.layout.table}")
     try:
@@ -127,7 +153,7 @@ def _load_export(
             receiver = ready_receiver(
                 connection, export.layout, export.columns, beside_other_tables
             )
-            _load(connection, export, receiver, report)
+            _load(connection, export, receiver, report, overwrite_verdicts)
     except (errors.IntegrityError, errors.DataError, errors.RaiseException) as error:
         raise AtxError(
             f"{report.table} refuses a row of {export.path} by a rule of its own "
@@ -137,7 +163,11 @@ def _load_export(
 
 
 def _load(
-    connection: psycopg.Connection, export: Export, receiver: Receiver, report: LoadReport
+    connection: psycopg.Connection,
+    export: Export,
+    receiver: Receiver,
+    report: LoadReport,
+    overwrite_verdicts: bool,
 ) -> None:
     make_incoming(connection, receiver)
     for batch in export.batches():
@@ -150,8 +180,14 @@ def _load(
             f"every row of {export.path} was refused and nothing was loaded: "
             + "; ".join(report.reasons())
         )
-    report.added, report.changed = upsert(connection, receiver)
-    report.unchanged = good - report.added - report.changed
+    report.kept, report.replaced = keep_newer_verdicts(
+        connection, receiver, overwrite=overwrite_verdicts
+    )
+    done = upsert(connection, receiver, _EXAMPLES)
+    if done.not_taken:
+        report.refuse("a trigger or rule of the table keeps it out", done.not_taken, done.keys)
+    report.added, report.changed = done.added, done.changed
+    report.unchanged = good - done.added - done.changed - done.not_taken
 
 
 def _good_rows(batch: pa.RecordBatch, receiver: Receiver, report: LoadReport) -> pa.Table:
@@ -198,6 +234,11 @@ def _names(keys: pa.ChunkedArray, places: Any, at: Any) -> list[str]:
 
 def _short(key: str) -> str:
     return key if len(key) <= _LONGEST else f"{key[: _LONGEST - 1]}…"
+
+
+def _people(verdicts: Verdicts) -> str:
+    one = verdicts.count == 1
+    return "1 verdict of a person" if one else f"{verdicts.count:,} verdicts of people"
 
 
 def _told(error: psycopg.Error) -> str:

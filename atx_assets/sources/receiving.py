@@ -57,12 +57,14 @@ _MISSING_VALUES = """
 class Receiver:
     """The table: the export's columns with the types that the table stores them in.
 
-    `unique` names those of them that it lets hold each value once, besides the key.
+    `unique` names those of them that it lets hold each value once, besides the key. `present` are
+    the layout's columns that the table has, whether or not the export has them.
     """
 
     layout: Layout
     columns: tuple[Column, ...]
     unique: tuple[str, ...]
+    present: frozenset[str]
 
     @property
     def key(self) -> str:
@@ -120,7 +122,7 @@ def ready_receiver(
     # Two loads that both make the table would trip over each other.
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
     _ensure(connection, layout, columns, beside)
-    find_source(connection, layout.name)
+    source = find_source(connection, layout.name)
     _check_writable(connection, layout)
     name = f"{SCHEMA}.{layout.table}"
     stored = {row[0]: row[1:] for row in connection.execute(_STORED, (name,))}
@@ -129,6 +131,7 @@ def ready_receiver(
         layout,
         tuple(_as_stored(column, *stored[column.name]) for column in columns),
         tuple(c.name for c in columns if c.name in unique and c.name != layout.key),
+        frozenset(column.name for column in source.known),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from psycopg import sql
@@ -127,10 +128,21 @@ def _delete(
         yield words, count, keys
 
 
-def upsert(connection: psycopg.Connection, receiver: Receiver) -> tuple[int, int]:
-    """Take the rows that `refuse_clashes` left; return how many were added and how many changed.
+@dataclass(frozen=True)
+class TakenOver:
+    """How many rows were added, how many changed, and which the table did not take."""
 
-    A row that says the same is not touched: the trigger would set its `updated_at`.
+    added: int
+    changed: int
+    not_taken: int
+    keys: list[str]
+
+
+def upsert(connection: psycopg.Connection, receiver: Receiver, examples: int) -> TakenOver:
+    """Take the rows that `refuse_clashes` left.
+
+    A row that says the same is not touched: the trigger would set its `updated_at`. Rows that a
+    trigger or rule of the table keeps out are told apart from those that say the same.
     """
     key = receiver.key
     compared = [c for c in receiver.columns if c.name not in (key, *TIMES)]
@@ -148,6 +160,7 @@ def upsert(connection: psycopg.Connection, receiver: Receiver) -> tuple[int, int
         "old": _names(compared, "old"),
         "new": _names(compared, "new"),
     }
+    differ, _ = _keys(connection, _DIFFERENT.format(**parts), examples)
     changed = connection.execute(
         sql.SQL(
             "UPDATE {table} AS old SET {changes} FROM incoming AS new"
@@ -160,7 +173,30 @@ def upsert(connection: psycopg.Connection, receiver: Receiver) -> tuple[int, int
             " WHERE NOT EXISTS (SELECT FROM {table} AS old WHERE old.{key} = new.{key})"
         ).format(**parts)
     ).rowcount
-    return added, changed
+    missing, keys = _keys(connection, _ABSENT.format(**parts), examples)
+    if changed < differ:
+        keys += _keys(connection, _DIFFERENT.format(**parts), examples)[1]
+    return TakenOver(added, changed, missing + differ - changed, keys[:examples])
+
+
+_DIFFERENT = sql.SQL(
+    "SELECT new.{key} AS key FROM incoming AS new, {table} AS old"
+    " WHERE old.{key} = new.{key} AND ({old}) IS DISTINCT FROM ({new})"
+)
+_ABSENT = sql.SQL(
+    "SELECT new.{key} AS key FROM incoming AS new"
+    " WHERE NOT EXISTS (SELECT FROM {table} AS old WHERE old.{key} = new.{key})"
+)
+
+
+def _keys(
+    connection: psycopg.Connection, query: sql.Composable, examples: int
+) -> tuple[int, list[str]]:
+    counted = sql.SQL(
+        "SELECT count(*), (array_agg(key::text ORDER BY key))[1:%s] FROM ({}) AS rows"
+    ).format(query)
+    count, keys = connection.execute(counted, (examples,)).fetchone() or (0, None)
+    return count, keys or []
 
 
 def _array_text(lists: pa.ChunkedArray) -> pa.Array:

@@ -5,6 +5,7 @@ Both layouts end in the same table. Not here: cleaning of features (`learning/fe
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.errors import AtxError
@@ -22,7 +23,12 @@ _VERDICTS = ((True, "human"), (False, "human"), (True, "rule"), (False, "rule"),
 _UNJUDGED = 4
 
 
-def titles(rows: pa.Table, layout: Layout, verdicts: pa.Table | None = None) -> pa.Table:
+def titles(
+    rows: pa.Table,
+    layout: Layout,
+    verdicts: pa.Table | None = None,
+    by_model: Collection[str] = (),
+) -> pa.Table:
     """Make one row a film from the source's rows.
 
     Args:
@@ -30,6 +36,7 @@ def titles(rows: pa.Table, layout: Layout, verdicts: pa.Table | None = None) -> 
         layout: the layout it is in.
         verdicts: releases that are set aside, but for their verdict: it counts for the title with
             their IMDb id, if that has another release. None in the training layout, a row a title.
+        by_model: of the training layout, keys of reviewed rows whose label is a model's.
 
     Returns:
         A table ordered bytewise by `key`: `key`, `imdb_id`, `media_title`, `label` (bool, null:
@@ -52,7 +59,7 @@ def titles(rows: pa.Table, layout: Layout, verdicts: pa.Table | None = None) -> 
             "load a library with `atx load FILE`"
         )
     if layout.name == "training":
-        return _from_training(films, layout).sort_by("key")
+        return _from_training(films, layout, by_model).sort_by("key")
     aside = films.slice(0, 0) if verdicts is None else verdicts.select(films.column_names)
     return _from_media(films, layout, aside).sort_by("key")
 
@@ -112,7 +119,7 @@ def _assemble(films: pa.Table, layout: Layout, made: dict[str, Any]) -> pa.Table
     return pa.table(columns | {name: films[name] for name in layout.features})
 
 
-def _from_training(films: pa.Table, layout: Layout) -> pa.Table:
+def _from_training(films: pa.Table, layout: Layout, by_model: Collection[str]) -> pa.Table:
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -125,6 +132,7 @@ def _from_training(films: pa.Table, layout: Layout) -> pa.Table:
 
     judged = films["label"].is_valid().to_numpy()
     human, reviewed = flag("human_labeled", False), flag("reviewed", True)
+    reviewed = reviewed & ~np.isin(films["imdb_id"].to_numpy(), list(by_model))
     source = np.where(human, "human", np.where(reviewed, "rule", "model"))
     # What the downloader decided by itself is a model's verdict: a model must not learn from it.
     trains = judged & (human | reviewed) & ~flag("anomalous", False)

@@ -223,6 +223,54 @@ def test_what_was_rolled_back_before_the_last_is_not_put_back_either(copied):
     assert Bundles(copied.files).place().version == 1
 
 
+def change_ratings(place) -> None:
+    """As a metadata service does every night."""
+    with place.connect() as connection:
+        connection.execute("UPDATE atp.media SET rt_score = (rt_score + 7) % 101 WHERE hash < '08'")
+
+
+def judge_one_more(place) -> None:
+    with place.connect() as connection:
+        connection.execute(
+            "UPDATE atp.media SET rejection_status = 'override', rejection_reason = NULL WHERE"
+            " imdb_id = (SELECT min(imdb_id) FROM atp.media WHERE rejection_status = 'unfiltered')"
+        )
+
+
+def test_a_rollback_holds_until_there_are_newer_labels(copied):
+    """Kept out: another rating, other bytes, and the model that was taken down is back."""
+    copied.judge_some()
+    assert told(run(copied))["version that scores"] == 2
+    with copied.environment(ATX_MLFLOW="off"):
+        roll_back(read_settings(), lambda line: None)
+    for version in (3, 4):
+        change_ratings(copied)
+        said = told(run(copied))
+        assert (said["version"], said["place"]) == (version, "challenger")
+        assert said["because"].startswith("a person put version 1 in its place; no label is newer;")
+    assert Bundles(copied.files).place() == Place(1, (), declined=(2,), challenger=4)
+
+    judge_one_more(copied)
+    said = told(run(copied))
+    assert (said["version"], said["place"]) == (5, "champion")
+    assert Bundles(copied.files).place() == Place(5, (1,))
+
+
+def test_a_rollback_is_lifted_by_whoever_promotes_the_version_that_it_kept_out(copied):
+    copied.judge_some()
+    run(copied)
+    with copied.environment(ATX_MLFLOW="off"):
+        roll_back(read_settings(), lambda line: None)
+        change_ratings(copied)
+        assert told(run(copied))["place"] == "challenger"
+        lines: list[str] = []
+        promote(read_settings(), 3, lines.append)
+    assert lines[0].endswith("training does not put version 1 back by itself")
+    change_ratings(copied)
+    said = told(run(copied))
+    assert (said["version"], said["place"]) == (4, "champion"), said["because"]
+
+
 # -- where verdicts are taken
 
 

@@ -25,6 +25,7 @@ def small(home: Path) -> Settings:
     settings.home.mkdir()
     settings.data_dir.mkdir()
     (settings.home / "corrections.jsonl").write_text("{}\n")
+    (settings.home / "observed_labels.parquet").write_bytes(os.urandom(100))
     (settings.data_dir / "media.parquet").write_bytes(os.urandom(100_000))
     return settings
 

@@ -89,13 +89,17 @@ class Place:
 
     def touch_on_update(self, table: str = "media") -> None:
         """As in the owner's database, where any update moves `updated_at`."""
-        self.library.execute(
-            "CREATE FUNCTION atp.touch() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$ BEGIN NEW.updated_at := clock_timestamp(); RETURN NEW; END $$"
-        )
+        self.touch_at("clock_timestamp()")
         self.library.execute(
             f"CREATE TRIGGER touch BEFORE UPDATE ON atp.{table}"
             " FOR EACH ROW EXECUTE FUNCTION atp.touch()"
+        )
+
+    def touch_at(self, time: str) -> None:
+        """Which time the trigger gives: `now()` is one time for all rows of a transaction."""
+        self.library.execute(
+            "CREATE OR REPLACE FUNCTION atp.touch() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN NEW.updated_at := {time}; RETURN NEW; END $$"
         )
 
     @contextmanager

@@ -227,7 +227,9 @@ class TestDecide:
     def test_what_a_person_took_down_stays_down(self, champion, labels_changed):
         found = against(SOUND, champion, labels_changed=labels_changed, declined=True)
         assert not found.promoted
-        assert found.reason.startswith("a person put version 7 in its place; PR-AUC -0.0020")
+        assert found.reason.startswith(
+            "a person put version 7 in its place; no label is newer; PR-AUC -0.0020"
+        )
 
     @pytest.mark.parametrize("labels_changed", [True, False])
     @pytest.mark.parametrize("measure", ["pr_auc", "roc_auc", "log_loss"])

@@ -17,7 +17,7 @@ from atx_assets.learning.features import fit_encoding
 from atx_assets.learning.models import fit, predict
 from atx_assets.resources import bundles
 from atx_assets.resources.bundle import Bundle, NewBundle
-from atx_assets.resources.bundles import Bundles, Place
+from atx_assets.resources.bundles import KEPT, Bundles, Place
 from atx_assets.resources.checksums import sums_of
 from atx_assets.resources.files import DataFiles
 
@@ -196,6 +196,38 @@ def test_a_rollback_goes_back_one_champion_at_a_time(files):
     assert bundles.place() == Place(1, (), declined=(2, 3))
     assert files.path("tuned_classifier").read_bytes() == models[0]
     assert bundles.versions() == [1, 2, 3]
+
+
+def test_whoever_promotes_the_version_trained_last_has_training_go_on(files):
+    bundles = Bundles(files)
+    versions = [trained(files, seed) for seed in range(3)]
+    bundles.roll_back()
+    bundles.roll_back()
+    assert [bundle.version for bundle in bundles.declined()] == [2, 3]
+    bundles.promote(versions[1], by_hand=True)  # not the last: the third one stays declined
+    assert [bundle.version for bundle in bundles.declined()] == [1, 3]
+    bundles.promote(versions[2], by_hand=True)
+    assert Bundles(files).place() == Place(3, (2, 1), declined=(1, 2), lifted=True)
+    assert Bundles(files).declined() == []
+    last = bundles.keep(bundle(3))
+    bundles.challenge(last)
+    bundles.promote(last, by_hand=True)
+    assert bundles.place().lifted
+    bundles.promote(versions[2], by_hand=True)  # back again
+    assert [bundle.version for bundle in bundles.declined()] == [1, 2, 4]
+
+
+def test_what_a_person_declined_is_kept_however_many_versions_come(files):
+    """Kept out: ten nights later nobody can tell any more which labels were declined."""
+    bundles = Bundles(files)
+    for seed in range(2):
+        trained(files, seed)
+    bundles.roll_back()
+    for seed in range(2, 2 + 2 * KEPT):
+        bundles.challenge(bundles.keep(bundle(seed)))
+        bundles.prune()
+    assert bundles.versions()[:2] == [1, 2]
+    assert [bundle.version for bundle in bundles.declined()] == [2]
 
 
 def test_a_rollback_where_no_champion_before_is_kept_is_one_line_and_changes_nothing(files):

@@ -23,7 +23,9 @@ ROW = RowChange(
     {"rejection_status": "rejected", "rejection_reason": None, "error_status": True},
     {"rejection_status": "override", "rejection_reason": None, "error_status": False},
 )
-PLAN = Plan(MEDIA, "keep", (TitleChange("A", None, None, 1, "unjudged", "keep (human)", (ROW,)),))
+PLAN = Plan(
+    MEDIA, "keep", (TitleChange("a|", "A", None, None, 1, "unjudged", "keep (human)", (ROW,)),)
+)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What is recorded of a correction, and its undoing."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -134,6 +135,75 @@ def test_a_correction_of_another_layout_is_not_undone(
     assert "set ATX_SOURCE=media" in told_by(lambda: media.undo(1))
     owner = {"PG_USER": media.library.database.user, "ATX_CORRECTION_PG_USER": ""}
     assert media.undo(1, ATX_SOURCE="media", **owner).number == 2
+
+
+@pytest.fixture
+def both_said(place: Place, release: Callable[..., Any]) -> Place:
+    """A film that a person kept and later skipped, and one that they skipped; both corrected."""
+    one = {"media_title": "One", "imdb_id": "tt0000001"}
+    kept = release(0xA1, **one, rejection_status="override", pipeline_status="complete")
+    later = kept["updated_at"] + timedelta(days=1)
+    place.library.create(
+        "media",
+        [
+            kept,
+            release(0xA2, **one, rejection_status="rejected", updated_at=later),
+            release(2, rejection_status="rejected"),
+        ],
+    )
+    place.touch_on_update()
+    assert place.labels()["tt0000001"] == (False, "human")
+    place.correct("keep", "tt0000001", "tt0000002")
+    return place
+
+
+def test_an_undo_that_would_leave_another_label_than_shown_changes_nothing(
+    both_said: Place,
+) -> None:
+    """Kept out: one time for all rows of a transaction, and 'becomes skip' that left keep."""
+    both_said.touch_at("now()")
+    before, recorded = both_said.rows(), both_said.events()
+    (shown, _) = both_said.undo(1, write=False).plan.titles
+    assert shown.becomes == "skip (human)"
+    assert "one time to all rows" in shown.note
+    line = told_by(lambda: both_said.undo(1))
+    assert "One (2001) would be keep (human), not skip (human)" in line
+    assert "`atx correct skip tt0000001 --write`" in line
+    assert "tt0000002" not in line
+    assert both_said.rows() == before
+    assert both_said.events() == recorded
+
+    # What the line says works, also for the titles that were corrected with it.
+    both_said.correct("skip", "tt0000001")
+    done = both_said.undo(1)
+    assert [t.imdb_id for t in done.plan.titles] == ["tt0000002"]
+    assert both_said.labels() == {"tt0000001": (False, "human"), "tt0000002": (False, "human")}
+
+
+def test_an_undo_of_both_words_goes_through_where_each_row_has_its_time(both_said: Place) -> None:
+    assert both_said.undo(1).number == 2
+    assert both_said.labels()["tt0000001"] == (False, "human")
+
+
+def test_a_trigger_that_gives_another_release_a_verdict_fails_the_whole(media: Place) -> None:
+    """Kept out: a title told to be a skip that a row beside the written ones keeps."""
+    media.library.execute(
+        "CREATE FUNCTION atp.contrary() RETURNS trigger LANGUAGE plpgsql"
+        " SECURITY DEFINER AS $$ BEGIN INSERT INTO atp.media (hash, media_type,"
+        " media_title, release_year, imdb_id, original_title, rejection_status, created_at,"
+        " updated_at)"
+        f" VALUES ('{hash_of(0xB1)}', 'movie', 'Film 5', 2001, 'tt0000005', 'x', 'override',"
+        " now(), now() + interval '1 day'); RETURN NULL; END $$"
+    )
+    media.library.execute(
+        "CREATE TRIGGER contrary AFTER UPDATE ON atp.media"
+        f" FOR EACH ROW WHEN (NEW.hash = '{hash_of(5)}') EXECUTE FUNCTION atp.contrary()"
+    )
+    before = media.rows()
+    line = media.refused("skip", "tt0000005")
+    assert "Film 5 (2001) would be keep (human), not skip (human)" in line
+    assert "a trigger or rule" in line
+    assert media.rows() == before
 
 
 # Crashes

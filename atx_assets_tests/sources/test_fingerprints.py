@@ -283,7 +283,8 @@ class TestTrainingLayout:
             (4, "label = 'would_watch'", {FILMS}),
             (4, "label = 'would_watch', reviewed = true", {LABELS}),
             (4, "label = 'would_watch', human_labeled = true", {LABELS, HUMAN}),
-            (4, "reviewed = true", set()),
+            # The label that it gets later is the downloader's: the review must be seen before.
+            (4, "reviewed = true", {FILMS}),
             (4, "human_labeled = true", set()),
             (5, "label = NULL", set()),
             (5, "media_type = 'movie'", ALL),
@@ -332,10 +333,11 @@ class TestTrainingLayout:
         assert library.fingerprints().human_labels.startswith("0-")
         query = "UPDATE atp.training SET label = 'would_not_watch' WHERE label IS NOT NULL"
         assert library.changes_made_by(query) == {LABELS}
-        # The columns come with the meaning that their absence had: nothing has changed.
+        # The columns come with the meaning that their absence had: no label has changed. From now
+        # on it counts which rows are reviewed, and an extraction must see them.
         added = """ALTER TABLE atp.training ADD human_labeled bool NOT NULL DEFAULT false,
             ADD anomalous bool NOT NULL DEFAULT false, ADD reviewed bool DEFAULT true"""
-        assert library.changes_made_by(added) == set()
+        assert library.changes_made_by(added) == {FILMS}
 
     def test_the_order_of_the_rows_changes_nothing(self, library, entry):
         rows = [entry(n, label="would_watch" if n % 3 else None, budget=n) for n in range(30)]

@@ -338,7 +338,12 @@ def test_leftovers_of_a_crash_locks_and_links_are_not_taken(
     file = small.home.parent / "b.tar.gz"
     backup(small, file, lambda _: None)
     with tarfile.open(file) as tar:
-        assert tar.getnames() == [MANIFEST, "home/corrections.jsonl", "data/media.parquet"]
+        assert tar.getnames() == [
+            MANIFEST,
+            "home/corrections.jsonl",
+            "home/observed_labels.parquet",
+            "data/media.parquet",
+        ]
     assert "no plain file" in caplog.text
 
 

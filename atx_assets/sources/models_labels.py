@@ -1,0 +1,30 @@
+"""How the file of extracted rows says which labels of reviewed rows are a model's.
+
+Not here: how that is found out (`observed_labels.py`). Imports no database.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_KEY = b"atx_by_model"
+
+
+def models_labels_metadata(keys: Iterable[str]) -> dict[bytes, str]:
+    """Return the metadata of a parquet file that names these keys; none where there is none."""
+    named = sorted(keys)
+    return {_KEY: json.dumps(named)} if named else {}
+
+
+def models_labels_in(rows: pa.Table) -> frozenset[str]:
+    """Return the keys that the file of these rows names.
+
+    Args:
+        rows: as read, with the file's metadata.
+    """
+    return frozenset(json.loads((rows.schema.metadata or {}).get(_KEY, b"[]")))

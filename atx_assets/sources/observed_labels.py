@@ -1,0 +1,158 @@
+"""Which labels of the `training` layout the downloader gave, although their rows are reviewed.
+
+The downloader writes its own decision into `label` wherever `human_labeled` is false, on reviewed
+rows too, and leaves `reviewed` true. One look at the table cannot tell such a label from one that
+a person confirmed; two can. Here is what follows from one extraction to the next. Not here: where
+what was seen is kept (`resources/observed_record.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from atx_assets.sources.layouts import SCHEMA, SourceTable
+
+if TYPE_CHECKING:
+    import psycopg
+
+#: Where more rows than this turn reviewed from one extraction to the next, a job did it.
+MOST_BY_HAND = 50
+
+#: Why the label of a reviewed row is a model's: it changed while the row stayed reviewed and no
+#: person's; or a job reviewed the row, and many others with it.
+CHANGED, JOB = "changed", "job"
+
+# Ids that are none are set aside in any case. The time of a row's making tells it from another
+# one of its title, be it of another database: between those, nothing has changed.
+_STATES = r"""
+    SELECT imdb_id::text, CASE label::text WHEN 'would_watch' THEN true
+           WHEN 'would_not_watch' THEN false END, human_labeled, coalesce(reviewed, false),
+           CASE WHEN isfinite(created_at)
+                THEN (extract(epoch FROM created_at) * 1000000)::bigint END
+    FROM {} WHERE imdb_id::text ~ '^tt[0-9]{{7,8}}$'
+"""
+
+
+@dataclass(frozen=True)
+class State:
+    """A row as it was at the last extraction that had it.
+
+    Attributes:
+        label: keep, skip, or None.
+        human: a person gave the label.
+        reviewed: somebody or something has reviewed the row.
+        created: when the row was made, in microseconds.
+        reason: `CHANGED` or `JOB` where the label is a model's, else None. A person's label
+            stands above it; it counts again where that is undone.
+        given: the label that the model gave; None without a reason.
+        was: the label before the model's; None without a reason.
+    """
+
+    label: bool | None
+    human: bool
+    reviewed: bool
+    created: int | None
+    reason: str | None = None
+    given: bool | None = None
+    was: bool | None = None
+
+    @property
+    def by_model(self) -> bool:
+        """Say whether the label is a model's although the row is reviewed."""
+        return self.reason is not None and self.reviewed and not self.human
+
+
+States = dict[str, State]
+
+
+def can_be_observed(source: SourceTable) -> bool:
+    """Say whether the table tells a person's label and a reviewed row from others.
+
+    Without the two columns no person could confirm a label that was found to have changed.
+    """
+    return source.layout.name == "training" and {"human_labeled", "reviewed"} <= set(source.columns)
+
+
+def read_states(connection: psycopg.Connection, source: SourceTable) -> States:
+    """Read each row's state, in the transaction that `connection` is in."""
+    query = sql.SQL(_STATES).format(sql.Identifier(SCHEMA, source.layout.table))
+    found: States = {}
+    repeated = set[str]()
+    for imdb_id, *state in connection.execute(query).fetchall():
+        # A database of encoding SQL_ASCII hands out bytes.
+        key = imdb_id.decode() if isinstance(imdb_id, bytes) else imdb_id
+        repeated |= {key} & found.keys()
+        found[key] = State(*state)
+    # A view may hold an id twice; such rows are set aside.
+    return {key: state for key, state in found.items() if key not in repeated}
+
+
+def observe(now: Mapping[str, State], before: Mapping[str, State]) -> States:
+    """Return what is known of each row after an extraction.
+
+    Args:
+        now: the rows as they are.
+        before: what was known after the last extraction. Rows that are gone stay known.
+
+    Returns:
+        A state a row; of rows that were not there before, what their own columns say.
+    """
+    last = {k: before[k] for k in now if k in before and before[k].created == now[k].created}
+    turned = {
+        key
+        for key, was in last.items()
+        if now[key].reviewed and not was.reviewed and not (now[key].human or was.human)
+    }
+    by_job = len(turned) > MOST_BY_HAND
+    known = dict(before)
+    for key, row in now.items():
+        known[key] = row if key not in last else _after(row, last[key], key in turned, by_job)
+    return known
+
+
+def models_labels(states: Mapping[str, State]) -> frozenset[str]:
+    """Return the keys of the rows whose label is a model's unless a person stands above it."""
+    return frozenset(key for key, state in states.items() if state.reason)
+
+
+def _after(row: State, last: State, turned: bool, by_job: bool) -> State:
+    """Return a row's state, with what its last one tells of the label."""
+    as_before = replace(row, reason=last.reason, given=last.given, was=last.was)
+    if row.human:
+        return as_before
+    if last.human:
+        # A correction was undone: the label that the model gave is no better for that.
+        return as_before if row.label == last.given else row
+    if not row.reviewed:
+        return row
+    if turned:
+        # Stays what it was, a model's; one that is reviewed by itself was looked at by a person.
+        return replace(row, reason=JOB, given=row.label, was=last.label) if by_job else row
+    if row.label != last.label:
+        was = last.was if last.reason else last.label
+        return replace(row, reason=CHANGED, given=row.label, was=was)
+    return as_before
+
+
+def words(label: bool | None) -> str:
+    """Return a label as a person reads it."""
+    return {True: "keep", False: "skip", None: "no label"}[label]
+
+
+def of_models(states: Mapping[str, State], names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return a record a label that is a model's, for a table that a person reads; in order."""
+    return [
+        {
+            "title": names.get(key) or key,
+            "imdb_id": key,
+            "was": words(state.was),
+            "is": words(state.label),
+            "why": {CHANGED: "changed by the downloader", JOB: "reviewed by a job"}[state.reason],
+        }
+        for key, state in sorted(states.items())
+        if state.by_model and state.reason and state.label is not None
+    ]
