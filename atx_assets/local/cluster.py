@@ -56,6 +56,13 @@ _SILENCE = 60
 
 logger = logging.getLogger(__name__)
 
+#: What PostgreSQL says where its own files are damaged. For any other cause a backup would put old
+#: data in the place of good ones.
+_DAMAGE = (
+    *("could not find the database system", "checkpoint record", "invalid data in file"),
+    *("corrupt", "incorrect checksum", "invalid page", "invalid magic number"),
+)
+
 
 class Cluster:
     """The data folder `<home>/postgres`, its log, its socket and its server process."""
@@ -103,9 +110,11 @@ class Cluster:
             if not self.lives:
                 if spawned:
                     cause = self._cause()
-                    mend = "mend that, or restore a backup"
+                    mend = "mend that and start again; the data are as they were"
                     if "No space left" in cause:
                         mend = "make room on the disk"
+                    elif any(words in cause for words in _DAMAGE):
+                        mend = "restore a backup"
                     raise AtxError(f"PostgreSQL did not start: {cause}: {mend} (log: {self.log})")
                 self._spawn()
                 spawned = True
