@@ -5,9 +5,12 @@ import click
 
 @click.command()
 @click.option("--send-test-alert", is_flag=True, help="Send a test message to ATX_ALERT_URL.")
-def doctor(send_test_alert: bool) -> None:
+@click.option(
+    "--deep", is_flag=True, help="Also make and delete an MLflow run and an artifact; seconds."
+)
+def doctor(send_test_alert: bool, deep: bool) -> None:
     """Check each connection, permission and setting, a line each, with the mend."""
     from atx_assets.local.doctor import doctor as run_doctor
     from atx_assets.settings import read_settings
 
-    run_doctor(read_settings(), click.echo, send_test_alert=send_test_alert)
+    run_doctor(read_settings(), click.echo, send_test_alert=send_test_alert, deep=deep)
