@@ -33,6 +33,8 @@ from atx_assets.local.dumps import restore as restore_database
 from atx_assets.local.home import own_databases
 from atx_assets.local.mlflow_file import move_store
 from atx_assets.local.postgres import EmbeddedPostgres
+from atx_assets.resources.embedded_registry import recorded_home
+from atx_assets.resources.mlflow_server import EXPERIMENT
 from atx_assets.settings import Settings
 
 
@@ -105,8 +107,10 @@ def _fill(file: Path, work: Path, home: Path, data: Path, settings: Settings) ->
     if (work / MLFLOW).exists():
         _make(home / "mlflow" / "artifacts")
         (work / MLFLOW).replace(home / "mlflow" / "mlflow.db")
-        before, after = Path(manifest.home), settings.home
-        move_store(home / "mlflow" / "mlflow.db", home / "mlflow" / "artifacts", before, after)
+        store = home / "mlflow" / "mlflow.db"
+        # Of a home that was moved before it was backed up, the store may name an earlier place.
+        before = recorded_home(store, EXPERIMENT) or Path(manifest.home)
+        move_store(store, home / "mlflow" / "artifacts", before, settings.home)
     if manifest.databases:
         # Were we killed here, the next restore would remove its files, and that ends it.
         with EmbeddedPostgres(home) as server:
