@@ -57,7 +57,7 @@ def hyperparameters(
     import pyarrow as pa
 
     clock = story.Clock()
-    mlflow.check()
+    mlflow.check(context.log)
     data = read_training_data(files)
     learning = read_settings().learning
     say = _logged(context.log.info, "hyperparameters", 10)

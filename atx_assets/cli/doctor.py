@@ -5,10 +5,15 @@ import click
 
 @click.command()
 @click.option("--send-test-alert", is_flag=True, help="Send a test message to ATX_ALERT_URL.")
+@click.option(
+    "--deep", is_flag=True, help="Also make and delete an MLflow run and an artifact; seconds."
+)
 @click.pass_obj
-def doctor(ignored: tuple[str, ...], send_test_alert: bool) -> None:
+def doctor(ignored: tuple[str, ...], send_test_alert: bool, deep: bool) -> None:
     """Check each connection, permission and setting, a line each, with the mend."""
     from atx_assets.local.doctor import doctor as run_doctor
     from atx_assets.settings import read_settings
 
-    run_doctor(read_settings(), click.echo, send_test_alert=send_test_alert, ignored=ignored)
+    run_doctor(
+        read_settings(), click.echo, send_test_alert=send_test_alert, deep=deep, ignored=ignored
+    )

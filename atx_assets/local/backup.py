@@ -38,6 +38,7 @@ from atx_assets.local.doctor_files import check_models, check_results
 from atx_assets.local.dumps import code_inside, databases, dump, server_version
 from atx_assets.local.home import own_databases
 from atx_assets.local.mlflow_file import copy_store
+from atx_assets.local.moved_home import follow_home
 from atx_assets.local.plain_text import shown
 from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.settings import Settings
@@ -69,6 +70,7 @@ def backup(settings: Settings, file: Path | None, say: Callable[[str], None]) ->
         )
     if settings.home.resolve() == settings.data_dir.resolve():
         raise AtxError("ATX_HOME and ATX_DATA_DIR are one folder: set them to two")
+    follow_home(settings)
     try:
         with work_folder(file.parent / f".{file.name}.new") as work:
             size, count, code = _write(settings, now, file, work)

@@ -58,6 +58,13 @@ _SILENCE = 60
 
 logger = logging.getLogger(__name__)
 
+#: What PostgreSQL says where its own files are damaged. For any other cause a backup would put old
+#: data in the place of good ones.
+_DAMAGE = (
+    *("could not find the database system", "checkpoint record", "invalid data in file"),
+    *("corrupt", "incorrect checksum", "invalid page", "invalid magic number"),
+)
+
 
 class Cluster:
     """The data folder `<home>/postgres`, its log, its socket and its server process."""
@@ -328,7 +335,9 @@ class Cluster:
         if "Permission denied" in said:
             owner = user_name(self.data.stat().st_uid)
             return f"give its files back to it: `chown -R {owner}: '{self.data}'`"
-        return "mend that, or restore a backup"
+        if any(words in worst_line(said) for words in _DAMAGE):
+            return "restore a backup"
+        return "mend that and start again; the data are as they were"
 
 
 def programs() -> Path:

@@ -29,6 +29,7 @@ from atx_assets.local.doctor_files import (
     check_writer,
 )
 from atx_assets.local.doctor_media import MediaDatabase
+from atx_assets.local.doctor_mlflow import check_mlflow, prove_mlflow
 from atx_assets.local.doctor_note import Note
 from atx_assets.local.doctor_records import (
     check_history,
@@ -44,6 +45,7 @@ from atx_assets.local.doctor_settings import (
     guessed_zone,
 )
 from atx_assets.local.home import open_home
+from atx_assets.resources.data_folder import why_unreadable
 from atx_assets.settings import Settings
 
 _LEAST_FREE = 1 << 30
@@ -59,6 +61,7 @@ def doctor(
     say: Callable[[str], None],
     *,
     send_test_alert: bool = False,
+    deep: bool = False,
     ignored: Sequence[str] = (),
 ) -> None:
     """Check everything that a run needs, a line each.
@@ -67,6 +70,7 @@ def doctor(
         settings: what to check.
         say: is called with each line.
         send_test_alert: send a message to `ATX_ALERT_URL`, too.
+        deep: make an MLflow run and an artifact, too, and delete them.
         ignored: libpq's variables that are set and do not count.
 
     Raises:
@@ -85,7 +89,7 @@ def doctor(
         except OSError as error:
             failed += 1
             where = f"{error.filename}: " if error.filename else ""
-            say(f"FAIL  {name}: {where}{error.strerror}: see whose it is, and give it to yourself")
+            say(f"FAIL  {name}: {where}{why_unreadable(error)}")
         except Exception as error:  # one that breaks must not hide what the others find
             failed += 1
             say(f"FAIL  {name}: the check itself broke ({type(error).__name__}: {error})")
@@ -110,7 +114,7 @@ def doctor(
     line("alerts now", lambda: _standing(settings))
     try:
         with open_home(settings) as ready:
-            for name, look in _checks(ready, empty=empty):
+            for name, look in _checks(ready, empty=empty, deep=deep):
                 line(name, look)
     except (AtxError, OSError) as error:
         failed += 1
@@ -123,7 +127,9 @@ def doctor(
 _FILE_CHECKS = {"results": check_results, "rows": check_quarantine, "models": check_models}
 
 
-def _checks(settings: Settings, *, empty: bool) -> Iterator[tuple[str, Callable[[], str]]]:
+def _checks(
+    settings: Settings, *, empty: bool, deep: bool
+) -> Iterator[tuple[str, Callable[[], str]]]:
     media = MediaDatabase(settings)
     yield "media database", media.check
     if media.layout:
@@ -141,7 +147,9 @@ def _checks(settings: Settings, *, empty: bool) -> Iterator[tuple[str, Callable[
         yield "history", lambda: check_history(settings)
         if prints := media.prints:
             yield "labels", lambda: check_labels(settings, prints)
-    yield "MLflow", lambda: _mlflow(settings)
+    yield "MLflow", lambda: check_mlflow(settings)
+    if deep and settings.mlflow_on:
+        yield "what MLflow takes", lambda: prove_mlflow(settings)
     yield "nightly run", lambda: _nightly(settings)
     yield (
         "settings",
@@ -208,15 +216,6 @@ def _corrections(settings: Settings) -> str:
     if may:
         return Note(f"{told}, and {may} as well: sql/atx_corrector.sql makes one who may not")
     return told
-
-
-def _mlflow(settings: Settings) -> str:
-    from atx_assets.resources.mlflow_server import reach, shown_uri
-
-    if not settings.mlflow_on:
-        return "off (ATX_MLFLOW); versions, champion and rollback are in the data folder alone"
-    reach(settings)
-    return shown_uri(settings)
 
 
 def _nightly(settings: Settings) -> str:

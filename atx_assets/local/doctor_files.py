@@ -17,7 +17,7 @@ from atx_assets.local.backup_record import last_backup
 from atx_assets.local.doctor_note import Note
 from atx_assets.resources.bundles import Bundles
 from atx_assets.resources.checksums import is_damaged
-from atx_assets.resources.data_folder import FILES, DataFolder, damaged
+from atx_assets.resources.data_folder import FILES, DataFolder, damaged, why_unreadable
 from atx_assets.settings import Settings
 
 #: A run makes some hundred files, and PostgreSQL as many.
@@ -115,7 +115,7 @@ def _fault(files: DataFolder, asset: str) -> str:
     except AtxError as error:
         return str(error)
     except OSError as error:
-        return f"{path} cannot be read ({error.strerror}): change its owner"
+        return f"{path} cannot be read: {why_unreadable(error)}"
     except UnicodeDecodeError:
         return damaged(path, asset)
     return ""

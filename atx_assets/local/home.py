@@ -3,6 +3,7 @@
 Not here: how the server is run (`postgres.py`), nor the processes of the UI (`up.py`).
 """
 
+import errno
 import logging
 import os
 import stat
@@ -15,7 +16,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from atx_assets.errors import AtxError
 from atx_assets.libpq import unasked
+from atx_assets.local.moved_home import follow_home
 from atx_assets.local.postgres import EmbeddedPostgres
+from atx_assets.resources.data_folder import why_unusable
 from atx_assets.settings import ROOT, Settings
 
 #: Dagster's own storage lies in a database apart from the media.
@@ -50,6 +53,10 @@ def open_home(settings: Settings) -> Iterator[Settings]:
 def start_servers(settings: Settings) -> Settings:
     """Make the home ready and leave its embedded server running until `stop_servers`."""
     prepare(settings)
+    try:
+        follow_home(settings)
+    except AtxError as error:  # PostgreSQL is not kept from whoever does without MLflow
+        logger.warning("%s", error)
     server = EmbeddedPostgres(settings.home)
     if _needs_server(settings, server):
         server.start_and_keep()
@@ -132,9 +139,16 @@ def prepare(settings: Settings) -> None:
         _copy_changed(ROOT / "dagster.yaml", settings.dagster_home / "dagster.yaml")
     except OSError as error:
         raise AtxError(
-            f"cannot make {settings.home} ready ({error.strerror}: {error.filename}): set ATX_HOME "
-            "to a folder of your own"
+            f"cannot make {settings.home} ready ({error.strerror}: {error.filename}): "
+            f"{_fix_of(error)}"
         ) from error
+
+
+def _fix_of(error: OSError) -> str:
+    """Another home is advice for one that is somebody else's: it would begin empty."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "change its owner, or set ATX_HOME to a folder of your own"
+    return f"{why_unusable(error)}, or set ATX_HOME to another folder, which begins empty"
 
 
 def _close_to_others(home: Path) -> None:

@@ -43,8 +43,8 @@ def load(
                 raise AtxError(
                     f"{ready.database} holds the sample library, and your films do not belong "
                     "among those of a made-up viewer: load them into a home of their own, "
-                    "`ATX_HOME=.atx-mine ATX_DATA_DIR=data-mine atx load FILE`, or remove "
-                    f"{ready.home} and {ready.data_dir} first"
+                    "`ATX_HOME=.atx-mine ATX_DATA_DIR=data-mine atx load FILE`, or move "
+                    f"{ready.home} and {ready.data_dir} away first"
                 )
             with bounded_memory():
                 report = load_file(

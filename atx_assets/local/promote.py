@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from atx_assets.errors import AtxError
+from atx_assets.local.moved_home import follow_home
 from atx_assets.resources import registry
 from atx_assets.resources.bundle import Bundle
 from atx_assets.resources.bundles import Bundles
@@ -19,6 +20,7 @@ from atx_assets.resources.mlflow_server import (
     embedded_store,
     failure,
     mlflow_client,
+    reach,
     shown_cause,
 )
 from atx_assets.settings import Settings
@@ -72,8 +74,12 @@ def _alone(settings: Settings) -> Iterator[tuple[Bundles, Any]]:
     MLflow is reached, and told, before anything is changed: with it away, the two would say
     different things.
     """
-    server = settings.mlflow_on and settings.mlflow_host
-    client = mlflow_client(settings) if server else None
+    client = None
+    if settings.mlflow_on and settings.mlflow_host:
+        client = mlflow_client(settings)
+    elif settings.mlflow_on:
+        follow_home(settings)
+        reach(settings)
     with only_writer(settings.data_dir, "atx promote", logging.getLogger("atx_assets")):
         yield Bundles(DataFolder(settings.data_dir)), client
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import sqlite3
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -33,8 +34,11 @@ from atx_assets.local.backup_file import (
 from atx_assets.local.backup_record import record_backup
 from atx_assets.local.dumps import restore as restore_database
 from atx_assets.local.home import own_databases
-from atx_assets.local.mlflow_file import move_store
+from atx_assets.local.mlflow_file import move_store, refuse_code
+from atx_assets.local.plain_text import shown
 from atx_assets.local.postgres import EmbeddedPostgres
+from atx_assets.resources.embedded_registry import recorded_home
+from atx_assets.resources.mlflow_server import EXPERIMENT
 from atx_assets.settings import Settings
 
 
@@ -116,9 +120,9 @@ def _fill(
     try:
         if (work / MLFLOW).exists():
             _make(home / "mlflow" / "artifacts")
-            (work / MLFLOW).replace(home / "mlflow" / "mlflow.db")
-            before, after = Path(manifest.home), settings.home
-            move_store(home / "mlflow" / "mlflow.db", home / "mlflow" / "artifacts", before, after)
+            store = home / "mlflow" / "mlflow.db"
+            (work / MLFLOW).replace(store)
+            _adopt(store, manifest, settings.home)
         if manifest.databases:
             # Were we killed here, the next restore would remove its files, and that ends it.
             with EmbeddedPostgres(home) as server:
@@ -131,6 +135,21 @@ def _fill(
     if not data.is_relative_to(home):
         _sync(data)
     return manifest
+
+
+def _adopt(store: Path, manifest: Manifest, home: Path) -> None:
+    """Make MLflow's store of an archive one of the home that it is restored to.
+
+    Raises:
+        AtxError: it holds code, or is damaged.
+    """
+    refuse_code(store)
+    try:
+        # Of a home that was moved before it was backed up, the store may name an earlier place.
+        before = recorded_home(store, EXPERIMENT) or Path(manifest.home)
+        move_store(store, store.parent / "artifacts", before, home)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise AtxError(f"MLflow's store in it is damaged ({shown(str(error))})") from error
 
 
 @contextmanager

@@ -24,10 +24,15 @@ from atx_assets.local.dagster_storage import connect_storage, reach_storage
 from atx_assets.local.locks import locked
 from atx_assets.local.logs import last_lines
 from atx_assets.local.mlflow_file import copy_store
+from atx_assets.local.moved_home import follow_home
 from atx_assets.resources.mlflow_server import embedded_store
+from atx_assets.resources.sqlite_faults import store_fault
 from atx_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+#: Seconds to wait for whoever is writing to MLflow's store.
+_PATIENCE = 60
 
 
 class Age(Enum):
@@ -42,10 +47,13 @@ class Age(Enum):
 def ready_stores(settings: Settings) -> None:
     """Reach Dagster's storage, and bring it and the embedded MLflow store up to date.
 
+    A store whose home was moved or copied is made one of this home first.
+
     Raises:
         AtxError: one cannot be reached or brought up to date, or a later release made it.
     """
     reach_storage(settings)
+    follow_home(settings)
     if _dagster_is(settings, Age.OLDER) or _mlflow_is(settings, Age.OLDER):
         locks = settings.home / "locks"
         locks.mkdir(mode=0o700, exist_ok=True)
@@ -88,16 +96,13 @@ def mlflow_age(settings: Settings) -> Age:
     if settings.mlflow_host or not settings.mlflow_on or not store.exists():
         return Age.NONE
     try:
-        with closing(sqlite3.connect(store, timeout=60)) as connection:
+        with closing(sqlite3.connect(store, timeout=_PATIENCE)) as connection:
             there = "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
             if not connection.execute(there).fetchone():
                 return Age.NONE
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.Error as error:
-        raise AtxError(
-            f"{store} cannot be read ({error}): move it away to begin a new one (champion and "
-            "versions do not need it), or restore it from a backup"
-        ) from error
+        raise AtxError(f"{store} {store_fault(store, error)}") from error
     return _age(row[0] if row else None, _folder_of("mlflow", "store/db_migrations/versions"))
 
 
@@ -163,9 +168,12 @@ def _upgrade_mlflow(settings: Settings) -> None:
                 check=False,
             )
         if done.returncode:
+            told = last_lines(log, 1)
+            full = "is full" in told or "No space left" in told
+            fix = "make room on its disk, or set" if full else "set"
             raise AtxError(
-                f"MLflow cannot bring {store} up to date: {last_lines(log, 1)} (log: {log}); it is "
-                "as it was: set ATX_MLFLOW=off, or move it away to begin a new one"
+                f"MLflow cannot bring {store} up to date: {told} (log: {log}); it is as it was: "
+                f"{fix} ATX_MLFLOW=off"
             )
         with copy.open("rb") as written:
             os.fsync(written.fileno())

@@ -24,7 +24,8 @@ def make_private(folder: Path, user: ServerUser) -> None:
     if folder.is_symlink() or not folder.is_dir() or found.st_uid != user.uid:
         raise AtxError(
             f"{folder}, where the socket of PostgreSQL belongs, is somebody else's "
-            f"({user_name(found.st_uid)}'s): remove it, or set ATX_HOME to a shorter path"
+            f"({user_name(found.st_uid)}'s): set ATX_HOME to a shorter path, or have that user "
+            "remove it"
         )
     folder.chmod(0o700)
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from atx_assets.errors import AtxError
+from atx_assets.resources.data_folder import why_unreadable, why_unusable
 from atx_assets.sources.correction_plan import Plan, RowChange
 
 FILE = "corrections.jsonl"
@@ -92,9 +93,8 @@ class CorrectionRecord:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise AtxError(
-                f"{self.path} cannot be read ({error.strerror}): change its owner, or set ATX_HOME"
-            ) from error
+            # Another ATX_HOME would begin a record without what can be undone.
+            raise AtxError(f"{self.path} cannot be read: {why_unreadable(error)}") from error
 
     def entry(self, number: int) -> Entry:
         """Return one correction.
@@ -227,8 +227,7 @@ def _sync_folder(folder: Path) -> None:
 
 def _cannot(error: OSError) -> str:
     return (
-        f"cannot be written to ({error.strerror}), and without its record no label is changed: "
-        "make room, change its owner, or set ATX_HOME"
+        f"cannot be written to, and without its record no label is changed: {why_unusable(error)}"
     )
 
 

@@ -51,6 +51,20 @@ _UNWRITABLE = {
 }
 
 
+def why_unusable(error: OSError) -> str:
+    """Return why a file cannot be written, with what mends that; the system's word for the rest."""
+    return _UNWRITABLE.get(error.errno or 0) or error.strerror or type(error).__name__
+
+
+def why_unreadable(error: OSError) -> str:
+    """Return why a file cannot be read, with what mends that. It may be whole all the same."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "permission denied: change its owner"
+    if error.errno == errno.EIO:
+        return _UNWRITABLE[errno.EIO]
+    return f"{error.strerror}: see what is there"
+
+
 def damaged(path: Path, asset: str) -> str:
     """Say that a file of an asset is not what was written, and what makes it anew."""
     return f"{path} is damaged: materialise {asset} again (`atx run --select key:{asset}`)"
@@ -118,6 +132,8 @@ class DataFolder:
         except FileNotFoundError as error:  # it went since it was looked at
             raise self._missing(asset) from error
         except (pa.ArrowException, OSError) as error:  # OSError: its thrift, or its compression
+            if isinstance(error, OSError) and error.errno:  # the system's: the file may be whole
+                raise _unreadable(self.path(asset), error) from error
             raise self._damaged(asset) from error
 
     def read_text(self, asset: str) -> str:
@@ -155,9 +171,7 @@ class DataFolder:
         except FileNotFoundError as error:
             raise self._missing(asset) from error
         except OSError as error:
-            raise AtxError(
-                f"{path} cannot be read ({error.strerror}): give it to yourself"
-            ) from error
+            raise _unreadable(path, error) from error
         return path
 
     def _missing(self, asset: str) -> AtxError:
@@ -168,6 +182,10 @@ class DataFolder:
 
     def _damaged(self, asset: str) -> AtxError:
         return AtxError(damaged(self.path(asset), asset))
+
+
+def _unreadable(path: Path, error: OSError) -> AtxError:
+    return AtxError(f"{path} cannot be read: {why_unreadable(error)}")
 
 
 @contextmanager

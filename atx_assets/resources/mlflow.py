@@ -1,7 +1,8 @@
 """MLflow as assets see it: one MLflow run for each model trained.
 
 dagster-mlflow ties the MLflow run to the Dagster run. Not here: where MLflow is
-(`mlflow_server.py`), what is logged (`assets/tracking.py`), the registered model (`registry.py`).
+(`mlflow_server.py`), whether it takes what we tell it (`mlflow_proof.py`), what is logged
+(`assets/tracking.py`), the registered model (`registry.py`).
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import Any
 
 import dagster as dg
 
+from atx_assets.resources.mlflow_proof import open_experiment, prove
 from atx_assets.resources.mlflow_server import (
     ANSWER,
     EXPERIMENT,
     be_quick,
-    be_quiet,
     failure,
     reach,
     shown_cause,
@@ -61,7 +62,7 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
         state = "FAILED"
         try:
             with self.telling():
-                _make_experiment(settings)
+                open_experiment(settings, context.log)
                 _end_left_runs(context.instance)
                 run = _dagster_mlflow(context, settings)
             yield run
@@ -98,15 +99,19 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
             hurry.join()  # else it may fire after what comes next
             os.environ[name] = before
 
-    def check(self) -> None:
-        """Make sure that MLflow can be used, before time is spent on what it is to be told.
+    def check(self, log: logging.Logger) -> None:
+        """Make sure that MLflow takes what a training tells it, before minutes go into a search.
 
         Raises:
-            AtxError: it does not answer within seconds.
+            AtxError: it does not answer within seconds, or does not take a run or an artifact.
         """
         settings = read_settings()
-        if settings.mlflow_on:
-            reach(settings)
+        if not settings.mlflow_on:
+            return
+        reach(settings)
+        be_quick()
+        with self.telling():
+            prove(settings, log)
 
     def forget(self, run: Any) -> None:
         """End and delete the run that is open: there was nothing to tell in it."""
@@ -165,20 +170,4 @@ def _dagster_mlflow(context: dg.AssetExecutionContext, settings: Settings) -> An
                     "extra_tags": {},
                 },
             )
-        )
-
-
-def _make_experiment(settings: Settings) -> None:
-    """Make the experiment where its artifacts belong: beside the embedded store."""
-    import mlflow
-
-    be_quiet()
-    mlflow.set_tracking_uri(tracking_uri(settings))
-    if mlflow.get_experiment_by_name(EXPERIMENT) is None:
-        artifacts = None if settings.mlflow_host else (settings.home / "mlflow/artifacts").as_uri()
-        mlflow.create_experiment(
-            EXPERIMENT,
-            artifact_location=artifacts,
-            # Else its page shows the empty figures of a chat bot, and not the runs.
-            tags={"mlflow.experimentKind": "custom_model_development"},
         )

@@ -1,7 +1,8 @@
 """What is deleted of the embedded MLflow store once it is old, for good: rows and artifacts.
 
 A server that `MLFLOW_HOST` names is its owner's to keep tidy, and left alone. So is what is not in
-our experiment in the embedded store. Not here: when it is done (`automation/housekeeping.py`).
+our experiment in the embedded store, and what in it carries no tag of ours: a person may log runs
+and register versions there as well. Not here: when it is done (`automation/housekeeping.py`).
 
 `mlflow gc` would do the deleting, but takes along each experiment that a person put into MLflow's
 bin. So the same steps are taken here, for the runs that we name.
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.resources.mlflow_server import EXPERIMENT, tracking_uri
-from atx_assets.resources.registry import DIGEST
+from atx_assets.resources.registry import DIGEST, is_from_atx
 from atx_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 #: The newest runs are kept whatever their age: something to compare with.
 KEPT = 10
+#: Tag of a run with the run of Dagster that made it.
+_DAGSTER_RUN = "dagster_run_id"
 #: Runs that are in memory together.
 _PAGE = 100
 
@@ -48,8 +51,9 @@ def prune_mlflow(
 ) -> PrunedModels:
     """Delete the runs that ended before a time, their models, artifacts and registered versions.
 
-    Kept are the newest runs, those that may still run, and those of registered versions that have
-    an alias, are of another model's name, or belong to a bundle that is kept.
+    Kept are the newest runs, those that may still run, those that are not from atx, and those of
+    registered versions that have an alias, are not from atx, are of another model's name, or belong
+    to a bundle that is kept.
 
     Args:
         settings: with the embedded store.
@@ -75,7 +79,7 @@ def prune_mlflow(
     old = [
         (run.info.run_id, run.info.artifact_uri)
         for run in _runs_before(client, ours, before)
-        if run.info.run_id not in kept and _has_ended(run, is_over)
+        if run.info.run_id not in kept and _is_ours(run) and _has_ended(run, is_over)
     ]
     store = _Store(SqlAlchemyStore(uri, str(folder / "artifacts")), folder)
     for run_id, artifacts in old:
@@ -124,7 +128,8 @@ def _sort_versions(
     going, used = [], set()
     for version in _pages(lambda token: client.search_model_versions(page_token=token)):
         has_alias = (version.name, str(version.version)) in aliased
-        if version.name == name and not has_alias and version.tags.get(DIGEST) not in digests:
+        ours = version.name == name and is_from_atx(version.tags)
+        if ours and not has_alias and version.tags.get(DIGEST) not in digests:
             going.append(version)
         else:
             used.add(version.run_id)
@@ -143,12 +148,16 @@ def _runs_before(client: MlflowClient, experiment: str, before: datetime) -> Ite
     )
 
 
+def _is_ours(run: Run) -> bool:
+    """Whether a training of ours made a run, which tags it from its beginning."""
+    return _DAGSTER_RUN in run.data.tags
+
+
 def _has_ended(run: Run, is_over: Callable[[str], bool]) -> bool:
     """Whether a run has ended; its process may have died without saying so."""
     if run.info.status not in ("RUNNING", "SCHEDULED"):
         return True
-    ours = run.data.tags.get("dagster_run_id")
-    return ours is not None and is_over(ours)
+    return is_over(run.data.tags[_DAGSTER_RUN])
 
 
 def _models_of(client: MlflowClient, experiment: str, run_id: str) -> list[Any]:

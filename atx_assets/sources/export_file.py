@@ -52,6 +52,11 @@ class Export:
         except MemoryError:
             raise  # of Arrow, too: that says nothing of the file
         except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno:  # the system's: the file may be whole
+                raise AtxError(
+                    f"{self.path} cannot be read ({error.strerror}); nothing was loaded: look at "
+                    "its disk and its owner"
+                ) from error
             raise AtxError(
                 f"{self.path} is damaged ({_first_line(error)}); nothing was loaded: export it "
                 "again"

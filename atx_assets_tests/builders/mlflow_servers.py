@@ -3,6 +3,7 @@
 Not here: what a test tells them.
 """
 
+import base64
 import http.client
 import os
 import resource
@@ -27,13 +28,13 @@ from atx_assets_tests.builders.http_server import Answering, Asked, http_server
 class MlflowServer:
     """A real MLflow server, started; the folder that it keeps artifacts in."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.port, self.artifacts = unused_port(), folder / "artifacts"
         self._log = folder / "log"
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
         command += ["--workers", "1", "--port", str(self.port)]
         command += ["--artifacts-destination", str(self.artifacts)]
-        command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+        command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", *options]
         environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -82,9 +83,9 @@ class MlflowServer:
 
 
 @contextmanager
-def mlflow_started(folder: Path) -> Iterator[MlflowServer]:
+def mlflow_started(folder: Path, *options: str) -> Iterator[MlflowServer]:
     """A server of its own, in another process, that keeps everything in a folder."""
-    server = MlflowServer(folder)
+    server = MlflowServer(folder, *options)
     try:
         server.wait_until_healthy()
         yield server
@@ -95,8 +96,10 @@ def mlflow_started(folder: Path) -> Iterator[MlflowServer]:
 class Strange:
     """Answers each request as it is told to: after some seconds, with a status and a body.
 
-    With `behind` the requests go on to the MLflow server on that port, up to the first for `word`.
-    One that is `dead` from then on closes the connection instead of answering.
+    With `behind` the requests go on to the MLflow server on that port, up to the first for `word`,
+    or all but those for `word` where it answers `only` these strangely. One that is `dead` from
+    then on closes the connection instead of answering. With a `login` (user:password) all others
+    get 401.
     """
 
     def __init__(
@@ -107,10 +110,13 @@ class Strange:
         body: bytes = b"",
         dead: bool = False,
         word: str = "",
+        only: bool = False,
+        login: str = "",
         behind: int = 0,
     ) -> None:
         self.seconds, self.status, self.body, self.dead = seconds, status, body, dead
-        self.word, self.behind = word, behind
+        self.word, self.only, self.behind = word, only, behind
+        self.login = "Basic " + base64.b64encode(login.encode()).decode() if login else ""
         self.begun, self.over = threading.Event(), threading.Event()
         #: Requests that were answered strangely.
         self.strange = 0
@@ -121,9 +127,13 @@ class Strange:
         return {"MLFLOW_HOST": "127.0.0.1", "MLFLOW_PORT": str(self.port)}
 
     def answer(self, request: Asked, answering: Answering) -> None:
-        if self.word in request.path:
+        if self.login and request.headers.get("authorization") != self.login:
+            answering.send(401, b"log in", {"Content-Type": "text/html"})
+            return
+        meant = self.word in request.path and not self.login
+        if meant:
             self.begun.set()
-        if self.begun.is_set():
+        if meant if self.only else self.begun.is_set():
             self.strange += 1
             self.over.wait(self.seconds)
             if self.dead:

@@ -181,7 +181,10 @@ def test_one_that_holds_it_for_long_is_told(
 def test_a_folder_that_cannot_be_written_to_is_named_with_the_mend(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     record = CorrectionRecord(tmp_path / "file")
-    with pytest.raises(AtxError, match="set ATX_HOME"), record.writing():
+    with (
+        pytest.raises(AtxError, match="a file is in the place of its folder: move"),
+        record.writing(),
+    ):
         pass
     with pytest.raises(AtxError, match="cannot be read"):
         record.entries()

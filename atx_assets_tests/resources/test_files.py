@@ -74,6 +74,15 @@ def test_a_damaged_table_is_named(files, content):
         files.read_table("raw_media")
 
 
+def test_a_file_that_cannot_be_read_is_not_called_damaged(files):
+    """Kept out: "give it to yourself", and "materialise it again", whatever the cause."""
+    for asset in ("raw_media", "review_queue"):
+        files.path(asset).mkdir(parents=True)
+        read = files.read_table if asset == "raw_media" else files.read_records
+        with pytest.raises(AtxError, match=r"cannot be read: Is a directory: see what is there$"):
+            read(asset)
+
+
 def test_damaged_records_are_named(files):
     files.write_text("review_queue", "[{")
     with pytest.raises(AtxError, match="is damaged: materialise review_queue again"):

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 NAMES = (
     *("plain", "bundle", "dropped", "champion", "other_name"),
-    *("dead", "alive", "nobodys", "bin", "young"),
+    *("dead", "alive", "nobodys", "hers", "bin", "young"),
 )
 
 
@@ -41,6 +41,7 @@ class Store:
         for name in ("bundle", "dropped", "champion"):
             self.register("atx", name)
         self.register("hers", "other_name")
+        self.by_hand = self.client.create_model_version("atx", "file:///hers").version
         self.client.set_registered_model_alias("atx", "champion", "3")
         self.client.delete_run(self.runs["bin"])
         self.age("start_time < 9e15 AND run_uuid <> ?", self.runs["young"])
@@ -48,7 +49,7 @@ class Store:
         self.age("run_uuid = ?", self.others)
 
     def add(self, name: str) -> str:
-        tags = {} if name == "nobodys" else {"dagster_run_id": name}
+        tags = {} if name in ("nobodys", "hers") else {"dagster_run_id": name}
         run: str = self.client.create_run(self.experiment, tags=tags).info.run_id
         self.client.log_metric(run, "m", 1.0)
         self.client.log_dict(run, {"much": "x" * 1000}, "quality.json")
@@ -118,8 +119,8 @@ def test_old_runs_go_for_good_and_those_in_use_stay(store: Store) -> None:
     for name in set(NAMES) - gone:
         assert (store.folder / "artifacts" / store.runs[name]).is_dir()
     assert store.client.get_run(store.others).info.run_id == store.others
-    versions = {v.tags[DIGEST] for v in store.client.search_model_versions()}
-    assert versions == {"bundle", "champion", "other_name"}
+    versions = {v.tags.get(DIGEST) for v in store.client.search_model_versions()}
+    assert versions == {"bundle", "champion", "other_name", None}
     assert store.client.get_model_version_by_alias("atx", "champion").tags[DIGEST] == "champion"
     assert store.prune() == PrunedModels()
 

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from atx_assets.errors import AtxError
-from atx_assets.local.doctor import _mlflow as doctor_line
+from atx_assets.local.doctor_mlflow import check_mlflow as doctor_line
 from atx_assets.resources import mlflow as ours
 from atx_assets.resources.bundles import Bundles, Place
 from atx_assets.settings import read_settings

@@ -417,7 +417,18 @@ def test_a_server_that_gives_up_says_why(home: Path) -> None:
     with EmbeddedPostgres(home):
         pass
     (home / "postgres" / "global" / "pg_control").unlink()
-    with pytest.raises(AtxError, match=r"did not start: could not find .*: mend that, or rest"):
+    with pytest.raises(AtxError, match=r"did not start: could not find .*: restore a backup \("):
+        EmbeddedPostgres(home).acquire()
+    assert not Cluster(home).lives
+
+
+def test_a_server_whose_data_are_whole_is_not_to_be_restored(home: Path) -> None:
+    """Kept out: "or restore a backup" for whatever keeps it from starting."""
+    with EmbeddedPostgres(home):
+        pass
+    with (home / "postgres" / "postgresql.conf").open("a") as file:
+        file.write("work_mem = much\n")
+    with pytest.raises(AtxError, match=r"did not start: .* errors: mend that and start again; th"):
         EmbeddedPostgres(home).acquire()
     assert not Cluster(home).lives
 

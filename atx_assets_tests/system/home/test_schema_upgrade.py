@@ -1,6 +1,8 @@
 """Homes whose Dagster and MLflow tables another release made: brought up to date, or left alone."""
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -17,10 +19,14 @@ from dagster_postgres.utils import pg_alembic_config
 
 from atx_assets.cli.main import main
 from atx_assets.errors import AtxError
-from atx_assets.local import schema_upgrade
+from atx_assets.local import mlflow_file, schema_upgrade
 from atx_assets.local.home import exports, open_home
+from atx_assets.local.mlflow_file import copy_store
 from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.local.schema_upgrade import Age, dagster_age, mlflow_age, ready_stores, revisions
+from atx_assets.resources import embedded_registry
+from atx_assets.resources.mlflow_server import reach
+from atx_assets.resources.sqlite_faults import store_fault
 from atx_assets.settings import Settings, read_settings
 
 #: What Dagster 1.9 (autumn 2024) and MLflow 3.8 (winter 2025) had.
@@ -198,9 +204,66 @@ def test_mlflows_store_of_a_later_release_is_left_alone(ready: Settings) -> None
     ready_stores(replace(ready, mlflow_on=False))
 
 
+def test_a_store_that_another_program_has_locked_is_whole_and_nobody_says_otherwise(
+    ready: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kept out: "restore it from a backup, or move it away", which would destroy it."""
+    store = make_old_mlflow(ready)
+    monkeypatch.setattr(schema_upgrade, "_PATIENCE", 0.1)
+    monkeypatch.setattr(mlflow_file, "_PATIENCE", 0.1)
+    monkeypatch.setattr(embedded_registry, "_WAIT", 0.1)
+    program = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('BEGIN EXCLUSIVE')"
+    program += "; print('locked', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(store)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        try:
+            assert other.stdout
+            assert other.stdout.readline() == b"locked\n"
+            for use in (
+                lambda: ready_stores(ready),
+                lambda: copy_store(store, store.with_name("copy")),
+                lambda: reach(ready),
+            ):
+                with pytest.raises(AtxError) as found:
+                    use()
+                line = str(found.value)
+                assert f"{store} is locked by python" in line
+                assert f"(process {other.pid}): wait until that is done, or end it" in line
+                assert "restore" not in line
+        finally:
+            other.kill()
+    ready_stores(ready)
+    assert mlflow_age(ready) is Age.CURRENT
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ("database or disk is full", "make room on its disk"),
+        ("disk I/O error", "its disk fails or is full: look at the system's log"),
+        ("attempt to write a readonly database", "change its owner, or mount its disk"),
+        ("unable to open database file", "see that it and its folder can be written to"),
+        ("database disk image is malformed", "is damaged (malformed): restore a backup, or move"),
+        ("file is not a database", "is damaged (file is not a database): restore a backup"),
+        ("no such column: x", "cannot be used (no such column: x): `atx doctor --deep` tries"),
+    ],
+)
+def test_each_cause_has_a_fix_of_its_own(told: str, words: str) -> None:
+    """As `sqlite3` raises it, and as MLflow does, which raises all in one class."""
+    from mlflow.exceptions import MlflowException
+
+    wrapped = MlflowException(f"(sqlite3.OperationalError) {told}\n[SQL: SELECT 1]")
+    for error in (sqlite3.OperationalError(told), wrapped):
+        line = store_fault(Path("/h/mlflow/mlflow.db"), error)
+        assert words in line.replace("(sqlite3.OperationalError) ", "")
+        assert ("restore" in line) is ("damaged" in line)
+        assert "\n" not in line
+
+
 def test_a_store_that_is_no_database_is_one_line(ready: Settings) -> None:
     store = ready.home / "mlflow" / "mlflow.db"
     store.parent.mkdir()
     store.write_bytes(b"no database" * 1000)
-    with pytest.raises(AtxError, match=r"cannot be read .*restore it from a backup"):
+    with pytest.raises(AtxError, match=r"is damaged \(file is not a database\): restore a back"):
         ready_stores(ready)

@@ -1,0 +1,58 @@
+"""`atx doctor` on MLflow: what it says when asked, and, if wanted, what it takes.
+
+Not here: the asking (`resources/mlflow_server.py`) and the proof (`resources/mlflow_proof.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+
+from atx_assets.local.doctor_note import Note
+from atx_assets.resources.mlflow_server import (
+    EXPERIMENT,
+    be_quick,
+    failure,
+    former_home,
+    reach,
+    shown_uri,
+)
+from atx_assets.settings import Settings
+
+_logger = logging.getLogger(__name__)
+
+
+def check_mlflow(settings: Settings) -> str:
+    """Ask MLflow for its version, for our experiment, and for the registered model's name.
+
+    MLflow itself is not imported for that, which takes longer than all other checks together.
+    """
+    if not settings.mlflow_on:
+        return "off (ATX_MLFLOW); versions, champion and rollback are in the data folder alone"
+    if before := former_home(settings):
+        return Note(
+            f"the home was moved or copied from {before}: the next `atx run`, `atx up` or "
+            f"`atx start` has MLflow's store name {settings.home}"
+        )
+    found = reach(settings)
+    where = shown_uri(settings) + (f", MLflow {found.version}" if found.version else "")
+    if not found.asked:
+        return Note(f"{where} wants a login of a kind that only `atx doctor --deep` tries")
+    if found.experiment and found.experiment.deleted:
+        return Note(
+            f"{where}; the experiment {EXPERIMENT} was deleted there: the next training restores it"
+        )
+    return where
+
+
+def prove_mlflow(settings: Settings) -> str:
+    """Have MLflow take a run and an artifact, and delete them again."""
+    be_quick()
+    from mlflow.exceptions import MlflowException
+
+    from atx_assets.resources.mlflow_proof import prove
+
+    try:
+        prove(settings, _logger)
+    except (MlflowException, OSError) as error:
+        raise failure(error, settings) from None  # its text may hold the password
+    return "a run was made and ended, an artifact written and read; both are deleted"
