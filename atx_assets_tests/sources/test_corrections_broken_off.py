@@ -149,5 +149,5 @@ def test_a_disk_that_fills_up_at_the_intent_leaves_the_labels(
     with monkeypatch.context() as patch:
         patch.setattr("atx_assets.resources.correction_record.os.fsync", full)
         line = media.refused("keep", "tt0000005")
-    assert "No space left on device" in line
+    assert "the disk is full: make room" in line
     assert media.rows() == before
