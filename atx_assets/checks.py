@@ -9,8 +9,8 @@ import dagster as dg
 
 from atx_assets.assets.extracted import in_words, read_sorted, read_titles, snapshot_of, too_many
 from atx_assets.assets.training import read_training_data
-from atx_assets.automation.decide import BY_HAND, lost_at_once
 from atx_assets.automation.failures import started_by_itself
+from atx_assets.automation.losses import BY_HAND, lost_at_once
 from atx_assets.automation.observe import held_of
 from atx_assets.automation.tags import LABELS_STILL_THERE
 from atx_assets.resources.files import DataFiles

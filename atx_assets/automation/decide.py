@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from atx_assets.automation.losses import GONE, LOST, count_of, gone_at_once
+
 if TYPE_CHECKING:
     from atx_assets.automation.held import Held
     from atx_assets.settings import Automation
@@ -185,9 +187,6 @@ class Decision:
     again_in: float = 0.0
 
 
-#: Why nothing is done until a person acts: too many labels or films are gone, or the data are.
-LOST, GONE = "lost", "gone"
-
 NOTHING_MADE = (
     "there are no results yet: run full_rebuild once (in the UI, or `atx run`), or wait for the "
     "nightly run"
@@ -209,7 +208,7 @@ def decide_labels(state: State, rules: Automation) -> Decision:
         return refused
     if results is None:
         return Decision(NOT_RECORDED if state.held.labels else NOTHING_MADE, seen)
-    held = f"{_count(database.labels):,} labels"
+    held = f"{count_of(database.labels):,} labels"
     if nothing := _nothing_to_do(state, seen, held):
         return nothing
     what = _difference("labels", results.labels, database.labels)
@@ -236,7 +235,7 @@ def decide_films(state: State, rules: Automation) -> Decision:
         return refused
     if results is None:
         return Decision(NOT_RECORDED if state.held.labels else NOTHING_MADE, seen)
-    held = f"{_count(database.media):,} films"
+    held = f"{count_of(database.media):,} films"
     if nothing := _nothing_to_do(state, seen, held):
         return nothing
     what = _difference("films", results.media, database.media)
@@ -352,40 +351,6 @@ _OUTCOMES = {
 }
 
 
-def lost_rows(what: str, before: frozenset[str], now: str, limit: float) -> str:
-    """Say how many rows are gone if all are, or more than the share `limit`; else nothing."""
-    had, have = max(map(_count, before), default=0), _count(now)
-    if had and (not have or have < had * (1 - limit)):
-        return f"{had - have:,} of {had:,} {what} are gone at once"
-    return ""
-
-
-def lost_at_once(held: Held, labels: str, media: str, limit: float) -> str:
-    """Say what is gone at once: too many labels or films, or nobody knows how many; else nothing.
-
-    Args:
-        held: what there was.
-        labels, media: the fingerprints of what there is.
-        limit: the share that may go.
-    """
-    if held.unknown:
-        return "no record and no file says how many labels there were"
-    lost = lost_rows("labels", held.labels, labels, limit)
-    return lost or lost_rows("films", held.media, media, limit)
-
-
-def gone_at_once(held: Held, database: Fingerprints, rules: Automation) -> str:
-    """Say that too many labels or films are gone to rebuild, with the mend; else nothing."""
-    lost = lost_at_once(held, database.labels, database.media, rules.label_drop_limit)
-    return f"{lost}: {BY_HAND}" if lost else ""
-
-
-BY_HAND = (
-    "nothing is rebuilt from that. If it is meant, materialise full_rebuild by hand (in the UI, or "
-    "`atx run`); ATX_LABEL_DROP_LIMIT sets the share that may go"
-)
-
-
 def decide_nightly(
     now: Sequence[str], searched: Sequence[str], trained: Sequence[str], *, always: bool
 ) -> tuple[bool, str]:
@@ -416,18 +381,13 @@ def decide_nightly(
 
 
 def _difference(what: str, have: frozenset[str], wanted: str) -> str:
-    before = max((_count(h) for h in have - {wanted}), default=0)
-    return f"{what} differ from the results ({before:,} rows then, {_count(wanted):,} now)"
+    before = max((count_of(h) for h in have - {wanted}), default=0)
+    return f"{what} differ from the results ({before:,} rows then, {count_of(wanted):,} now)"
 
 
 def _people(have: frozenset[str], wanted: str) -> str:
-    before = max((_count(h) for h in have - {wanted}), default=0)
-    return f", by a person too ({before:,} then, {_count(wanted):,} now)"
-
-
-def _count(fingerprint: str) -> int:
-    """Read the number of rows that a fingerprint begins with."""
-    return int(fingerprint.partition("-")[0] or 0)
+    before = max((count_of(h) for h in have - {wanted}), default=0)
+    return f", by a person too ({before:,} then, {count_of(wanted):,} now)"
 
 
 def span(seconds: float) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 import dagster as dg
 
 from atx_assets.automation.alert_messages import Alert
-from atx_assets.automation.decide import GONE, LAST_ATTEMPT, LOST, Request
+from atx_assets.automation.decide import LAST_ATTEMPT, Request
+from atx_assets.automation.losses import GONE, LOST
 from atx_assets.automation.tags import (
     HOUSEKEEPING,
     LABELS_STILL_THERE,

@@ -3,7 +3,7 @@
 A missing record is no first run: an asset may have been wiped, runs deleted in the UI, or Dagster's
 storage lost, and an empty data folder may be a disk that is not mounted. What is left of records
 and files is asked. Not here: reading Dagster's records (`observe.py`, `local/dagster_records.py`),
-what is refused (`decide.py`).
+what is refused (`losses.py`).
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ import logging
 import dagster as dg
 
 from atx_assets.automation.alerts import raise_alert
-from atx_assets.automation.decide import GONE, decide_nightly
+from atx_assets.automation.decide import decide_nightly
 from atx_assets.automation.failures import refusal
+from atx_assets.automation.losses import GONE
 from atx_assets.automation.observe import SEARCHED, fingerprints_now, gone_from, learned_from
 from atx_assets.automation.results import TRAINED
 from atx_assets.automation.tags import NIGHTLY, WHY

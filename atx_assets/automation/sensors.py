@@ -14,8 +14,6 @@ import dagster as dg
 
 from atx_assets.automation.alerts import clear, heartbeat, raise_alert, send_pending
 from atx_assets.automation.decide import (
-    GONE,
-    LOST,
     RETRY_MINUTES,
     Decision,
     Seen,
@@ -33,6 +31,7 @@ from atx_assets.automation.failures import (
     refusal,
 )
 from atx_assets.automation.housekeeping import housekeeping
+from atx_assets.automation.losses import GONE, LOST
 from atx_assets.automation.observe import look
 from atx_assets.automation.tags import ATTEMPT, HOUSEKEEPING, WHY
 from atx_assets.errors import AtxError

@@ -74,8 +74,8 @@ def check_labels(settings: Settings, now: Fingerprints) -> str:
     Raises:
         AtxError: so many are gone that nothing is rebuilt, in the words of the sensors.
     """
-    from atx_assets.automation.decide import gone_at_once
     from atx_assets.automation.held import held_before
+    from atx_assets.automation.losses import gone_at_once
 
     none = _no_records(settings)
     with _latest(settings) as latest:

@@ -12,8 +12,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from atx_assets.automation.decide import (
     CANCELED,
     FAILED,
-    GONE,
-    LOST,
     RETRY_MINUTES,
     STOPPED,
     SUCCEEDED,
@@ -25,9 +23,9 @@ from atx_assets.automation.decide import (
     decide_films,
     decide_labels,
     decide_nightly,
-    lost_rows,
 )
 from atx_assets.automation.held import Held
+from atx_assets.automation.losses import GONE, LOST, lost_rows
 from atx_assets.settings import read_settings
 from atx_assets.sources.fingerprints import Fingerprints
 from atx_assets_tests.builders.scale import times

@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from atx_assets.automation.decide import GONE, LOST
 from atx_assets.automation.held import Held, held_before
+from atx_assets.automation.losses import GONE, LOST
 from atx_assets.automation.results import READ, TRAINED, Made
 from atx_assets.automation.schedules import nightly_request
 from atx_assets.errors import AtxError

@@ -1,0 +1,55 @@
+"""What is gone at once, and that nothing is rebuilt from it: pure functions of what was and is.
+
+Not here: what there was (`held.py`), what follows for a sensor (`decide.py`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from atx_assets.automation.held import Held
+    from atx_assets.settings import Automation
+    from atx_assets.sources.fingerprints import Fingerprints
+
+#: Why nothing is done until a person acts: too many labels or films are gone, or the data are.
+LOST, GONE = "lost", "gone"
+
+
+def lost_rows(what: str, before: frozenset[str], now: str, limit: float) -> str:
+    """Say how many rows are gone if all are, or more than the share `limit`; else nothing."""
+    had, have = max(map(count_of, before), default=0), count_of(now)
+    if had and (not have or have < had * (1 - limit)):
+        return f"{had - have:,} of {had:,} {what} are gone at once"
+    return ""
+
+
+def lost_at_once(held: Held, labels: str, media: str, limit: float) -> str:
+    """Say what is gone at once: too many labels or films, or nobody knows how many; else nothing.
+
+    Args:
+        held: what there was.
+        labels, media: the fingerprints of what there is.
+        limit: the share that may go.
+    """
+    if held.unknown:
+        return "no record and no file says how many labels there were"
+    lost = lost_rows("labels", held.labels, labels, limit)
+    return lost or lost_rows("films", held.media, media, limit)
+
+
+def gone_at_once(held: Held, database: Fingerprints, rules: Automation) -> str:
+    """Say that too many labels or films are gone to rebuild, with the mend; else nothing."""
+    lost = lost_at_once(held, database.labels, database.media, rules.label_drop_limit)
+    return f"{lost}: {BY_HAND}" if lost else ""
+
+
+BY_HAND = (
+    "nothing is rebuilt from that. If it is meant, materialise full_rebuild by hand (in the UI, or "
+    "`atx run`); ATX_LABEL_DROP_LIMIT sets the share that may go"
+)
+
+
+def count_of(fingerprint: str) -> int:
+    """Return the number of rows that a fingerprint begins with."""
+    return int(fingerprint.partition("-")[0] or 0)
