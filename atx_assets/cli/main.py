@@ -13,6 +13,7 @@ import traceback
 from collections import UserDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -109,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status; a failure is one line on stderr."""
     # What we and all that we start write holds somebody's library: nobody else may read it.
     os.umask(0o077)
+    _have_home()
     words = list(sys.argv[1:] if arguments is None else arguments)
     # So that `atx up --verbose` works like `atx --verbose up`.
     verbose = "--verbose" in words
@@ -151,3 +153,14 @@ def _line(error: Exception, verbose: bool) -> str:
         return message
     hint = "" if verbose else " (use --verbose for the traceback)"
     return f"{type(error).__name__}: {message}{hint}"
+
+
+def _have_home() -> None:
+    """Give a user whom /etc/passwd does not name the home that containers give such a one.
+
+    Libraries ask for it when they are imported, and would fail in the middle of a run.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = "/"

@@ -202,7 +202,7 @@ class Cluster:
             return False
 
     def _run(self, programs: Path, user: ServerUser, alive: int) -> None:
-        command = [str(programs / "postgres"), "-D", str(self.data)]
+        command = user.command(str(programs / "postgres"), "-D", str(self.data))
         command += ["-c", f"unix_socket_directories={self.socket_folder}"]
         for name, value in SERVER_SETTINGS.items():
             command += ["-c", f"{name}={value}"]
@@ -235,7 +235,8 @@ class Cluster:
         folder = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=self.home))
         try:
             user.own(folder)
-            command = [str(programs / "initdb"), "-D", str(folder), "-U", USER]
+            initdb = str(programs / "initdb")
+            command = user.command(initdb, "-D", str(folder), "-U", USER, asks_name=True)
             command += ["--auth=trust", "--encoding=UTF8", "--locale=C", "--data-checksums"]
             command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
             done = subprocess.run(

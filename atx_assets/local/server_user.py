@@ -1,14 +1,17 @@
 """Whom the PostgreSQL server runs as, and what that user must be able to reach.
 
 PostgreSQL refuses to run as root. Started by root it runs as the owner of its data, at first
-the system user `atx_postgres`. Not here: anything that matters to an ordinary user.
+the system user `atx_postgres`; where root may not become another user, as in a container without
+capabilities, as root in a user namespace. An ordinary user needs a name for the data to be made.
 """
 
 import logging
 import os
 import pwd
+import re
 import stat
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,10 @@ from typing import Any
 from atx_assets.errors import AtxError
 
 SYSTEM_USER = "atx_postgres"
+
+_IN_NAMESPACE = (sys.executable, "-I", str(Path(__file__).with_name("user_namespace.py")))
+#: What root needs to run programs as another user, and to reach what is theirs, by Linux's numbers.
+_CAPABILITIES = {"CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "KILL": 5, "SETGID": 6, "SETUID": 7}
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +34,17 @@ class ServerUser:
 
     uid: int
     gid: int
+
+    def command(self, *words: str, asks_name: bool = False) -> list[str]:
+        """Return a program's command as this user can run it.
+
+        Args:
+            words: the program's path, and its arguments.
+            asks_name: the program does not run without a name for the user's number.
+        """
+        if self.uid == 0 or (asks_name and not _has_name(self.uid)):
+            return [*_IN_NAMESPACE, *words]
+        return list(words)
 
     @property
     def popen(self) -> dict[str, Any]:
@@ -55,17 +73,72 @@ def server_user(data: Path) -> ServerUser:
             f"{data} belongs to {user_name(owner.st_uid)} and not to {user_name(me)}: run atx as "
             "its owner, or set ATX_HOME to a folder of your own"
         )
+    own = ServerUser(me, os.getegid())
     if me != 0:
-        return ServerUser(me, os.getegid())
-    if owner and owner.st_uid == 0:
+        if not owner and not _has_name(me) and (why := _no_namespace()):
+            raise AtxError(
+                f"PostgreSQL makes its data for no user without a name, and the user {me} has none "
+                f"({why}): let root add one, `echo 'atx:x:{me}:{own.gid}::/:/bin/false' >> "
+                "/etc/passwd`, or set PG_HOST to a server of your own"
+            )
+        return own
+    missing = ", ".join(_missing_capabilities())
+    if owner and owner.st_uid != 0:
+        if missing:
+            raise AtxError(
+                f"{data} belongs to {user_name(owner.st_uid)}, and this root may not run programs "
+                f"as another user (it lacks {missing}): give it these capabilities, or run atx as "
+                f"the user {owner.st_uid}"
+            )
+        return ServerUser(owner.st_uid, owner.st_gid)
+    if owner and not _is_wholly_roots(data):
         raise AtxError(
             f"{data} belongs to root, as whom PostgreSQL refuses to run: give it to its own user "
             f"with `chown -R {SYSTEM_USER}: '{data}'`"
         )
-    if owner:
-        return ServerUser(owner.st_uid, owner.st_gid)
+    if owner or missing:
+        if why := _no_namespace():
+            raise AtxError(
+                "PostgreSQL does not run as root, and this root may not run programs as another "
+                f"user (it lacks {missing or 'nothing, but the data are its own'}; {why}): run atx "
+                "as an ordinary user, or set PG_HOST to a server of your own"
+            )
+        return own
     entry = _system_user()
     return ServerUser(entry.pw_uid, entry.pw_gid)
+
+
+def _missing_capabilities() -> list[str]:
+    """Name what root usually may and this one may not; nothing where the system has no such."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return []
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    held = int(found[1], 16) if found else -1
+    return [f"CAP_{name}" for name, bit in _CAPABILITIES.items() if not held >> bit & 1]
+
+
+def _is_wholly_roots(data: Path) -> bool:
+    """Whether root made the data, and has not merely taken the folder of another user's."""
+    try:
+        return (data / "PG_VERSION").stat().st_uid == 0
+    except OSError:
+        return False
+
+
+def _no_namespace() -> str:
+    """Say why no user namespace can be used; nothing where one can."""
+    done = subprocess.run(_IN_NAMESPACE, capture_output=True, text=True, check=False)
+    told = (done.stderr.strip().splitlines() or ["it failed"])[-1].removeprefix("error: ")
+    return told if done.returncode else ""
+
+
+def _has_name(uid: int) -> bool:
+    try:
+        return bool(pwd.getpwuid(uid))
+    except KeyError:
+        return False
 
 
 def user_name(uid: int) -> str:
