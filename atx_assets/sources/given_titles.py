@@ -15,6 +15,7 @@ from atx_assets.sources.layouts import Layout
 from atx_assets.sources.mends import mended
 from atx_assets.sources.rules import broken_rules
 from atx_assets.sources.titles import known_text
+from atx_assets.text import key_without_id
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +37,7 @@ def given_titles(records: Sequence[Any], layout: Layout) -> pa.Table:
 
     Returns:
         `key`, `imdb_id`, `media_title`, and the layout's feature columns; a row a record, in
-        their order. A record without `imdb_id` is known by its casefolded title and its year.
+        their order. A record without `imdb_id` is known by its title in normal form and its year.
 
     Raises:
         AtxError: a record has an unknown column, a value that its column does not take, or
@@ -102,5 +103,4 @@ def _key(number: int, row: Mapping[str, Any]) -> str:
         return str(row["imdb_id"])
     if not row["media_title"]:
         raise AtxError(f"title {number} has neither imdb_id nor media_title: give one of them")
-    year = row["release_year"]
-    return f"{row['media_title'].casefold()}|{'' if year is None else year}"
+    return key_without_id(row["media_title"], row["release_year"])

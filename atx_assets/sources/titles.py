@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from atx_assets.errors import AtxError
 from atx_assets.schemas import UNKNOWN_TEXT
 from atx_assets.sources.layouts import Layout
+from atx_assets.text import key_without_id
 
 if TYPE_CHECKING:
     import numpy as np
@@ -190,17 +191,14 @@ def _name(films: pa.Table) -> pa.ChunkedArray:
 def _ids_and_keys(films: pa.Table) -> tuple[pa.Array, pa.Array]:
     """The IMDb id of each release's title, null where none has one, and the title's key.
 
-    A release without `imdb_id` joins the title of the same casefolded title and year if exactly
-    one has that pair; otherwise those without one group by the pair.
+    A release without `imdb_id` joins the title of the same name in normal form and year if
+    exactly one has that pair; otherwise those without one group by the pair.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     imdb = known_text(films["imdb_id"]).combine_chunks()
-    name = _name(films).combine_chunks().dictionary_encode()
-    folded = pa.array([n.casefold() for n in name.dictionary.to_pylist()], pa.string())
-    year = pc.coalesce(pc.cast(films["release_year"], pa.string()), "").combine_chunks()
-    pair = pc.binary_join_element_wise(folded.take(name.indices), year, "|")
+    pair = _keys_without_id(films)
 
     without = pc.unique(pair.filter(imdb.is_null()))
     named = pa.table({"pair": pair, "imdb": imdb}).filter(
@@ -211,6 +209,17 @@ def _ids_and_keys(films: pa.Table) -> tuple[pa.Array, pa.Array]:
     joined = ids["imdb_min"].combine_chunks().take(pc.index_in(pair, ids["pair"]))
     ids = pc.coalesce(imdb, joined)
     return ids, pc.coalesce(ids, pair)
+
+
+def _keys_without_id(films: pa.Table) -> pa.Array:
+    """The key that each release's title has where no id is known, each name folded once."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    name = _name(films).combine_chunks().dictionary_encode()
+    folded = pa.array([key_without_id(n, None) for n in name.dictionary.to_pylist()], pa.string())
+    year = pc.coalesce(pc.cast(films["release_year"], pa.string()), "").combine_chunks()
+    return pc.binary_join_element_wise(folded.take(name.indices), year, "")
 
 
 def _release_verdicts(films: pa.Table) -> tuple[np.ndarray[Any, Any], pa.Array]:

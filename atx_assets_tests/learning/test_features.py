@@ -70,6 +70,32 @@ class TestNames:
             "production_status_released",
         ]
 
+    def test_unicode_forms_blanks_and_zero_width_characters_make_no_column_of_their_own(
+        self, table, encoding_of
+    ):
+        """Kept out: `genre_come_die` beside `genre_comédie`."""
+        spellings = ["Comédie", "Come\u0301die", "Comé\u200bdie", "COMÉDIE", "\u00a0Comédie "]
+        encoding = encoding_of(table(genre=[[word] for word in spellings]))
+        assert encoding.names[5:] == ["genre_comédie"]
+        new = table(genre=[["come\u0301die\u200e"], ["\u200b"]])
+        assert column(encoding, new, "genre_comédie") == [1, 0]
+
+    def test_an_encoding_of_an_earlier_release_keeps_its_vocabulary(self, table, encoding_of):
+        data = json.loads(encoding_of(table(genre=[["Comédie"]])).to_json())
+        del data["text_form"]
+        other = {"feature": "genre_come_die", "values": ["Come\u0301die"], "titles": 1}
+        data["categorical"][0]["categories"].append(other)
+        old = FeatureEncoding.from_json(json.dumps(data))
+        titles = table(genre=[["Comédie"], ["Come\u0301die"], ["Comé\u200bdie"], ["COMÉDIE"]])
+        assert column(old, titles, "genre_comédie") == [1, 0, 0, 1]
+        assert column(old, titles, "genre_come_die") == [0, 1, 0, 0]
+        assert FeatureEncoding.from_json(old.to_json()) == old
+
+    def test_an_encoding_of_a_later_release_is_refused(self, table, encoding_of):
+        data = json.loads(encoding_of(table(genre=[["Drama"]])).to_json()) | {"text_form": 3}
+        with pytest.raises(ValueError, match="text_form is 3"):
+            FeatureEncoding.from_json(json.dumps(data))
+
     def test_spellings_of_one_name_share_a_column_and_count_a_title_once(self, table, encoding_of):
         titles = table(genre=[["Sci-Fi"], ["sci fi", "Sci-Fi"], ["SCI FI"], ["Drama"]])
         [genre, _] = encoding_of(titles).categorical
