@@ -26,6 +26,10 @@ RATING = "imdb_rating"
 #: How an encoding compares categories: as releases before did, by case alone; in the normal form.
 BY_CASE, NORMAL = 1, 2
 
+#: Columns that the categories of one source column make at most. Without a bound, a library whose
+#: genres are free text takes minutes and gigabytes to learn from.
+MOST_CATEGORIES = 1_000
+
 _WORDS = {
     "release_year": "release year",
     "metascore": "Metascore",
@@ -226,6 +230,7 @@ def fit_encoding(
         zero_is_unknown: the numeric columns in which 0 stands for unknown.
         all_ratings: `imdb_rating` of every film, which decides what a 10 means.
         least_titles: for a column, how many training titles a category needs; 1 elsewhere.
+            Of more than `MOST_CATEGORIES` categories those that most titles have are taken.
     """
     import numpy as np
 
@@ -305,12 +310,14 @@ def _fit_categories(training: pa.Table, column: str, least: int) -> CategoryFeat
     pairs = np.sort(rows * width + of_word[codes])
     once = pairs[np.diff(pairs, prepend=-1) > 0]
     counts = np.bincount(once % width, minlength=len(names))
+    # Of equal counts the first by name, so that the order of the rows decides nothing.
+    most_first = np.argsort(-counts, kind="stable")[:MOST_CATEGORIES]
     return CategoryFeatures(
         column,
         tuple(
-            Category(name, tuple(sorted(spellings[name])), int(count))
-            for name, count in zip(names, counts, strict=True)
-            if count >= least
+            Category(names[at], tuple(sorted(spellings[names[at]])), int(counts[at]))
+            for at in np.sort(most_first)
+            if names and counts[at] >= least
         ),
     )
 

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atx_assets import schemas
+from atx_assets.assets.training import least_titles
 from atx_assets.learning.features import FeatureEncoding, feature_name
+from atx_assets.settings import read_settings
 from atx_assets.sources.layouts import LAYOUTS, MEDIA, TRAINING
 
 LAYOUT_NAMES = list(LAYOUTS)
@@ -232,6 +234,32 @@ class TestCategories:
             "production_companies_a",
             "production_companies_c",
         ]
+
+    @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUT_NAMES)
+    def test_a_category_of_one_title_makes_no_feature_unless_it_is_asked_for(
+        self, table, encoding_of, layout
+    ):
+        """Kept out: 10,675 genres of a title each, which took minutes and gigabytes."""
+        each = {name: [[f"{name} {n}", "Common"] for n in range(300)] for name in layout.lists}
+        each |= {name: [f"{name} {n}" for n in range(298)] + ["A", "a"] for name in layout.singles}
+        titles = table(layout.name, **each)
+        least = least_titles(layout, read_settings({}))
+        found = encoding_of(titles, layout.name, least_titles=least)
+        assert found.names[len(layout.numeric) :] == [
+            *(f"{name}_common" for name in layout.lists),
+            *(f"{name}_a" for name in layout.singles),
+        ]
+        one = read_settings({"ATX_CATEGORY_MIN_TITLES": "1", "ATX_COMPANY_MIN_TITLES": "1"})
+        found = encoding_of(titles, layout.name, least_titles=least_titles(layout, one))
+        assert len(found.names) == sum(
+            (len(layout.numeric), 301 * len(layout.lists), 299 * len(layout.singles))
+        )
+
+    def test_of_too_many_categories_those_of_most_titles_make_features(self, table, encoding_of):
+        titles = table(genre=[[f"g{n:04}", f"g{n + 1:04}", "z"] for n in range(0, 1200, 2)] * 2)
+        titles = pa.concat_tables([titles, table(genre=[["g1199"]])])
+        names = [n for n in encoding_of(titles).names if n.startswith("genre")]
+        assert names == [*(f"genre_g{n:04}" for n in range(998)), "genre_g1199", "genre_z"]
 
     def test_companies_that_share_a_name_reach_the_number_together(self, table, encoding_of):
         titles = table("training", production_companies=[["Toho Co."], ["TOHO CO"], ["Toho-Co"]])
