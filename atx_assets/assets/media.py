@@ -13,7 +13,7 @@ from atx_assets.resources.files import DataFiles
 from atx_assets.resources.media_database import MediaDatabase
 from atx_assets.sample import MADE_UP, is_sample
 from atx_assets.sources.label_changes import LabelChanges, label_changes
-from atx_assets.sources.titles import FILM
+from atx_assets.sources.verdicts import FILM
 
 MEDIA_TABLE = dg.AssetSpec(
     ["atp", "media"],

@@ -14,7 +14,7 @@ from atx_assets.schemas import FLOAT, INT, STRING, STRINGS, Column, arrow_type
 from atx_assets.sources.layouts import Layout
 from atx_assets.sources.mends import mended
 from atx_assets.sources.rules import broken_rules
-from atx_assets.sources.titles import known_text
+from atx_assets.sources.verdicts import known_text
 from atx_assets.text import key_without_id
 
 if TYPE_CHECKING:
