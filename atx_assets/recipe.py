@@ -16,7 +16,8 @@ _OTHERS = ("automation", "cli", "local", "sample")
 
 def recipe_version(settings: Settings) -> str:
     """Return a digest of the code as it lies there, the libraries and the settings that count."""
-    digest = hashlib.sha256(f"{settings.company_min_titles} {settings.learning}".encode())
+    least = f"{settings.category_min_titles} {settings.company_min_titles}"
+    digest = hashlib.sha256(f"{least} {settings.learning}".encode())
     for library in _LIBRARIES:
         digest.update(f"{library} {_version(library)}\n".encode())
     package = Path(__file__).parent

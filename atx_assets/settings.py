@@ -111,6 +111,7 @@ class Settings:
     dagster_postgres_url: str = field(repr=False)
     source: str
     executor: str
+    category_min_titles: int
     company_min_titles: int
     quarantine_warn: float
     quarantine_block: float
@@ -198,6 +199,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         dagster_postgres_url=values.get("DAGSTER_POSTGRES_URL", ""),
         source=read_choice(values, "ATX_SOURCE", ("", *SOURCES), ""),
         executor=read_choice(values, "ATX_EXECUTOR", EXECUTORS, "in_process"),
+        category_min_titles=read_integer(values, "ATX_CATEGORY_MIN_TITLES", 2, 1, 1_000_000),
         company_min_titles=read_integer(values, "ATX_COMPANY_MIN_TITLES", 5, 1, 1_000_000),
         quarantine_warn=quarantine_warn,
         quarantine_block=quarantine_block,

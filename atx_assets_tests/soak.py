@@ -67,6 +67,11 @@ PARTS = {
         minutes=25,
         more=True,
     ),
+    "edits": Part(
+        "10,000 random edits of releases: the labels' fingerprint against the labels",
+        _tests(str(TESTS / "sources" / "test_label_edits.py")),
+        more=True,
+    ),
     "fuzz-media": Part(
         "mutated exports of the media layout for `atx load`, 25 minutes",
         (PYTHON, "-m", "atx_assets_tests.fuzz.fuzz_load", "--minutes", "25"),

@@ -61,10 +61,11 @@ def test_a_copy_of_the_code_has_the_same_recipe(version, monkeypatch, package) -
     assert recipe_version(read_settings({})) == version()
 
 
-def test_the_least_titles_of_a_company_are_part_of_it() -> None:
-    found = {
-        recipe_version(read_settings({"ATX_COMPANY_MIN_TITLES": n})) for n in ("", "5", "6", "56")
-    }
+@pytest.mark.parametrize(
+    ("setting", "default"), [("ATX_COMPANY_MIN_TITLES", "5"), ("ATX_CATEGORY_MIN_TITLES", "2")]
+)
+def test_the_least_titles_of_a_category_are_part_of_it(setting, default) -> None:
+    found = {recipe_version(read_settings({setting: n})) for n in ("", default, "6", "56")}
     assert len(found) == 3
 
 

@@ -6,7 +6,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from atx_assets import schemas
+from atx_assets.assets.training import least_titles
 from atx_assets.learning.features import FeatureEncoding, fit_encoding
+from atx_assets.settings import read_settings
 from atx_assets.sources.layouts import MEDIA, TRAINING
 from atx_assets.sources.titles import titles
 
@@ -26,6 +28,6 @@ def read_export(path: Path) -> tuple[Any, Any, FeatureEncoding]:
         categorical=(*layout.lists, *layout.singles),
         zero_is_unknown=layout.zero_is_unknown,
         all_ratings=films["imdb_rating"],
-        least_titles={"production_companies": 5},
+        least_titles=least_titles(layout, read_settings({})),
     )
     return films, training, encoding

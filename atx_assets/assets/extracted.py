@@ -66,7 +66,8 @@ def read_titles(files: DataFolder) -> tuple[pa.Table, Layout]:
         AtxError: there is no film among them, or the file cannot be used.
     """
     from atx_assets.sources.models_labels import models_labels_in
-    from atx_assets.sources.titles import FILM, titles
+    from atx_assets.sources.titles import titles
+    from atx_assets.sources.verdicts import FILM
 
     found, snapshot, layout = read_sorted(files)
     if found.quarantined and FILM not in found.rows["media_type"].unique().to_pylist():

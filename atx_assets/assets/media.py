@@ -17,7 +17,7 @@ from atx_assets.resources.media_database import MediaDatabase
 from atx_assets.sample import MADE_UP, is_sample
 from atx_assets.settings import read_settings
 from atx_assets.sources.label_changes import LabelChanges, label_changes
-from atx_assets.sources.titles import FILM
+from atx_assets.sources.verdicts import FILM
 
 if TYPE_CHECKING:
     from atx_assets.resources.observed_record import ObservedRecord

@@ -24,10 +24,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
   more.className = "more";
   let all = rows.length <= FIRST;
 
+  // As atx compares texts: in one Unicode form, without characters that nobody sees, in any case.
+  const compared = (text) => text.normalize("NFKC").replace(/\p{Cf}/gu, "").toLowerCase();
   const show = () => {
-    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const words = compared(input.value).split(/\s+/).filter(Boolean);
     const found = rows.filter((row) => {
-      const text = row.textContent.toLowerCase();
+      const text = compared(row.textContent);
       return words.every((word) => text.includes(word));
     });
     const shown = new Set(all ? found : found.slice(0, FIRST));

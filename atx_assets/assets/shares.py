@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.assets.records import LANGUAGES, Scored, about_release
+from atx_assets.text import normal_form
 
 if TYPE_CHECKING:
     import numpy as np
@@ -191,7 +192,14 @@ def _parts(titles: pa.Table, kind: str) -> Iterator[tuple[str, np.ndarray[Any, A
     rows, codes, words = words_of(titles[column])
     if not len(words):  # no film says: to split nothing gives one part all the same
         return
-    order = np.argsort(codes, kind="stable")
-    ends = np.cumsum(np.bincount(codes, minlength=len(words)))
-    for word, part in zip(words, np.split(rows[order], ends[:-1]), strict=True):
-        yield word, np.unique(part)
+    # Spellings of one part are one; it goes by the spelling that most films have.
+    forms = {form: at for at, form in enumerate(dict.fromkeys(map(normal_form, words)))}
+    spelled = dict[int, str]()
+    times = np.bincount(codes, minlength=len(words))
+    for word in np.argsort(-times, kind="stable"):
+        spelled.setdefault(forms[normal_form(words[word])], words[word])
+    parts = np.array([forms[normal_form(word)] for word in words])[codes]
+    order = np.argsort(parts, kind="stable")
+    ends = np.cumsum(np.bincount(parts, minlength=len(forms)))
+    for part, at in enumerate(np.split(rows[order], ends[:-1])):
+        yield spelled[part], np.unique(at)

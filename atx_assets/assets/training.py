@@ -17,13 +17,14 @@ from atx_assets.assets.extracted import read_titles, snapshot_of, with_snapshot
 from atx_assets.errors import AtxError
 from atx_assets.recipe import recipe_version
 from atx_assets.resources.files import DataFiles
-from atx_assets.settings import read_settings
+from atx_assets.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
     from atx_assets.learning.features import FeatureEncoding
+    from atx_assets.sources.layouts import Layout
 
 
 @dg.asset(
@@ -46,7 +47,7 @@ def feature_encoding(files: DataFiles) -> dg.MaterializeResult[None]:
         categorical=(*layout.lists, *layout.singles),
         zero_is_unknown=layout.zero_is_unknown,
         all_ratings=titles["imdb_rating"],
-        least_titles={"production_companies": read_settings().company_min_titles},
+        least_titles=least_titles(layout, read_settings()),
     )
     path = files.write_text("feature_encoding", encoding.to_json())
     rows = [
@@ -140,6 +141,14 @@ def training_table(files: DataFiles) -> dg.MaterializeResult[None]:
             **story.fingerprint_metadata(snapshot_of(titles)),
         }
     )
+
+
+def least_titles(layout: Layout, settings: Settings) -> dict[str, int]:
+    """Return how many training titles a category of each column needs to become a feature."""
+    least = dict.fromkeys((*layout.lists, *layout.singles), settings.category_min_titles)
+    if "production_companies" in least:
+        least["production_companies"] = settings.company_min_titles
+    return least
 
 
 def feature_columns(encoding: FeatureEncoding) -> list[schemas.Column]:

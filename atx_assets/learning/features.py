@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.schemas import UNKNOWN_TEXT
+from atx_assets.text import normal_form
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 
 #: The one column that comes on two scales; inside atx it is 0 to 100.
 RATING = "imdb_rating"
+
+#: How an encoding compares categories: as releases before did, by case alone; in the normal form.
+BY_CASE, NORMAL = 1, 2
+
+#: Columns that the categories of one source column make at most. Without a bound, a library whose
+#: genres are free text takes minutes and gigabytes to learn from.
+MOST_CATEGORIES = 1_000
 
 _WORDS = {
     "release_year": "release year",
@@ -72,12 +80,20 @@ class CategoryFeatures:
 
 @dataclass(frozen=True)
 class FeatureEncoding:
-    """All that encodes one title. `ten_means` is what an IMDb rating of exactly 10 stands for."""
+    """All that encodes one title.
+
+    Attributes:
+        layout: name of the layout it was learned from.
+        ten_means: what an IMDb rating of exactly 10 stands for.
+        numeric, categorical: the features, in their order.
+        text_form: `BY_CASE` or `NORMAL`: a model is asked with the columns that it learned from.
+    """
 
     layout: str
     ten_means: int
     numeric: tuple[NumericFeature, ...]
     categorical: tuple[CategoryFeatures, ...]
+    text_form: int = NORMAL
 
     @cached_property
     def names(self) -> list[str]:
@@ -151,7 +167,8 @@ class FeatureEncoding:
         for group in self.categorical:
             rows, codes, words = words_of(titles[group.column])
             # -1 stands for a category that training did not know: it makes no column.
-            columns = [at.get(feature_name(group.column, word), -1) for word in words]
+            names = (feature_name(group.column, word, self.text_form) for word in words)
+            columns = [at.get(name, -1) for name in names]
             column = np.array([*columns, -1])[codes]
             found.append((rows[column >= 0], column[column >= 0]))
         return found
@@ -169,6 +186,10 @@ class FeatureEncoding:
         """
         try:
             data = json.loads(text)
+            # Encodings had none before there was another way.
+            text_form = data.get("text_form", BY_CASE)
+            if text_form not in (BY_CASE, NORMAL):
+                raise ValueError(f"an encoding of another release: its text_form is {text_form!r}")
             return cls(
                 layout=data["layout"],
                 ten_means=data["ten_means"],
@@ -183,8 +204,9 @@ class FeatureEncoding:
                     )
                     for g in data["categorical"]
                 ),
+                text_form=text_form,
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a feature encoding: {error}") from error
 
 
@@ -208,6 +230,7 @@ def fit_encoding(
         zero_is_unknown: the numeric columns in which 0 stands for unknown.
         all_ratings: `imdb_rating` of every film, which decides what a 10 means.
         least_titles: for a column, how many training titles a category needs; 1 elsewhere.
+            Of more than `MOST_CATEGORIES` categories those that most titles have are taken.
     """
     import numpy as np
 
@@ -228,9 +251,14 @@ def column_in_words(column: str) -> str:
     return _WORDS.get(column, column.replace("_", " "))
 
 
-def feature_name(column: str, category: str) -> str:
-    """Return the name of a category's 0/1 column: `genre`, `Sci-Fi` gives `genre_sci_fi`."""
-    return column + "_" + re.sub(r"\W+", "_", category.lower())
+def feature_name(column: str, category: str, text_form: int = NORMAL) -> str:
+    """Return the name of a category's 0/1 column.
+
+    >>> feature_name("genre", "Sci-Fi")
+    'genre_sci_fi'
+    """
+    compared = normal_form(category) if text_form == NORMAL else category.lower()
+    return column + "_" + re.sub(r"\W+", "_", compared)
 
 
 def known_numbers(
@@ -282,12 +310,14 @@ def _fit_categories(training: pa.Table, column: str, least: int) -> CategoryFeat
     pairs = np.sort(rows * width + of_word[codes])
     once = pairs[np.diff(pairs, prepend=-1) > 0]
     counts = np.bincount(once % width, minlength=len(names))
+    # Of equal counts the first by name, so that the order of the rows decides nothing.
+    most_first = np.argsort(-counts, kind="stable")[:MOST_CATEGORIES]
     return CategoryFeatures(
         column,
         tuple(
-            Category(name, tuple(sorted(spellings[name])), int(count))
-            for name, count in zip(names, counts, strict=True)
-            if count >= least
+            Category(names[at], tuple(sorted(spellings[names[at]])), int(counts[at]))
+            for at in np.sort(most_first)
+            if names and counts[at] >= least
         ),
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from atx_assets.learning.evaluation import FOLDS, SEEDS
 from atx_assets.learning.models import predict, side_by_side
 from atx_assets.schemas import IMDB_ID
+from atx_assets.text import key_without_id
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,17 +124,12 @@ def held_out_models(
 
 
 def names_and_years(titles: pa.Table) -> pa.Array:
-    """Return `<casefolded title>|<year>` of each title: the key of one without an IMDb id."""
+    """Return what each title's key is where it has no IMDb id."""
     import pyarrow as pa
 
     names, years = titles["media_title"].to_pylist(), titles["release_year"].to_pylist()
-    return pa.array(
-        [
-            f"{(name or '').casefold()}|{'' if year is None else year}"
-            for name, year in zip(names, years, strict=True)
-        ],
-        pa.string(),
-    )
+    keys = (key_without_id(name or "", year) for name, year in zip(names, years, strict=True))
+    return pa.array(keys, pa.string())
 
 
 def _folds_of(titles: pa.Table, learned: pa.Table) -> np.ndarray[Any, Any]:

@@ -16,6 +16,7 @@ from atx_assets.local.plain_text import plain
 from atx_assets.resources.data_folder import DataFolder
 from atx_assets.settings import Settings
 from atx_assets.sources.label_changes import giver_in_words
+from atx_assets.text import normal_form
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,13 +74,13 @@ def _row_of(asked: str, results: pa.Table, aside: Sequence[dict[str, Any]] = ())
         AtxError: it is none, or there are several; the line names those that may be meant. Or
             its row in the source is set aside; the line says why.
     """
-    word = " ".join(asked.split()).casefold()
+    word = normal_form(asked)
     films = results.select(["key", "imdb_id", "media_title", "release_year"]).to_pylist()
     for name in ("imdb_id", "key"):
         for row, film in enumerate(films):
-            if word and (film[name] or "").casefold() == word:
+            if word and normal_form(film[name] or "") == word:
                 return row
-    names = [" ".join((film["media_title"] or "").split()).casefold() for film in films]
+    names = [normal_form(film["media_title"] or "") for film in films]
     years = [f"{name} ({film['release_year']})" for name, film in zip(names, films, strict=True)]
     rows = [row for row in range(len(films)) if word and word in (names[row], years[row])]
     if len(rows) == 1:
@@ -109,13 +110,13 @@ def _set_aside(files: DataFolder) -> list[dict[str, Any]]:
 
 def _names(row: dict[str, Any]) -> list[str]:
     names = (row[name] or "" for name in ("source_key", "imdb_id", "media_title"))
-    return [" ".join(name.split()).casefold() for name in names]
+    return [normal_form(name) for name in names]
 
 
 def _nearest(word: str, names: list[str], films: list[dict[str, Any]]) -> list[int]:
     """Return rows whose title has the word in it, or is spelled like it, or whose id is."""
     rows = [row for row, name in enumerate(names) if len(word) > 2 and word in name]
-    for texts in (names, [film["key"].casefold() for film in films]):
+    for texts in (names, [normal_form(film["key"]) for film in films]):
         close = difflib.get_close_matches(word, dict.fromkeys(texts), n=NAMED)
         rows += [row for text in close for row, name in enumerate(texts) if name == text]
     return list(dict.fromkeys(rows))

@@ -20,6 +20,7 @@ from atx_assets.resources.data_folder import DataFolder
 from atx_assets.schemas import ERROR_RECORDS, RECOMMENDED, REVIEW_QUEUE, UNKNOWN_TEXT
 from atx_assets.settings import Settings
 from atx_assets.sources.label_changes import giver_in_words
+from atx_assets.text import normal_form
 
 Say = Callable[[str], None]
 Record = dict[str, Any]
@@ -180,12 +181,12 @@ def _read(settings: Settings, asset: str) -> list[Record]:
 
 
 def _of_genres(records: Sequence[Record], genres: Iterable[str]) -> list[Record]:
-    """Return the records of any of the genres, in whatever case they are written."""
-    wanted = [genre.strip().casefold() for genre in genres]
+    """Return the records of any of the genres, however they are spelled."""
+    wanted = [normal_form(genre) for genre in genres]
     if not wanted or not records:
         return list(records)
     known = {
-        genre.casefold(): genre
+        normal_form(genre): genre
         for record in records
         for genre in record["genre"]
         if genre not in UNKNOWN_TEXT
@@ -194,7 +195,7 @@ def _of_genres(records: Sequence[Record], genres: Iterable[str]) -> list[Record]
         if genre not in known:
             there = ", ".join(sorted(plain(name) for name in known.values())) or "none"
             raise AtxError(f"no film of this list has the genre {genre!r}; its genres: {there}")
-    return [r for r in records if {genre.casefold() for genre in r["genre"]} & {*wanted}]
+    return [r for r in records if {normal_form(genre) for genre in r["genre"]} & {*wanted}]
 
 
 def _print(

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.errors import AtxError
-from atx_assets.learning.features import FeatureEncoding
+from atx_assets.learning.features import NORMAL, FeatureEncoding
 from atx_assets.learning.models import alone, fingerprint
 from atx_assets.resources.checksums import announce, is_damaged
+from atx_assets.text import key_in_normal_form
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -106,7 +107,9 @@ class Bundle:
         # In this thread alone. A thread of Arrow's that lets go of these bytes, which are Python's,
         # while the program ends, aborts it.
         file = pq.ParquetFile(pa.BufferReader(self._read(_LEARNED)), pre_buffer=False)
-        return file.read(use_threads=False)
+        learned = file.read(use_threads=False)
+        # An earlier release made its keys otherwise: its titles would not be known again.
+        return learned if self.encoding.text_form == NORMAL else _in_normal_form(learned)
 
     def same_as(self, other: Bundle) -> bool:
         """Say whether this one is whole, and the same version as the other to the last byte."""
@@ -251,6 +254,23 @@ def save(new: NewBundle, folder: Path) -> None:
         announce(folder / name, folder / name)
     for path in [*folder.rglob("*"), folder]:
         sync(path)
+
+
+def _in_normal_form(learned: pa.Table) -> pa.Table:
+    """Return what an earlier release put down, with keys and names as they are compared now.
+
+    Of two titles that are one by now, the first stands for both.
+    """
+    import pyarrow as pa
+
+    first: dict[str, int] = {}
+    for name in ("key", "named"):
+        made = [key_in_normal_form(text) for text in learned[name].to_pylist()]
+        at = learned.schema.get_field_index(name)
+        learned = learned.set_column(at, name, pa.array(made, pa.string()))
+    for row, key in enumerate(learned["key"].to_pylist()):
+        first.setdefault(key, row)
+    return learned if len(first) == learned.num_rows else learned.take(list(first.values()))
 
 
 def sync(path: Path) -> None:

@@ -16,7 +16,7 @@ from atx_assets.schemas import UNKNOWN_TEXT, Column, arrow_type
 from atx_assets.sources.layouts import Layout
 from atx_assets.sources.mends import mends
 from atx_assets.sources.rules import broken_rules
-from atx_assets.sources.titles import FILM
+from atx_assets.sources.verdicts import FILM
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,7 +115,7 @@ def sort_rows(rows: pa.Table, layout: Layout) -> SortedRows:
             broken[name, words] = np.union1d(before, np.flatnonzero(mask))
 
     after = rows
-    for column in _judged(layout):
+    for column in judged_columns(layout):
         values = rows[column.name]
         for kind, mended, mask in () if column.name in _VERDICT else mends(values, column):
             here = _numpy(mask) & films
@@ -160,7 +160,7 @@ def sort_rows(rows: pa.Table, layout: Layout) -> SortedRows:
     )
 
 
-def _judged(layout: Layout) -> list[Column]:
+def judged_columns(layout: Layout) -> list[Column]:
     """Return the columns by which films are judged, beside key and media type."""
     return [c for c in layout.columns if c.required and c.name not in (layout.key, MEDIA_TYPE)]
 

@@ -27,7 +27,8 @@ from atx_assets.sources.correction_plan import (
 from atx_assets.sources.extract import extract
 from atx_assets.sources.layouts import SourceTable
 from atx_assets.sources.quarantine import quarantine_table
-from atx_assets.sources.titles import FILM, title_keys, titles
+from atx_assets.sources.titles import title_keys, titles
+from atx_assets.sources.verdicts import FILM
 
 if TYPE_CHECKING:
     import psycopg

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
 _BATCH_BYTES = 16 << 20
+_EVERY_ROW = sql.SQL("true")
 
 # What stands in the copy for a time that Arrow cannot hold: within what it can, and on the one
 # day of it that no time is let through.
@@ -133,6 +134,18 @@ def extract(
     return rows
 
 
+def read_rows(
+    connection: psycopg.Connection, source: SourceTable, where: sql.Composable
+) -> pa.Table:
+    """Read the rows that a condition picks into memory, as `extract` would have read them."""
+    import pyarrow as pa
+
+    connection.execute("SET LOCAL datestyle = 'ISO'")
+    schema, marks, mended = _arrow_schema(source), _Marks(), Counter[str]()
+    chunks = _copy(connection, source, marks, where)
+    return pa.concat_tables([_parse(chunk, schema, marks, mended) for chunk in chunks])
+
+
 def mended_on_reading(path: Path) -> dict[str, int]:
     """Return how many values of each kind `extract` has changed in the file at `path`."""
     import pyarrow.parquet as pq
@@ -141,13 +154,18 @@ def mended_on_reading(path: Path) -> dict[str, int]:
     return found
 
 
-def _copy(connection: psycopg.Connection, source: SourceTable, marks: _Marks) -> Iterator[bytes]:
-    """Yield the table as CSV, cut between rows, a batch at a time."""
+def _copy(
+    connection: psycopg.Connection,
+    source: SourceTable,
+    marks: _Marks,
+    where: sql.Composable = _EVERY_ROW,
+) -> Iterator[bytes]:
+    """Yield the table, or the rows that a condition picks, as CSV, cut between rows, in batches."""
     known = {column.name: column.type for column in source.known}
     # SQL_ASCII is no encoding: the server would only refuse what is no UTF-8 in such a database.
     ascii_ = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
     query = sql.SQL(
-        "COPY (SELECT {columns} FROM {table} ORDER BY {order}) TO STDOUT "
+        "COPY (SELECT {columns} FROM {table} WHERE {where} ORDER BY {order}) TO STDOUT "
         "(FORMAT csv, ENCODING {encoding})"
     ).format(
         encoding=sql.Literal("SQL_ASCII" if ascii_ else "UTF8"),
@@ -156,6 +174,7 @@ def _copy(connection: psycopg.Connection, source: SourceTable, marks: _Marks) ->
             for name, stored_as in source.columns.items()
         ),
         table=sql.Identifier(SCHEMA, source.layout.table),
+        where=where,
         order=_order(source),
     )
     # The low-level interface: iterating over psycopg's copy object takes ten times the time a row.
@@ -171,7 +190,12 @@ def _copy(connection: psycopg.Connection, source: SourceTable, marks: _Marks) ->
 
     try:
         libpq.send_query(query.as_bytes(connection))
-        while libpq.flush() or libpq.is_busy():
+        while libpq.flush():
+            # A long query does not fit the socket at once: its rest waits for room there.
+            waiting.modify(libpq.socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            wait()
+        waiting.modify(libpq.socket, selectors.EVENT_READ)
+        while libpq.is_busy():
             wait()
         _raise_unless(libpq.get_result(), ExecStatus.COPY_OUT)
         while (got := libpq.get_copy_data(1))[0] >= 0:

@@ -7,13 +7,13 @@ so that it is the fingerprint of the very rows that were extracted.
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
+from atx_assets.sources.label_rows import hard_labels, surely_known
 from atx_assets.sources.layouts import SCHEMA, SourceTable
 from atx_assets.sources.observed_labels import can_be_observed
 
@@ -27,45 +27,34 @@ if TYPE_CHECKING:
 # films count. `updated_at` is left out: it moves on any update, even one that changes nothing.
 _ROWS = """
     SELECT count(*), sum(hashtextextended(key, film)),
-           count(label), sum(hashtextextended(key, label)),
-           count(*) FILTER (WHERE human), sum(hashtextextended(key, label)) FILTER (WHERE human),
+           count(label), sum(hashtextextended(key, {of_row})),
+           count(*) FILTER (WHERE human),
+           sum(hashtextextended(key, {of_row})) FILTER (WHERE human),
            min(label) FILTER (WHERE human), max(label) FILTER (WHERE human)
     FROM (SELECT coalesce({key}::text, '') AS key, {label} AS label, {human} AS human,
-                 {film} AS film
+                 imdb_id, {film} AS film
           FROM {table} WHERE media_type::text = 'movie') films
 """
+# A label is its row's, which is of the title with the row's IMDb id; where that is not so simple,
+# label_rows.py says which title it is. In the training layout the id is the key.
+_OF_ROW = {
+    "media": "hashtextextended(coalesce(imdb_id, ''), label)",
+    "training": "label",
+}
 # Before version 14 a record has no hash, and its text, which takes 1.5 times as long, stands in.
 _RECORD, _RECORD_BEFORE_14 = (
     "hash_record_extended(ROW({}), 0)",
     "hashtextextended(ROW({})::text, 0)",
 )
 
-# As in titles.py: 'N/A' and the empty string are unknown, and a film of unknown name goes by the
-# name of its release; as in mends.py, without the blanks around them (older servers take \v for v).
+# 'N/A' and the empty string are no reason, as in titles.py.
 _UNKNOWN_REASON = "coalesce(rejection_reason, '') IN ('', 'N/A')"
-_TITLE, _IMDB = r"btrim(media_title, E' \t\n\x0b\f\r')", r"btrim(imdb_id, E' \t\n\x0b\f\r')"
-_RELEASE_NAME = f"CASE WHEN coalesce({_TITLE}, '') IN ('', 'N/A') THEN original_title END"
-# Compared by their hashes: a database of encoding SQL_ASCII may hold bytes that it cannot hand out.
-_IMDB_ID = f"hashtextextended(nullif(nullif({_IMDB}, ''), 'N/A'), 0)"
-_PAIR = f"""hashtextextended(
-    lower(coalesce({_RELEASE_NAME}, {_TITLE})) || '|' || coalesce(release_year::text, ''), 0)"""
 # A person's keep and skip, a rule's keep and skip.
 _MEDIA_LABEL = f"""CASE rejection_status::text
     WHEN 'override' THEN 1 WHEN 'accepted' THEN 3
     WHEN 'rejected' THEN CASE WHEN {_UNKNOWN_REASON} THEN 2 ELSE 4 END END"""
 _MEDIA_HUMAN = f"""(rejection_status::text = 'override'
     OR rejection_status::text = 'rejected' AND {_UNKNOWN_REASON})"""
-
-_HUMAN_ROWS = f"""
-    SELECT {_IMDB_ID}, {_PAIR}, rejection_status::text,
-           extract(epoch FROM updated_at)::double precision
-    FROM atp.media WHERE media_type::text = 'movie' AND {_MEDIA_HUMAN}
-"""  # noqa: S608  (put together from the constants above)
-_SOLE_IDS = f"""
-    SELECT {_PAIR}, min({_IMDB_ID}) FROM atp.media
-    WHERE media_type::text = 'movie' AND {_IMDB_ID} IS NOT NULL AND {_PAIR} = ANY (%s)
-    GROUP BY 1 HAVING min({_IMDB_ID}) = max({_IMDB_ID})
-"""  # noqa: S608  (put together from the constants above)
 
 
 @dataclass(frozen=True)
@@ -88,9 +77,10 @@ class Fingerprints:
 
 
 def read_fingerprints(connection: psycopg.Connection, source: SourceTable) -> Fingerprints:
-    """Read the fingerprints of the transaction that `connection` is in, in one scan if it can be.
+    """Read the fingerprints of the transaction that `connection` is in.
 
-    Only where a person has given keeps and skips both are their rows looked at once more.
+    One scan adds up the rows. Labels of which their row does not say where they end are read and
+    followed to their titles besides.
     """
     label, human = _label_expressions(source)
     record = _RECORD if connection.info.server_version >= 140_000 else _RECORD_BEFORE_14
@@ -99,41 +89,28 @@ def read_fingerprints(connection: psycopg.Connection, source: SourceTable) -> Fi
         key=sql.Identifier(source.layout.key),
         label=label,
         human=human,
+        of_row=sql.SQL(_OF_ROW[source.layout.name]),
         film=sql.SQL(record).format(sql.SQL(", ").join(_described(source))),
     )
     row: tuple[Any, ...] | None = connection.execute(query).fetchone()
     assert row is not None  # noqa: S101  (an aggregate without GROUP BY has one row)
-    media, labels, humans = (_fingerprint(*row[at : at + 2]) for at in (0, 2, 4))
-    lowest, highest = row[6:]
-    if source.layout.name == "media" and lowest != highest:
-        conflicts = list(_conflicts(connection))
-        if conflicts:
-            later = "+" + _fingerprint(len(conflicts), sum(map(_hash, conflicts)))
-            labels, humans = labels + later, humans + later
-    return Fingerprints(labels, humans, media)
-
-
-def _conflicts(connection: psycopg.Connection) -> Iterator[str]:
-    """Number the titles of which a person has said both, each with the later word.
-
-    Such a title goes by the later one, and only there does the time of an update decide a label.
-    """
-    rows = connection.execute(sql.SQL(_HUMAN_ROWS)).fetchall()
-    # Only a person's release without an id needs a look at the others.
-    pairs = list({pair for imdb, pair, _, _ in rows if imdb is None})
-    found = connection.execute(sql.SQL(_SOLE_IDS), (pairs,)).fetchall() if pairs else []
-    sole: dict[Any, int] = dict(found)
-    latest: dict[Any, dict[str, float]] = {}
-    for imdb, pair, status, updated in rows:
-        title = sole.get(pair, pair) if imdb is None else imdb
-        times = latest.setdefault(title, {})
-        time = -math.inf if updated is None else updated
-        times[status] = max(time, times.get(status, time))
-    for title, times in latest.items():
-        if len(times) > 1:
-            # At one instant, the keep, as in titles.py.
-            keep = times["override"] >= times["rejected"]
-            yield f"{'keep' if keep else 'skip'} {title}"
+    films, all_films, labels, all_labels, humans, all_humans, lowest, highest = row
+    ends = list(
+        hard_labels(
+            connection,
+            source,
+            sql.SQL("{} IS NOT NULL").format(label),
+            human,
+            both_said=lowest != highest,
+        )
+        if labels
+        else ()
+    )
+    return Fingerprints(
+        _fingerprint(labels, all_labels, (end.words for end in ends)),
+        _fingerprint(humans, all_humans, (end.words for end in ends if end.human)),
+        _fingerprint(films, all_films),
+    )
 
 
 def _hash(text: str) -> int:
@@ -174,8 +151,10 @@ def _described(source: SourceTable) -> list[sql.Composable]:
     named = ["imdb_id", "media_title", *source.layout.features]
     columns = [_column(source, name) for name in named if name != source.layout.key]
     if source.layout.name == "media":
-        # The time of its making decides which release stands for a title.
-        columns += [sql.SQL(_RELEASE_NAME), sql.SQL("created_at")]
+        # The release's name is the film's where that is unknown, which is not for us to decide;
+        # the time of its making decides which release stands for a title.
+        release_name = sql.SQL("CASE WHEN NOT {} THEN original_title END")
+        columns += [release_name.format(surely_known("media_title")), sql.SQL("created_at")]
     else:
         human, reviewed, _ = _flags(source)
         by_model = "CASE WHEN NOT {} AND {} IS NOT TRUE THEN label::text END"
@@ -195,5 +174,5 @@ def _column(source: SourceTable, name: str) -> sql.Composable:
     return sql.SQL(kind).format(sql.Identifier(name))
 
 
-def _fingerprint(count: int, total: int | None) -> str:
-    return f"{count}-{int(total or 0) % 2**64:016x}"
+def _fingerprint(count: int, total: int | None, ends: Iterable[str] = ()) -> str:
+    return f"{count}-{(int(total or 0) + sum(map(_hash, ends))) % 2**64:016x}"

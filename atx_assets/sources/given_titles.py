@@ -15,7 +15,8 @@ from atx_assets.schemas import FLOAT, INT, STRING, STRINGS, Column, arrow_type
 from atx_assets.sources.layouts import Layout
 from atx_assets.sources.mends import mended
 from atx_assets.sources.rules import broken_rules
-from atx_assets.sources.titles import known_text, title_names
+from atx_assets.sources.verdicts import known_text, name_of
+from atx_assets.text import key_without_id
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +43,7 @@ def given_titles(records: Sequence[Any], layout: Layout) -> pa.Table:
 
     Returns:
         `key`, `imdb_id`, `media_title`, and the layout's feature columns; one row per record, in
-        their order. A record without `imdb_id` is known by its casefolded title and its year.
+        their order. A record without `imdb_id` is known by its title in normal form and its year.
 
     Raises:
         AtxError: a record has an unknown column, a value that its column does not take, or
@@ -57,7 +58,7 @@ def given_titles(records: Sequence[Any], layout: Layout) -> pa.Table:
     given = {name: _values(records, columns[name]) for name in read}
     names = {
         "imdb_id": known_text(given["imdb_id"]),
-        "media_title": known_text(title_names(pa.table(given))),
+        "media_title": known_text(name_of(pa.table(given))),
     }
     table = pa.table(names | {name: given[name] for name in layout.features})
     keys = [_key(number, row) for number, row in enumerate(table.to_pylist(), 1)]
@@ -124,5 +125,4 @@ def _key(number: int, row: Mapping[str, Any]) -> str:
         return str(row["imdb_id"])
     if not row["media_title"]:
         raise AtxError(f"title {number} has neither imdb_id nor media_title: give one of them")
-    year = row["release_year"]
-    return f"{row['media_title'].casefold()}|{'' if year is None else year}"
+    return key_without_id(row["media_title"], row["release_year"])

@@ -24,6 +24,8 @@ NOT_A_NUMBER = "NaN to missing"
 # A line's end or a tab parts words; what else controls a terminal or a printer says nothing. RE2.
 _BREAKS = r"[\t-\r\x{85}\x{2028}\x{2029}]+"
 _CONTROLS = r"[\x00-\x08\x0e-\x1f\x7f-\x{84}\x{86}-\x{9f}]+"
+# Blanks and format characters alone, such as a zero-width space: a text that nobody can see.
+_INVISIBLE = r"^[\p{Z}\p{Cf}]+$"
 _SUSPECT = r"[\x00-\x1f\x7f-\x{9f}\x{2028}\x{2029}]"
 
 #: A mend: its kind, the column after it, and the mask of where it changed something.
@@ -62,6 +64,7 @@ def _texts(values: Any, *, to_missing: bool) -> Iterator[tuple[str, Any, Any]]:
         yield CONTROL, after, pc.not_equal(values, after).fill_null(False)
         values = after
     after = pc.utf8_trim_whitespace(values)
+    after = pc.if_else(pc.match_substring_regex(after, _INVISIBLE), "", after)
     changed = pc.not_equal(values, after).fill_null(False)
     if _any(changed):
         yield TRIMMED, after, changed

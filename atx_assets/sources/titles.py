@@ -9,18 +9,21 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.errors import AtxError
-from atx_assets.schemas import UNKNOWN_TEXT
 from atx_assets.sources.layouts import Layout
+from atx_assets.sources.verdicts import (
+    FILM,
+    UNJUDGED,
+    VERDICTS,
+    flag,
+    ids_and_keys,
+    judge_releases,
+    name_of,
+    training_flags,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
-
-FILM = "movie"
-
-#: Verdicts on a release, the strongest first: (keep, who gave it).
-_VERDICTS = ((True, "human"), (False, "human"), (True, "rule"), (False, "rule"), (None, None))
-_UNJUDGED = 4
 
 
 def titles(
@@ -73,27 +76,8 @@ def title_keys(films: pa.Table, layout: Layout) -> pa.Array:
         layout: the layout they are in.
     """
     if layout.name == "media":
-        return _ids_and_keys(films)[1]
+        return ids_and_keys(films)[1]
     return films["imdb_id"].combine_chunks()
-
-
-def known_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return the column with 'N/A' and the empty string as null."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    unknown = pc.is_in(column, pa.array(UNKNOWN_TEXT, column.type))
-    return pc.if_else(unknown, pa.scalar(None, column.type), column)
-
-
-def title_names(films: pa.Table) -> pa.ChunkedArray:
-    """Return each film's title, or the name of the release where it is unknown."""
-    import pyarrow.compute as pc
-
-    if "original_title" not in films.column_names:
-        return films["media_title"]
-    own_name = pc.utf8_trim_whitespace(films["original_title"])
-    return pc.coalesce(known_text(films["media_title"]), own_name)
 
 
 def _assemble(films: pa.Table, layout: Layout, made: dict[str, Any]) -> pa.Table:
@@ -104,7 +88,7 @@ def _assemble(films: pa.Table, layout: Layout, made: dict[str, Any]) -> pa.Table
     columns = {
         "key": made["key"],
         "imdb_id": made["imdb_id"],
-        "media_title": title_names(films),
+        "media_title": name_of(films),
         "label": made["label"],
         "label_source": made["label_source"],
         "label_reason": made.get("label_reason", nothing),
@@ -124,18 +108,11 @@ def _from_training(films: pa.Table, layout: Layout, by_model: Collection[str]) -
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    def flag(name: str, when_missing: bool) -> np.ndarray[Any, Any]:
-        if name not in films.column_names:
-            return np.full(films.num_rows, when_missing)
-        flags: np.ndarray[Any, Any] = films[name].fill_null(False).to_numpy()
-        return flags
-
     judged = films["label"].is_valid().to_numpy()
-    human, reviewed = flag("human_labeled", False), flag("reviewed", True)
-    reviewed = reviewed & ~np.isin(films["imdb_id"].to_numpy(), list(by_model))
-    source = np.where(human, "human", np.where(reviewed, "rule", "model"))
+    taught, human = training_flags(films, by_model)
+    source = np.where(human, "human", np.where(taught, "rule", "model"))
     # What the downloader decided by itself is a model's verdict: a model must not learn from it.
-    trains = judged & (human | reviewed) & ~flag("anomalous", False)
+    trains = taught & ~flag(films, "anomalous", when_missing=False)
     return _assemble(
         films,
         layout,
@@ -155,105 +132,28 @@ def _from_media(films: pa.Table, layout: Layout, aside: pa.Table) -> pa.Table:
     import numpy as np
     import pyarrow as pa
 
-    ids, all_keys = _ids_and_keys(films)
-    keys = all_keys.dictionary_encode()
-    title = keys.indices.to_numpy()
-    judged, title_judged = _with_aside(films, title, aside, keys.dictionary)
-    verdict, reason = _release_verdicts(judged)
-    of_title = _title_verdicts(title_judged, verdict, judged)
-    skipped = verdict == _VERDICTS.index((False, "rule"))
+    found = judge_releases(films, aside)
+    # Those that are set aside come after the films.
+    title, of_title, verdict = found.title[: films.num_rows], found.of_title, found.verdict
+    skipped = verdict == VERDICTS.index((False, "rule"))
     stands = _representatives(title, films, layout)
-    keep = np.array([v[0] for v in _VERDICTS], object)
-    source = np.array([v[1] for v in _VERDICTS], object)
+    keep = np.array([v[0] for v in VERDICTS], object)
+    source = np.array([v[1] for v in VERDICTS], object)
     return _assemble(
         films.take(pa.array(stands)),
         layout,
         {
-            "key": keys.dictionary,
+            "key": found.keys,
             # That of the title: the release that stands for it may have none of its own.
-            "imdb_id": ids.take(pa.array(stands)),
+            "imdb_id": found.ids.take(pa.array(stands)),
             "label": pa.array(keep[of_title], pa.bool_()),
             "label_source": pa.array(source[of_title], pa.string()),
-            "label_reason": _reasons(title_judged[skipped], reason.filter(skipped), of_title),
-            "trains": of_title != _UNJUDGED,
+            "label_reason": _reasons(found.title[skipped], found.reason.filter(skipped), of_title),
+            "trains": of_title != UNJUDGED,
             "created_at": _first_seen(title, films),
-            "label_date": _last_touched(title_judged, verdict, of_title, judged),
+            "label_date": _last_touched(found.title, verdict, of_title, found.rows),
         },
     )
-
-
-def _with_aside(
-    films: pa.Table, title: np.ndarray[Any, Any], aside: pa.Table, keys: pa.Array
-) -> tuple[pa.Table, np.ndarray[Any, Any]]:
-    """The releases whose verdicts count, and the place in `keys` of each one's title."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    place = pc.index_in(known_text(aside["imdb_id"]), keys).combine_chunks()
-    judged = pa.concat_tables([films, aside.filter(place.is_valid())])
-    return judged, np.concatenate([title, place.drop_null().to_numpy()])
-
-
-def _ids_and_keys(films: pa.Table) -> tuple[pa.Array, pa.Array]:
-    """The IMDb id of each release's title, null where none has one, and the title's key.
-
-    A release without `imdb_id` joins the title of the same casefolded title and year if exactly
-    one has that pair; otherwise those without one group by the pair.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    imdb = known_text(films["imdb_id"]).combine_chunks()
-    name = title_names(films).combine_chunks().dictionary_encode()
-    folded = pa.array([n.casefold() for n in name.dictionary.to_pylist()], pa.string())
-    year = pc.coalesce(pc.cast(films["release_year"], pa.string()), "").combine_chunks()
-    pair = pc.binary_join_element_wise(folded.take(name.indices), year, "|")
-
-    without = pc.unique(pair.filter(imdb.is_null()))
-    named = pa.table({"pair": pair, "imdb": imdb}).filter(
-        pc.and_(imdb.is_valid(), pc.is_in(pair, without))
-    )
-    ids = named.group_by("pair").aggregate([("imdb", "count_distinct"), ("imdb", "min")])
-    ids = ids.filter(pc.equal(ids["imdb_count_distinct"], 1)).combine_chunks()
-    joined = ids["imdb_min"].combine_chunks().take(pc.index_in(pair, ids["pair"]))
-    ids = pc.coalesce(imdb, joined)
-    return ids, pc.coalesce(ids, pair)
-
-
-def _release_verdicts(films: pa.Table) -> tuple[np.ndarray[Any, Any], pa.Array]:
-    """The verdict on each release, as an index of `_VERDICTS`, and the reason given for it."""
-    import numpy as np
-    import pyarrow.compute as pc
-
-    def is_(status: str) -> np.ndarray[Any, Any]:
-        equal = pc.equal(films["rejection_status"], status).fill_null(False)
-        found: np.ndarray[Any, Any] = equal.to_numpy()
-        return found
-
-    reason = known_text(films["rejection_reason"]).combine_chunks()
-    by_person = reason.is_null().to_numpy(zero_copy_only=False)
-    rejected = is_("rejected")
-    cases = [is_("override"), rejected & by_person, is_("accepted"), rejected]
-    return np.select(cases, [0, 1, 2, 3], _UNJUDGED), reason
-
-
-def _title_verdicts(
-    title: np.ndarray[Any, Any], verdict: np.ndarray[Any, Any], films: pa.Table
-) -> np.ndarray[Any, Any]:
-    """The verdict on each title: the strongest of its releases."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    strongest = np.full(title.max() + 1, _UNJUDGED)
-    np.minimum.at(strongest, title, verdict)
-    # A person who said both is taken at the later word; at one instant, at the keep.
-    people = np.flatnonzero(verdict <= 1)
-    updated = pc.cast(films["updated_at"], pa.int64()).fill_null(0).to_numpy()[people]
-    earliest_first = people[np.lexsort((-verdict[people], updated))]
-    strongest[title[earliest_first]] = verdict[earliest_first]
-    return strongest
 
 
 def _representatives(
@@ -303,7 +203,7 @@ def _last_touched(
 
     never = np.iinfo(np.int64).min
     touched = pc.cast(films["updated_at"], pa.int64()).fill_null(never).to_numpy()
-    holds = (verdict == of_title[title]) & (verdict != _UNJUDGED)
+    holds = (verdict == of_title[title]) & (verdict != UNJUDGED)
     last = np.full(len(of_title), never)
     np.maximum.at(last, title[holds], touched[holds])
     return pa.array(last, films["updated_at"].type, mask=last == never)

@@ -131,3 +131,13 @@ def test_skips_for_the_release_alone_are_counted_apart():
 )
 def test_a_reason_is_about_the_release_only_if_all_of_it_is(reason, expected):
     assert about_release(reason) is expected
+
+
+def test_spellings_of_one_genre_are_one_part():
+    films = scored(
+        (["Come\u0301die"], 1999, True, True),
+        (["Comédie", "comédie"], 1999, False, False),
+        (["Comédie"], 1999, None, False),
+    )
+    [comedy] = share_kept(films, "genre")
+    assert (comedy.name, comedy.films, comedy.labelled) == ("Comédie", 3, 2)

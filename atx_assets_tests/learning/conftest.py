@@ -15,12 +15,14 @@ import pytest
 import xgboost as xgb
 
 from atx_assets import schemas
+from atx_assets.assets.training import least_titles
 from atx_assets.learning import contenders
 from atx_assets.learning.evaluation import OutOfFold, out_of_fold
 from atx_assets.learning.features import FeatureEncoding, fit_encoding
 from atx_assets.learning.models import fit
 from atx_assets.learning.operating_point import OperatingPoint
 from atx_assets.learning.scoring import names_and_years
+from atx_assets.settings import read_settings
 from atx_assets.sources.layouts import LAYOUTS, Layout
 from atx_assets.sources.titles import titles
 
@@ -105,7 +107,10 @@ def real_library(path: Path, layout: str, least_companies: int) -> Taught:
     known = tuple(c for c in LAYOUTS[layout].columns if c.name in exported.column_names)
     rows = exported.select([c.name for c in known]).cast(schemas.arrow_schema(known))
     films = titles(rows.sort_by(LAYOUTS[layout].key), LAYOUTS[layout])
-    return taught(films, layout, {"production_companies": least_companies})
+    least = least_titles(LAYOUTS[layout], read_settings({}))
+    if "production_companies" in least:
+        least["production_companies"] = least_companies
+    return taught(films, layout, least)
 
 
 @pytest.fixture

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atx_assets import schemas
+from atx_assets.assets.training import least_titles
 from atx_assets.learning.features import FeatureEncoding, feature_name
+from atx_assets.settings import read_settings
 from atx_assets.sources.layouts import LAYOUTS, MEDIA, TRAINING
 
 LAYOUT_NAMES = list(LAYOUTS)
@@ -69,6 +71,32 @@ class TestNames:
             "original_language_en",
             "production_status_released",
         ]
+
+    def test_unicode_forms_blanks_and_zero_width_characters_make_no_column_of_their_own(
+        self, table, encoding_of
+    ):
+        """Kept out: `genre_come_die` beside `genre_comédie`."""
+        spellings = ["Comédie", "Come\u0301die", "Comé\u200bdie", "COMÉDIE", "\u00a0Comédie "]
+        encoding = encoding_of(table(genre=[[word] for word in spellings]))
+        assert encoding.names[5:] == ["genre_comédie"]
+        new = table(genre=[["come\u0301die\u200e"], ["\u200b"]])
+        assert column(encoding, new, "genre_comédie") == [1, 0]
+
+    def test_an_encoding_of_an_earlier_release_keeps_its_vocabulary(self, table, encoding_of):
+        data = json.loads(encoding_of(table(genre=[["Comédie"]])).to_json())
+        del data["text_form"]
+        other = {"feature": "genre_come_die", "values": ["Come\u0301die"], "titles": 1}
+        data["categorical"][0]["categories"].append(other)
+        old = FeatureEncoding.from_json(json.dumps(data))
+        titles = table(genre=[["Comédie"], ["Come\u0301die"], ["Comé\u200bdie"], ["COMÉDIE"]])
+        assert column(old, titles, "genre_comédie") == [1, 0, 0, 1]
+        assert column(old, titles, "genre_come_die") == [0, 1, 0, 0]
+        assert FeatureEncoding.from_json(old.to_json()) == old
+
+    def test_an_encoding_of_a_later_release_is_refused(self, table, encoding_of):
+        data = json.loads(encoding_of(table(genre=[["Drama"]])).to_json()) | {"text_form": 3}
+        with pytest.raises(ValueError, match="text_form is 3"):
+            FeatureEncoding.from_json(json.dumps(data))
 
     def test_spellings_of_one_name_share_a_column_and_count_a_title_once(self, table, encoding_of):
         titles = table(genre=[["Sci-Fi"], ["sci fi", "Sci-Fi"], ["SCI FI"], ["Drama"]])
@@ -206,6 +234,32 @@ class TestCategories:
             "production_companies_a",
             "production_companies_c",
         ]
+
+    @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUT_NAMES)
+    def test_a_category_of_one_title_makes_no_feature_unless_it_is_asked_for(
+        self, table, encoding_of, layout
+    ):
+        """Kept out: 10,675 genres of a title each, which took minutes and gigabytes."""
+        each = {name: [[f"{name} {n}", "Common"] for n in range(300)] for name in layout.lists}
+        each |= {name: [f"{name} {n}" for n in range(298)] + ["A", "a"] for name in layout.singles}
+        titles = table(layout.name, **each)
+        least = least_titles(layout, read_settings({}))
+        found = encoding_of(titles, layout.name, least_titles=least)
+        assert found.names[len(layout.numeric) :] == [
+            *(f"{name}_common" for name in layout.lists),
+            *(f"{name}_a" for name in layout.singles),
+        ]
+        one = read_settings({"ATX_CATEGORY_MIN_TITLES": "1", "ATX_COMPANY_MIN_TITLES": "1"})
+        found = encoding_of(titles, layout.name, least_titles=least_titles(layout, one))
+        assert len(found.names) == sum(
+            (len(layout.numeric), 301 * len(layout.lists), 299 * len(layout.singles))
+        )
+
+    def test_of_too_many_categories_those_of_most_titles_make_features(self, table, encoding_of):
+        titles = table(genre=[[f"g{n:04}", f"g{n + 1:04}", "z"] for n in range(0, 1200, 2)] * 2)
+        titles = pa.concat_tables([titles, table(genre=[["g1199"]])])
+        names = [n for n in encoding_of(titles).names if n.startswith("genre")]
+        assert names == [*(f"genre_g{n:04}" for n in range(998)), "genre_g1199", "genre_z"]
 
     def test_companies_that_share_a_name_reach_the_number_together(self, table, encoding_of):
         titles = table("training", production_companies=[["Toho Co."], ["TOHO CO"], ["Toho-Co"]])

@@ -123,6 +123,15 @@ class TestOutOfFold:
         nameless = stranger(films, "a key of its own", films["media_title"][0].as_py())
         assert blind_answers(nameless, bundle)[0].tolist() == [0]
 
+    def test_a_title_whose_name_is_spelled_otherwise_is_asked_of_the_same_models(
+        self, films, bundle
+    ):
+        """Kept out: the champion that saw a label, asked of its film for a zero-width character."""
+        spelled = f"\ufeff{films['media_title'][0].as_py().upper()}\u00a0"
+        rows, now = blind_answers(stranger(films, "a key of its own", spelled), bundle)
+        assert rows.tolist() == [0]
+        assert np.array_equal(now[:, 0], blind_answers(films.slice(0, 1), bundle)[1][:, 0])
+
     def test_a_name_that_two_titles_have_finds_neither(self, films, bundle):
         new = stranger(films, "new|2025", "Twins")
         names = pa.array(names_and_years(new).to_pylist() * bundle.learned_from.num_rows)

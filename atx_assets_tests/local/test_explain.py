@@ -165,3 +165,9 @@ def test_several_films_of_one_title_are_named():
     assert _row_of("TT0087182", results()) == 0
     with pytest.raises(AtxError, match=r"near it: .*\?\[2JDune Buggy"):
         _row_of("dune bugg", results())
+
+
+def test_a_title_is_found_however_its_name_is_spelled():
+    films = results([*MADE_UP, (None, "Ame\u0301lie \u200bPoulain", 2001)])
+    for asked in ("Amélie  Poulain", "AME\u0301LIE\u00a0POULAIN", "amélie poulain (2001)"):
+        assert _row_of(asked, films) == len(MADE_UP)

@@ -148,6 +148,11 @@ def test_genres_are_told_apart_in_any_case_and_joined_if_repeated(show):
     assert show("errors", "--genre", "horror", "--kind", "fp") == "no mistake\n"
 
 
+@pytest.mark.parametrize("spelled", ["sci\u200b-fi", "\u00a0SCI-FI ", "Ｓｃｉ-Fi"])
+def test_a_genre_is_found_however_it_is_spelled(show, spelled):
+    assert show("errors", "--genre", spelled) == show("errors", "--genre", "Sci-Fi")
+
+
 def test_a_genre_that_no_film_has_is_named_with_those_there_are(files, capsys):
     assert main(["show", "queue", "--genre", "Westen"]) == 1
     assert capsys.readouterr().err == (

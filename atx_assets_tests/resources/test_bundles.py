@@ -13,7 +13,7 @@ import pytest
 
 from atx_assets.errors import AtxError
 from atx_assets.learning.evaluation import out_of_fold
-from atx_assets.learning.features import fit_encoding
+from atx_assets.learning.features import BY_CASE, fit_encoding
 from atx_assets.learning.models import fit, predict
 from atx_assets.resources import bundles
 from atx_assets.resources.bundle import Bundle, NewBundle
@@ -359,6 +359,18 @@ def test_a_bundle_of_an_earlier_atx_says_to_run_full_rebuild(files):
     assert Bundles(files).usable_champion("media") is None
     assert trained(files).version == 2
     assert Bundles(files).usable_champion("media").version == 2
+
+
+def test_what_an_earlier_release_learned_from_is_known_by_the_keys_of_now(files):
+    """Kept out: after an upgrade, the champion asked about a film whose label it saw."""
+    old = ["tt0000001", "ame\u0301lie|2001", "amélie|2001", "\ufeffthe  thing|1982"]
+    rows = {"key": old, "named": ["a|1", *old[1:]], "label": [1, 0, 1, 0]}
+    new = bundle(0)
+    earlier = replace(new.encoding, text_form=BY_CASE)
+    kept = Bundles(files).keep(replace(new, encoding=earlier, learned_from=pa.table(rows)))
+    assert kept.learned_from["key"].to_pylist() == ["tt0000001", "amélie|2001", "the thing|1982"]
+    assert kept.learned_from["named"].to_pylist() == ["a|1", "amélie|2001", "the thing|1982"]
+    assert kept.learned_from["label"].to_pylist() == [1, 0, 0]
 
 
 def test_a_champion_of_the_other_layout_or_damaged_is_none_to_compare_with(files):

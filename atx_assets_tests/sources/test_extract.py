@@ -21,7 +21,7 @@ from psycopg import errors, sql
 from atx_assets import schemas
 from atx_assets.resources.files import DataFiles
 from atx_assets.sources import extract as extraction
-from atx_assets.sources.extract import extract
+from atx_assets.sources.extract import extract, read_rows
 from atx_assets.sources.fingerprints import read_fingerprints
 from atx_assets.sources.layouts import MEDIA
 
@@ -511,3 +511,15 @@ def test_text_of_a_database_in_another_encoding_comes_as_it_reads(library, relea
         library.execute(f"DROP DATABASE {name} WITH (FORCE)")
     assert found["media_title"].to_pylist() == ["Amélie"]
     assert found["genre"].to_pylist() == [["Comédie"]]
+
+
+@pytest.mark.timeout(60)
+def test_rows_are_read_by_a_condition_longer_than_a_socket_takes_at_once(library, release):
+    """Kept out: a look at the labels that waits for ever, its question sent by half."""
+    library.create("media", [release(1), release(2)])
+    others = [f"{number:040x}" for number in range(2, 100_000)]
+    where = sql.SQL("hash = ANY ({}::text[])").format(sql.Literal(others))
+    with library.reading() as (connection, source):
+        rows = read_rows(connection, source, where)
+    assert rows["hash"].to_pylist() == [f"{2:040x}"]
+    assert rows.schema.names == list(source.columns)

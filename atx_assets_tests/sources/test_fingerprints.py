@@ -25,6 +25,22 @@ OTHER = {
 }
 
 
+#: Changes by which a release breaks each rule of the contract.
+BROKEN = {
+    "year": "release_year = 9999",
+    "score": "rt_score = 101",
+    "rating": "imdb_rating = 0.5",
+    "infinite rating": "imdb_rating = 'infinity'",
+    "names": "media_title = E'\\u200b', original_title = ' '",
+    "long name": "media_title = repeat('x', 1001)",
+    "many genres": "genre = array_fill('a'::text, ARRAY[251])",
+    "long genre": "genre = ARRAY[repeat('x', 1001)]",
+    "long reason": "rejection_reason = repeat('x', 1001)",
+    "malformed id": "imdb_id = 'tt1'",
+    "malformed key": "hash = 'F' || left(hash, 39)",
+}
+
+
 class TestMediaLayout:
     @pytest.fixture
     def filled(self, library, release):
@@ -186,6 +202,66 @@ class TestMediaLayout:
         library.execute(later, (DAY + timedelta(1), "1"))
         assert library.changes_made_by(later, (DAY + timedelta(2), "2")) == {LABELS, HUMAN}
 
+    def test_a_later_keep_is_seen_though_case_and_sharp_s_differ(self, library, release):
+        """Kept out: SQL's lower-case knows no ß, and no tick saw that the title is a keep."""
+        keep = release(1, rejection_status="override", media_title="Die große Stille")
+        skip = release(2, rejection_status="rejected", media_title="DIE GROSSE STILLE")
+        later = skip | {"imdb_id": None, "updated_at": DAY + timedelta(1)}
+        library.create("media", [keep, later])
+        touch = "UPDATE atp.media SET updated_at = %s WHERE right(hash, 1) = '1'"
+        assert library.changes_made_by(touch, (DAY + timedelta(2),)) == {LABELS, HUMAN}
+
+    @pytest.mark.parametrize(
+        ("labelled", "joins", "other"),
+        [
+            ("Amélie", "AME\u0301LIE", "Amelie"),
+            ("Alien 3", "Alien\u00b3", "Alien 3D"),
+            ("ｉｔ", "It", "It 2"),
+        ],
+    )
+    def test_an_unlabelled_film_changes_the_labels_only_where_one_joins_it(
+        self, library, release, labelled, joins, other
+    ):
+        rows = [release(1, rejection_status="accepted", imdb_id=None, media_title=labelled)]
+        library.create("media", [*rows, release(2), release(3)])
+        named = "UPDATE atp.media SET media_title = %s WHERE right(hash, 1) = %s"
+        assert library.changes_made_by(named, (other, "2")) == {FILMS}
+        expected = {FILMS} if joins == "Alien\u00b3" else {LABELS, FILMS}
+        assert library.changes_made_by(named, (joins, "2")) == expected
+        assert library.changes_made_by(named, (other, "3")) == {FILMS}
+
+    def test_a_label_moves_with_the_id_of_its_row(self, filled):
+        query = "UPDATE atp.media SET imdb_id = 'tt0000009' WHERE right(hash, 1) = %s"
+        assert filled.changes_made_by(query, ("1",)) == ALL
+        assert filled.changes_made_by(query, ("3",)) == {LABELS, FILMS}
+        assert filled.changes_made_by(query, ("5",)) == {FILMS}
+
+    def test_a_label_goes_with_its_row_when_that_is_set_aside_and_comes_back(self, filled):
+        query = "UPDATE atp.media SET imdb_votes = %s WHERE right(hash, 1) = '1'"
+        before = filled.fingerprints()
+        assert filled.changes_made_by(query, (-5,)) == ALL
+        assert filled.changes_made_by(query, (None,)) == ALL
+        assert filled.fingerprints() == before
+
+    @pytest.mark.parametrize("broken", sorted(BROKEN))
+    def test_every_way_to_be_set_aside_takes_the_label_along(self, filled, broken):
+        query = f"UPDATE atp.media SET {BROKEN[broken]} WHERE right(hash, 1) = '1'"
+        assert {LABELS, HUMAN} <= filled.changes_made_by(query)
+
+    def test_rows_of_one_key_take_their_labels_along(self, library, release):
+        library.create("media", [release(1, rejection_status="override"), release(2)])
+        library.execute("ALTER TABLE atp.media DROP CONSTRAINT media_pkey")
+        query = "UPDATE atp.media SET hash = lpad('1', 40, '0') WHERE right(hash, 1) = '2'"
+        assert library.changes_made_by(query) == ALL
+
+    @pytest.mark.parametrize("unknown", ["\u00a0", "\u200b", "\u3000N/A"])
+    def test_the_name_of_a_release_counts_where_the_films_is_unknown_to_python_alone(
+        self, filled, unknown
+    ):
+        filled.execute("UPDATE atp.media SET media_title = %s WHERE hash LIKE '%%5'", (unknown,))
+        query = "UPDATE atp.media SET original_title = 'Another.Film' WHERE right(hash, 1) = '5'"
+        assert filled.changes_made_by(query) == {FILMS}
+
     def test_the_count_of_rows_can_be_read(self, filled):
         found = filled.fingerprints()
         counts = [f.split("-")[0] for f in (found.labels, found.human_labels, found.media)]
@@ -302,7 +378,8 @@ class TestTrainingLayout:
     def test_each_feature_of_a_film_changes_the_media_alone(self, filled):
         kinds = {c.name: c.type for c in TRAINING.columns}
         for name in (*TRAINING.features, "media_title"):
-            query = f"UPDATE atp.training SET {name} = {OTHER[kinds[name]]}"
+            value = "1942" if name == "release_year" else OTHER[kinds[name]]
+            query = f"UPDATE atp.training SET {name} = {value}"
             assert filled.changes_made_by(query) == {FILMS}, name
 
     def test_other_columns_and_times_change_nothing(self, filled):

@@ -14,6 +14,7 @@ from atx_assets.sources.contract import sort_rows
 from atx_assets.sources.given_titles import given_titles
 from atx_assets.sources.layouts import LAYOUTS, MEDIA, TRAINING
 from atx_assets.sources.titles import titles
+from atx_assets_tests.test_text import SPELLINGS
 
 NAN = float("nan")
 FILM = {"imdb_id": "tt0133093", "media_title": "The Matrix", "release_year": 1999}
@@ -85,6 +86,17 @@ def test_columns_that_tell_nothing_of_a_film_may_stand_there():
     whole = dict.fromkeys(c.name for c in MEDIA.columns) | FILM
     whole |= {"rejection_status": "override", "hash": "f" * 40, "created_at": "2025-04-01"}
     assert given_titles([whole], MEDIA).equals(given_titles([FILM], MEDIA))
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_title_is_known_by_its_name_however_it_is_spelled(spelling):
+    record = {"media_title": spelling, "release_year": 2001}
+    assert given_titles([record], MEDIA)["key"].to_pylist() == ["amélie poulain|2001"]
+
+
+@pytest.mark.parametrize("nothing", ["\u200b", "\ufeff \u00ad"])
+def test_a_name_that_nobody_can_see_is_none(nothing):
+    assert "neither imdb_id nor media_title" in refused([{"media_title": nothing}])
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from atx_assets import schemas
 from atx_assets.errors import AtxError
 from atx_assets.sources.layouts import MEDIA, TRAINING
 from atx_assets.sources.titles import titles
+from atx_assets_tests.test_text import SPELLINGS
 
 DAY = datetime(2025, 4, 1, tzinfo=UTC)
 LATER = DAY + timedelta(days=1)
@@ -224,6 +225,26 @@ class TestGrouping:
         made = only(titles_of("media", rows))
         assert made["key"] == "tt0000009"
         assert verdict(made) == (True, "human", True)
+
+    @pytest.mark.parametrize("spelling", SPELLINGS)
+    def test_a_release_joins_its_title_however_the_name_is_spelled(
+        self, release, titles_of, spelling
+    ):
+        """Kept out: one film as two titles, for a character that nobody sees."""
+        rows = [
+            release(1, imdb_id="tt0000009", media_title="Amélie Poulain", **UNJUDGED),
+            release(2, imdb_id=None, media_title=spelling, **HUMAN_KEEP),
+        ]
+        made = only(titles_of("media", rows, is_sorted=True))
+        assert (made["key"], made["label"]) == ("tt0000009", True)
+        alone = only(titles_of("media", rows[1:], is_sorted=True))
+        assert alone["key"] == "amélie poulain|2001"
+
+    @pytest.mark.parametrize("nothing", ["\u200b", "\ufeff \u00ad", "\u00a0\u200e"])
+    def test_a_name_that_nobody_can_see_is_unknown(self, release, titles_of, nothing):
+        rows = [release(n, imdb_id=None, media_title=nothing) for n in (1, 2)]
+        made = titles_of("media", rows, is_sorted=True)
+        assert made["key"].to_pylist() == [f"film.{n}.2001.1080p|2001" for n in (1, 2)]
 
     def test_the_title_keeps_its_id_when_a_release_without_one_stands_for_it(
         self, release, titles_of

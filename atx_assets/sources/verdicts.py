@@ -1,0 +1,226 @@
+"""Which title a source row's verdict counts for, and which verdict on a title holds.
+
+Not here: the table of titles that is made of them (`titles.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.schemas import UNKNOWN_TEXT
+from atx_assets.sources.layouts import Layout
+from atx_assets.text import key_without_id
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+FILM = "movie"
+
+#: Verdicts on a release, the strongest first: (keep, who gave it).
+VERDICTS = ((True, "human"), (False, "human"), (True, "rule"), (False, "rule"), (None, None))
+UNJUDGED = 4
+
+
+def judged_rows(films: pa.Table, layout: Layout, verdicts: pa.Table) -> pa.Table:
+    """Return the film rows that hold a label of a title, each with that title and its label.
+
+    Args:
+        films, layout, verdicts: as `titles` takes them.
+
+    Returns:
+        A row per labelled row: `row` (its key in the source), `key` (its title's), `human` (a
+        person gave the label), `said` (whether it says keep), `keep` (whether its title's is one).
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    if layout.name == "training":
+        judged, human = training_flags(films)
+        keep = films["label"].to_numpy(zero_copy_only=False) == "would_watch"
+        key = films["imdb_id"]
+        made = {"row": key, "key": key, "human": human, "said": keep, "keep": keep}
+        return pa.table(made).filter(pa.array(judged))
+    found = judge_releases(films, verdicts.select(films.column_names))
+    keep = np.array([keep or False for keep, _ in VERDICTS])
+    made = {
+        "row": found.rows["hash"],
+        "key": found.keys.take(pa.array(found.title)),
+        "human": found.verdict <= 1,
+        "said": keep[found.verdict],
+        "keep": keep[found.of_title[found.title]],
+    }
+    return pa.table(made).filter(pa.array(found.verdict != UNJUDGED))
+
+
+def given_by_person(films: pa.Table, layout: Layout) -> np.ndarray[Any, Any]:
+    """Say which film rows hold a label that a person gave."""
+    if layout.name == "training":
+        return training_flags(films)[1]
+    human: np.ndarray[Any, Any] = _release_verdicts(films)[0] <= 1
+    return human
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The releases whose verdicts count: the films, then those set aside, and their titles.
+
+    `keys` are the titles' keys; `ids` the IMDb id of each film's title. `title` is the place in
+    `keys` of each release's title, `verdict` and `reason` are what each release holds, `of_title`
+    is the verdict on each title.
+    """
+
+    rows: pa.Table
+    ids: pa.Array
+    keys: pa.Array
+    title: np.ndarray[Any, Any]
+    verdict: np.ndarray[Any, Any]
+    reason: pa.Array
+    of_title: np.ndarray[Any, Any]
+
+
+def judge_releases(films: pa.Table, aside: pa.Table) -> Judged:
+    """Find the title of each release of the media layout, and the verdicts on both.
+
+    Args:
+        films: the releases to go on with.
+        aside: those set aside whose verdict counts for the title with their IMDb id.
+    """
+    ids, keys = ids_and_keys(films)
+    encoded = keys.dictionary_encode()
+    rows, title = _with_aside(films, encoded.indices.to_numpy(), aside, encoded.dictionary)
+    verdict, reason = _release_verdicts(rows)
+    of_title = _title_verdicts(title, verdict, rows, len(encoded.dictionary))
+    return Judged(rows, ids, encoded.dictionary, title, verdict, reason, of_title)
+
+
+def ids_and_keys(films: pa.Table) -> tuple[pa.Array, pa.Array]:
+    """The IMDb id of each release's title, null where none has one, and the title's key.
+
+    A release without `imdb_id` joins the title of the same name in normal form and year if
+    exactly one has that pair; otherwise those without one group by the pair.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    imdb = known_text(films["imdb_id"]).combine_chunks()
+    pair = keys_without_id(films)
+
+    without = pc.unique(pair.filter(imdb.is_null()))
+    named = pa.table({"pair": pair, "imdb": imdb}).filter(
+        pc.and_(imdb.is_valid(), pc.is_in(pair, without))
+    )
+    ids = named.group_by("pair").aggregate([("imdb", "count_distinct"), ("imdb", "min")])
+    ids = ids.filter(pc.equal(ids["imdb_count_distinct"], 1)).combine_chunks()
+    joined = ids["imdb_min"].combine_chunks().take(pc.index_in(pair, ids["pair"]))
+    ids = pc.coalesce(imdb, joined)
+    return ids, pc.coalesce(ids, pair)
+
+
+def keys_without_id(films: pa.Table) -> pa.Array:
+    """The key that each release's title has where no id is known, each name folded once."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    name = name_of(films).combine_chunks().dictionary_encode()
+    folded = pa.array([key_without_id(n, None) for n in name.dictionary.to_pylist()], pa.string())
+    year = pc.coalesce(pc.cast(films["release_year"], pa.string()), "").combine_chunks()
+    return pc.binary_join_element_wise(folded.take(name.indices), year, "")
+
+
+def name_of(films: pa.Table) -> pa.ChunkedArray:
+    """The film's title, or the name of the release where it is unknown."""
+    import pyarrow.compute as pc
+
+    if "original_title" not in films.column_names:
+        return films["media_title"]
+    own_name = pc.utf8_trim_whitespace(films["original_title"])
+    return pc.coalesce(known_text(films["media_title"]), own_name)
+
+
+def known_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the column with 'N/A' and the empty string as null."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    unknown = pc.is_in(column, pa.array(UNKNOWN_TEXT, column.type))
+    return pc.if_else(unknown, pa.scalar(None, column.type), column)
+
+
+def _with_aside(
+    films: pa.Table, title: np.ndarray[Any, Any], aside: pa.Table, keys: pa.Array
+) -> tuple[pa.Table, np.ndarray[Any, Any]]:
+    """The releases whose verdicts count, and the place in `keys` of each one's title."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    place = pc.index_in(known_text(aside["imdb_id"]), keys).combine_chunks()
+    judged = pa.concat_tables([films, aside.filter(place.is_valid())])
+    return judged, np.concatenate([title, place.drop_null().to_numpy()])
+
+
+def _release_verdicts(films: pa.Table) -> tuple[np.ndarray[Any, Any], pa.Array]:
+    """The verdict on each release, as an index of `VERDICTS`, and the reason given for it."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    def is_(status: str) -> np.ndarray[Any, Any]:
+        equal = pc.equal(films["rejection_status"], status).fill_null(False)
+        found: np.ndarray[Any, Any] = equal.to_numpy()
+        return found
+
+    reason = known_text(films["rejection_reason"]).combine_chunks()
+    by_person = reason.is_null().to_numpy(zero_copy_only=False)
+    rejected = is_("rejected")
+    cases = [is_("override"), rejected & by_person, is_("accepted"), rejected]
+    return np.select(cases, [0, 1, 2, 3], UNJUDGED), reason
+
+
+def _title_verdicts(
+    title: np.ndarray[Any, Any], verdict: np.ndarray[Any, Any], films: pa.Table, titles: int
+) -> np.ndarray[Any, Any]:
+    """The verdict on each title: the strongest of its releases."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    strongest = np.full(titles, UNJUDGED)
+    np.minimum.at(strongest, title, verdict)
+    # A person who said both is taken at the later word; at one instant, at the keep.
+    people = np.flatnonzero(verdict <= 1)
+    updated = pc.cast(films["updated_at"], pa.int64()).fill_null(0).to_numpy()[people]
+    earliest_first = people[np.lexsort((-verdict[people], updated))]
+    strongest[title[earliest_first]] = verdict[earliest_first]
+    return strongest
+
+
+def training_flags(
+    films: pa.Table, by_model: Collection[str] = ()
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Say which rows hold a label by a person or a rule, and which one by a person.
+
+    Args:
+        films: rows of the training layout.
+        by_model: keys of reviewed rows whose label is a model's.
+    """
+    import numpy as np
+
+    judged = films["label"].is_valid().to_numpy()
+    human = judged & flag(films, "human_labeled", when_missing=False)
+    reviewed = judged & flag(films, "reviewed", when_missing=True)
+    if by_model:
+        reviewed &= ~np.isin(films["imdb_id"].to_numpy(), list(by_model))
+    return human | reviewed, human
+
+
+def flag(films: pa.Table, name: str, *, when_missing: bool) -> np.ndarray[Any, Any]:
+    """Return a column of yes and no, null as no; older tables lack some."""
+    import numpy as np
+
+    if name not in films.column_names:
+        return np.full(films.num_rows, when_missing)
+    flags: np.ndarray[Any, Any] = films[name].fill_null(False).to_numpy()
+    return flags
