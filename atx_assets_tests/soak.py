@@ -88,6 +88,10 @@ PARTS = {
             "training",
         ),
     ),
+    "fuzz-restore": Part(
+        "changed and forged backups for `atx restore`, 25 minutes",
+        (PYTHON, "-m", "atx_assets_tests.fuzz.fuzz_restore", "--minutes", "25"),
+    ),
     "clocks": Part(
         "the clock set back and forward under `atx up`, again and again",
         _tests(UNDER_UP, "-k", "clock"),

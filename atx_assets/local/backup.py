@@ -27,6 +27,7 @@ from atx_assets.local.backup_file import (
     FORMAT,
     HOME,
     LEFT_OUT,
+    LONGEST_MANIFEST,
     MANIFEST,
     MLFLOW,
     Manifest,
@@ -179,8 +180,18 @@ def _files(folder: Path, prefix: str, apart: list[Path]) -> Iterator[tuple[str, 
         name = path.relative_to(folder).as_posix()
         if not stat.S_ISREG(path.lstat().st_mode):
             _logger.warning("not in the backup, as it is no plain file: %s", path)
+        elif not _is_text(name):
+            _logger.warning("not in the backup, as its name is not UTF-8: %s", ascii(name))
         elif not (prefix == HOME and name.startswith(("postgres.new-", "mlflow/mlflow.db."))):
             yield prefix + name, path
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _walked(folder: Path, left_out: set[Path]) -> Iterator[Path]:
@@ -209,6 +220,11 @@ def _member(name: str, path: Path) -> Member:
 def _pack(packed: gzip.GzipFile, manifest: Manifest, sources: dict[str, Path]) -> None:
     with tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as tar:
         about = manifest.to_json()
+        if len(about) > LONGEST_MANIFEST:
+            raise AtxError(
+                f"{manifest.home} and {manifest.data_dir} hold {len(manifest.members):,} files, "
+                "and a backup takes 300,000: remove some of dagster/storage, the logs of old runs"
+            )
         tar.addfile(_info(MANIFEST, len(about)), io.BytesIO(about))
         for member in manifest.members:
             path = sources[member.name]

@@ -11,16 +11,19 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from atx_assets.errors import AtxError
 from atx_assets.local.backup_record import FILE as RECORD
 from atx_assets.local.cluster import MADE
+from atx_assets.local.plain_text import shown
 
 #: Raised when a file of today can no longer be read as if it were of tomorrow.
 FORMAT = 1
@@ -36,8 +39,13 @@ LEFT_OUT += ("dagster/dagster.yaml", "dagster/.nux", "dagster/.telemetry", "dags
 LEFT_OUT += ("mlflow/mlflow.db",)
 LEFT_OUT += tuple(f"mlflow/mlflow.db-{end}" for end in ("journal", "wal", "shm"))
 
-#: Bytes of a manifest at most: one of a million files, and no more.
-LONGEST_MANIFEST = 256 << 20
+#: Bytes of a manifest at most: one of 300,000 files.
+LONGEST_MANIFEST = 64 << 20
+
+#: Databases, or versions of programs, that a backup names at most.
+_MOST_NAMED = 1_000
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 #: Bytes that are held at once.
 CHUNK = 1 << 20
@@ -82,34 +90,108 @@ class Manifest:
             AtxError: a later atx made it, or it is none.
         """
         try:
+            if _is_too_dense(text):
+                raise ValueError("more values than a list of files has")
             said: dict[str, Any] = json.loads(text)
-            number = int(said["format"])
-            if number > FORMAT:
+            if _whole(said["format"]) > FORMAT:
+                versions = said.get("versions")
+                by = versions.get("atx", "?") if isinstance(versions, dict) else "?"
                 raise AtxError(
-                    f"{file} was made by a later atx ({said.get('versions', {}).get('atx', '?')}), "
-                    "whose backups this one does not know: restore it with that"
+                    f"{file} was made by a later atx ({shown(str(by), 20)}), whose backups this "
+                    "one does not know: restore it with that"
                 )
-            members = [Member(m["name"], int(m["size"]), m["sha256"]) for m in said["members"]]
-            manifest = cls(**{**said, "members": members})
-            names = [member.name for member in members]
-            for name in names:
-                _belongs(name)
-            if len(set(names)) != len(names) or not set(manifest.databases) <= set(names):
-                raise ValueError("names twice, or none")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            return _manifest(said)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise AtxError(
                 f"{file} is no backup of atx, or damaged: its list is not one"
             ) from error
-        return manifest
 
 
-def _belongs(name: str) -> None:
+def _is_too_dense(text: bytes) -> bool:
+    """Say whether JSON has so many values for its size that they would take gigabytes.
+
+    An entry of a file has four of these marks in over a hundred bytes.
+    """
+    bare = _STRING.sub(b"", text)
+    return 20 * sum(bare.count(mark) for mark in (b"[", b"{", b",")) > len(text) + 20_000
+
+
+def _manifest(said: dict[str, Any]) -> Manifest:
+    """Make a manifest of what a file says; a ValueError or KeyError where it may be none."""
+    members = [
+        Member(_name(entry["name"]), _whole(entry["size"]), _digest(entry["sha256"]))
+        for entry in _each(said["members"], dict)
+    ]
+    made = _text(said["made"], 40)
+    datetime.fromisoformat(made)
+    manifest = Manifest(
+        format=_whole(said["format"]),
+        made=made,
+        home=_folder(said["home"]),
+        data_dir=_folder(said["data_dir"]),
+        versions=_texts(said["versions"], 100),
+        databases=_texts(said["databases"], 63),
+        not_inside=[_text(line, 1000) for line in _each(said["not_inside"], str)],
+        members=members,
+    )
+    if said.keys() != {part.name for part in fields(Manifest)}:
+        raise ValueError("it says more than we know")
+    names = {member.name for member in members}
+    dumps, databases = manifest.databases.keys(), set(manifest.databases.values())
+    if len(names) != len(members) or not dumps <= names or len(databases) != len(dumps):
+        raise ValueError("names twice, or none")
+    # Every later database may be a copy of the templates.
+    wrong = databases & {"", "template0", "template1"}
+    if wrong or not all(dump.startswith(DATABASES) for dump in dumps):
+        raise ValueError("no database of a backup")
+    return manifest
+
+
+def _each(said: Any, kind: type) -> list[Any]:
+    if not isinstance(said, list) or not all(isinstance(entry, kind) for entry in said):
+        raise ValueError("not a list of that kind")
+    return said
+
+
+def _texts(said: Any, most: int) -> dict[str, str]:
+    if not isinstance(said, dict) or len(said) > _MOST_NAMED:
+        raise ValueError("not so many names")
+    return {_text(name, 4096): _text(value, most) for name, value in said.items()}
+
+
+def _text(said: Any, most: int) -> str:
+    """Take a text of that many bytes at most, without NUL and half characters."""
+    if not isinstance(said, str) or len(said.encode()) > most or "\0" in said:
+        raise ValueError("no text, or a long one")
+    return said
+
+
+def _whole(said: Any) -> int:
+    if type(said) is not int or not 0 <= said < 2**62:
+        raise ValueError("no whole number")
+    return said
+
+
+def _digest(said: Any) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", _text(said, 64)):
+        raise ValueError("no checksum")
+    return str(said)
+
+
+def _folder(said: Any) -> str:
+    if not PurePosixPath(_text(said, 4096)).is_absolute():
+        raise ValueError("no folder")
+    return str(said)
+
+
+def _name(said: Any) -> str:
+    """Take the name of a file that leads to where it belongs."""
+    name = _text(said, 4096)
     path = PurePosixPath(name)
-    if name == MLFLOW:
-        return
-    plain = not path.is_absolute() and str(path) == name and "\0" not in name
-    if not plain or ".." in path.parts or not name.startswith((DATA, HOME, DATABASES)):
+    plain = not path.is_absolute() and str(path) == name and ".." not in path.parts
+    if name != MLFLOW and not (plain and name.startswith((DATA, HOME, DATABASES))):
         raise ValueError(f"the name {name!r}")
+    return name
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import shutil
 import sqlite3
-import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +32,7 @@ from atx_assets.local.backup_file import (
     work_folder,
 )
 from atx_assets.local.backup_record import record_backup
+from atx_assets.local.backup_tar import Entry, TarError, TarReader
 from atx_assets.local.dumps import restore as restore_database
 from atx_assets.local.home import own_databases
 from atx_assets.local.mlflow_file import move_store, refuse_code
@@ -40,6 +41,9 @@ from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.resources.embedded_registry import recorded_home
 from atx_assets.resources.mlflow_server import EXPERIMENT
 from atx_assets.settings import Settings
+
+#: Lines that are told of what is not in a backup; atx writes four.
+_MOST_LINES = 10
 
 
 def restore(
@@ -81,7 +85,7 @@ def restore(
                     manifest = _fill(file, made, new_home, new_data, settings, trust_code)
                     _put([(new_data, data), (new_home, home)])
     except OSError as error:
-        name = f": {error.filename}" if error.filename else ""
+        name = f": {shown(str(error.filename), 300)}" if error.filename else ""
         raise AtxError(f"cannot restore {file} ({error.strerror}{name})") from error
     _tell(settings, manifest, say)
 
@@ -108,11 +112,10 @@ def _fill(
 ) -> Manifest:
     """Unpack and check everything, then make databases and store of it, in new folders."""
     _make(data)
-    with _readable(file) as (tar, packed):
+    with _readable(file) as tar:
         manifest = _manifest(file, tar)
+        _check_room(file, manifest, data, settings)
         _unpack(file, tar, manifest, work, home, data)
-        while packed.read(CHUNK):  # to the checksum at the very end
-            pass
     # Asked of the file system, which may take `Postgres` for `postgres`.
     for name in LEFT_OUT:
         if os.path.lexists(home / name):
@@ -153,45 +156,53 @@ def _adopt(store: Path, manifest: Manifest, home: Path) -> None:
 
 
 @contextmanager
-def _readable(file: Path) -> Iterator[tuple[tarfile.TarFile, gzip.GzipFile]]:
+def _readable(file: Path) -> Iterator[TarReader]:
     """Open a backup, and say in a line what is wrong with one that cannot be read to its end."""
     try:
-        with (
-            file.open("rb") as raw,
-            gzip.GzipFile(fileobj=raw) as packed,
-            tarfile.open(fileobj=packed, mode="r|") as tar,
-        ):
-            yield tar, packed
+        with file.open("rb") as raw, gzip.GzipFile(fileobj=raw) as packed:
+            yield TarReader(packed)
     except EOFError as error:
         raise AtxError(f"{file} is cut short: copy it again, or take another backup") from error
-    except (gzip.BadGzipFile, tarfile.TarError, zlib.error) as error:
+    except (gzip.BadGzipFile, TarError, zlib.error) as error:
         raise AtxError(f"{file} is damaged, or no backup of atx: take another one") from error
 
 
-def _manifest(file: Path, tar: tarfile.TarFile) -> Manifest:
+def _manifest(file: Path, tar: TarReader) -> Manifest:
     first = tar.next()
-    if first is None or first.name != MANIFEST or not first.isreg():
+    if first is None or first.name != MANIFEST or not first.is_file:
         raise AtxError(f"{file} is no backup of atx: it does not begin with its list")
     if first.size > LONGEST_MANIFEST:
         raise AtxError(f"{file} is damaged: its list is {first.size:,} bytes long")
-    content = tar.extractfile(first)
-    return Manifest.from_json(content.read() if content else b"", file)
+    parts = []
+    while part := tar.read(CHUNK):
+        parts.append(part)
+    return Manifest.from_json(b"".join(parts), file)
+
+
+def _check_room(file: Path, manifest: Manifest, folder: Path, settings: Settings) -> None:
+    needed = sum(member.size for member in manifest.members)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise AtxError(
+            f"{file} unpacks to {needed / 1e6:,.0f} MB and the disk of {settings.data_dir} has "
+            f"{free / 1e6:,.0f} MB free: make room there"
+        )
 
 
 def _unpack(
-    file: Path, tar: tarfile.TarFile, manifest: Manifest, work: Path, home: Path, data: Path
+    file: Path, tar: TarReader, manifest: Manifest, work: Path, home: Path, data: Path
 ) -> None:
     """Write the members to where they belong, each as its name in the list says and no other."""
     expected = {member.name: member for member in manifest.members}
-    while (info := tar.next()) is not None:
-        member = expected.pop(info.name, None)
-        if member is None or not info.isreg() or info.size != member.size:
-            raise AtxError(f"{file} is damaged: {info.name!r} is not as its list has it")
+    while (entry := tar.next()) is not None:
+        member = expected.pop(entry.name, None)
+        if member is None or not entry.is_file or entry.size != member.size:
+            raise AtxError(f"{file} is damaged: '{shown(entry.name)}' is not as its list has it")
         target = _target(member.name, work, home, data)
         _make(target.parent)
-        _copy(file, tar, info, member, target)
+        _copy(file, tar, entry, member, target)
     if expected:
-        raise AtxError(f"{file} is cut short: {next(iter(expected))} is missing")
+        raise AtxError(f"{file} is cut short: {shown(next(iter(expected)))} is missing")
 
 
 def _make(folder: Path) -> None:
@@ -208,23 +219,21 @@ def _target(name: str, work: Path, home: Path, data: Path) -> Path:
     return work / name
 
 
-def _copy(
-    file: Path, tar: tarfile.TarFile, info: tarfile.TarInfo, member: Member, target: Path
-) -> None:
-    content, digest = tar.extractfile(info), hashlib.sha256()
+def _copy(file: Path, tar: TarReader, entry: Entry, member: Member, target: Path) -> None:
+    digest = hashlib.sha256()
     # New, and never through a link.
     fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as written:
-        while part := content.read(CHUNK) if content else b"":
+        while part := tar.read(CHUNK):
             digest.update(part)
             written.write(part)
         written.flush()
         os.fsync(fd)
     if digest.hexdigest() != member.sha256:
         raise AtxError(
-            f"{file} is damaged: {member.name} has another checksum than when it was made"
+            f"{file} is damaged: {shown(member.name)} has another checksum than when it was made"
         )
-    os.utime(target, (info.mtime, info.mtime))
+    os.utime(target, (entry.time, entry.time))
 
 
 def _sync(folder: Path) -> None:
@@ -253,13 +262,17 @@ def _put(places: list[tuple[Path, Path]]) -> None:
 
 
 def _tell(settings: Settings, manifest: Manifest, say: Callable[[str], None]) -> None:
-    versions = ", ".join(f"{name} {number}" for name, number in manifest.versions.items())
-    say(f"restored what {manifest.home} held on {manifest.made} ({versions})")
+    # All of it may be anybody's words.
+    versions = shown(", ".join(f"{name} {of}" for name, of in manifest.versions.items()), 200)
+    say(f"restored what {shown(manifest.home, 300)} held on {shown(manifest.made)} ({versions})")
     say(f"home {settings.home}   data {settings.data_dir}")
-    for line in manifest.not_inside:
-        say(f"not in the backup: {line}")
+    for line in manifest.not_inside[:_MOST_LINES]:
+        say(f"not in the backup: {shown(line, 300)}")
     own, _ = own_databases(settings)
     if own and manifest.databases and settings.pg_db not in manifest.databases.values():
         names = ", ".join(name for name in manifest.databases.values() if name != "postgres")
-        say(f"PG_DB is {settings.pg_db}, and the backup has {names}: set it to that of the media")
+        say(
+            f"PG_DB is {settings.pg_db}, and the backup has {shown(names, 300)}: set it to that of "
+            "the media"
+        )
     say("`atx doctor` checks it all, `atx up` goes on")

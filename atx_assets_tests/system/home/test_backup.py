@@ -347,6 +347,25 @@ def test_leftovers_of_a_crash_locks_and_links_are_not_taken(
     assert "no plain file" in caplog.text
 
 
+def test_a_file_whose_name_is_no_text_is_named_and_left_out(
+    small: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Kept out: no backup at all, for a UnicodeEncodeError."""
+    (small.data_dir / os.fsdecode(b"caf\xe9.txt")).write_text("x")
+    file = small.home.parent / "b.tar.gz"
+    backup(small, file, lambda _: None)
+    assert "not in the backup, as its name is not UTF-8: 'caf\\udce9.txt'" in caplog.text
+    restore(elsewhere(small), file, lambda _: None)
+
+
+def test_a_backup_of_more_files_than_a_restore_reads_is_not_made(
+    small: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atx_assets.local.backup.LONGEST_MANIFEST", 100)
+    with pytest.raises(AtxError, match="hold 2 files, and a backup takes 300,000"):
+        backup(small, small.home.parent / "b.tar.gz", lambda _: None)
+
+
 def test_a_file_that_is_there_is_not_written_over(small: Settings) -> None:
     file = small.home.parent / "b.tar.gz"
     file.write_text("mine")
