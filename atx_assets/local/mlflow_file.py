@@ -7,6 +7,7 @@ Not here: what is in it (`resources/`), nor its schema (`schema_upgrade.py`).
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -110,6 +111,7 @@ def move_store(database: Path, artifacts: Path, before: Path, after: Path) -> in
         if text.startswith(first):
             beside = about.with_name(".MLmodel.new")
             beside.write_bytes(now + text.removeprefix(first))
+            shutil.copymode(about, beside)
             beside.replace(about)
     changed = 0
     with closing(sqlite3.connect(database, timeout=_PATIENCE)) as connection, connection:
