@@ -442,7 +442,7 @@ def test_mlflow_that_does_not_answer_fails_with_a_line_and_leaves_the_last_model
 def test_a_setting_that_cannot_be_used_is_named(atx, setting, value):
     status, _, err = atx("run", **{setting: value})
     assert status == 1
-    assert f"{setting}={value!r}" in one_line(err)
+    assert one_line(err).startswith(f"atx: {setting} must be ")
 
 
 def test_doctor_says_ok_for_a_library_that_is_ready(atx, sample):

@@ -251,7 +251,7 @@ def test_up_refuses_a_night_that_cannot_be(
         COMMAND, env=wrong, capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 1
-    assert f"{name}={value!r}" in done.stderr
+    assert done.stderr.startswith(f"atx: {name} is not ")
     assert len(done.stderr.splitlines()) == 1
 
 
