@@ -362,7 +362,7 @@ def test_a_backup_of_more_files_than_a_restore_reads_is_not_made(
     small: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("atx_assets.local.backup.LONGEST_MANIFEST", 100)
-    with pytest.raises(AtxError, match="hold 2 files, and a backup takes 300,000"):
+    with pytest.raises(AtxError, match="hold 3 files, and a backup takes 300,000"):
         backup(small, small.home.parent / "b.tar.gz", lambda _: None)
 
 

@@ -59,7 +59,7 @@ def test_nothing_that_is_said_holds_a_secret(house: Any, leak: Any) -> None:
         "wrong corrector": "check ATX_CORRECTION_PG_USER and ATX_CORRECTION_PG_PASS",
         "storage: not escaped": "DAGSTER_POSTGRES_URL is no address",
         "storage: wrong password": "Dagster's storage cannot be reached",
-        "mlflow: locked": "lets nobody in like that (401)",
+        "mlflow: locked": "wants a login (401)",
         "mlflow: failing": "answers with an error (500)",
         "mlflow: no host": "MLFLOW_HOST is no name of a host",
         "permission denied": "GRANT SELECT ON atp.media TO atx_reader",
