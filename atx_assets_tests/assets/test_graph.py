@@ -1,6 +1,7 @@
 """The whole graph on real PostgreSQL, real MLflow and a real Dagster instance."""
 
 import json
+import shutil
 from collections import Counter
 
 import dagster as dg
@@ -226,7 +227,7 @@ def test_titles_from_strangers_stay_text_in_the_report(copied):
 
 
 def test_scoring_before_training_says_what_to_run(copied):
-    (copied.home / "data" / "models" / "champion.json").unlink()
+    shutil.rmtree(copied.home / "data" / "models")
     result = copied.run("score")
     assert not result.success
     assert "no model has been trained yet: run full_rebuild" in failure(result)
