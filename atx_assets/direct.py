@@ -38,6 +38,8 @@ def keep_direct(host: str) -> None:
     if not is_direct(host):
         return
     rules = _rules()
+    if "*" in rules:  # everything is; and it means so only as it stands there alone
+        return
     if host not in rules:
         os.environ["no_proxy"] = ",".join([*rules, host])
         _added.add(host)

@@ -8,11 +8,21 @@ alone say where a connection goes, as whom, and what its session is like.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
-_OF_LIBPQ = re.compile(r"PG[A-Z]+")
+#: Those that say where a connection goes, as whom, and what its session is like. Named one by one:
+#: PGID, PGDATA and others that begin alike are none of libpq's.
+_IGNORED = frozenset(
+    {
+        *("PGAPPNAME", "PGCLIENTENCODING", "PGCONNECT_TIMEOUT", "PGDATABASE", "PGDATESTYLE"),
+        *("PGGEQO", "PGGSSDELEGATION", "PGHOST", "PGHOSTADDR", "PGLOADBALANCEHOSTS"),
+        *("PGLOCALEDIR", "PGMAXPROTOCOLVERSION", "PGMINPROTOCOLVERSION", "PGOPTIONS"),
+        *("PGPASSWORD", "PGPORT", "PGREQUIRESSL", "PGSERVICE", "PGSERVICEFILE"),
+        *("PGSSLCOMPRESSION", "PGSSLNEGOTIATION", "PGSYSCONFDIR", "PGTARGETSESSIONATTRS"),
+        *("PGTZ", "PGUSER"),
+    }
+)
 #: A path of nothing: no file of the person's is read for the embedded server.
 _NOWHERE = "/nonexistent"
 
@@ -48,13 +58,18 @@ def settle_environment() -> tuple[str, ...]:
     """
     from atx_assets.settings import environment
 
-    ignored = tuple(sorted(name for name in os.environ if _is_ignored(name)))
+    # The old name of a demand for encryption: as libpq reads it.
+    required = environment().get("PGREQUIRESSL", "").startswith("1")
+    ignored = sorted(_IGNORED & os.environ.keys())
     for name in ignored:
         del os.environ[name]
     for name, value in environment().items():
         if name in OBEYED:
             os.environ.setdefault(name, value)
-    return ignored
+    if required:
+        os.environ.setdefault("PGSSLMODE", "require")
+        ignored = [name for name in ignored if name != "PGREQUIRESSL"]
+    return tuple(ignored)
 
 
 def obeyed_names() -> str:
@@ -71,10 +86,6 @@ def unasked(socket_folder: str) -> Mapping[str, str]:
     if "requirepeer" in options:
         options["requirepeer"] = _owner(socket_folder)
     return options
-
-
-def _is_ignored(name: str) -> bool:
-    return bool(_OF_LIBPQ.match(name)) and name not in OBEYED
 
 
 def _owner(folder: str) -> str:

@@ -132,6 +132,15 @@ def test_a_persons_own_rules_say_it_all_for_a_private_network(
     assert is_direct("127.0.0.1")
 
 
+def test_a_rule_for_everything_stays_alone(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kept out: `*,127.0.0.1`, in which the star means nothing."""
+    monkeypatch.setenv("no_proxy", "*")
+    keep_direct("127.0.0.1")
+    assert os.environ["no_proxy"] == "*"
+
+
 def test_what_atx_adds_is_no_rule_of_a_persons(
     outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from atx_assets.automation.results import READ, TRAINED, Made
 from atx_assets.errors import AtxError
-from atx_assets.resources.data_folder import FILES, DataFolder
+from atx_assets.resources.data_folder import FILES, DataFolder, why_unreadable
 
 #: Asked for together with `READ` and `TRAINED` whether anything was made.
 _SCORED = "scored_results"
@@ -56,14 +56,19 @@ def held_before(latest: Callable[[str], Made | None], folder: Path) -> Held:
         records += _of_files(DataFolder(folder))
     labels = frozenset(labels for labels, _ in records if labels)
     media = frozenset(media for _, media in records if media)
-    unknown = not labels and not gone and (bool(made) or has_results(folder))
+    unknown = not labels and not gone and (bool(made) or _may_have_results(folder))
     return Held(labels, media, gone, unknown)
 
 
 def data_gone(latest: Callable[[str], Made | None], folder: Path) -> str:
     """Say that the data are gone where results were made and the data folder has nothing of atx."""
-    if not is_empty(folder) or not any(latest(name) for name in (*READ, TRAINED, _SCORED)):
+    if not any(latest(name) for name in (*READ, TRAINED, _SCORED)):
         return ""
+    try:
+        if has_results(folder):
+            return ""
+    except OSError as error:
+        return f"the data folder {folder} cannot be read: {why_unreadable(error)}"
     return (
         f"the data are gone from {folder}: mount their disk, or set ATX_DATA_DIR to where they "
         "are, or restore a backup; to begin anew without them, `atx run` by hand"
@@ -80,6 +85,13 @@ def has_results(folder: Path) -> bool:
     """Whether the data folder holds results, or a version of the model, of an earlier run."""
     files = DataFolder(folder)
     return any(files.path(name).exists() for name in (*READ, _SCORED)) or bool(_versions(folder))
+
+
+def _may_have_results(folder: Path) -> bool:
+    try:
+        return has_results(folder)
+    except OSError:  # nobody can say
+        return True
 
 
 def _versions(folder: Path) -> list[int]:

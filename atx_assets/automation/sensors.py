@@ -170,6 +170,8 @@ def alert_on_failure(context: dg.RunFailureSensorContext) -> None:
 def heartbeat_on_success(context: dg.RunStatusSensorContext) -> None:
     """Call the heartbeat after a good night, and forget the alerts that are healed."""
     night = is_nightly(context.dagster_run)
+    # By a person, too: while the cause stands, another night that fails so is not told of.
+    rebuilt = context.dagster_run.job_name == full_rebuild.name
     pruned = context.dagster_run.job_name == HOUSEKEEPING
 
     def healed(settings: Settings) -> None:
@@ -177,8 +179,9 @@ def heartbeat_on_success(context: dg.RunStatusSensorContext) -> None:
             clear(settings, NOT_PRUNED)
             return
         clear(settings, CHECK_FAILED)
-        if night:
+        if night or rebuilt:
             clear(settings, NIGHT_FAILED)
+        if night:
             heartbeat(settings, context.log)
 
     _quietly(context.log, healed)

@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections import UserDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +131,9 @@ def _failed(error: BaseException, asked: int, verbose: bool) -> int:
     if asked or isinstance(error, _Interrupted | KeyboardInterrupt | click.Abort):
         if verbose:
             traceback.print_exception(error)
-        # Below the ^C that a terminal shows.
-        click.echo("\n" * sys.stderr.isatty() + f"atx: {STOPPED}", err=True)
+        with suppress(OSError):  # the terminal is gone, after SIGHUP
+            # Below the ^C that a terminal shows.
+            click.echo("\n" * sys.stderr.isatty() + f"atx: {STOPPED}", err=True)
         return 128 + (asked or signal.SIGINT)
     if isinstance(error, click.ClickException):
         error.show()

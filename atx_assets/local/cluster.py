@@ -61,7 +61,8 @@ logger = logging.getLogger(__name__)
 #: What PostgreSQL says where its own files are damaged. For any other cause a backup would put old
 #: data in the place of good ones.
 _DAMAGE = (
-    *("could not find the database system", "checkpoint record", "invalid data in file"),
+    *("could not find the database system", "valid checkpoint", "checkpoint record"),
+    "invalid data in file",
     *("corrupt", "incorrect checksum", "invalid page", "invalid magic number"),
 )
 

@@ -14,6 +14,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from atx_assets.automation.held import is_empty
@@ -100,7 +101,7 @@ def doctor(
     line("room for files", lambda: check_inodes(settings))
     line("writer", lambda: check_writer(settings))
     # Of an empty folder, Dagster's records say whether it is a new one: see `_checks`.
-    if not (empty := is_empty(settings.data_dir)):
+    if not (empty := _is_empty(settings.data_dir)):
         for name, check in _FILE_CHECKS.items():
             line(name, partial(check, settings))
     line("leftovers", lambda: check_leftovers(settings))
@@ -121,6 +122,13 @@ def doctor(
         say(f"FAIL  servers: {error}")
     if failed:
         raise AtxError(f"{failed} of the checks above failed")
+
+
+def _is_empty(folder: Path) -> bool:
+    try:
+        return is_empty(folder)
+    except OSError:  # each line says so
+        return False
 
 
 #: What is looked at in the data folder, by the name of its line.

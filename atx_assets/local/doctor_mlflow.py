@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 
 from atx_assets.local.doctor_note import Note
+from atx_assets.local.schema_upgrade import Age, mlflow_age
 from atx_assets.resources.mlflow_server import (
     EXPERIMENT,
     be_quick,
@@ -45,7 +46,13 @@ def check_mlflow(settings: Settings) -> str:
 
 
 def prove_mlflow(settings: Settings) -> str:
-    """Have MLflow take a run and an artifact, and delete them again."""
+    """Have MLflow take a run and an artifact, and delete them again.
+
+    Nothing is tried of a store that the next run first brings up to date, or to where the home is.
+    """
+    if former_home(settings) or mlflow_age(settings) is Age.OLDER:
+        return Note("not tried before the next `atx run`, `atx up` or `atx start` has put it right")
+    reach(settings)
     be_quick()
     from mlflow.exceptions import MlflowException
 

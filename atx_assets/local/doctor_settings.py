@@ -61,15 +61,16 @@ def guessed_zone() -> str:
 
 def check_libpq(settings: Settings, ignored: Sequence[str]) -> str:
     """Say which variables of libpq's are set and do not count, and which hold."""
+    names = obeyed_names()
+    holds = f"{names} hold for your own server"
+    told = "none counts" if not names or all(own_databases(settings)) else holds
     if ignored:
         return Note(
             f"{', '.join(ignored)} set, and not obeyed: PG_HOST, PG_PORT, PG_DB, PG_USER, PG_PASS "
             "and DAGSTER_POSTGRES_URL alone say where a connection goes, and as whom"
+            + (f"; {told}" if told == holds else "")
         )
-    names = obeyed_names()
-    if not names or all(own_databases(settings)):
-        return "none counts"
-    return f"{names} hold for your own server"
+    return told
 
 
 def _unknown(name: str, known: set[str]) -> str:

@@ -9,7 +9,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -171,9 +171,11 @@ def _close_to_others(home: Path) -> None:
             logger.info("closed %s to other users of this machine (%03o)", folder, mode)
     # Whoever can pass through root's home can open the files in it whose names are known.
     for file in home.iterdir():
-        found = file.lstat()
-        if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & 0o077:
-            file.chmod(found.st_mode & 0o700)
+        with suppress(FileNotFoundError):  # another atx has just put it in its place
+            found = file.lstat()
+            ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+            if ours and found.st_mode & 0o077:
+                file.chmod(found.st_mode & 0o700)
 
 
 def _copy_changed(source: Path, target: Path) -> None:

@@ -159,11 +159,12 @@ def _upgrade_mlflow(settings: Settings) -> None:
         copy_store(store, copy)
         with log.open("wb") as output:
             done = subprocess.run(
-                [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{copy}"],
+                # Python imports from where it starts: not from the store, which a restore fills.
+                [sys.executable, "-P", "-m", "mlflow", "db", "upgrade", f"sqlite:///{copy}"],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                cwd=store.parent,
+                cwd="/",
                 env=os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{copy}"},
                 check=False,
             )

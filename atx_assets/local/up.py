@@ -95,7 +95,8 @@ def _run_until_stopped(settings: Settings, say: Callable[[str], None]) -> None:
                     healing.look()
                     time.sleep(0.5)
         except KeyboardInterrupt:
-            say("ending everything: some seconds …")
+            with contextlib.suppress(OSError):  # the terminal is gone, after SIGHUP
+                say("ending everything: some seconds …")
             raise
         finally:
             _let_finish()

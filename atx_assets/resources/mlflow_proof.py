@@ -8,6 +8,7 @@ write: a training would find that out after its search. Not here: whether it ans
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -189,4 +190,5 @@ def _shown(place: str) -> str:
 
 def _first_line(error: Exception) -> str:
     line = (str(error).splitlines() or [""])[0] or type(error).__name__
+    line = re.sub(r"//[^/@\s]*@", "//", line)  # the password of MLFLOW_HOST, in an address
     return line if len(line) <= 160 else f"{line[:159]}…"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from atx_assets.errors import AtxError
 from atx_assets.resources.checksums import is_damaged
-from atx_assets.resources.data_folder import replacing
+from atx_assets.resources.data_folder import replacing, why_unreadable
 from atx_assets.sources.layouts import SourceTable
 from atx_assets.sources.observed_labels import (
     State,
@@ -84,6 +84,8 @@ class ObservedRecord:
                 "reason": pa.string(),
                 "given": pa.bool_(),
                 "was": pa.bool_(),
+                "last": pa.bool_(),
+                "present": pa.bool_(),
             }
         )
         rows = [
@@ -108,12 +110,10 @@ class ObservedRecord:
                 with pq.ParquetFile(self.path) as file:
                     rows: list[dict[str, Any]] = file.read().to_pylist()
                     return rows
-        except PermissionError as error:
-            raise AtxError(
-                f"{self.path} cannot be read ({error.strerror}): give it to yourself"
-            ) from error
-        except (pa.ArrowException, OSError):
-            pass
+        except (pa.ArrowException, OSError) as error:
+            # Arrow's own errors of a damaged file are some of them, and carry no number.
+            if isinstance(error, OSError) and error.errno:
+                raise AtxError(f"{self.path} cannot be read: {why_unreadable(error)}") from error
         raise AtxError(
             f"{self.path} is damaged: put back the one of a backup, or move it away, and labels "
             "that the downloader gave to reviewed rows are learned from again"

@@ -63,8 +63,9 @@ def keep_newer_verdicts(
 ) -> tuple[Verdicts, Verdicts]:
     """Give incoming rows the verdict of a person that the table holds, where it is newer.
 
-    A row of the file is newer only if its `updated_at` says so: where the file has none, the
-    table's verdict stays.
+    A row of the file is newer only if its `updated_at` says so and a person gave its label, too:
+    the time moves on any update, and a label by a rule or a model is no word against a person's.
+    Where the file has no times, the table's verdict stays.
 
     Args:
         connection: in the transaction of the load, with the good rows in `incoming`.
@@ -77,7 +78,8 @@ def keep_newer_verdicts(
     parts = _parts(receiver)
     columns = {column.name for column in receiver.columns}
     dated = "updated_at" in columns & receiver.present
-    newer = sql.SQL("new.updated_at > old.updated_at" if dated else "false")
+    later = "new.updated_at > old.updated_at AND {} IS NOT NULL" if dated else "false"
+    newer = sql.SQL(later).format(parts["is"])
     kept = Verdicts()
     if not overwrite:
         older = sql.SQL("({}) IS NOT TRUE").format(newer)
@@ -114,6 +116,7 @@ def _parts(receiver: Receiver) -> dict[str, sql.Composable]:
         "table": receiver.table,
         "key": key,
         "was": of("old"),
+        "is": of("new"),
         "name": sql.SQL("coalesce(nullif(old.media_title, ''), old.{}::text)").format(key),
         "differs": sql.SQL(
             "old.{0} = new.{0} AND {1} IS NOT NULL AND {1} IS DISTINCT FROM {2}"

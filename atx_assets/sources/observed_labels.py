@@ -50,6 +50,9 @@ class State:
             stands above it; it counts again where that is undone.
         given: the label that the model gave; None without a reason.
         was: the label before the model's; None without a reason.
+        last: the last label that the row had and no person gave; None if none is known. A label
+            that is taken away and comes back the same has not changed.
+        present: the last extraction had the row.
     """
 
     label: bool | None
@@ -59,6 +62,8 @@ class State:
     reason: str | None = None
     given: bool | None = None
     was: bool | None = None
+    last: bool | None = None
+    present: bool = True
 
     @property
     def by_model(self) -> bool:
@@ -108,9 +113,11 @@ def observe(now: Mapping[str, State], before: Mapping[str, State]) -> States:
         if now[key].reviewed and not was.reviewed and not (now[key].human or was.human)
     }
     by_job = len(turned) > MOST_BY_HAND
-    known = dict(before)
+    known = {key: replace(state, present=False) for key, state in before.items()}
     for key, row in now.items():
-        known[key] = row if key not in last else _after(row, last[key], key in turned, by_job)
+        known[key] = (
+            _first(row) if key not in last else _after(row, last[key], key in turned, by_job)
+        )
     return known
 
 
@@ -119,22 +126,32 @@ def models_labels(states: Mapping[str, State]) -> frozenset[str]:
     return frozenset(key for key, state in states.items() if state.reason)
 
 
-def _after(row: State, last: State, turned: bool, by_job: bool) -> State:
-    """Return a row's state, with what its last one tells of the label."""
-    as_before = replace(row, reason=last.reason, given=last.given, was=last.was)
+def _first(row: State) -> State:
+    """Return the state of a row of which nothing is known but what its own columns say."""
+    return replace(row, last=None if row.human else row.label)
+
+
+def _after(row: State, before: State, turned: bool, by_job: bool) -> State:
+    """Return a row's state, with what the one before tells of the label."""
+    as_before = replace(
+        row, reason=before.reason, given=before.given, was=before.was, last=before.last
+    )
     if row.human:
         return as_before
-    if last.human:
-        # A correction was undone: the label that the model gave is no better for that.
-        return as_before if row.label == last.given else row
     if not row.reviewed:
-        return row
+        return _first(row)
+    if row.label is None:
+        return as_before
+    if before.human and (before.last is None or row.label == before.label != before.last):
+        # Nothing was known before the person; or their label stays, and their name was taken off.
+        return _first(row)
     if turned:
         # Stays what it was, a model's; one that is reviewed by itself was looked at by a person.
-        return replace(row, reason=JOB, given=row.label, was=last.label) if by_job else row
-    if row.label != last.label:
-        was = last.was if last.reason else last.label
-        return replace(row, reason=CHANGED, given=row.label, was=was)
+        by_model = replace(row, reason=JOB, given=row.label, was=before.label, last=row.label)
+        return by_model if by_job else _first(row)
+    if row.label != before.last:
+        was = before.was if before.reason else before.last
+        return replace(row, reason=CHANGED, given=row.label, was=was, last=row.label)
     return as_before
 
 
@@ -154,5 +171,5 @@ def of_models(states: Mapping[str, State], names: Mapping[str, str]) -> list[dic
             "why": {CHANGED: "changed by the downloader", JOB: "reviewed by a job"}[state.reason],
         }
         for key, state in sorted(states.items())
-        if state.by_model and state.reason and state.label is not None
+        if state.by_model and state.reason and state.present and state.label is not None
     ]

@@ -206,13 +206,16 @@ def training_flags(
         films: rows of the training layout.
         by_model: keys of reviewed rows whose label is a model's.
     """
-    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
     judged = films["label"].is_valid().to_numpy()
     human = judged & flag(films, "human_labeled", when_missing=False)
     reviewed = judged & flag(films, "reviewed", when_missing=True)
     if by_model:
-        reviewed &= ~np.isin(films["imdb_id"].to_numpy(), list(by_model))
+        # Not NumPy's: of texts it compares every row with every key.
+        keys = pa.array(sorted(by_model), films["imdb_id"].type)
+        reviewed &= ~pc.is_in(films["imdb_id"], keys).to_numpy()
     return human | reviewed, human
 
 

@@ -130,7 +130,10 @@ def test_an_export_that_knows_no_people_gives_nobody_a_verdict(
 def test_the_files_verdicts_are_taken_where_they_are_newer_or_told_to_be(
     releases: Loading, release: Callable[..., Any]
 ) -> None:
-    newer = release(1, rejection_status="rejected", rejection_reason="x", updated_at=LATER)
+    # A later time alone is no newer word: any update moves it.
+    report = releases.load([release(1, rejection_status="accepted", updated_at=LATER)])
+    assert (report.kept.count, report.replaced.count) == (1, 0)
+    newer = release(1, rejection_status="rejected", rejection_reason=None, updated_at=LATER)
     older = release(2, rejection_status="accepted")
     report = releases.load([newer, older])
     assert (report.kept.count, report.replaced.count) == (1, 1)
@@ -143,7 +146,7 @@ def test_the_files_verdicts_are_taken_where_they_are_newer_or_told_to_be(
         f"replaced 1 verdict of a person by the file's (Film 2 ({hash_of(2)}): skip)"
     ]
     assert releases.labels() == {
-        "tt0000001": (False, "rule"),
+        "tt0000001": (False, "human"),
         "tt0000002": (True, "rule"),
         "tt0000003": (None, None),
     }

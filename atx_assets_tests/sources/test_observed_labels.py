@@ -81,7 +81,8 @@ def test_a_label_that_changes_under_a_reviewed_row_is_the_downloaders(watched: W
         **{"1": "model", "2": None, "3": "rule", "4": "rule", "5": "human", "6": "model"}
     }
     # Back again, or given anew where none was: who gave it is known.
-    watched.change("label = 'would_watch'", 1, 2)
+    watched.change("label = 'would_watch'", 1)
+    watched.change("label = 'would_not_watch'", 2)
     assert watched.givers() == {
         **{"1": "model", "2": "model", "3": "rule", "4": "rule", "5": "human", "6": "model"}
     }
@@ -97,10 +98,38 @@ def test_a_label_that_changes_under_a_reviewed_row_is_the_downloaders(watched: W
             "title": "tt0000002",
             "imdb_id": "tt0000002",
             "was": "keep",
-            "is": "keep",
+            "is": "skip",
             "why": "changed by the downloader",
         },
     ]
+
+
+def test_labels_that_are_lost_and_put_back_are_what_they_were(watched: Watched) -> None:
+    """Kept out: a half-done import, after which no label of a rule ever teaches again."""
+    learned = watched.prints()["labels"]
+    watched.change("label = NULL", 1, 2, 3, 4)
+    assert watched.givers()["1"] is None
+    watched.change("label = 'would_watch'", 1, 2, 3, 4)
+    assert watched.givers() == dict.fromkeys("1234", "rule") | {"5": "human", "6": "model"}
+    assert watched.prints()["labels"] == learned
+
+
+def test_a_correction_in_between_hides_no_change(watched: Watched) -> None:
+    """Kept out: the downloader's skip taught as a rule's, once a person's keep was undone."""
+    watched.change("label = 'would_not_watch'", 1)  # no extraction sees it
+    watched.change("label = 'would_watch', human_labeled = true", 1)
+    assert watched.givers()["1"] == "human"
+    watched.change("label = 'would_not_watch', human_labeled = false", 1)
+    assert watched.givers()["1"] == "model"
+
+
+def test_rows_that_are_gone_are_not_told_of(watched: Watched) -> None:
+    watched.change("label = 'would_not_watch'", 1)
+    watched.extract()
+    assert [label["imdb_id"] for label in of_models(watched.record.read(), {})] == ["tt0000001"]
+    watched.library.execute("DELETE FROM atp.training WHERE imdb_id = 'tt0000001'")
+    watched.extract()
+    assert of_models(watched.record.read(), {}) == []
 
 
 def test_it_stays_the_downloaders_until_a_person_has_looked(watched: Watched) -> None:
