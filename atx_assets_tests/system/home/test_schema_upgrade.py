@@ -165,6 +165,16 @@ def test_mlflows_older_store_is_brought_up_to_date_with_what_is_in_it(
     assert [path.name for path in store.parent.iterdir()] == ["mlflow.db"]
 
 
+def test_an_upgrade_imports_nothing_from_the_store(ready: Settings, tmp_path: Path) -> None:
+    """Kept out: a Python file beside an older store, which a restore may have put there."""
+    store, seen = make_old_mlflow(ready), tmp_path / "imported"
+    for name in ("mlflow", "alembic", "yaml"):
+        (store.parent / f"{name}.py").write_text(f"open({str(seen)!r}, 'w')\nraise SystemExit(1)\n")
+    ready_stores(ready)
+    assert mlflow_age(ready) is Age.CURRENT
+    assert not seen.exists()
+
+
 def test_an_upgrade_of_mlflows_store_that_fails_leaves_it_as_it_was(ready: Settings) -> None:
     store = make_old_mlflow(ready)
     with closing(sqlite3.connect(store)) as connection, connection:

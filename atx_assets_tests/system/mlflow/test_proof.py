@@ -12,6 +12,7 @@ import pytest
 from atx_assets.errors import AtxError
 from atx_assets.local.doctor_mlflow import check_mlflow, prove_mlflow
 from atx_assets.local.doctor_note import Note
+from atx_assets.resources.mlflow_proof import _first_line
 from atx_assets.resources.mlflow_server import embedded_store, tracking_uri
 from atx_assets.settings import read_settings
 from atx_assets_tests.builders.failures import failure
@@ -202,3 +203,9 @@ def test_a_folder_that_only_this_machine_has_is_not_taken_for_the_servers(copied
         line = refused(copied, prove_mlflow, **elsewhere.settings)
     assert "does not find there what this machine has written" in line
     assert not list(folder.rglob("*.txt"))
+
+
+def test_a_cause_is_told_without_the_password_in_its_address() -> None:
+    error = OSError("413 Client Error for url: http://user:s3cret@mlflow.home:5050/api/2.0/x")
+    assert "s3cret" not in _first_line(error)
+    assert "http://mlflow.home:5050/api/2.0/x" in _first_line(error)
