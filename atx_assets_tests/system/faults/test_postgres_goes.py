@@ -109,12 +109,12 @@ def test_a_media_database_that_is_stopped_in_the_middle_of_the_extraction(
     assert home.contents() == before
 
 
-#: A view that gives rows for more than a minute while it is copied, and 16 MB, with which a part
-#: of the file is written, in seconds. Each is evaluated as it is sent, behind the sort.
+#: A view that gives rows for more than a minute while it is copied whole, and 16 MB, with which a
+#: part of the file is written, in seconds. Each is evaluated as it is sent, behind the sort.
 SLOW = """
     CREATE FUNCTION atp.slowly(hash text) RETURNS text LANGUAGE plpgsql VOLATILE AS $$
     BEGIN
-        IF current_query() LIKE 'COPY%' THEN PERFORM pg_sleep(0.01); END IF;
+        IF current_query() LIKE 'COPY%target_path%' THEN PERFORM pg_sleep(0.01); END IF;
         RETURN repeat('x', 60000);
     END $$;
     ALTER TABLE atp.media RENAME TO releases;
