@@ -15,12 +15,12 @@ import click
 @click.option(
     "--overwrite-verdicts",
     is_flag=True,
-    help="Take the file's verdicts even where a person gave a newer one.",
+    help="Take the file's verdicts even where a person gave another one.",
 )
 def load(file: Path, beside_other_tables: bool, overwrite_verdicts: bool) -> None:
     """Put a parquet export of either layout into the database.
 
-    Verdicts of people that are newer than the file's rows are named, and stay.
+    Verdicts of people are named, and stay, unless the file has newer ones of people.
     """
     from atx_assets.local.load import load as load_export
     from atx_assets.settings import read_settings
