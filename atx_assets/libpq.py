@@ -59,11 +59,12 @@ def settle_environment() -> tuple[str, ...]:
     from atx_assets.settings import environment
 
     # The old name of a demand for encryption: as libpq reads it.
-    required = environment().get("PGREQUIRESSL", "").startswith("1")
+    values = environment()
+    required = values.get("PGREQUIRESSL", "").startswith("1")
     ignored = sorted(_IGNORED & os.environ.keys())
     for name in ignored:
         del os.environ[name]
-    for name, value in environment().items():
+    for name, value in values.items():
         if name in OBEYED:
             os.environ.setdefault(name, value)
     if required:

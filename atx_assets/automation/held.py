@@ -14,7 +14,7 @@ from pathlib import Path
 
 from atx_assets.automation.results import READ, TRAINED, Made
 from atx_assets.errors import AtxError
-from atx_assets.resources.data_folder import FILES, DataFolder, why_unreadable
+from atx_assets.resources.data_folder import DataFolder, why_unreadable
 
 #: Asked for together with `READ` and `TRAINED` whether anything was made.
 _SCORED = "scored_results"
@@ -61,7 +61,7 @@ def held_before(latest: Callable[[str], Made | None], folder: Path) -> Held:
 
 
 def data_gone(latest: Callable[[str], Made | None], folder: Path) -> str:
-    """Say that the data are gone where results were made and the data folder has nothing of atx."""
+    """Say that the data are gone where results were made and the data folder has none."""
     if not any(latest(name) for name in (*READ, TRAINED, _SCORED)):
         return ""
     try:
@@ -75,16 +75,16 @@ def data_gone(latest: Callable[[str], Made | None], folder: Path) -> str:
     )
 
 
-def is_empty(folder: Path) -> bool:
-    """Whether the data folder holds no file of an asset, and no version of the model."""
-    files = DataFolder(folder)
-    return not any(files.path(name).exists() for name in FILES) and not _versions(folder)
-
-
 def has_results(folder: Path) -> bool:
-    """Whether the data folder holds results, or a version of the model, of an earlier run."""
+    """Whether the data folder holds results, or a version of the model, of an earlier run.
+
+    What a run has read is none: one that was broken off leaves it in an empty folder.
+    """
+    from atx_assets.resources.bundles import Bundles
+
     files = DataFolder(folder)
-    return any(files.path(name).exists() for name in (*READ, _SCORED)) or bool(_versions(folder))
+    made = any(files.path(name).exists() for name in (*READ, _SCORED))
+    return made or bool(Bundles(files).versions())
 
 
 def _may_have_results(folder: Path) -> bool:
@@ -92,12 +92,6 @@ def _may_have_results(folder: Path) -> bool:
         return has_results(folder)
     except OSError:  # nobody can say
         return True
-
-
-def _versions(folder: Path) -> list[int]:
-    from atx_assets.resources.bundles import Bundles
-
-    return Bundles(DataFolder(folder)).versions()
 
 
 def _of_files(files: DataFolder) -> Iterator[tuple[str, str]]:

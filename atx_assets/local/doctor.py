@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from atx_assets.automation.held import is_empty
+from atx_assets.automation.held import has_results
 from atx_assets.errors import AtxError
 from atx_assets.local.dagster_storage import reach_storage
 from atx_assets.local.doctor_files import (
@@ -100,7 +100,7 @@ def doctor(
     line("data folder", lambda: _writable(settings.data_dir, "ATX_DATA_DIR"))
     line("room for files", lambda: check_inodes(settings))
     line("writer", lambda: check_writer(settings))
-    # Of an empty folder, Dagster's records say whether it is a new one: see `_checks`.
+    # Of a folder without results, Dagster's records say whether it is a new one: see `_checks`.
     if not (empty := _is_empty(settings.data_dir)):
         for name, check in _FILE_CHECKS.items():
             line(name, partial(check, settings))
@@ -126,7 +126,7 @@ def doctor(
 
 def _is_empty(folder: Path) -> bool:
     try:
-        return is_empty(folder)
+        return not has_results(folder)
     except OSError:  # each line says so
         return False
 

@@ -186,6 +186,11 @@ def is_tls(told: str) -> bool:
     return "certificate" in told.lower() or "SSL" in told
 
 
+def without_login(told: str) -> str:
+    """Return a text without the user and password of the addresses in it."""
+    return re.sub(r"//[^/@\s]*@", "//", told)
+
+
 def reason(error: BaseException) -> str:
     """Return the innermost cause in a line, no address in it with user and password.
 
@@ -195,5 +200,5 @@ def reason(error: BaseException) -> str:
         if not isinstance(cause, BaseException):
             break
         error = cause
-    line = re.sub(r"//[^/@\s]*@", "//", (str(error).splitlines() or [""])[0])
+    line = without_login((str(error).splitlines() or [""])[0])
     return line.rpartition(">: ")[2].rpartition("): ")[2] or type(error).__name__

@@ -8,7 +8,6 @@ write: a training would find that out after its search. Not here: whether it ans
 from __future__ import annotations
 
 import logging
-import re
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from atx_assets.errors import AtxError
+from atx_assets.resources.mlflow_answers import without_login
 from atx_assets.resources.mlflow_login import asks_as_client, only_client_can_log_in
 from atx_assets.resources.mlflow_server import (
     EXPERIMENT,
@@ -189,6 +189,5 @@ def _shown(place: str) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    line = (str(error).splitlines() or [""])[0] or type(error).__name__
-    line = re.sub(r"//[^/@\s]*@", "//", line)  # the password of MLFLOW_HOST, in an address
+    line = without_login((str(error).splitlines() or [""])[0]) or type(error).__name__
     return line if len(line) <= 160 else f"{line[:159]}…"

@@ -148,6 +148,9 @@ def test_data_that_are_gone_are_told_and_nothing_is_made_in_their_place(living):
     night = living.run("full_rebuild", NIGHT)  # one that was asked for before
     assert not night.success
     assert [p.name for p in data.iterdir() if not p.name.startswith(".")] == []
+    # What a person's run leaves that was broken off is no result.
+    shutil.copy(living.place.home / "elsewhere" / "media.parquet", data)
+    assert str(living.tick()).startswith(line)
 
     shutil.rmtree(data)
     (living.place.home / "elsewhere").rename(data)
