@@ -276,6 +276,24 @@ def _recorded(place: Any, name: str) -> Iterator[Recorded]:
         yield Recorded(place, instance, tables, url)
 
 
+@pytest.fixture(scope="session")
+def no_runs(postgres: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a database with Dagster's tables and no run in them, to be copied."""
+    postgres.ensure_database(_NO_RUNS)
+    folder = tmp_path_factory.mktemp("no-runs")
+    shutil.copy(ROOT / "dagster.yaml", folder)
+    where = f"host={postgres.host}&port={postgres.port}"
+    url = f"postgresql+psycopg2://{postgres.user}@/{_NO_RUNS}?{where}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_POSTGRES_URL", url)
+        with dg.DagsterInstance.from_config(str(folder)) as instance:
+            assert instance.get_runs_count() == 0
+    return _NO_RUNS
+
+
+_NO_RUNS = "no_runs"
+
+
 @dataclass(frozen=True)
 class Year:
     """What was run for real in the records of `lived`, in this order; the first made everything."""

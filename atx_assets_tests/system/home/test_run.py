@@ -3,19 +3,19 @@
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from atx_assets.cli.main import main
-from atx_assets.local.home import DAGSTER_DATABASE
 from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.resources.database import connect
 from atx_assets.sample import LIBRARY
 from atx_assets.settings import Database
 from atx_assets.sources.load import load_file
+from atx_assets_tests.builders.postgres import new_database
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -25,30 +25,15 @@ def atx(
     postgres: EmbeddedPostgres,
     database: Database,
     as_reader: Callable[[Database], Database],
+    no_runs: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> Run:
+) -> Iterator[Run]:
     """Run the program on a fresh database and home; it returns status, stdout and stderr.
 
     It reads as `atx_reader`, unless the test names another.
     """
-    postgres.ensure_database(DAGSTER_DATABASE)
-    for name, value in {
-        "PG_HOST": database.host,
-        "PG_PORT": str(database.port),
-        "PG_DB": database.name,
-        "PG_USER": as_reader(database).user,
-        "PG_PASS": "",
-        "ATX_HOME": str(tmp_path / "home"),
-        "ATX_DATA_DIR": str(tmp_path / "data"),
-        "DAGSTER_POSTGRES_URL": (
-            f"postgresql+psycopg2://{database.user}@/{DAGSTER_DATABASE}"
-            f"?host={database.host}&port={database.port}"
-        ),
-    }.items():
-        monkeypatch.setenv(name, value)
-
     def run(*words: str, **settings: str) -> tuple[int, str, str]:
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
@@ -57,7 +42,23 @@ def atx(
         told = capsys.readouterr()
         return status, told.out, told.err
 
-    return run
+    # Records of its own: what another test ran would be results that are gone from this folder.
+    with new_database(postgres, template=no_runs) as records:
+        where = f"host={database.host}&port={database.port}"
+        for name, value in {
+            "PG_HOST": database.host,
+            "PG_PORT": str(database.port),
+            "PG_DB": database.name,
+            "PG_USER": as_reader(database).user,
+            "PG_PASS": "",
+            "ATX_HOME": str(tmp_path / "home"),
+            "ATX_DATA_DIR": str(tmp_path / "data"),
+            "DAGSTER_POSTGRES_URL": (
+                f"postgresql+psycopg2://{database.user}@/{records.name}?{where}"
+            ),
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield run
 
 
 def one_line(err: str) -> str:
