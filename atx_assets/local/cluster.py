@@ -25,6 +25,7 @@ from atx_assets.errors import AtxError
 from atx_assets.libpq import unasked
 from atx_assets.local.locks import try_lock
 from atx_assets.local.logs import trim
+from atx_assets.local.nameless_initdb import copy_initdb
 from atx_assets.local.server_user import ServerUser, open_way, server_user, user_name
 from atx_assets.local.socket_folder import is_private, make_private
 
@@ -236,27 +237,35 @@ class Cluster:
         folder = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=self.home))
         try:
             user.own(folder)
-            initdb = str(programs / "initdb")
-            command = user.command(initdb, "-D", str(folder), "-U", USER, asks_name=True)
-            command += ["--auth=trust", "--encoding=UTF8", "--locale=C", "--data-checksums"]
-            command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-            done = subprocess.run(
-                [*command, "--no-instructions"],
-                capture_output=True,
-                text=True,
-                errors="replace",
-                cwd="/",
-                env=_ENVIRONMENT,
-                pass_fds=(alive,),
-                check=False,
-                **user.popen,
-            )
+            done = self._run_initdb(programs, user, folder, alive)
             if done.returncode:
                 logger.debug("initdb: %s", done.stderr)
                 raise AtxError(f"PostgreSQL cannot make {self.data}: {worst_line(done.stderr)}")
             folder.rename(self.data)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _run_initdb(
+        self, programs: Path, user: ServerUser, folder: Path, alive: int
+    ) -> subprocess.CompletedProcess[str]:
+        with tempfile.TemporaryDirectory(prefix="postgres.new-", dir=self.home) as copies:
+            initdb, libraries = programs / "initdb", dict[str, str]()
+            if not user.has_name:
+                initdb, libraries = copy_initdb(programs, Path(copies))
+            command = user.command(str(initdb), "-D", str(folder), "-U", USER)
+            command += ["--auth=trust", "--encoding=UTF8", "--locale=C", "--data-checksums"]
+            command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+            return subprocess.run(
+                [*command, "--no-instructions"],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                cwd="/",
+                env=_ENVIRONMENT | libraries,
+                pass_fds=(alive,),
+                check=False,
+                **user.popen,
+            )
 
     def _check_version(self, programs: Path) -> None:
         data = (self.data / "PG_VERSION").read_text().strip()

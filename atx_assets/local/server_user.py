@@ -2,7 +2,7 @@
 
 PostgreSQL refuses to run as root. Started by root it runs as the owner of its data, at first
 the system user `atx_postgres`; where root may not become another user, as in a container without
-capabilities, as root in a user namespace. An ordinary user needs a name for the data to be made.
+capabilities, as root in a user namespace.
 """
 
 import logging
@@ -35,16 +35,17 @@ class ServerUser:
     uid: int
     gid: int
 
-    def command(self, *words: str, asks_name: bool = False) -> list[str]:
-        """Return a program's command as this user can run it.
+    def command(self, *words: str) -> list[str]:
+        """Return the command of a program (its path and arguments) as this user can run it."""
+        return [*_IN_NAMESPACE, *words] if self.uid == 0 else list(words)
 
-        Args:
-            words: the program's path, and its arguments.
-            asks_name: the program does not run without a name for the user's number.
-        """
-        if self.uid == 0 or (asks_name and not _has_name(self.uid)):
-            return [*_IN_NAMESPACE, *words]
-        return list(words)
+    @property
+    def has_name(self) -> bool:
+        """Say whether /etc/passwd, or what stands for it, names this user."""
+        try:
+            return bool(pwd.getpwuid(self.uid))
+        except KeyError:
+            return False
 
     @property
     def popen(self) -> dict[str, Any]:
@@ -75,12 +76,6 @@ def server_user(data: Path) -> ServerUser:
         )
     own = ServerUser(me, os.getegid())
     if me != 0:
-        if not owner and not _has_name(me) and (why := _no_namespace()):
-            raise AtxError(
-                f"PostgreSQL makes its data for no user without a name, and the user {me} has none "
-                f"({why}): let root add one, `echo 'atx:x:{me}:{own.gid}::/:/bin/false' >> "
-                "/etc/passwd`, or set PG_HOST to a server of your own"
-            )
         return own
     missing = ", ".join(_missing_capabilities())
     if owner and owner.st_uid != 0:
@@ -132,13 +127,6 @@ def _no_namespace() -> str:
     done = subprocess.run(_IN_NAMESPACE, capture_output=True, text=True, check=False)
     told = (done.stderr.strip().splitlines() or ["it failed"])[-1].removeprefix("error: ")
     return told if done.returncode else ""
-
-
-def _has_name(uid: int) -> bool:
-    try:
-        return bool(pwd.getpwuid(uid))
-    except KeyError:
-        return False
 
 
 def user_name(uid: int) -> str:

