@@ -70,7 +70,7 @@ def raw_media(
     record = ObservedRecord(read_settings().home)
     with files.replacing(path) as beside:
         with media_database.reading() as (connection, found_source):
-            source, states = observed(connection, found_source, record.home)
+            source, states = observed(connection, found_source, record.home, files.folder)
             context.log.info("reading atp.%s (%s layout)", source.layout.table, source.layout.name)
             fingerprints = asdict(read_fingerprints(connection, source))
             snapshot = {"layout": source.layout.name, "fingerprints": fingerprints}

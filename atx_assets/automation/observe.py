@@ -83,7 +83,7 @@ def fingerprints_now(settings: Settings) -> Fingerprints:
     connection = connect(database, statement_timeout=timeout, read_only=True)
     with explained(database), connection:  # what fails at its end, too
         found = find_visible_source(connection, settings.source)
-        source, _ = observed(connection, found, settings.home)
+        source, _ = observed(connection, found, settings.home, settings.data_dir)
         return read_fingerprints(connection, source)
 
 

@@ -37,6 +37,9 @@ SERVER_SETTINGS = {
     "port": str(PORT),
     "unix_socket_permissions": "0700",
     "shared_buffers": "128MB",
+    # In the data folder, not in /dev/shm: systemd empties that of what is a user's when the user
+    # logs out (RemoveIPC), and a container has 64 MB of it.
+    "dynamic_shared_memory_type": "mmap",
     "max_wal_size": "512MB",
     "jit": "off",
     "timezone": "UTC",

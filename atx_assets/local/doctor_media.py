@@ -68,7 +68,7 @@ class MediaDatabase:
             if own and connection.execute(there).fetchone() == (True,):
                 return Note(f"{where}empty: `atx load FILE` fills it, or `atx demo` with a sample")
             found = find_visible_source(connection, settings.source)
-            source, self.states = observed(connection, found, settings.home)
+            source, self.states = observed(connection, found, settings.home, settings.data_dir)
             filtered = filters_rows(connection, source)
             visible = policy(connection, source)
             prints = read_fingerprints(connection, source)

@@ -42,6 +42,11 @@ def check_mlflow(settings: Settings) -> str:
         return Note(
             f"{where}; the experiment {EXPERIMENT} was deleted there: the next training restores it"
         )
+    if found.hidden:
+        return Note(
+            f"{where}; it does not say whether it has a registered model {settings.model_name} "
+            "(403): `atx doctor --deep` tries"
+        )
     return where
 
 
@@ -59,7 +64,10 @@ def prove_mlflow(settings: Settings) -> str:
     from atx_assets.resources.mlflow_proof import prove
 
     try:
-        prove(settings, _logger)
+        experiment_is_new = prove(settings, _logger)
     except (MlflowException, OSError) as error:
         raise failure(error, settings) from None  # its text may hold the password
-    return "a run was made and ended, an artifact written and read; both are deleted"
+    done = "a run was made and ended, an artifact written and read; both are deleted"
+    if experiment_is_new:
+        done += f"; the experiment {EXPERIMENT}, made for them, stays for the first training"
+    return done

@@ -1,8 +1,8 @@
 """Run a program as a user with another number: `python -I user_namespace.py [PROGRAM WORDS …]`.
 
-PostgreSQL refuses to run as root. In a user namespace of its own root has the number of a user whom
-it takes; nothing else changes, and its files stay root's outside. A program of its own, as only a
-process without threads may enter such a namespace; Python's standard library is all that it imports.
+PostgreSQL refuses to run as root. In a user namespace of its own root has the number of a user
+whom it takes; nothing else changes, and its files stay root's outside. A program of its own, as
+only a process without threads may enter such a namespace; it imports the standard library alone.
 """
 
 import ctypes

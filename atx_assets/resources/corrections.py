@@ -129,7 +129,7 @@ def _carried_out(settings: Settings, planned: Planned, *, write: bool, via: str)
         connection = held.enter_context(closing(_connect(settings, write=write)))
         held.enter_context(explained(settings.correction_database))
         found = find_visible_source(connection, settings.source)
-        source, _ = observed(connection, found, settings.home)
+        source, _ = observed(connection, found, settings.home, settings.data_dir)
         plan = planned(connection, source)
         if journal is None or not plan.rows:
             return Corrected(plan)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from atx_assets.resources.registry import DIGEST, MODEL, OUR_ALIASES, VERSION, Held, is_from_atx
 
@@ -21,6 +22,8 @@ Ask = Callable[[str, Mapping[str, str]], "requests.Response"]
 #: The first MLflow that has logged models, without which no model can be told to it.
 _LEAST = 3
 _API = "/api/2.0/mlflow/"
+#: What MLflow's guard against DNS rebinding answers to a Host that it was not told of.
+_OTHER_HOST = "Invalid Host header"
 _NO_MLFLOW = "answers, and not as MLflow does: check MLFLOW_HOST and MLFLOW_PORT"
 
 
@@ -30,6 +33,10 @@ class WrongAnswerError(Exception):
 
 class LoginRefusedError(WrongAnswerError):
     """It does not let us in like that."""
+
+
+class NotAllowedError(LoginRefusedError):
+    """It knows who we are, and does not allow what was asked."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +52,14 @@ class ServerState:
     """What a server says of itself and of our names.
 
     `version` is empty if it does not say which MLflow it is; `experiment` is None before the first
-    training.
+    training. Where the model is `hidden`, the server did not say whether it has one of that name:
+    to a user without rights by default, MLflow answers for every name as for one of somebody else.
     """
 
     version: str
     experiment: Experiment | None
     model: Held | None
+    hidden: bool = False
 
 
 def server_state(ask: Ask, experiment: str, model: str) -> ServerState:
@@ -67,15 +76,15 @@ def server_state(ask: Ask, experiment: str, model: str) -> ServerState:
     if version and int(version.partition(".")[0]) < _LEAST:
         raise WrongAnswerError(f"is MLflow {version}, and atx needs {_LEAST}.0 or later: update it")
     ours = found.get("experiment")
-    return ServerState(
-        version,
-        Experiment(ours["experiment_id"], ours["lifecycle_stage"] == "deleted") if ours else None,
-        _held(ask, model),
-    )
+    seen = Experiment(ours["experiment_id"], ours["lifecycle_stage"] == "deleted") if ours else None
+    try:
+        return ServerState(version, seen, _held(ask, model))
+    except NotAllowedError:
+        return ServerState(version, seen, None, hidden=True)
 
 
 def _version(answer: requests.Response) -> str:
-    _check_status(answer.status_code)
+    _check_status(answer)
     told = re.fullmatch(r"\d+(\.\d+)+\w*", answer.text.strip()[:40])
     return told[0] if told else ""
 
@@ -114,7 +123,7 @@ def _tags(entity: Mapping[str, Any]) -> dict[str, str]:
 def _api(ask: Ask, path: str, wanted: Mapping[str, str]) -> dict[str, Any]:
     """Return what the API answers; nothing where it has no such thing."""
     answer = ask(_API + path, wanted)
-    _check_status(answer.status_code)
+    _check_status(answer)
     try:
         told = answer.json()
     except ValueError as error:
@@ -124,9 +133,18 @@ def _api(ask: Ask, path: str, wanted: Mapping[str, str]) -> dict[str, Any]:
     return told if answer.status_code == 200 else {}
 
 
-def _check_status(status: int) -> None:
-    if status in (401, 403):
+def _check_status(answer: requests.Response) -> None:
+    status = answer.status_code
+    if status == 403 and _OTHER_HOST in answer.text:
+        host = urlsplit(answer.url).netloc.rpartition("@")[2]
+        raise WrongAnswerError(
+            f"does not answer to that name (403, {_OTHER_HOST}): start MLflow with "
+            f"--allowed-hosts '{host}', or set MLFLOW_HOST to a name that it answers to"
+        )
+    if status == 401:
         raise LoginRefusedError(_broken(status))
+    if status == 403:
+        raise NotAllowedError(_broken(status))
     if status >= 500:
         raise WrongAnswerError(_broken(status))
 

@@ -26,7 +26,7 @@ from atx_assets.resources.mlflow_server import (
     shown_uri,
     tracking_uri,
 )
-from atx_assets.resources.registry import VERSION
+from atx_assets.resources.registry import DESCRIPTION, MODEL, VERSION
 from atx_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -92,8 +92,11 @@ def _is_ours(client: MlflowClient, experiment: Experiment) -> bool:
     )
 
 
-def prove(settings: Settings, log: logging.Logger) -> None:
-    """Make a run, write an artifact and read it, end the run, and delete all that was made.
+def prove(settings: Settings, log: logging.Logger) -> bool:
+    """Make a run, write an artifact and read it, end the run, and delete these.
+
+    Returns:
+        Whether our experiment was made for it. It stays: a server would keep it in its bin.
 
     Raises:
         AtxError: the names are not ours to use, or the artifact cannot be written or read.
@@ -101,10 +104,14 @@ def prove(settings: Settings, log: logging.Logger) -> None:
     """
     import mlflow
 
+    be_quiet()
+    client = mlflow.MlflowClient(tracking_uri(settings))
     if settings.mlflow_host and only_client_can_log_in():
         reach_server(settings, asks_as_client(tracking_uri(settings)))
+    if settings.mlflow_host:
+        _prove_model(client, settings.model_name)
+    is_new = client.get_experiment_by_name(EXPERIMENT) is None
     experiment = open_experiment(settings, log)
-    client = mlflow.MlflowClient(tracking_uri(settings))
     run = client.create_run(
         experiment.experiment_id, tags={_PROOF: "deleted at once"}, run_name="atx: a proof"
     )
@@ -115,6 +122,36 @@ def prove(settings: Settings, log: logging.Logger) -> None:
         # What failed is told; that it cannot be cleaned up after that is no news.
         with suppress(Exception):
             _delete(client, run, settings)
+    return is_new
+
+
+def _prove_model(client: MlflowClient, name: str) -> None:
+    """See that a model that the server does not show us can be made, and is nobody's yet.
+
+    Raises:
+        AtxError: there is one, and we may not read it.
+        MlflowException: none may be made.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "PERMISSION_DENIED":
+            return  # there is none, or `reach` has told what is wrong
+    else:
+        return
+    try:
+        client.create_registered_model(name, tags={MODEL: "films"}, description=DESCRIPTION)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        raise AtxError(
+            f"MLflow has a registered model {name} that the user whom atx logs in as may not "
+            "read: give that user (MLFLOW_TRACKING_USERNAME) the right to edit it, or set "
+            f"ATX_MODEL_NAME to another name, {WITHOUT}"
+        ) from error
+    client.delete_registered_model(name)
 
 
 def _prove_artifacts(client: MlflowClient, run: Run, place: str, settings: Settings) -> None:

@@ -131,12 +131,13 @@ class Reached:
     """What is known of MLflow once it was reached.
 
     `version` is a server's, empty for the embedded store. Where `asked` is False, only MLflow's
-    client can log in, and nothing more is known.
+    client can log in, and nothing more is known; where the model is `hidden`, nothing of that.
     """
 
     version: str = ""
     experiment: Experiment | None = None
     asked: bool = True
+    hidden: bool = False
 
 
 def reach(settings: Settings) -> Reached:
@@ -194,7 +195,7 @@ def reach_server(settings: Settings, ask: Ask) -> Reached:
         raise _unusable(settings, error) from error
     if found.model and (why := objection(settings.model_name, found.model)):
         raise AtxError(why)
-    return Reached(found.version, found.experiment)
+    return Reached(found.version, found.experiment, hidden=found.hidden)
 
 
 def _unusable(settings: Settings, error: WrongAnswerError) -> AtxError:

@@ -5,6 +5,7 @@ Not here: what follows from one extraction to the next (`sources/observed_labels
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from atx_assets.errors import AtxError
 from atx_assets.resources.checksums import is_damaged
-from atx_assets.resources.data_folder import replacing, why_unreadable
+from atx_assets.resources.data_folder import DataFolder, replacing, why_unreadable
 from atx_assets.sources.layouts import SourceTable
+from atx_assets.sources.models_labels import models_labels_in
 from atx_assets.sources.observed_labels import (
+    CHANGED,
     State,
     States,
     can_be_observed,
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
 FILE = "observed_labels.parquet"
 
 _FIELDS = tuple(field.name for field in fields(State))
+_EXTRACTED = ("imdb_id", "label", "human_labeled", "reviewed", "created_at")
+_SAID = {"would_watch": True, "would_not_watch": False}
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,15 +53,16 @@ class ObservedRecord:
         """Where it is."""
         return self.home / FILE
 
-    def read(self) -> States:
-        """Return what was seen, by IMDb id; nothing before the first extraction.
+    def read(self) -> States | None:
+        """Return what was seen, by IMDb id; None where there is no record.
 
         Raises:
             AtxError: the file is damaged, or may not be read.
         """
-        return {
-            row["imdb_id"]: State(**{name: row[name] for name in _FIELDS}) for row in self._rows()
-        }
+        rows = self._rows()
+        if rows is None:
+            return None
+        return {row["imdb_id"]: State(**{name: row[name] for name in _FIELDS}) for row in rows}
 
     def names(self) -> dict[str, str]:
         """Return the titles that were written down, by IMDb id.
@@ -62,7 +70,9 @@ class ObservedRecord:
         Raises:
             AtxError: see `read`.
         """
-        return {row["imdb_id"]: row["media_title"] for row in self._rows() if row["media_title"]}
+        return {
+            row["imdb_id"]: row["media_title"] for row in self._rows() or () if row["media_title"]
+        }
 
     def write(self, states: Mapping[str, State], names: Mapping[str, str]) -> None:
         """Replace the file in one step; the same states and names make the same bytes.
@@ -99,13 +109,13 @@ class ObservedRecord:
         with replacing(self.path, "ATX_HOME") as beside:
             pq.write_table(pa.Table.from_pylist(rows, schema), beside, compression="zstd")
 
-    def _rows(self) -> list[dict[str, Any]]:
+    def _rows(self) -> list[dict[str, Any]] | None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
             if not self.path.exists():
-                return []
+                return None
             if not is_damaged(self.path):
                 with pq.ParquetFile(self.path) as file:
                     rows: list[dict[str, Any]] = file.read().to_pylist()
@@ -115,13 +125,13 @@ class ObservedRecord:
             if isinstance(error, OSError) and error.errno:
                 raise AtxError(f"{self.path} cannot be read: {why_unreadable(error)}") from error
         raise AtxError(
-            f"{self.path} is damaged: put back the one of a backup, or move it away, and labels "
-            "that the downloader gave to reviewed rows are learned from again"
+            f"{self.path} is damaged: put back the one of a backup, or move it away, and what the "
+            "last extraction knew stands for it"
         )
 
 
 def observed(
-    connection: psycopg.Connection, source: SourceTable, home: Path
+    connection: psycopg.Connection, source: SourceTable, home: Path, folder: Path
 ) -> tuple[SourceTable, States]:
     """Look at the labels, and return the table with what is known of them; nothing is written.
 
@@ -129,6 +139,7 @@ def observed(
         connection: in the transaction in which the table is read.
         source: the table.
         home: it holds the record of what was seen before.
+        folder: the data folder. Where the record is gone, its last extraction stands for it.
 
     Returns:
         The table, with the keys of the reviewed rows whose label is a model's; and what is to be
@@ -140,5 +151,44 @@ def observed(
     """
     if not can_be_observed(source):
         return source, {}
-    states = observe(read_states(connection, source), ObservedRecord(home).read())
+    before = ObservedRecord(home).read()
+    if before is None:
+        before = _as_extracted(folder)
+    states = observe(read_states(connection, source), before)
     return replace(source, by_model=models_labels(states)), states
+
+
+def _as_extracted(folder: Path) -> States:
+    """Return what the last extraction knew of the rows; nothing where there is none.
+
+    Its file says which labels are a model's, and not which labels were there before.
+    """
+    import pyarrow as pa
+
+    files = DataFolder(folder)
+    if not files.path("raw_media").exists():
+        return {}
+    try:
+        rows = files.read_table("raw_media", _EXTRACTED)
+    except AtxError as error:  # that extraction is made anew by the one that asks
+        _logger.warning("what was seen of labels is gone, and so is what was extracted: %s", error)
+        return {}
+    if set(rows.column_names) != set(_EXTRACTED):
+        return {}  # of the other layout
+    given = models_labels_in(rows)
+    rows = rows.set_column(
+        rows.schema.get_field_index("created_at"), "created_at", rows["created_at"].cast(pa.int64())
+    )
+    states = {}
+    for row in rows.to_pylist():
+        label, human = _SAID.get(row["label"]), bool(row["human_labeled"])
+        states[row["imdb_id"]] = State(
+            label,
+            human,
+            bool(row["reviewed"]),
+            row["created_at"],
+            reason=CHANGED if row["imdb_id"] in given else None,
+            given=label if row["imdb_id"] in given else None,
+            last=None if human else label,
+        )
+    return states

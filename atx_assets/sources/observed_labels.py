@@ -157,7 +157,7 @@ def _after(row: State, before: State, turned: bool, by_job: bool) -> State:
 
 def words(label: bool | None) -> str:
     """Return a label as a person reads it."""
-    return {True: "keep", False: "skip", None: "no label"}[label]
+    return {True: "keep", False: "skip", None: "none known"}[label]
 
 
 def of_models(states: Mapping[str, State], names: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -97,9 +97,9 @@ class Strange:
     """Answers each request as it is told to: after some seconds, with a status and a body.
 
     With `behind` the requests go on to the MLflow server on that port, up to the first for `word`,
-    or all but those for `word` where it answers `only` these strangely. One that is `dead` from
-    then on closes the connection instead of answering. With a `login` (user:password) all others
-    get 401.
+    or all but those for `word` where it answers `only` these strangely, `until` a request for that
+    word has gone on. One that is `dead` from then on closes the connection instead of answering.
+    With a `login` (user:password) all others get 401.
     """
 
     def __init__(
@@ -111,11 +111,12 @@ class Strange:
         dead: bool = False,
         word: str = "",
         only: bool = False,
+        until: str = "",
         login: str = "",
         behind: int = 0,
     ) -> None:
         self.seconds, self.status, self.body, self.dead = seconds, status, body, dead
-        self.word, self.only, self.behind = word, only, behind
+        self.word, self.only, self.until, self.behind = word, only, until, behind
         self.login = "Basic " + base64.b64encode(login.encode()).decode() if login else ""
         self.begun, self.over = threading.Event(), threading.Event()
         #: Requests that were answered strangely.
@@ -130,6 +131,8 @@ class Strange:
         if self.login and request.headers.get("authorization") != self.login:
             answering.send(401, b"log in", {"Content-Type": "text/html"})
             return
+        if self.until and self.until in request.path:
+            self.until, self.word = "", "no request any more"
         meant = self.word in request.path and not self.login
         if meant:
             self.begun.set()

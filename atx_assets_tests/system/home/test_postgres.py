@@ -111,15 +111,36 @@ def test_nobody_else_can_reach_the_socket(postgres: EmbeddedPostgres) -> None:
 
 
 def test_no_process_of_the_server_listens_on_a_network(postgres: EmbeddedPostgres) -> None:
-    number = int(
-        (Path(ask(postgres, "SHOW data_directory")) / "postmaster.pid").read_text().split()[0]
-    )
-    server = psutil.Process(number)
-    processes = [server, *server.children(recursive=True)]
-    assert len(processes) > 3
+    processes = processes_of(postgres)
     assert _sockets(processes, "inet") == []
     sockets = _sockets(processes, "unix")
     assert any(c.laddr == f"{postgres.host}/.s.PGSQL.{postgres.port}" for c in sockets)
+
+
+def test_nothing_of_the_server_lies_where_a_logout_removes_it(postgres: EmbeddedPostgres) -> None:
+    """Kept out: "could not open shared memory segment" at each connection, once a user logs out.
+
+    systemd then removes what a user has in /dev/shm (RemoveIPC=yes is its default).
+    """
+    data = ask(postgres, "SHOW data_directory")
+    mapped = [path for process in processes_of(postgres) for path in _mapped(process)]
+    # The tests' own home may lie in /dev/shm.
+    assert [path for path in mapped if path.startswith("/dev/shm") and data not in path] == []
+    assert any(data in path for path in mapped)
+
+
+def processes_of(postgres: EmbeddedPostgres) -> list[psutil.Process]:
+    pid = (Path(ask(postgres, "SHOW data_directory")) / "postmaster.pid").read_text().split()[0]
+    server = psutil.Process(int(pid))
+    processes = [server, *server.children(recursive=True)]
+    assert len(processes) > 3
+    return processes
+
+
+def _mapped(process: psutil.Process) -> list[str]:
+    with suppress(psutil.NoSuchProcess):  # a worker may end at any moment
+        return [area.path for area in process.memory_maps()]
+    return []
 
 
 def _sockets(processes: list[psutil.Process], kind: str) -> list[Any]:

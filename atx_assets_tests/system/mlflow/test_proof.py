@@ -112,6 +112,7 @@ def contents(store: Path) -> Any:
 def test_a_proof_leaves_no_run_and_no_file_on_a_server(copied, mlflow_server):
     client = client_of(copied, **mlflow_server.settings)
     assert "are deleted" in told(copied, prove_mlflow, **mlflow_server.settings)
+    assert told(copied, prove_mlflow, **mlflow_server.settings).endswith("both are deleted")
     experiment = client.get_experiment_by_name("atx").experiment_id
     assert client.search_runs([experiment], "tags.atx_proof LIKE '%'") == []
     assert list(mlflow_server.artifacts.rglob("proof.txt")) == []
@@ -145,6 +146,38 @@ def test_a_server_that_wants_a_login_is_told_by_the_doctor_and_before_the_search
 ):
     with strange(status=status, body=b"who are you?") as server:
         assert words in refused(copied, check_mlflow, **server.settings)
+
+
+def test_a_name_that_the_server_was_not_told_of_is_no_missing_right(copied):
+    """Kept out: "give the user that atx logs in as the right to edit", of a server without users.
+
+    The words are those of MLflow's own guard against DNS rebinding.
+    """
+    said = b"Invalid Host header - possible DNS rebinding attack detected"
+    with strange(status=403, body=said) as server:
+        line = refused(copied, check_mlflow, **server.settings)
+    assert f"start MLflow with --allowed-hosts '127.0.0.1:{server.port}'" in line
+
+
+def test_a_model_that_the_server_does_not_show_is_tried_before_the_search(copied, mlflow_server):
+    """Kept out: no first training by a user who has no rights by default.
+
+    MLflow answers such a user for a name that nobody has as for one of somebody else.
+    """
+    hides = {"word": "registered-models/get?", "only": True, "until": "registered-models/create"}
+    hides |= {"status": 403, "body": b"Permission denied", "behind": mlflow_server.port}
+    own = {"ATX_MODEL_NAME": "hidden"}
+    client = client_of(copied, **mlflow_server.settings)
+    with strange(**hides) as server:
+        note = told(copied, check_mlflow, **own, **server.settings)
+        assert "does not say whether it has a registered model hidden (403)" in note
+        assert "are deleted" in told(copied, prove_mlflow, **own, **server.settings)
+        assert client.search_registered_models("name='hidden'") == []
+    client.create_registered_model("hidden")
+    with strange(**hides | {"until": ""}) as server:
+        line = refused(copied, prove_mlflow, **own, **server.settings)
+    client.delete_registered_model("hidden")
+    assert "MLflow has a registered model hidden that the user whom atx logs in as may not" in line
 
 
 def test_a_server_is_asked_with_the_login_that_mlflows_client_uses(
