@@ -74,12 +74,13 @@ def hard_labels(
     hard = [_may_be_set_aside(source)]
     if layout.name == "media":
         hard += [sql.SQL("NOT {}").format(_PROPER_ID), *([human] if both_said else [])]
-    where = sql.SQL("({}) AND ({})").format(labelled, sql.SQL(" OR ").join(hard))
+    where = _of_films(sql.SQL("({}) AND ({})").format(labelled, sql.SQL(" OR ").join(hard)))
     if connection.execute(_UNIQUE_KEY, (f"{SCHEMA}.{layout.table}", layout.key)).fetchone() != (
         True,
     ):
+        # Of whatever kind: a film whose key a show has too is set aside with it.
         where = sql.SQL("({}) OR {}").format(where, _key_stands_twice(source))
-    rows = read_rows(connection, part, _of_films(where))
+    rows = read_rows(connection, part, where)
     if not rows.num_rows:
         return
     all_rows = rows

@@ -248,11 +248,13 @@ class TestMediaLayout:
         query = f"UPDATE atp.media SET {BROKEN[broken]} WHERE right(hash, 1) = '1'"
         assert {LABELS, HUMAN} <= filled.changes_made_by(query)
 
-    def test_rows_of_one_key_take_their_labels_along(self, library, release):
-        library.create("media", [release(1, rejection_status="override"), release(2)])
+    @pytest.mark.parametrize(("other", "moved"), [("movie", ALL), ("tv_show", {LABELS, HUMAN})])
+    def test_rows_of_one_key_take_their_labels_along(self, library, release, other, moved):
+        other_row = release(2, media_type=other)
+        library.create("media", [release(1, rejection_status="override"), other_row])
         library.execute("ALTER TABLE atp.media DROP CONSTRAINT media_pkey")
         query = "UPDATE atp.media SET hash = lpad('1', 40, '0') WHERE right(hash, 1) = '2'"
-        assert library.changes_made_by(query) == ALL
+        assert library.changes_made_by(query) == moved
 
     @pytest.mark.parametrize("unknown", ["\u00a0", "\u200b", "\u3000N/A"])
     def test_the_name_of_a_release_counts_where_the_films_is_unknown_to_python_alone(
