@@ -137,6 +137,16 @@ def test_only_a_good_night_calls_the_heartbeat(living, receiver):
     assert receiver.got == [("GET", "/alive")]
 
 
+def test_a_rebuild_by_hand_heals_a_failed_night(living, receiver):
+    """Kept out: the next night that fails of the same, and nobody is told."""
+    for _ in range(2):
+        ends(living, fail(living, NIGHT))
+    assert [title for title, _ in receiver.got] == ["atx: the nightly run failed"]
+    assert ends(living, living.run("full_rebuild", ATX_SEARCH="off", ATX_MLFLOW="off"))
+    ends(living, fail(living, NIGHT))
+    assert [title for title, _ in receiver.got] == ["atx: the nightly run failed"] * 2
+
+
 def test_gone_labels_are_one_cause_for_sensor_and_check(living, receiver):
     living.connection.execute(
         "UPDATE atp.media SET rejection_status = 'unfiltered', rejection_reason = NULL"

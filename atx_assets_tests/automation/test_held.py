@@ -94,6 +94,14 @@ def test_an_empty_folder_is_no_new_one_where_results_are_recorded(tmp_path, name
     assert held.gone.startswith(f"the data are gone from {tmp_path}: mount their disk, or set ATX_")
 
 
+def test_a_folder_that_cannot_be_read_is_neither_empty_nor_new(tmp_path):
+    """Kept out: a traceback in each tick, or an unreadable disk read as a first run."""
+    folder = tmp_path / ("x" * 300)
+    held = held_before(records(EVERY[:1], labels="40-a"), folder)
+    assert held.gone.startswith(f"the data folder {folder} cannot be read: ")
+    assert held_before(records(()), folder) == Held(unknown=True)
+
+
 # -- labels
 
 

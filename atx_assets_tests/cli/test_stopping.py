@@ -1,5 +1,6 @@
 """A command that is asked to end by a signal says one line and ends with one status, each time."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -74,6 +75,22 @@ def test_a_signal_is_one_line_and_its_own_status_whatever_it_hits(
     )
     assert done.stderr == "atx: stopped; what was there before stays in place\n"
     assert (done.stdout, done.returncode) == ("", 128 + sent)
+
+
+def test_a_terminal_that_is_gone_changes_nothing() -> None:
+    """Kept out: an error of the line that nobody can read any more, and its status."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT.format(work=WORK["plain code"]), str(int(signal.SIGHUP))],
+            stdout=writing,
+            stderr=writing,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert done.returncode == 128 + signal.SIGHUP
 
 
 def test_verbose_shows_where_it_was() -> None:

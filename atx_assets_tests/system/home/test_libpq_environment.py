@@ -157,6 +157,21 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[str
     clear()
 
 
+def test_an_old_demand_for_encryption_holds_and_names_of_other_programs_are_left(settled) -> None:
+    """Kept out: PGREQUIRESSL=1 dropped without a word, PGID taken for one of libpq's."""
+    assert settled(PGREQUIRESSL="1") == ()
+    assert (os.environ["PGSSLMODE"], os.environ.get("PGREQUIRESSL")) == ("require", None)
+    assert settled(PGREQUIRESSL="0") == ("PGREQUIRESSL",)
+    assert "PGSSLMODE" not in os.environ
+    assert settled(PGREQUIRESSL="1", PGSSLMODE="verify-full") == ()
+    assert os.environ["PGSSLMODE"] == "verify-full"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PGID", "1000")
+        patch.setenv("PGDATA", "/somewhere")
+        assert settled() == ()
+        assert os.environ["PGID"] == "1000"
+
+
 def test_where_a_connection_goes_is_said_by_the_settings_alone(
     tcp_database: Database, settled: Callable[..., tuple[str, ...]]
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from atx_assets.errors import AtxError
 from atx_assets.local.backup import backup
-from atx_assets.local.doctor_mlflow import check_mlflow
+from atx_assets.local.doctor_mlflow import check_mlflow, prove_mlflow
 from atx_assets.local.doctor_note import Note
 from atx_assets.local.home import start_servers
 from atx_assets.local.moved_home import follow_home
@@ -61,6 +61,7 @@ def test_a_home_that_was_moved_or_copied_writes_into_itself(copied, how):
     note = check_mlflow(settings)
     assert isinstance(note, Note)
     assert f"the home was moved or copied from {before}" in note
+    assert isinstance(prove_mlflow(settings), Note)  # and makes nothing in the other one
     follow_home(settings)
     assert check_mlflow(settings) == tracking_uri(settings)
     assert str(before) + "/" not in named(now)
