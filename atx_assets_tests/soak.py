@@ -72,6 +72,11 @@ PARTS = {
         _tests(str(TESTS / "sources" / "test_label_edits.py")),
         more=True,
     ),
+    "planted-truth": Part(
+        "what a report promises against a known truth, on ten libraries",
+        _tests(str(TESTS / "learning" / "test_planted_truth.py")),
+        more=True,
+    ),
     "fuzz-media": Part(
         "mutated exports of the media layout for `atx load`, 25 minutes",
         (PYTHON, "-m", "atx_assets_tests.fuzz.fuzz_load", "--minutes", "25"),

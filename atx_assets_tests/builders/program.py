@@ -1,17 +1,20 @@
 """The program `atx` as a person runs it, in homes of its own; all that it starts ends with them."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 import pytest
 
+from atx_assets.cli.main import main
 from atx_assets.local.cluster import Cluster
 from atx_assets_tests.builders.connections import opened
 from atx_assets_tests.builders.environment import as_settings, bare_environment, unused_port
@@ -74,6 +77,37 @@ class Program:
         )
 
 
+def run_here(environment: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the program in this process, which has imported it all; keep what it and others write.
+
+    What is written past Python stands at the end of stderr.
+    """
+    before, mask = dict(os.environ), os.umask(0o022)
+    handlers = {sent: signal.getsignal(sent) for sent in (signal.SIGTERM, signal.SIGHUP)}
+    out, err = io.StringIO(), io.StringIO()
+    kept = os.dup(1), os.dup(2)
+    with tempfile.TemporaryFile() as beneath:
+        os.environ.clear()
+        os.environ.update(environment)
+        os.dup2(beneath.fileno(), 1)
+        os.dup2(beneath.fileno(), 2)
+        try:
+            with redirect_stdout(out), redirect_stderr(err):
+                status = main(words)
+        finally:
+            for number, there in enumerate(kept, 1):
+                os.dup2(there, number)
+                os.close(there)
+            os.environ.clear()
+            os.environ.update(before)
+            os.umask(mask)
+            for sent, how in handlers.items():
+                signal.signal(sent, how)
+        beneath.seek(0)
+        past = beneath.read().decode("utf-8", "replace")
+    return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue() + past)
+
+
 @contextmanager
 def new_home(**settings: str) -> Iterator[Program]:
     """Give the program a home; with the block ends all that it has started there."""
@@ -115,7 +149,8 @@ def demo() -> Iterator[Program]:
 def on_real_library(shared_data: Path) -> Iterator[Callable[[str], Program]]:
     """Where the graph was run by the program on the owner's library of a layout, once for all.
 
-    Media on the embedded server; training on another one, as the reader with a password.
+    Media on the embedded server; training on another one, as the reader with a password, and
+    without a search, which takes longer than all else.
     """
     made: dict[str, Program] = {}
     with ExitStack() as stack:
@@ -143,7 +178,8 @@ def _run_on(folder: Path, layout: str) -> Iterator[Program]:
             with opened(server) as connection:
                 connection.execute("ALTER ROLE atx_reader PASSWORD 'a reader''s'")
             reader = as_settings(replace(server, user=READER, password="a reader's"))
-            program = replace(program, environment=program.environment | reader)
+            own = reader | {"ATX_SEARCH": "off"}
+            program = replace(program, environment=program.environment | own)
         told = program("run")
         assert told.returncode == 0, told.stderr
         yield replace(program, told=told)

@@ -102,8 +102,12 @@ class Workplace:
     ) -> dg.ExecuteInProcessResult:
         """Run a job in this process, by default on an instance that is forgotten.
 
-        The whole of it, or these `assets` alone, or all but those that it goes `without`.
+        The whole of it, or these `assets` alone, or all but those that it goes `without`. MLflow is
+        not told of a training, which takes as long again, unless `settings` say something of it.
         """
+        of_mlflow = {"ATX_MLFLOW", "MLFLOW_HOST", "ATX_MODEL_NAME"} & settings.keys()
+        if job != "housekeeping" and not of_mlflow:
+            settings["ATX_MLFLOW"] = "off"
         if instance is None:
             with dg.DagsterInstance.ephemeral() as forgotten:
                 return self.run(job, forgotten, tags, assets, without, **settings)
@@ -173,7 +177,7 @@ def finished(
             with place.connect() as connection:
                 load_file(connection, small_library)
             with place.instance() as instance:
-                assert place.run("full_rebuild", instance).success
+                assert place.run("full_rebuild", instance, ATX_MLFLOW="on").success
             dump_database(database, folder / "library.dump")
 
     made = made_once("finished", make)

@@ -102,7 +102,8 @@ def test_a_real_library_gives_what_the_contract_says_and_the_same_bytes_twice(
     about = json.loads((data / "models" / str(version) / "bundle.json").read_text())
     mean, spread = expected["pr_auc"]
     quality = json.loads((data / "models" / str(version) / "quality.json").read_text())
-    for measured in (quality["model"]["all"], quality["nested"]):
+    searched = [quality["nested"]] if layout == "media" else []
+    for measured in (quality["model"]["all"], *searched):
         assert abs(measured["pr_auc"]["mean"] - mean) < spread / 2
         assert measured["pr_auc"]["mean"] > quality["rule"]["all"]["pr_auc"]["mean"]
     threshold = about["threshold"]

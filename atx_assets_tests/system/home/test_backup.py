@@ -39,7 +39,7 @@ from atx_assets.resources.data_folder import only_writer
 from atx_assets.resources.files import DataFiles
 from atx_assets.settings import Settings, read_settings
 from atx_assets_tests.builders.backups import contents, elsewhere, packed, refuses
-from atx_assets_tests.builders.program import end_processes_of
+from atx_assets_tests.builders.program import ATX, end_processes_of, run_here
 
 pytestmark = pytest.mark.xdist_group("backup")
 
@@ -60,18 +60,7 @@ class Lived:
 
     def atx(self, *words: str, home: Path, data: Path) -> subprocess.CompletedProcess[str]:
         place = {"ATX_HOME": str(home), "ATX_DATA_DIR": str(data)}
-        return _atx(*words, environment=self.environment | place)
-
-
-def _atx(*words: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "atx_assets.cli", *words],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        return run_here(self.environment | place, *words)
 
 
 @pytest.fixture(scope="module")
@@ -84,21 +73,22 @@ def lived(small_library: Path) -> Iterator[Lived]:
     environment |= {"PG_HOST": "", "MLFLOW_HOST": "", "DAGSTER_POSTGRES_URL": ""}
     environment |= {"ATX_HOME": str(home), "ATX_DATA_DIR": str(data), "ATX_SEARCH": "off"}
     try:
-        for words in (["load", str(small_library)], ["run", "--quiet"]):
-            done = _atx(*words, environment=environment)
-            assert done.returncode == 0, done.stderr
+        assert run_here(environment, "load", str(small_library)).returncode == 0
+        # Elsewhere: where a model's artifacts are, MLflow looks up once in a process.
+        told = subprocess.run([*ATX, "run", "--quiet"], env=environment, capture_output=True)
+        assert told.returncode == 0, told.stderr
         listed = json.loads((data / "false_positives.json").read_text())
         film, other = (record["imdb_id"] for record in listed[:2])
-        done = _atx("correct", "keep", film, "--write", environment=environment)
+        done = run_here(environment, "correct", "keep", film, "--write")
         assert done.returncode == 0, done.stderr
         # The correction is in the results, so that scoring again changes nothing.
-        assert _atx("run", "--job", "score", "--quiet", environment=environment).returncode == 0
+        assert run_here(environment, "run", "--job", "score", "--quiet").returncode == 0
         (home / "alerts.json").write_text("{}\n")
         (home / "a-later-atx.json").write_text('{"kept": true}\n')
         settings = read_settings({"ATX_HOME": str(home), "ATX_DATA_DIR": str(data)})
-        told = _atx("backup", str(folder / "b.tar.gz"), environment=environment)
-        assert told.returncode == 0, told.stderr
-        assert "your .env" in told.stdout
+        done = run_here(environment, "backup", str(folder / "b.tar.gz"))
+        assert done.returncode == 0, done.stderr
+        assert "your .env" in done.stdout
         history = _history(settings)
         (folder / "gone").mkdir()
         home.rename(folder / "gone" / "h")

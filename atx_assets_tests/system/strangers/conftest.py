@@ -7,7 +7,6 @@ between two words that no escaping changes and that nobody else writes.
 import base64
 import contextlib
 import http.client
-import io
 import json
 import os
 import re
@@ -33,13 +32,12 @@ import pytest
 from psycopg import sql
 
 from atx_assets import settings as settings_module
-from atx_assets.cli.main import main
 from atx_assets.local import doctor_settings
 from atx_assets.settings import Database
 from atx_assets_tests.builders.connections import opened
 from atx_assets_tests.builders.environment import unused_port
 from atx_assets_tests.builders.http_server import Answering, Asked, http_server
-from atx_assets_tests.builders.program import ATX, end_processes_of
+from atx_assets_tests.builders.program import ATX, end_processes_of, run_here
 
 WORDS = ("zq7wk9ajm", "vt4rm8bxc")
 
@@ -120,43 +118,12 @@ class House:
 
         A setting that is None is not there.
         """
-        patch = pytest.MonkeyPatch()
-        before, mask = dict(os.environ), os.umask(0o022)
-        handlers = {sent: signal.getsignal(sent) for sent in (signal.SIGTERM, signal.SIGHUP)}
-        try:
-            for name, value in {**self.environment, **settings}.items():
-                if value is None:
-                    patch.delenv(name, raising=False)
-                else:
-                    patch.setenv(name, value)
-            status, told = _captured(lambda: main(["--verbose", *words]))
-        finally:
-            patch.undo()
-            os.environ.clear()
-            os.environ.update(before)
-            os.umask(mask)
-            for sent, how in handlers.items():
-                signal.signal(sent, how)
-        self.said[what] = status, told
+        wanted = {**self.environment, **settings}
+        environment = {name: value for name, value in wanted.items() if value is not None}
+        done = run_here(environment, "--verbose", *words)
+        told = done.stdout + done.stderr
+        self.said[what] = done.returncode, told
         return told
-
-
-def _captured(action: Callable[[], int]) -> tuple[int, str]:
-    """Run something with all that it writes kept, by Python or past it."""
-    text = io.StringIO()
-    with tempfile.TemporaryFile() as beneath:
-        kept = os.dup(1), os.dup(2)
-        os.dup2(beneath.fileno(), 1)
-        os.dup2(beneath.fileno(), 2)
-        try:
-            with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
-                status = action()
-        finally:
-            for number, before in enumerate(kept, 1):
-                os.dup2(before, number)
-                os.close(before)
-        beneath.seek(0)
-        return status, text.getvalue() + beneath.read().decode("utf-8", "replace")
 
 
 # -- what is done
