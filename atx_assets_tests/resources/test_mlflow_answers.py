@@ -1,4 +1,4 @@
-"""What a server's answer means: MLflow that can be used, one that cannot, or something else."""
+"""What an answer or an error means: MLflow that can be used, one that cannot, something else."""
 
 import json
 from collections.abc import Mapping
@@ -14,6 +14,8 @@ from atx_assets.resources.mlflow_answers import (
     WrongAnswerError,
     server_state,
 )
+from atx_assets.resources.mlflow_server import failure
+from atx_assets.settings import read_settings
 
 MISSING = json.dumps({"error_code": "RESOURCE_DOES_NOT_EXIST"})
 
@@ -73,3 +75,20 @@ def test_an_mlflow_before_3_is_refused_and_one_that_does_not_say_its_version_is_
     with pytest.raises(WrongAnswerError, match=r"is MLflow 2\.22\.4, and atx needs 3\.0 or later"):
         state("2.22.4")
     assert state("<html>").version == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device", "/t/roc.png"), "/t/roc.png on this machine cannot"),
+        (ConnectionError("Connection refused"), "stopped to answer"),
+        ("API request failed with error code 413 != 200", "sent (413): look at"),
+    ],
+    ids=["its own disk", "the network", "a proxy's limit"],
+)
+def test_what_failed_is_looked_for_where_it_was(error, words):
+    from mlflow.exceptions import MlflowException
+
+    error = MlflowException(error) if isinstance(error, str) else error
+    settings = read_settings({"MLFLOW_HOST": "mlflow.home"})
+    assert words in str(failure(error, settings))
