@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from atx_assets.automation import alerts, web_request
+from atx_assets.automation import alert_file, alerts, web_request
+from atx_assets.automation.alert_file import AlertFile
 from atx_assets.automation.alert_messages import FORMATS, Alert
 from atx_assets.automation.alerts import clear, heartbeat, raise_alert, send_pending
 from atx_assets.cli import main as cli
@@ -512,13 +513,34 @@ def test_a_disk_that_fills_while_an_alert_is_sent_does_not_send_it_again(
 def test_a_holder_of_the_lock_that_hangs_does_not_hang_the_others(
     settings, receiver, said, monkeypatch
 ) -> None:
-    from atx_assets.automation import alert_file
-
     monkeypatch.setattr(alert_file, "_LOCK_SECONDS", 0.1)
-    with alert_file.AlertFile(settings.home).changing(log):
+    with AlertFile(settings.home).changing(log):
         assert raise_alert(settings, NASTY, log)
     assert len(receiver.asked) == 1
     assert "another process has held it for long" in said()[0]
+
+
+def test_a_lock_that_another_process_holds_for_a_moment_is_waited_for(settings, said) -> None:
+    holder = AlertFile(settings.home).changing(log)
+    holder.__enter__()
+    threading.Timer(0.1, holder.__exit__, (None, None, None)).start()
+    raise_alert(settings, NASTY, log)
+    assert list(entries(settings)) == [NASTY.cause]
+    assert not any("another process" in line for line in said())
+
+
+def test_what_takes_the_place_of_the_file_is_on_the_disk_whole(settings, monkeypatch) -> None:
+    """Kept out: an empty file after the power failed, and every alert told anew."""
+    synced, fsync = [], os.fsync
+
+    def noting(fd: int) -> None:
+        synced.append(os.fstat(fd).st_size)
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    raise_alert(settings, NASTY, log)
+    assert 0 not in synced
+    assert synced[-1] == (settings.home / "alerts.json").stat().st_size
 
 
 def fill_disk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from atx_assets.automation.decide import LAST_ATTEMPT, Request
 from atx_assets.automation.observe import attempts_of
-from atx_assets.automation.sensors import alert_on_failure, heartbeat_on_success
 from atx_assets.automation.tags import asked_by
 from atx_assets_tests.builders.http_server import Answering, Asked, http_server
+from atx_assets_tests.builders.living import let_sensors_see
 
 pytestmark = pytest.mark.slow
 
@@ -40,21 +40,9 @@ def receiver(monkeypatch) -> Iterator[Receiver]:
 
 
 def ends(living, result) -> bool:
-    """Let the sensor look at the end of a run, as the daemon does; whether it ended well."""
-    run = living.instance.get_run_by_id(result.run_id)
-    well = run.is_success
-    kind = dg.DagsterEventType.RUN_SUCCESS if well else dg.DagsterEventType.RUN_FAILURE
-    (record,) = living.instance.get_records_for_run(run.run_id, of_type=kind).records
-    sensor = heartbeat_on_success if well else alert_on_failure
-    context = dg.build_run_status_sensor_context(
-        sensor_name=sensor.name,
-        dagster_event=record.event_log_entry.dagster_event,
-        dagster_instance=living.instance,
-        dagster_run=run,
-    )
+    """Let the sensors look at the end of a run; whether it ended well."""
     with living.place.environment():
-        sensor(context if well else context.for_run_failure())
-    return well
+        return let_sensors_see(living.instance, result.run_id)
 
 
 def fail(living, tags=None, job="refresh"):

@@ -9,8 +9,8 @@ import pytest
 
 from atx_assets.automation.failures import NOT_PRUNED
 from atx_assets.automation.observe import runs_in_flight
-from atx_assets.automation.sensors import alert_on_failure, heartbeat_on_success
 from atx_assets.definitions import build_defs
+from atx_assets_tests.builders.living import let_sensors_see
 
 ASKED = {"dagster/schedule_name": "housekeeping"}
 
@@ -60,18 +60,18 @@ def test_a_person_is_told_until_it_ends_well_again(lived: Any) -> None:
     """Kept out: an alert for good, and one that any run that ends well takes back."""
     records, _ = lived
     store = damage(records)
-    ended(records, records.run("housekeeping"))
+    let_sensors_see(records.instance, records.run("housekeeping"))
     assert alerts(records) == {}  # by hand: told of where it was started
-    ended(records, records.run("housekeeping", ASKED))
+    let_sensors_see(records.instance, records.run("housekeeping", ASKED))
     ((cause, alert),) = alerts(records).items()
     assert cause.startswith(f"{NOT_PRUNED}prune_models: ")
     assert alert["title"] == "atx: old runs could not be pruned"
     assert "file is not a database" in alert["text"]
     assert "Nothing is lost, but the disk fills by and by" in alert["text"]
-    ended(records, records.run("score"))
+    let_sensors_see(records.instance, records.run("score"))
     assert list(alerts(records)) == [cause]
     store.unlink()
-    ended(records, records.run("housekeeping", ASKED))
+    let_sensors_see(records.instance, records.run("housekeeping", ASKED))
     assert alerts(records) == {}
 
 
@@ -80,23 +80,6 @@ def damage(records: Any) -> Path:
     store.parent.mkdir(exist_ok=True)
     store.write_bytes(b"no database at all" * 100)
     return store
-
-
-def ended(records: Any, run: str) -> None:
-    """Let the sensors look at the end of a run, as the daemon does."""
-    dagster_run = records.instance.get_run_by_id(run)
-    success = dagster_run.is_success
-    kind = dg.DagsterEventType.RUN_SUCCESS if success else dg.DagsterEventType.RUN_FAILURE
-    (record,) = records.instance.get_records_for_run(run, of_type=kind).records
-    sensor = heartbeat_on_success if success else alert_on_failure
-    assert isinstance(sensor, dg.SensorDefinition)
-    context = dg.build_run_status_sensor_context(
-        sensor_name=sensor.name,
-        dagster_event=record.event_log_entry.dagster_event,
-        dagster_instance=records.instance,
-        dagster_run=dagster_run,
-    )
-    sensor(context if success else context.for_run_failure())
 
 
 def alerts(records: Any) -> dict[str, Any]:

@@ -56,7 +56,6 @@ def test_only_a_tick_of_a_time_still_to_come_is_forgotten_and_the_cursor_stays(
         assert (now.instigator_data.last_tick_timestamp is None) == forgotten
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("by", ["its last tick", "its last look", "its start"])
 @pytest.mark.parametrize("ahead", [3600, 30 * 86_400], ids=["an hour", "a month"])
 def test_a_schedule_that_is_a_month_ahead_goes_on_from_now_and_keeps_its_ticks(

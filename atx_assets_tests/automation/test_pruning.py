@@ -197,10 +197,12 @@ def shown_but_runs(recorded: Any) -> dict[str, Any]:
 
 
 def test_no_statement_and_no_look_takes_more_than_a_batch(
-    lived: Any, monkeypatch: pytest.MonkeyPatch
+    lived: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Kept out: a first pruning of years that reads all runs at once, or locks for minutes."""
     records, year = lived
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(pruning, "_TOLD", 10)
     monkeypatch.setattr(pruning, "RUNS", 10)
     monkeypatch.setattr(pruning, "ROWS", 50)
     copy_runs(records.tables, [year.second], range(1, 61))
@@ -215,6 +217,10 @@ def test_no_statement_and_no_look_takes_more_than_a_batch(
     assert shown(records) == before
     assert records.runs() == {year.first, year.failed, year.last}
     assert max(looked) <= 10 + 3
+    # The log says how far it is, and not of each run.
+    assert [m for m in caplog.messages if "so far" in m] == [
+        f"{runs} runs pruned so far" for runs in (10, 20, 30)
+    ]
     left = records.tables.execute(
         "SELECT count(*) FROM event_logs WHERE run_id NOT IN (SELECT run_id FROM runs)"
     ).fetchone()

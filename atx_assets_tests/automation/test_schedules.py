@@ -11,6 +11,8 @@ from atx_assets.automation.schedules import nightly_request, nightly_schedule
 from atx_assets.errors import AtxError
 from atx_assets.jobs import SCORED
 from atx_assets.settings import read_settings
+from atx_assets.sources.layouts import MEDIA
+from atx_assets.sources.tables import ensure_table
 
 
 def nights(zone: str, first: datetime, days: int, cron: str = "0 2 * * *") -> list[datetime]:
@@ -64,6 +66,19 @@ def test_a_cron_expression_that_is_none_is_named(cron):
 def test_it_is_on_by_default():
     schedule = nightly_schedule(read_settings({}))
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+
+
+def test_a_night_with_a_damaged_champion_trains(workplace):
+    """Kept out: night after night that is scored by a champion that cannot score, and fails."""
+    with workplace.connect() as connection:
+        ensure_table(connection, MEDIA, MEDIA.columns, beside_others=False)
+    pointer = workplace.files.folder / "models" / "champion.json"
+    pointer.parent.mkdir(parents=True)
+    pointer.write_text("{")
+    with workplace.instance() as instance, workplace.environment():
+        request = nightly_request(dg.build_schedule_context(instance))
+    assert request.asset_selection is None
+    assert request.tags["atx/why"].startswith(f"{pointer} is damaged")
 
 
 def asked(living, **settings) -> dg.RunRequest:

@@ -25,7 +25,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from atx_assets.automation.decide import Decision, State, decide_films, decide_labels
 from atx_assets.automation.observe import results_of
 from atx_assets.automation.pruning import Pruned, prune_dagster
-from atx_assets.automation.sensors import tick
+from atx_assets.automation.sensors import alert_on_failure, heartbeat_on_success, tick
 from atx_assets.definitions import build_defs
 from atx_assets.resources.database import connect
 from atx_assets.settings import ROOT, Automation
@@ -211,6 +211,24 @@ def living(copied: Any) -> Iterator[Living]:
         connection.autocommit = True
         assert results_of(instance) is not None
         yield Living(copied, instance, connection)
+
+
+def let_sensors_see(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Let the sensors look at the end of a run, as the daemon does; whether it ended well."""
+    run = instance.get_run_by_id(run_id)
+    assert run
+    well = run.is_success
+    kind = dg.DagsterEventType.RUN_SUCCESS if well else dg.DagsterEventType.RUN_FAILURE
+    (record,) = instance.get_records_for_run(run_id, of_type=kind).records
+    event = record.event_log_entry.dagster_event
+    sensor = heartbeat_on_success if well else alert_on_failure
+    assert isinstance(sensor, dg.SensorDefinition)
+    assert event
+    context = dg.build_run_status_sensor_context(
+        sensor_name=sensor.name, dagster_event=event, dagster_instance=instance, dagster_run=run
+    )
+    sensor(context if well else context.for_run_failure())
+    return well
 
 
 @dataclass

@@ -75,6 +75,8 @@ def test_calibration_says_what_was_so_in_each_bin():
     curve = calibration(blind_of(answers, [0] * 9 + [1] + [1] * 7 + [0] * 3))
     assert curve.x.tolist() == pytest.approx([0.05, 0.75])
     assert curve.mean.tolist() == pytest.approx([0.1, 0.7])
+    # One fold has no spread.
+    assert curve.std.tolist() == [0.0, 0.0]
 
 
 def test_the_spread_of_calibration_is_that_of_the_shares_of_keeps_in_the_folds():

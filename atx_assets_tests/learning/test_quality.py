@@ -105,7 +105,6 @@ def measured(evidence, held_out) -> tuple[dict[str, Any], list[float]]:
     return measure_quality(evidence, RECIPE, held_out, {"labels": 3})
 
 
-@pytest.mark.slow
 class TestRecord:
     def test_json_can_hold_it(self, measured):
         record, _ = measured
@@ -233,7 +232,6 @@ class TestRecord:
         assert in_use["threshold"] == evidence.point.threshold(evidence.labels, mean)
         assert in_use["threshold"] in mean
 
-    @pytest.mark.slow
     @pytest.mark.parametrize("text", ["f1", "precision>=0.8", "recall>=0.95", "precision>=0.77"])
     def test_exactly_one_operating_point_is_in_use_and_it_is_the_one_asked_for(
         self, evidence, held_out, text

@@ -186,6 +186,13 @@ def test_what_a_person_replaces_is_declined_until_training_puts_another_in_its_p
     assert bundles.place() == Place(3, (1, 2))
 
 
+def test_only_the_champion_that_a_person_replaces_is_declined(files):
+    """Kept out: training that never promotes again what no person took out of the place."""
+    first, *_ = (trained(files, seed) for seed in range(3))
+    Bundles(files).promote(first, by_hand=True)
+    assert Bundles(files).place() == Place(1, (3, 2), declined=(3,))
+
+
 def test_a_rollback_goes_back_one_champion_at_a_time(files):
     bundles = Bundles(files)
     models = [(trained(files, n).folder / "model.ubj").read_bytes() for n in range(3)]
@@ -482,6 +489,18 @@ def test_the_copy_of_the_model_follows_the_champion(files):
     files.path("tuned_classifier").write_bytes(old)
     Bundles(files).copy_champion()
     assert files.path("tuned_classifier").read_bytes() == (new.folder / "model.ubj").read_bytes()
+
+
+@pytest.mark.parametrize(("kept", "words"), [(2, "there is 1, 2"), (0, "there is no version")])
+def test_a_damaged_pointer_names_the_versions_to_choose_from(files, kept, words):
+    for seed in range(2):
+        trained(files, seed)
+    pointer = Bundles(files).folder / "champion.json"
+    pointer.write_text("")
+    for version in (1, 2)[kept:]:
+        shutil.rmtree(pointer.parent / str(version))
+    with pytest.raises(AtxError, match=rf"is damaged: `atx promote VERSION` .*; {words}$"):
+        Bundles(files).champion()
 
 
 def test_no_champion_says_what_to_run(files):

@@ -1,5 +1,6 @@
 """Files under the data folder: replaced in one step, written by one run at a time."""
 
+import logging
 import subprocess
 import sys
 import time
@@ -118,6 +119,22 @@ def test_a_killed_run_gives_the_folder_up(files):
     started = time.monotonic()
     subprocess.run([*command, "second", "0"], check=True, timeout=30, capture_output=True)
     assert time.monotonic() - started < 20
+
+
+def test_who_waits_says_once_for_which_run(tmp_path, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    holder, rounds = only_writer(tmp_path, "the first", None), []
+    holder.__enter__()
+
+    def sleep(_: float) -> None:
+        rounds.append(None)
+        if len(rounds) == 3:
+            holder.__exit__(None, None, None)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    with only_writer(tmp_path, "the second", logging.getLogger("a run")):
+        assert (tmp_path / ".writer.lock").read_text() == "the second"
+    assert caplog.messages == [f"waiting for run the first, which is writing to {tmp_path}"]
 
 
 def test_a_run_holds_the_folder_from_its_first_step_to_its_last(files):

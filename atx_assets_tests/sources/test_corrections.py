@@ -7,10 +7,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from atx_assets.resources.corrections import check_permission
 from atx_assets.sources import corrections as source_corrections
 from atx_assets.sources.layouts import LAYOUTS
 from atx_assets.sources.titles import titles
-from atx_assets_tests.builders.corrections import KEPT, Place, hash_of, parts
+from atx_assets_tests.builders.corrections import KEPT, Place, hash_of, parts, told_by
 
 
 def test_a_keep_is_written_to_every_release_of_the_title_as_the_original_did(media: Place) -> None:
@@ -141,6 +142,8 @@ def test_a_training_table_without_human_labeled_is_refused_with_the_mend(
         line = place.refused("keep", "tt0000001", write=write)
         assert "ALTER TABLE atp.training ADD COLUMN human_labeled bool" in line
     assert place.rows("training") == before
+    # The doctor says so before the first correction.
+    assert told_by(lambda: check_permission(place.settings())) == line
 
 
 # The preview
@@ -324,8 +327,10 @@ def test_a_hash_is_refused_where_the_table_knows_none(training: Place) -> None:
     assert "give IMDb ids such as" in line
 
 
-def test_no_id_at_all_is_refused(media: Place) -> None:
-    assert media.refused("keep").startswith("no id was given")
+def test_no_id_at_all_is_refused_with_what_the_layout_takes(media: Place) -> None:
+    line = media.refused("keep")
+    assert line.startswith("no id was given: give IMDb ids ")
+    assert "or hashes of releases" in line
 
 
 def test_a_nameless_release_joins_no_title_if_two_have_its_name(

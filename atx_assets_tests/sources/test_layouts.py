@@ -75,6 +75,15 @@ def test_the_setting_cannot_make_a_layout_of_a_table_without_metadata(library):
     assert all(name in line for name in MOVED)
 
 
+def test_releases_without_metadata_are_no_library_of_their_own(library):
+    """Kept out: advice to add the columns, and a model that learns from years alone."""
+    library.create("media", without=MOVED)
+    line = refusal(library)
+    assert all(name in line for name in MOVED)
+    assert "those are in atp.training where it was migrated" in line
+    assert "ADD COLUMN" not in line
+
+
 def test_an_empty_database_is_told_with_the_command_that_fills_it(library):
     line = refusal(library)
     assert f"database {library.database.name} has neither layout" in line

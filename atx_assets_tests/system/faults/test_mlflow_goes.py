@@ -12,7 +12,6 @@ import pytest
 from atx_assets.errors import AtxError
 from atx_assets.local.promote import promote, roll_back
 from atx_assets.resources.bundles import Bundles, Place
-from atx_assets.resources.mlflow_server import failure as mlflow_failure
 from atx_assets.settings import Settings, read_settings
 from atx_assets_tests.builders.failures import failure
 from atx_assets_tests.builders.mlflow_servers import strange
@@ -180,23 +179,6 @@ def test_mlflow_that_goes_at_the_very_end_spoils_no_training_and_is_told_later(
         copied.judge_some(40)
         assert copied.learns("refresh", instance, **mlflow_server.settings, **named).success
     assert run_of(mlflow_server, result).info.status == "FINISHED"
-
-
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (OSError(28, "No space left on device", "/t/roc.png"), "/t/roc.png on this machine cannot"),
-        (ConnectionError("Connection refused"), "stopped to answer"),
-        ("API request failed with error code 413 != 200", "sent (413): look at"),
-    ],
-    ids=["its own disk", "the network", "a proxy's limit"],
-)
-def test_what_failed_is_looked_for_where_it_was(error, words):
-    from mlflow.exceptions import MlflowException
-
-    error = MlflowException(error) if isinstance(error, str) else error
-    settings = read_settings({"MLFLOW_HOST": "mlflow.home"})
-    assert words in str(mlflow_failure(error, settings))
 
 
 def test_a_run_of_somebody_else_is_left_open(copied, mlflow_server):
