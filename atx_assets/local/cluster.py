@@ -38,6 +38,8 @@ SERVER_SETTINGS = {
     "shared_buffers": "128MB",
     "max_wal_size": "512MB",
     "jit": "off",
+    # Not in /dev/shm: a container has 64 MB there, and systemd clears it at a logout (RemoveIPC).
+    "dynamic_shared_memory_type": "mmap",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "logging_collector": "off",
