@@ -34,6 +34,7 @@ def atx(
 
     It reads as `atx_reader`, unless the test names another.
     """
+
     def run(*words: str, **settings: str) -> tuple[int, str, str]:
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
