@@ -223,10 +223,9 @@ def _raise_unless(result: PGresult | None, wanted: ExecStatus) -> None:
     if result.status != wanted:
         state = (result.error_field(DiagnosticField.SQLSTATE) or b"08006").decode()
         # Without its details, on lines of their own, which would stand for what happened.
-        said = result.error_field(DiagnosticField.MESSAGE_PRIMARY)
-        raise errors.lookup(state)(
-            said.decode(errors="replace") if said else result.get_error_message()
-        )
+        primary = result.error_field(DiagnosticField.MESSAGE_PRIMARY)
+        said = primary.decode(errors="replace") if primary else result.get_error_message()
+        raise errors.lookup(state)(said)
 
 
 def _order(source: SourceTable) -> sql.Composable:
