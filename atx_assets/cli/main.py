@@ -21,6 +21,7 @@ from atx_assets.cli.stopping import Stopping
 from atx_assets.cli.surroundings import explain_failure, have_home, open_closed_streams
 from atx_assets.errors import STOPPED, AtxError
 from atx_assets.libpq import settle_environment
+from atx_assets.mlflow_environment import settle_mlflow
 
 #: Each is the name of a command, of its file beside this one, and of the function in that.
 COMMANDS = (
@@ -103,7 +104,7 @@ def cli(context: click.Context, verbose: bool) -> None:
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
     logger.propagate = False
     # Before anything connects. `atx doctor` names what does not count.
-    context.obj = settle_environment()
+    context.obj = settle_environment() + settle_mlflow()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

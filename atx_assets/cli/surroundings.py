@@ -56,7 +56,7 @@ def explain_failure(error: Exception) -> str:
 
 def _folder_is_gone() -> bool:
     try:
-        os.getcwd()
+        Path.cwd()
     except FileNotFoundError:
         return True
     return False

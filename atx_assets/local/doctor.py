@@ -41,6 +41,7 @@ from atx_assets.local.doctor_records import (
 from atx_assets.local.doctor_settings import (
     check_env_file,
     check_libpq,
+    check_mlflow_variables,
     check_names,
     check_ports,
     guessed_zone,
@@ -72,7 +73,7 @@ def doctor(
         say: is called with each line.
         send_test_alert: send a message to `ATX_ALERT_URL`, too.
         deep: make an MLflow run and an artifact, too, and delete them.
-        ignored: libpq's variables that are set and do not count.
+        ignored: variables of libpq's and MLflow's that are set and do not count.
 
     Raises:
         AtxError: something is wrong; how many things, the lines say which.
@@ -107,7 +108,10 @@ def doctor(
     line("leftovers", lambda: check_leftovers(settings))
     line("backups", lambda: check_backups(settings))
     line("names of settings", check_names)
-    line("libpq's variables", lambda: check_libpq(settings, ignored))
+    of_mlflow = [name for name in ignored if "MLFLOW" in name]
+    of_libpq = [name for name in ignored if name not in of_mlflow]
+    line("libpq's variables", lambda: check_libpq(settings, of_libpq))
+    line("MLflow's variables", lambda: check_mlflow_variables(of_mlflow))
     line(".env", check_env_file)
     line("ports", lambda: check_ports(settings))
     line("who may ask", lambda: _strangers(settings))

@@ -1,6 +1,5 @@
 """What a person's shell, cron or a service manager leaves a command: its streams and its folder."""
 
-import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -42,10 +41,10 @@ def test_a_command_whose_streams_are_closed_works_all_the_same(closed: tuple[int
 def test_output_that_cannot_be_written_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with suppress(OSError), open("/dev/full", "w", encoding="utf-8") as full:
-        with monkeypatch.context() as patched:
-            patched.setattr(sys, "stdout", full)
-            status = main(["--help"])
+    with suppress(OSError), Path("/dev/full").open("w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        status = main(["--help"])
+        monkeypatch.undo()
     assert status == 1
     assert capsys.readouterr().err == (
         "atx: the output cannot be written: the disk is full: make room\n"
@@ -59,7 +58,7 @@ def test_a_folder_that_was_deleted_is_one_line(
 
     @click.command("work")
     def work() -> None:
-        os.getcwd()
+        Path.cwd()
 
     monkeypatch.setitem(cli.commands, "work", work)
     gone = tmp_path / "gone"
