@@ -20,6 +20,7 @@ from typing import Any
 from atx_assets.automation.held import has_results
 from atx_assets.errors import AtxError
 from atx_assets.local.dagster_storage import reach_storage
+from atx_assets.local.doctor_collations import check_collations
 from atx_assets.local.doctor_files import (
     check_backups,
     check_inodes,
@@ -148,6 +149,8 @@ def _checks(
         yield "layout", media.check_layout
     if media.states:
         yield "reviewed labels", media.check_labels
+    if media.prints:
+        yield "collations", lambda: check_collations(settings)
     if settings.correction_user:
         yield "corrections", lambda: _corrections(settings)
     yield "Dagster's storage", lambda: reach_storage(settings)
