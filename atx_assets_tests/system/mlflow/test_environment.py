@@ -5,9 +5,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from atx_assets.errors import AtxError
 from atx_assets.local.doctor_settings import check_mlflow_variables
 from atx_assets.mlflow_environment import settle_mlflow
-from atx_assets.resources.mlflow_server import tracking_uri
+from atx_assets.resources.mlflow_server import reach, tracking_uri
 from atx_assets.settings import read_settings
 
 #: Each made a training fail, or led what it tells MLflow elsewhere.
@@ -43,3 +44,15 @@ def test_what_does_not_count_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(name in line for name in HARMFUL)
     assert "MLFLOW_HOST and MLFLOW_PORT alone" in line
     assert "secret" not in line
+
+
+def test_a_home_that_mlflow_has_no_address_for_is_one_line(tmp_path: Path) -> None:
+    """Kept out: a store beside the home, at what comes before the question mark, in no backup."""
+    settings = read_settings(
+        {"ATX_HOME": str(tmp_path / "a?b#1 50%"), "ATX_DATA_DIR": str(tmp_path / "d")}
+    )
+    for ask in (tracking_uri, reach):
+        with pytest.raises(AtxError, match=r"question mark ends a path.*set ATX_MLFLOW=off"):
+            ask(settings)
+    other = read_settings({"ATX_HOME": str(tmp_path / "b#1 50% ä;&'")})
+    assert tracking_uri(other).endswith("b#1 50% ä;&'/mlflow/mlflow.db")
