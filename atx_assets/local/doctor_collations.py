@@ -24,7 +24,7 @@ _FIRST_VERSION = 150_000
 #: Of this database alone on a server that is somebody's.
 _CHANGED = """
     SELECT datname, datcollversion, pg_database_collation_actual_version(oid) FROM pg_database
-    WHERE datcollversion IS NOT NULL
+    WHERE datallowconn AND datcollversion IS NOT NULL
         AND datcollversion IS DISTINCT FROM pg_database_collation_actual_version(oid)
         AND (datname = current_database() OR %s)
     ORDER BY datname COLLATE "C"
