@@ -134,7 +134,8 @@ class Cluster:
             elif now - silent_since > _SILENCE:
                 raise AtxError(
                     f"the PostgreSQL server of {self.home} runs and does not answer on "
-                    f"{self.socket_folder}: end it with `atx stop` and start again"
+                    f"{self.socket_folder}: {self._why_silent()}end it with `atx stop` and start "
+                    "again"
                 )
             if now - started > 5 and not told:
                 logger.info("PostgreSQL is still starting, perhaps recovering from a crash")
@@ -303,6 +304,14 @@ class Cluster:
             return "silent"
         answer = PGconn.ping(f"{self.address('postgres')} connect_timeout=5".encode())
         return {Ping.OK: "ready", Ping.REJECT: "busy"}.get(Ping(answer), "silent")
+
+    def _why_silent(self) -> str:
+        if self.socket_folder == self.data or (self.socket_folder / f".s.PGSQL.{PORT}").exists():
+            return ""
+        return (
+            "its socket is not there, as where /tmp is cleared, or is another one for a service "
+            "(systemd's PrivateTmp); set ATX_HOME to a shorter path, which needs no /tmp, or "
+        )
 
     def _close_to_others(self) -> None:
         """Close the data folder as PostgreSQL wants it; it refuses one that others can enter.
