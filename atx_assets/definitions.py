@@ -26,6 +26,7 @@ from atx_assets.automation.sensors import SENSORS
 from atx_assets.checks import CHECKS
 from atx_assets.jobs import JOBS
 from atx_assets.libpq import settle_environment
+from atx_assets.mlflow_environment import settle_mlflow
 from atx_assets.resources.files import DataFiles
 from atx_assets.resources.media_database import MediaDatabase
 from atx_assets.resources.mlflow import Mlflow
@@ -52,6 +53,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     """Put the graph together; a test hands in resources of its own by name."""
     # A code server that loads `.env` into its environment has opened the storage before that.
     settle_environment()
+    settle_mlflow()
     settings = read_settings()
     multiprocess = settings.executor == "multiprocess"
     return dg.Definitions(

@@ -234,10 +234,18 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def environment() -> dict[str, str]:
-    """Return the process's environment over the values of `.env` in the repository root."""
+    """Return the process's environment over the values of `.env` in the repository root.
+
+    Raises:
+        AtxError: `.env` is in another encoding than UTF-8.
+    """
     from dotenv import dotenv_values
 
-    beneath = {
-        k: v for k, v in dotenv_values(ROOT / ".env", interpolate=False).items() if v is not None
-    }
+    path = ROOT / ".env"
+    try:
+        values = dotenv_values(path, interpolate=False)
+    except UnicodeDecodeError:
+        # Not the cause: what cannot be read may be a password.
+        raise AtxError(f"{path} is not text in UTF-8: save it as UTF-8") from None
+    beneath = {name: value for name, value in values.items() if value is not None}
     return {**beneath, **os.environ}

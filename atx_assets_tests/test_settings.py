@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tzlocal import get_localzone_name
 
 import atx_assets.settings
+from atx_assets import settings as settings_module
 from atx_assets.automation.schedules import nightly_schedule
 from atx_assets.errors import AtxError
 from atx_assets.learning.operating_point import OperatingPoint
@@ -517,3 +518,25 @@ def test_the_home_of_nobody_is_named() -> None:
 
 def test_an_address_with_a_line_break_is_refused_and_not_repeated() -> None:
     assert "s3cr3t" not in failure(ATX_ALERT_URL=f"https://example.org/{SECRET}\r\nX-Header: 1")
+
+
+@pytest.mark.parametrize(
+    "content", ["PG_PASS=café\n".encode("latin-1"), "PG_DB=x\n".encode("utf-16")]
+)
+def test_an_env_file_that_is_not_utf_8_is_one_line(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kept out: a UnicodeDecodeError that names no file. PowerShell's `>` writes UTF-16."""
+    monkeypatch.setattr(settings_module, "ROOT", tmp_path)
+    (tmp_path / ".env").write_bytes(content)
+    with pytest.raises(AtxError, match=r"\.env is not text in UTF-8: save it as UTF-8"):
+        read_settings()
+
+
+def test_an_env_file_with_a_byte_order_mark_and_line_ends_of_windows_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings_module, "ROOT", tmp_path)
+    monkeypatch.delenv("PG_DB", raising=False)
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfPG_DB=films\r\nPG_USER=me\r\n")
+    assert read_settings().pg_db == "films"

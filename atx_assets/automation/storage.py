@@ -1,4 +1,5 @@
-"""Dagster's storage on PostgreSQL, reached as the settings say and not as the environment does.
+"""Dagster's storage on PostgreSQL, reached as the settings say and not as the environment does,
+and without its warnings at each connection.
 
 Every process of Dagster's opens its storage before anything else, with `dagster dev` too, where no
 other code of ours has run. Not here: which variables count (`libpq.py`).
@@ -10,6 +11,7 @@ from typing import Any
 
 from dagster_postgres import DagsterPostgresStorage
 
+from atx_assets.automation.notices import hold_warnings_down
 from atx_assets.libpq import settle_environment
 
 
@@ -22,4 +24,5 @@ class SettledPostgresStorage(DagsterPostgresStorage):
     ) -> DagsterPostgresStorage:
         """Open the storage that `dagster.yaml` names."""
         settle_environment()
+        hold_warnings_down()
         return super().from_config_value(inst_data, config_value)

@@ -13,14 +13,15 @@ import traceback
 from collections import UserDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import click
 
 from atx_assets.cli.stopping import Stopping
+from atx_assets.cli.surroundings import explain_failure, have_home, open_closed_streams
 from atx_assets.errors import STOPPED, AtxError
 from atx_assets.libpq import settle_environment
+from atx_assets.mlflow_environment import settle_mlflow
 
 #: Each is the name of a command, of its file beside this one, and of the function in that.
 COMMANDS = (
@@ -103,14 +104,15 @@ def cli(context: click.Context, verbose: bool) -> None:
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
     logger.propagate = False
     # Before anything connects. `atx doctor` names what does not count.
-    context.obj = settle_environment()
+    context.obj = settle_environment() + settle_mlflow()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status; a failure is one line on stderr."""
     # What we and all that we start write holds somebody's library: nobody else may read it.
     os.umask(0o077)
-    _have_home()
+    open_closed_streams()
+    have_home()
     words = list(sys.argv[1:] if arguments is None else arguments)
     # So that `atx up --verbose` works like `atx --verbose up`.
     verbose = "--verbose" in words
@@ -152,16 +154,7 @@ def _line(error: Exception, verbose: bool) -> str:
     message = plain(" ".join(str(error).split()))
     if isinstance(error, AtxError):
         return message
+    if explained := explain_failure(error):
+        return explained
     hint = "" if verbose else " (use --verbose for the traceback)"
     return f"{type(error).__name__}: {message}{hint}"
-
-
-def _have_home() -> None:
-    """Give a user whom /etc/passwd does not name the home that containers give such a one.
-
-    Libraries ask for it when they are imported, and would fail in the middle of a run.
-    """
-    try:
-        Path.home()
-    except RuntimeError:
-        os.environ["HOME"] = "/"

@@ -5,7 +5,6 @@ Not here: how good that is (`measures.py`, `quality.py`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from atx_assets.errors import AtxError
 from atx_assets.learning.models import Hyperparameters, fit, predict
+from atx_assets.learning.processors import usable_processors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,7 +94,7 @@ def out_of_fold(
         return model
 
     places = [(seed, fold) for seed in range(len(seeds)) for fold in range(FOLDS)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_processors()) as pool:
         models = list(pool.map(one, places))
     by_seed = [models[at : at + FOLDS] for at in range(0, len(models), FOLDS)]
     return OutOfFold(assignment, by_seed, probabilities)

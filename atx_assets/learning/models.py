@@ -6,10 +6,11 @@ Not here: which hyperparameters (`tuning.py`), how good the answer is (`evaluati
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from atx_assets.learning.processors import usable_processors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +81,7 @@ def side_by_side(ask: Callable[[Given], Answer], given: Sequence[Given]) -> list
         # Holds for the thread that calls it, and cannot be undone: so in one that ends.
         xgb.set_config(nthread=1)
 
-    threads = min(os.cpu_count() or 1, len(given)) or 1
+    threads = min(usable_processors(), len(given)) or 1
     with ThreadPoolExecutor(threads, initializer=wake_no_others) as pool:
         return list(pool.map(ask, given))
 

@@ -6,7 +6,6 @@ in `benchmarks/review.py`: confident learning and cleanlab ranked them no better
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from atx_assets.learning.evaluation import FOLDS, LEAST_LABELS
 from atx_assets.learning.models import Hyperparameters, fit, predict
 from atx_assets.learning.neighbours import proximity
+from atx_assets.learning.processors import usable_processors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +70,7 @@ def sceptical_probabilities(
         answers[seed, held_out] = predict(model, matrix[held_out])
 
     places = [(seed, fold) for seed in range(len(folds)) for fold in range(FOLDS)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_processors()) as pool:
         list(pool.map(one, places))
     mean: np.ndarray[Any, Any] = answers.mean(axis=0, dtype=np.float64)
     return mean

@@ -8,7 +8,6 @@ is chosen (`search_result.py`).
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from atx_assets.learning.fold_scores import fold_scores
 from atx_assets.learning.models import Hyperparameters, training_parameters
+from atx_assets.learning.processors import usable_processors
 from atx_assets.learning.search_result import SearchResult
 from atx_assets.schemas import FOLD_SCORES
 
@@ -178,7 +178,7 @@ class _Search:
                 say()
 
         # Threads, not processes: XGBoost works outside Python's lock, and a thread starts at once.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(usable_processors()) as pool:
             try:
                 for finished in [pool.submit(one, fit) for fit in fits]:
                     finished.result()

@@ -8,7 +8,6 @@ Not here: what is taken (`backup.py`), where it is put (`restore.py`).
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from atx_assets.errors import AtxError
+from atx_assets.file_lock import take_lock
 from atx_assets.local.backup_record import FILE as RECORD
 from atx_assets.local.cluster import MADE
 from atx_assets.local.plain_text import shown
@@ -44,6 +44,8 @@ LONGEST_MANIFEST = 64 << 20
 
 #: Databases, or versions of programs, that a backup names at most.
 _MOST_NAMED = 1_000
+#: The file in a folder of work by which it is held against others.
+_LOCK = ".lock"
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
@@ -204,13 +206,22 @@ def work_folder(path: Path) -> Iterator[Path]:
         AtxError: another process holds it.
     """
     path.mkdir(mode=0o700, exist_ok=True)
-    held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        # A file in it, as NFS locks no folder.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        held = os.open(_LOCK, flags, 0o600, dir_fd=folder)
+    finally:
+        os.close(folder)
+    lock = path / _LOCK
     try:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            take_lock(held, lock)
         except BlockingIOError:
             raise AtxError(f"another atx is at work in {path}: let it end first") from None
         for left in path.iterdir():
+            if left == lock:
+                continue
             shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         yield path
     finally:

@@ -37,11 +37,10 @@ SERVER_SETTINGS = {
     "port": str(PORT),
     "unix_socket_permissions": "0700",
     "shared_buffers": "128MB",
-    # In the data folder, not in /dev/shm: systemd empties that of what is a user's when the user
-    # logs out (RemoveIPC), and a container has 64 MB of it.
-    "dynamic_shared_memory_type": "mmap",
     "max_wal_size": "512MB",
     "jit": "off",
+    # Not in /dev/shm: a container has 64 MB there, and systemd clears it at a logout (RemoveIPC).
+    "dynamic_shared_memory_type": "mmap",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "logging_collector": "off",
@@ -136,7 +135,8 @@ class Cluster:
             elif now - silent_since > _SILENCE:
                 raise AtxError(
                     f"the PostgreSQL server of {self.home} runs and does not answer on "
-                    f"{self.socket_folder}: end it with `atx stop` and start again"
+                    f"{self.socket_folder}: {self._why_silent()}end it with `atx stop` and start "
+                    "again"
                 )
             if now - started > 5 and not told:
                 logger.info("PostgreSQL is still starting, perhaps recovering from a crash")
@@ -313,6 +313,14 @@ class Cluster:
             return "silent"
         answer = PGconn.ping(f"{self.address('postgres')} connect_timeout=5".encode())
         return {Ping.OK: "ready", Ping.REJECT: "busy"}.get(Ping(answer), "silent")
+
+    def _why_silent(self) -> str:
+        if self.socket_folder == self.data or (self.socket_folder / f".s.PGSQL.{PORT}").exists():
+            return ""
+        return (
+            "its socket is not there, as where /tmp is cleared, or is another one for a service "
+            "(systemd's PrivateTmp); set ATX_HOME to a shorter path, which needs no /tmp, or "
+        )
 
     def _close_to_others(self) -> None:
         """Close the data folder as PostgreSQL wants it; it refuses one that others can enter.

@@ -20,6 +20,7 @@ from typing import Any
 from atx_assets.automation.held import has_results
 from atx_assets.errors import AtxError
 from atx_assets.local.dagster_storage import reach_storage
+from atx_assets.local.doctor_collations import check_collations
 from atx_assets.local.doctor_files import (
     check_backups,
     check_inodes,
@@ -41,6 +42,7 @@ from atx_assets.local.doctor_records import (
 from atx_assets.local.doctor_settings import (
     check_env_file,
     check_libpq,
+    check_mlflow_variables,
     check_names,
     check_ports,
     guessed_zone,
@@ -72,7 +74,7 @@ def doctor(
         say: is called with each line.
         send_test_alert: send a message to `ATX_ALERT_URL`, too.
         deep: make an MLflow run and an artifact, too, and delete them.
-        ignored: libpq's variables that are set and do not count.
+        ignored: variables of libpq's and MLflow's that are set and do not count.
 
     Raises:
         AtxError: something is wrong; how many things, the lines say which.
@@ -107,7 +109,10 @@ def doctor(
     line("leftovers", lambda: check_leftovers(settings))
     line("backups", lambda: check_backups(settings))
     line("names of settings", check_names)
-    line("libpq's variables", lambda: check_libpq(settings, ignored))
+    of_mlflow = [name for name in ignored if "MLFLOW" in name]
+    of_libpq = [name for name in ignored if name not in of_mlflow]
+    line("libpq's variables", lambda: check_libpq(settings, of_libpq))
+    line("MLflow's variables", lambda: check_mlflow_variables(of_mlflow))
     line(".env", check_env_file)
     line("ports", lambda: check_ports(settings))
     line("who may ask", lambda: _strangers(settings))
@@ -144,6 +149,8 @@ def _checks(
         yield "layout", media.check_layout
     if media.states:
         yield "reviewed labels", media.check_labels
+    if media.prints:
+        yield "collations", lambda: check_collations(settings)
     if settings.correction_user:
         yield "corrections", lambda: _corrections(settings)
     yield "Dagster's storage", lambda: reach_storage(settings)

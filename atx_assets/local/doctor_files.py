@@ -7,12 +7,12 @@ with the mend where a run or a reader would fail. Not here: servers (`doctor.py`
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 
 from atx_assets.assets.extracted import in_words, set_aside, too_many
 from atx_assets.errors import AtxError
+from atx_assets.file_lock import take_lock
 from atx_assets.local.backup_record import last_backup
 from atx_assets.local.doctor_note import Note
 from atx_assets.resources.bundles import Bundles
@@ -44,7 +44,7 @@ def check_writer(settings: Settings) -> str:
     try:
         with lock.open("r") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                take_lock(file.fileno(), lock, shared=True)
             except BlockingIOError:
                 return Note(f"{file.read() or 'somebody'} is writing to it; others wait for that")
     except FileNotFoundError:

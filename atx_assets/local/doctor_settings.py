@@ -73,6 +73,16 @@ def check_libpq(settings: Settings, ignored: Sequence[str]) -> str:
     return told
 
 
+def check_mlflow_variables(ignored: Sequence[str]) -> str:
+    """Say which variables of MLflow's are set and do not count."""
+    if not ignored:
+        return "none that does not count"
+    return Note(
+        f"{', '.join(ignored)} set, and not obeyed: MLFLOW_HOST and MLFLOW_PORT alone say where "
+        "MLflow is, and ATX_MODEL_NAME which registered model is atx's"
+    )
+
+
 def _unknown(name: str, known: set[str]) -> str:
     nearest = difflib.get_close_matches(name, sorted(known), n=1)
     mend = f"did you mean {nearest[0]}?" if nearest else "see the README for those there are"

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from atx_assets.errors import AtxError
+from atx_assets.file_lock import take_lock
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ def try_lock(path: Path, *, shared: bool = False) -> int | None:
     The file is close-on-exec: a program started meanwhile does not share the lock.
 
     Raises:
-        AtxError: the file is somebody else's.
+        AtxError: the file is somebody else's, or its disk has no locks.
     """
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -33,7 +34,7 @@ def try_lock(path: Path, *, shared: bool = False) -> int | None:
             "owner of that folder, or set ATX_HOME to a folder of your own"
         ) from error
     try:
-        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        take_lock(fd, path, shared=shared)
     except BlockingIOError:
         os.close(fd)
         return None

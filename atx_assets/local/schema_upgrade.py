@@ -25,7 +25,7 @@ from atx_assets.local.locks import locked
 from atx_assets.local.logs import last_lines
 from atx_assets.local.mlflow_file import copy_store
 from atx_assets.local.moved_home import follow_home
-from atx_assets.resources.mlflow_server import embedded_store
+from atx_assets.resources.mlflow_server import embedded_store, store_uri
 from atx_assets.resources.sqlite_faults import store_fault
 from atx_assets.settings import Settings
 
@@ -160,12 +160,12 @@ def _upgrade_mlflow(settings: Settings) -> None:
         with log.open("wb") as output:
             done = subprocess.run(
                 # Python imports from where it starts: not from the store, which a restore fills.
-                [sys.executable, "-P", "-m", "mlflow", "db", "upgrade", f"sqlite:///{copy}"],
+                [sys.executable, "-P", "-m", "mlflow", "db", "upgrade", store_uri(copy)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 cwd="/",
-                env=os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{copy}"},
+                env=os.environ | {"MLFLOW_TRACKING_URI": store_uri(copy)},
                 check=False,
             )
         if done.returncode:

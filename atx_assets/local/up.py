@@ -33,6 +33,7 @@ from atx_assets.local.processes import Children, answers_http, free_port, refuse
 from atx_assets.local.report_server import report_server
 from atx_assets.local.schema_upgrade import ready_stores
 from atx_assets.resources.data_folder import DataFolder
+from atx_assets.resources.mlflow_server import store_uri
 from atx_assets.settings import ROOT, Settings
 
 #: Seconds for a server to answer for the first time; MLflow makes its tables meanwhile.
@@ -136,7 +137,7 @@ def _start_mlflow(settings: Settings, children: Children, folder: Path) -> str:
     names = Hosts.of(settings, settings.mlflow_port).patterns()
     origins = [f"{scheme}://{name}" for scheme in ("http", "https") for name in names]
     command += ["--allowed-hosts", ",".join(names), "--cors-allowed-origins", ",".join(origins)]
-    command += ["--backend-store-uri", f"sqlite:///{store / 'mlflow.db'}"]
+    command += ["--backend-store-uri", store_uri(store / "mlflow.db")]
     command += ["--default-artifact-root", str(store / "artifacts")]
     # Its runner of background jobs is eight processes and over a gigabyte, for evaluations of
     # language models.

@@ -8,7 +8,6 @@ Not here: the rows themselves (`sources/corrections.py`).
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from atx_assets.errors import AtxError
+from atx_assets.file_lock import take_lock
 from atx_assets.resources.data_folder import why_unreadable, why_unusable
 from atx_assets.sources.correction_plan import Plan, RowChange
 
@@ -134,7 +134,7 @@ class CorrectionRecord:
         until, told = time.monotonic() + _LOCK_SECONDS, False
         while True:
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                take_lock(fd, self.path)
             except BlockingIOError:
                 if time.monotonic() > until:
                     raise AtxError(

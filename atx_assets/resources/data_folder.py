@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.errors import AtxError
+from atx_assets.file_lock import take_lock
 from atx_assets.resources.checksums import announce, is_damaged
 
 if TYPE_CHECKING:
@@ -242,8 +243,6 @@ def only_writer(folder: Path, run_id: str, log: logging.Logger | None) -> Iterat
 
     The kernel gives the lock up when its process ends, however it ends.
     """
-    import fcntl
-
     with writable(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / ".writer.lock").touch(mode=0o600)
@@ -252,7 +251,7 @@ def only_writer(folder: Path, run_id: str, log: logging.Logger | None) -> Iterat
         waiting = False
         while True:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                take_lock(lock.fileno(), folder / ".writer.lock")
                 break
             except BlockingIOError:
                 if not waiting and log is not None:

@@ -79,7 +79,8 @@ def explained(database: Database) -> Iterator[None]:
     from psycopg import errors
 
     try:
-        yield
+        with _limits_explained(database):
+            yield
     except errors.QueryCanceled as error:
         raise AtxError(
             f"a statement on {database} was ended ({_told(error)}): raise ATX_STATEMENT_TIMEOUT "
@@ -107,6 +108,53 @@ def explained(database: Database) -> Iterator[None]:
         raise AtxError(  # a view that divides by zero, a damaged page, bytes that are no text
             f"{database} answered with an error: {_told(error)}; its log says more"
         ) from error
+
+
+@contextmanager
+def _limits_explained(database: Database) -> Iterator[None]:
+    """Say of a limit of the server's what lifts it: to run again meets the same limit.
+
+    Raises:
+        AtxError: the server has ended a statement or a session for such a limit.
+    """
+    import psycopg
+
+    try:
+        yield
+    except psycopg.Error as error:
+        told = _told(error)
+        for sign, fix in _LIMITS:
+            if sign in told or sign == error.sqlstate:
+                raise AtxError(
+                    f"{database} could not do it ({told}): {fix.format(user=database.user)}"
+                ) from error
+        raise
+
+
+#: What a server says, or its code where it has one of its own, and the cheapest fix.
+_LIMITS = (
+    ("25P03", "raise ATX_STATEMENT_TIMEOUT (seconds), which bounds an idle transaction, too"),
+    (
+        "25P04",
+        "a run takes longer than it lets a transaction take: "
+        "`ALTER ROLE {user} SET transaction_timeout = '1h'`",
+    ),
+    (
+        "could not resize shared memory segment",
+        "the shared memory of its container is full, not its disk: start the container with "
+        "`--shm-size=256m`, or `ALTER ROLE {user} SET max_parallel_workers_per_gather = 0`",
+    ),
+    (
+        "could not open shared memory segment",
+        "something removed its shared memory while it ran: restart it; systemd does that at a "
+        "logout, and RemoveIPC=no in /etc/systemd/logind.conf stops it",
+    ),
+    (
+        "due to conflict with recovery",
+        "it is a standby, whose primary removed what was being read: run it again, or set "
+        "hot_standby_feedback = on there",
+    ),
+)
 
 
 def _is_lost(error: psycopg.Error) -> bool:

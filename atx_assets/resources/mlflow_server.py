@@ -49,7 +49,21 @@ def tracking_uri(settings: Settings) -> str:
         host = settings.mlflow_host
         url = host if "://" in host else f"http://{host}"
         return f"{url}:{settings.mlflow_port}"
-    return f"sqlite:///{embedded_store(settings)}"
+    return store_uri(embedded_store(settings))
+
+
+def store_uri(store: Path) -> str:
+    """Return the address of a store in a file.
+
+    Raises:
+        AtxError: there is none for that path: it would lead to a file beside the home.
+    """
+    if "?" in str(store):
+        raise AtxError(
+            f"MLflow cannot keep its store in {store.parent}, as a question mark ends a path for "
+            "it: set ATX_HOME to a folder without one, or set ATX_MLFLOW=off"
+        )
+    return f"sqlite:///{store}"
 
 
 def embedded_store(settings: Settings) -> Path:
@@ -163,6 +177,7 @@ def reach(settings: Settings) -> Reached:
                 f"check MLFLOW_HOST and MLFLOW_PORT, {WITHOUT}"
             ) from shown_cause(error, settings)
     store = embedded_store(settings)
+    store_uri(store)  # a store beside the home is nobody's: no backup has it
     if before := former_home(settings):
         raise AtxError(
             f"the home was moved or copied from {before}, and MLflow's store would write there: "

@@ -13,14 +13,27 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
-_SET_UP = "SELECT set_config('TimeZone', 'UTC', true), set_config('statement_timeout', %s, true)"
+#: What a database or a user may set for every session, and what would then be read or written
+#: otherwise: `ALTER DATABASE … SET` and `ALTER ROLE … SET` hold for whoever connects.
+_READ_AS = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "standard_conforming_strings": "on",
+    "extra_float_digits": "1",
+    "transform_null_equals": "off",
+    "array_nulls": "on",
+}
+#: The second bounds how long a machine that was put to sleep keeps the server from cleaning up.
+_LIMITS = ("statement_timeout", "idle_in_transaction_session_timeout")
+_SET_UP = "SELECT set_config(name, value, true) FROM unnest(%s::text[], %s::text[]) s(name, value)"
 
 
 class TransactionBound(psycopg.Connection[tuple[Any, ...]]):
-    """A connection whose transactions are in UTC, and whose statements take only so long.
+    """A connection whose transactions read alike everywhere, and take only so long.
 
     Attributes:
-        statement_timeout: seconds; statements outside of a transaction (autocommit) have none.
+        statement_timeout: seconds that a statement may take, and that a transaction may be idle;
+            statements outside of a transaction (autocommit) have none.
     """
 
     statement_timeout: int
@@ -47,4 +60,5 @@ class TransactionBound(psycopg.Connection[tuple[Any, ...]]):
         return self.info.transaction_status is TransactionStatus.IDLE
 
     def _set_up(self) -> None:
-        super().cursor().execute(_SET_UP, (str(self.statement_timeout * 1000),))
+        values = _READ_AS | dict.fromkeys(_LIMITS, str(self.statement_timeout * 1000))
+        super().cursor().execute(_SET_UP, ([*values], [*values.values()]))

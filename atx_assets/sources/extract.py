@@ -222,7 +222,10 @@ def _raise_unless(result: PGresult | None, wanted: ExecStatus) -> None:
         raise errors.ConnectionException("the server has closed the connection")
     if result.status != wanted:
         state = (result.error_field(DiagnosticField.SQLSTATE) or b"08006").decode()
-        raise errors.lookup(state)(result.get_error_message())
+        # Without its details, on lines of their own, which would stand for what happened.
+        primary = result.error_field(DiagnosticField.MESSAGE_PRIMARY)
+        said = primary.decode(errors="replace") if primary else result.get_error_message()
+        raise errors.lookup(state)(said)
 
 
 def _order(source: SourceTable) -> sql.Composable:

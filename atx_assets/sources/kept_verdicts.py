@@ -129,7 +129,7 @@ def _found(
 ) -> Verdicts:
     query = sql.SQL(
         "SELECT count(*), (array_agg({name} || ' (' || old.{key}::text || '): ' || {was}"
-        " ORDER BY old.{key}))[1:{named}]"
+        ' ORDER BY old.{key} COLLATE "C"))[1:{named}]'
         " FROM incoming AS new, {table} AS old WHERE {differs} AND {which}"
     ).format(named=sql.Literal(NAMED), which=which, **parts)
     count, names = connection.execute(query).fetchone() or (0, None)

@@ -193,7 +193,7 @@ def _keys(
     connection: psycopg.Connection, query: sql.Composable, examples: int
 ) -> tuple[int, list[str]]:
     counted = sql.SQL(
-        "SELECT count(*), (array_agg(key::text ORDER BY key))[1:%s] FROM ({}) AS rows"
+        'SELECT count(*), (array_agg(key::text ORDER BY key COLLATE "C"))[1:%s] FROM ({}) AS rows'
     ).format(query)
     count, keys = connection.execute(counted, (examples,)).fetchone() or (0, None)
     return count, keys or []

@@ -137,3 +137,14 @@ class TestTheNight:
         request = asked(living, **down)
         assert "could not be looked at beforehand: cannot connect" in request.tags["atx/why"]
         assert not living.place.run("full_rebuild", living.instance, request.tags, **down).success
+
+
+@pytest.mark.parametrize("cron", ["0 2 * * *", "30 2 * * *", "0 3 * * *"])
+@pytest.mark.parametrize("change", [datetime(2027, 3, 28), datetime(2026, 10, 25)])
+def test_a_night_whose_hour_is_missing_or_comes_twice_has_one_run(
+    cron: str, change: datetime
+) -> None:
+    found = nights("Europe/Berlin", change - timedelta(days=1), 3, cron)
+    assert [night.date() for night in found] == [
+        (change + timedelta(days=days)).date() for days in (-1, 0, 1)
+    ]

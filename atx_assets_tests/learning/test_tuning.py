@@ -306,7 +306,7 @@ class TestRace:
     @pytest.mark.parametrize("threads", [1, 3, 7])
     def test_the_number_of_threads_changes_no_bit(self, made_up, monkeypatch, how, threads):
         once = search(made_up, RACED, how)
-        monkeypatch.setattr(tuning.os, "cpu_count", lambda: threads)
+        monkeypatch.setattr(tuning, "usable_processors", lambda: threads)
         again = search(made_up, RACED, how)
         assert again.scores.tobytes() == once.scores.tobytes()
         assert (again.best, again.chosen) == (once.best, once.chosen)

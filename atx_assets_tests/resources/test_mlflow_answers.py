@@ -10,6 +10,7 @@ import requests
 from atx_assets.resources.mlflow_answers import (
     Experiment,
     LoginRefusedError,
+    NotAllowedError,
     ServerState,
     WrongAnswerError,
     server_state,
@@ -50,7 +51,7 @@ def test_our_experiment_is_found_in_mlflows_bin_too(stage):
     ("status", "kind", "words"),
     [
         (401, LoginRefusedError, r"wants a login \(401\)"),
-        (403, LoginRefusedError, r"does not allow that \(403\)"),
+        (403, NotAllowedError, r"does not allow that \(403\)"),
         (500, WrongAnswerError, r"answers with an error \(500\)"),
         (507, WrongAnswerError, r"answers with an error \(507\)"),
     ],

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from psycopg import errors, sql
 
 from atx_assets import schemas
+from atx_assets.errors import AtxError
+from atx_assets.resources.database import explained
 from atx_assets.resources.files import DataFiles
 from atx_assets.sources import extract as extraction
 from atx_assets.sources.extract import extract, read_rows
@@ -394,6 +396,36 @@ class TestFailure:
             ):
                 extract(connection, source, beside, {})
             assert connection.closed
+        self.assert_the_old_file_stands(files)
+
+    def test_what_the_server_says_in_the_middle_is_told_without_its_details(
+        self, library, release, files
+    ):
+        """Kept out: a standby that ended the reading was told of by its DETAIL alone."""
+        library.create("media", [release(1)])
+        library.execute(
+            "CREATE FUNCTION ended(text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE 'due to conflict with recovery' USING ERRCODE = '40001', DETAIL = 'Rows.';"
+            " END $$"
+        )
+        library.execute("ALTER TABLE atp.media RENAME TO releases")
+        columns = [sql.Identifier(c.name) for c in MEDIA.columns]
+        shown = [
+            sql.SQL("ended({}) AS {}").format(c, c) if c.as_string() == '"uploader"' else c
+            for c in columns
+        ]
+        library.execute(
+            sql.SQL("CREATE VIEW atp.media AS SELECT {} FROM atp.releases").format(
+                sql.SQL(", ").join(shown)
+            )
+        )
+        with (
+            pytest.raises(AtxError, match=r"\(due to conflict with recovery\): it is a standby"),
+            library.reading() as (connection, source),
+            explained(library.database),
+            files.replacing(files.path("raw_media")) as beside,
+        ):
+            extract(connection, source, beside, {})
         self.assert_the_old_file_stands(files)
 
     @pytest.mark.usefixtures("slow_library")

@@ -1,0 +1,66 @@
+"""Locks on files: whoever takes one says in a line where the disk has none, as some shares."""
+
+import errno
+import fcntl
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from atx_assets.automation.alert_file import AlertFile
+from atx_assets.errors import AtxError
+from atx_assets.local.backup_file import work_folder
+from atx_assets.local.doctor_files import check_writer
+from atx_assets.local.locks import try_lock
+from atx_assets.resources.correction_record import CorrectionRecord
+from atx_assets.resources.data_folder import only_writer
+from atx_assets.settings import read_settings
+
+
+def enter(manager: object) -> None:
+    with manager:  # type: ignore[attr-defined]
+        pass
+
+
+TAKERS: dict[str, Callable[[Path], object]] = {
+    "the home": lambda folder: try_lock(folder / "postgres.lease"),
+    "the data folder": lambda folder: enter(only_writer(folder, "run", logging.getLogger())),
+    "the record of corrections": lambda folder: enter(CorrectionRecord(folder).writing()),
+    "alerts": lambda folder: enter(AlertFile(folder).changing(logging.getLogger())),
+    "a backup's folder": lambda folder: enter(work_folder(folder / ".b.new")),
+    "doctor": lambda folder: check_writer(
+        read_settings({"ATX_HOME": str(folder), "ATX_DATA_DIR": str(folder)})
+    ),
+}
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+# An alert that cannot be recorded is sent all the same, with a warning.
+@pytest.mark.parametrize("taker", sorted(TAKERS.keys() - {"alerts"}))
+def test_a_disk_without_locks_is_one_line(
+    taker: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kept out: "[Errno 37] No locks available", and no word of where or what to do."""
+
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / ".writer.lock").touch()
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(AtxError, match=r"cannot be locked.*mount that share with locks"):
+        TAKERS[taker](tmp_path)
+
+
+@pytest.mark.parametrize("taker", TAKERS)
+def test_each_lock_is_one_that_nfs_can_hold(
+    taker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kept out: "Bad file descriptor" of a backup, whose folder NFS does not lock.
+
+    A client of NFS asks its server for the lock of fcntl(2) in place of flock(2).
+    """
+    (tmp_path / ".writer.lock").touch()
+    monkeypatch.setattr(fcntl, "flock", fcntl.lockf)
+    TAKERS[taker](tmp_path)
