@@ -4,7 +4,8 @@ What: `draw` picks the places at random, by rooms in proportion to their lines, 
 file, and writes them to `mutants.json`. `cover` runs tests under coverage.py, to learn which of
 them run a line. `run` breaks each place in a checkout of its own and runs the tests that cover it,
 the cheapest first, until one fails. A test that takes ten times its time has found its mutant; a
-mutant on which the budget runs out is not found, nor is one that no test covers.
+mutant on which the budget runs out is not found, nor is one that no test covers; one that changes
+nothing does not count.
 
 Against: the same list at another commit: `run --repo` names its checkout. To reach: no smaller
 share found than before, and 85%.
@@ -62,7 +63,7 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
 class Mutant:
     """A place and what is done to it; `text` is the line, by which it is found again.
 
-    `column` counts from where the text begins.
+    `column` counts from where the text begins. `changes_nothing` says why no test could see it.
     """
 
     file: str
@@ -70,6 +71,7 @@ class Mutant:
     column: int
     operator: str
     text: str
+    changes_nothing: str = ""
 
     @property
     def room(self) -> str:
@@ -363,7 +365,8 @@ def main() -> None:
 
     mutants = [Mutant(**place) for place in json.loads(LIST.read_text())]
     with ThreadPoolExecutor(len(options.repo)) as pool:
-        list(pool.map(one, [m for m in mutants if str(m) not in done]))
+        wanted = [m for m in mutants if not m.changes_nothing and str(m) not in done]
+        list(pool.map(one, wanted))
     results = [json.loads(line) for line in options.to.read_text().splitlines()]
     found = sum(result["found"] is True for result in results)
     judged = sum(result["found"] is not None for result in results)
