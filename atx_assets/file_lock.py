@@ -28,5 +28,5 @@ def take_lock(fd: int, path: Path, *, shared: bool = False) -> None:
         raise AtxError(
             f"{path} cannot be locked ({error.strerror}), and two that write at once would damage "
             "what is there: mount that share with locks (NFS: without nolock; SMB: with nobrl), or "
-            "set ATX_HOME and ATX_DATA_DIR to a disk of this machine"
+            "keep it on a disk of this machine"
         ) from error

@@ -64,3 +64,36 @@ def test_each_lock_is_one_that_nfs_can_hold(
     (tmp_path / ".writer.lock").touch()
     monkeypatch.setattr(fcntl, "flock", fcntl.lockf)
     TAKERS[taker](tmp_path)
+
+
+def test_who_is_refused_leaves_what_another_is_at_work_on(tmp_path: Path) -> None:
+    """Kept out: a second `atx restore`, or a backup of the same minute, deleted the first one's."""
+    folder = tmp_path / ".b.new"
+    with work_folder(folder) as work:
+        (work / "half").write_text("x")
+        with pytest.raises(AtxError, match="another atx is at work in"):
+            enter(work_folder(folder))
+        assert (work / "half").read_text() == "x"
+    assert not folder.exists()
+    # What one has left that was killed goes.
+    folder.mkdir()
+    (folder / "half").write_text("x")
+    with work_folder(folder) as work:
+        assert not (work / "half").exists()
+
+
+def test_a_disk_without_locks_keeps_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for left in ([], ["half"]):
+        folder = tmp_path / ".b.new"
+        for name in left:
+            folder.mkdir()
+            (folder / name).write_text("x")
+        with pytest.raises(AtxError, match="cannot be locked"):
+            enter(work_folder(folder))
+        assert folder.exists() == bool(left)

@@ -38,8 +38,9 @@ class _Connections:
         if dialect.name != "postgresql" or not (self._is_first or self._warns):
             return None  # as ever
         with self._lock, self._without_warning():
-            self._is_first = False
-            return dialect.connect(*words, **options)
+            made = dialect.connect(*words, **options)
+            self._is_first = False  # one that failed may have said nothing yet
+            return made
 
     @contextmanager
     def _without_warning(self) -> Iterator[None]:
@@ -47,7 +48,12 @@ class _Connections:
 
         Into a file, not a pipe: a process that is started meanwhile would wait for who reads it.
         """
-        with tempfile.TemporaryFile() as held:
+        try:
+            file = tempfile.TemporaryFile()  # noqa: SIM115  (closed below)
+        except OSError:  # no folder for it: better the warning than no connection
+            yield
+            return
+        with file as held:
             before = os.dup(2)
             os.dup2(held.fileno(), 2)
             try:

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -215,15 +215,40 @@ def work_folder(path: Path) -> Iterator[Path]:
         os.close(folder)
     lock = path / _LOCK
     try:
-        try:
-            take_lock(held, lock)
-        except BlockingIOError:
-            raise AtxError(f"another atx is at work in {path}: let it end first") from None
+        take_lock(held, lock)
+        # Whoever held it may have removed it since it was opened: it guards nothing any more.
+        if not os.path.samestat(os.fstat(held), lock.lstat()):
+            raise FileNotFoundError
+    except (BlockingIOError, FileNotFoundError):
+        os.close(held)
+        raise AtxError(f"another atx is at work in {path}: let it end first") from None
+    except AtxError:  # the disk has no locks: what is there may be another's
+        os.close(held)
+        if [*path.iterdir()] == [lock]:
+            lock.unlink()
+            path.rmdir()
+        raise
+    try:
         for left in path.iterdir():
-            if left == lock:
-                continue
-            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+            if left != lock:
+                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         yield path
     finally:
-        shutil.rmtree(path, ignore_errors=True)
-        os.close(held)
+        _remove(path, lock, held)
+
+
+def _remove(path: Path, lock: Path, held: int) -> None:
+    """Remove a folder that we hold, the lock last: without it another atx may begin in it."""
+    with suppress(OSError):
+        for left in [*path.iterdir()]:
+            if left == lock:
+                continue
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+    with suppress(OSError):
+        lock.unlink()
+    os.close(held)  # before the folder goes: NFS keeps an open file in it under another name
+    with suppress(OSError):  # another atx is in it already
+        path.rmdir()

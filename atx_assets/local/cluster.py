@@ -25,7 +25,7 @@ from atx_assets.errors import AtxError
 from atx_assets.libpq import unasked
 from atx_assets.local.locks import try_lock
 from atx_assets.local.logs import trim
-from atx_assets.local.nameless_initdb import copy_initdb
+from atx_assets.local.nameless_initdb import NEEDS_NAME, copy_initdb
 from atx_assets.local.server_user import ServerUser, open_way, server_user, user_name
 from atx_assets.local.socket_folder import is_private, make_private
 
@@ -254,21 +254,28 @@ class Cluster:
         with tempfile.TemporaryDirectory(prefix="postgres.new-", dir=self.home) as copies:
             initdb, libraries = programs / "initdb", dict[str, str]()
             if not user.has_name:
-                initdb, libraries = copy_initdb(programs, Path(copies))
+                initdb, libraries = copy_initdb(programs, Path(copies), user.own)
             command = user.command(str(initdb), "-D", str(folder), "-U", USER)
             command += ["--auth=trust", "--encoding=UTF8", "--locale=C", "--data-checksums"]
             command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-            return subprocess.run(
-                [*command, "--no-instructions"],
-                capture_output=True,
-                text=True,
-                errors="replace",
-                cwd="/",
-                env=_ENVIRONMENT | libraries,
-                pass_fds=(alive,),
-                check=False,
-                **user.popen,
-            )
+            try:
+                return subprocess.run(
+                    [*command, "--no-instructions"],
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    cwd="/",
+                    env=_ENVIRONMENT | libraries,
+                    pass_fds=(alive,),
+                    check=False,
+                    **user.popen,
+                )
+            except PermissionError as error:
+                if user.has_name:
+                    raise
+                raise AtxError(
+                    f"no program can be started in {self.home} (mounted noexec?). {NEEDS_NAME}"
+                ) from error
 
     def _check_version(self, programs: Path) -> None:
         data = (self.data / "PG_VERSION").read_text().strip()
@@ -319,7 +326,7 @@ class Cluster:
             return ""
         return (
             "its socket is not there, as where /tmp is cleared, or is another one for a service "
-            "(systemd's PrivateTmp); set ATX_HOME to a shorter path, which needs no /tmp, or "
+            "(systemd's PrivateTmp); move the home to a shorter path, which needs no /tmp, or "
         )
 
     def _close_to_others(self) -> None:

@@ -16,8 +16,8 @@ from atx_assets.settings import Settings
 if TYPE_CHECKING:
     import psycopg
 
-#: By the name of a database, the version it was made with and the one its server has, if any.
-_Versions = dict[str, tuple[str, str | None]]
+#: The name of a database, the version it was made with, and the one its server has, if any.
+_Changed = tuple[str, str, str | None]
 
 #: Before, a database did not remember the version.
 _FIRST_VERSION = 150_000
@@ -38,25 +38,24 @@ def check_collations(settings: Settings) -> str:
     """
     import psycopg
 
-    changed: _Versions = {}
     embedded = settings.database.embedded
     with (
         explained(settings.database),
         connect(settings.database, statement_timeout=settings.statement_timeout) as media,
     ):
-        changed |= _changed(media, embedded)
+        changed = _changed(media, embedded)
     try:
         with connect_storage(settings) as storage:
-            changed |= _changed(storage, False)
+            changed += [found for found in _changed(storage, False) if found not in changed]
     except (AtxError, psycopg.Error):  # it has a line of its own
         pass
     if not changed:
         return "as they were when the databases were made"
     told = "; ".join(
         f"{name} was made with version {before}, and its server has {now or 'none'}"
-        for name, (before, now) in changed.items()
+        for name, before, now in changed
     )
-    mends = "; ".join(_mend(name, now) for name, (_, now) in changed.items())
+    mends = "; ".join(_mend(name.replace('"', '""'), now) for name, _, now in changed)
     return Note(f"{told}: an index of texts may be out of order; as the owner of each: {mends}")
 
 
@@ -66,7 +65,7 @@ def _mend(name: str, now: str | None) -> str:
     return f'`REINDEX DATABASE "{name}"`, then `ALTER DATABASE "{name}" REFRESH COLLATION VERSION`'
 
 
-def _changed(connection: psycopg.Connection, every: bool) -> _Versions:
+def _changed(connection: psycopg.Connection, every: bool) -> list[_Changed]:
     if connection.info.server_version < _FIRST_VERSION:
-        return {}
-    return {name: (then, now) for name, then, now in connection.execute(_CHANGED, (every,))}
+        return []
+    return [(name, then, now) for name, then, now in connection.execute(_CHANGED, (every,))]

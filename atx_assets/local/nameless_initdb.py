@@ -6,7 +6,7 @@ They make no use of it where `-U` is given. The copies made here ask for the fir
 that runs later, which needs no name.
 """
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 from atx_assets.errors import AtxError
@@ -14,13 +14,22 @@ from atx_assets.errors import AtxError
 # Both return an entry of /etc/passwd. The second ignores the number that it is given.
 _BY_NUMBER, _FIRST = b"\0getpwuid\0", b"\0getpwent\0"
 
+#: What to do where it is not possible.
+NEEDS_NAME = (
+    "PostgreSQL makes its data for no user without a name: let root add one to /etc/passwd, or set "
+    "PG_HOST to a server of your own"
+)
 
-def copy_initdb(programs: Path, folder: Path) -> tuple[Path, dict[str, str]]:
+
+def copy_initdb(
+    programs: Path, folder: Path, own: Callable[[Path], None]
+) -> tuple[Path, dict[str, str]]:
     """Copy initdb and the server it starts into a folder, as a user without a name can run them.
 
     Args:
         programs: the folder of PostgreSQL's programs.
         folder: an empty folder on a disk from which programs may be started.
+        own: gives a file or a folder to that user.
 
     Returns:
         The path of the copied initdb, and what its environment needs to find its libraries.
@@ -30,18 +39,16 @@ def copy_initdb(programs: Path, folder: Path) -> tuple[Path, dict[str, str]]:
     """
     copies = folder / "bin"
     copies.mkdir()
+    own(folder)
+    own(copies)
     for name in ("initdb", "postgres"):
         program = (programs / name).read_bytes()
         if program.count(_BY_NUMBER) != 1:
-            raise AtxError(
-                f"PostgreSQL makes its data for no user without a name, and the user "
-                f"{os.geteuid()} has none: let root add one, `echo 'atx:x:{os.geteuid()}:"
-                f"{os.getegid()}::/:/bin/false' >> /etc/passwd`, or set PG_HOST to a server of "
-                "your own"
-            )
+            raise AtxError(NEEDS_NAME)
         copy = copies / name
         copy.write_bytes(program.replace(_BY_NUMBER, _FIRST))
         copy.chmod(0o700)
+        own(copy)
     # The programs look for these from where they lie.
     for beside in ("lib", "share"):
         (folder / beside).symlink_to(programs.parent / beside)

@@ -5,6 +5,7 @@ Not here: what is read or written through them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -125,10 +126,15 @@ def _limits_explained(database: Database) -> Iterator[None]:
         told = _told(error)
         for sign, fix in _LIMITS:
             if sign in told or sign == error.sqlstate:
-                raise AtxError(
-                    f"{database} could not do it ({told}): {fix.format(user=database.user)}"
-                ) from error
+                fix = fix.format(user=_quoted(database.user))
+                raise AtxError(f"{database} could not do it ({told}): {fix}") from error
         raise
+
+
+def _quoted(name: str) -> str:
+    """Return a name as SQL has it."""
+    plain = re.fullmatch("[a-z_][a-z0-9_]*", name)
+    return name if plain else '"' + name.replace('"', '""') + '"'
 
 
 #: What a server says, or its code where it has one of its own, and the cheapest fix.
@@ -139,6 +145,8 @@ _LIMITS = (
         "a run takes longer than it lets a transaction take: "
         "`ALTER ROLE {user} SET transaction_timeout = '1h'`",
     ),
+    # Where the embedded server keeps it: in its data folder.
+    ('could not resize shared memory segment "pg_dynshmem/', "make room on the disk of its data"),
     (
         "could not resize shared memory segment",
         "the shared memory of its container is full, not its disk: start the container with "

@@ -136,10 +136,10 @@ def _api(ask: Ask, path: str, wanted: Mapping[str, str]) -> dict[str, Any]:
 def _check_status(answer: requests.Response) -> None:
     status = answer.status_code
     if status == 403 and _OTHER_HOST in answer.text:
-        host = urlsplit(answer.url).netloc.rpartition("@")[2]
         raise WrongAnswerError(
-            f"does not answer to that name (403, {_OTHER_HOST}): start MLflow with "
-            f"--allowed-hosts '{host}', or set MLFLOW_HOST to a name that it answers to"
+            f"does not answer to that name (403, {_OTHER_HOST}): add '{_host_as_sent(answer.url)}' "
+            "to the names of MLflow's --allowed-hosts ('localhost:*' and others stay there), or "
+            "set MLFLOW_HOST to a name that it answers to"
         )
     if status == 401:
         raise LoginRefusedError(_broken(status))
@@ -147,6 +147,14 @@ def _check_status(answer: requests.Response) -> None:
         raise NotAllowedError(_broken(status))
     if status >= 500:
         raise WrongAnswerError(_broken(status))
+
+
+def _host_as_sent(url: str) -> str:
+    """Return the Host of a request: with the port, unless it is the scheme's own."""
+    asked = urlsplit(url)
+    own = {"http": 80, "https": 443}.get(asked.scheme)
+    port = "" if asked.port in (None, own) else f":{asked.port}"
+    return f"{asked.hostname}{port}"
 
 
 def _broken(status: int) -> str:

@@ -151,7 +151,8 @@ def _prove_model(client: MlflowClient, name: str) -> None:
             "read: give that user (MLFLOW_TRACKING_USERNAME) the right to edit it, or set "
             f"ATX_MODEL_NAME to another name, {WITHOUT}"
         ) from error
-    client.delete_registered_model(name)
+    with suppress(MlflowException):  # it carries our tag: the first training takes it
+        client.delete_registered_model(name)
 
 
 def _prove_artifacts(client: MlflowClient, run: Run, place: str, settings: Settings) -> None:

@@ -61,7 +61,7 @@ def store_uri(store: Path) -> str:
     if "?" in str(store):
         raise AtxError(
             f"MLflow cannot keep its store in {store.parent}, as a question mark ends a path for "
-            "it: set ATX_HOME to a folder without one, or set ATX_MLFLOW=off"
+            "it: move the home and set ATX_HOME to where it is then, or set ATX_MLFLOW=off"
         )
     return f"sqlite:///{store}"
 

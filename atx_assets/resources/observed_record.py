@@ -6,6 +6,8 @@ Not here: what follows from one extraction to the next (`sources/observed_labels
 from __future__ import annotations
 
 import logging
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from atx_assets.errors import AtxError
 from atx_assets.resources.checksums import is_damaged
 from atx_assets.resources.data_folder import DataFolder, replacing, why_unreadable
+from atx_assets.schemas import IMDB_ID
 from atx_assets.sources.layouts import SourceTable
 from atx_assets.sources.models_labels import models_labels_in
 from atx_assets.sources.observed_labels import (
@@ -147,7 +150,7 @@ def observed(
         be observed.
 
     Raises:
-        AtxError: the record is damaged.
+        AtxError: the record is damaged; or it is gone, and what was extracted cannot be read.
     """
     if not can_be_observed(source):
         return source, {}
@@ -170,25 +173,41 @@ def _as_extracted(folder: Path) -> States:
         return {}
     try:
         rows = files.read_table("raw_media", _EXTRACTED)
-    except AtxError as error:  # that extraction is made anew by the one that asks
+    except AtxError as error:
+        if _is_of_system(error.__cause__):
+            raise
+        # It is damaged. That extraction is made anew by the one that asks.
         _logger.warning("what was seen of labels is gone, and so is what was extracted: %s", error)
         return {}
     if set(rows.column_names) != set(_EXTRACTED):
         return {}  # of the other layout
-    given = models_labels_in(rows)
     rows = rows.set_column(
         rows.schema.get_field_index("created_at"), "created_at", rows["created_at"].cast(pa.int64())
     )
+    # As `read_states` has it: neither ids that are none, nor those of two rows.
+    often = Counter(rows["imdb_id"].to_pylist())
+    given = models_labels_in(rows)
     states = {}
     for row in rows.to_pylist():
-        label, human = _SAID.get(row["label"]), bool(row["human_labeled"])
-        states[row["imdb_id"]] = State(
+        key, label, human = row["imdb_id"], _SAID.get(row["label"]), bool(row["human_labeled"])
+        if key is None or often[key] > 1 or not re.fullmatch(IMDB_ID, key):
+            continue
+        states[key] = State(
             label,
             human,
             bool(row["reviewed"]),
             row["created_at"],
-            reason=CHANGED if row["imdb_id"] in given else None,
-            given=label if row["imdb_id"] in given else None,
+            reason=CHANGED if key in given else None,
+            given=label if key in given else None,
             last=None if human else label,
         )
     return states
+
+
+def _is_of_system(cause: BaseException | None) -> bool:
+    """Say whether a file could not be read just now, and may be whole."""
+    return (
+        isinstance(cause, OSError)
+        and bool(cause.errno)
+        and not isinstance(cause, FileNotFoundError)
+    )

@@ -1,11 +1,13 @@
 """A database whose collation has changed: one line for each process, and what doctor says of it."""
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, event, pool, text
 from sqlalchemy.engine import URL, Engine
+from sqlalchemy.exc import OperationalError
 
 from atx_assets.automation.notices import _Connections
 from atx_assets.local.doctor_collations import check_collations
@@ -52,6 +54,32 @@ def test_many_connections_say_it_once(
         f"database {changed.name} was made with another collation version than the system has now:"
         " `atx doctor` says what to do"
     ]
+
+
+def test_a_first_connection_that_fails_says_nothing_of_the_next(
+    changed: Database, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Kept out: all warnings, where the database was still starting at the first."""
+    connections = _Connections()
+    for database in (replace(changed, port=1), changed):
+        engine = create_engine(url(database), poolclass=pool.NullPool)
+        event.listen(engine, "do_connect", connections.open)
+        with suppress(OperationalError):
+            engine.connect().close()
+    assert capfd.readouterr().err == ""
+    assert len(caplog.records) == 1
+
+
+def test_without_a_folder_for_files_the_warning_stays_and_the_connection_is_made(
+    changed: Database, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> object:
+        raise FileNotFoundError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tempfile.TemporaryFile", none)
+        engine_of(changed).connect().close()
+    assert "collation version mismatch" in capfd.readouterr().err
 
 
 def test_what_else_is_said_while_connecting_is_passed_on(

@@ -41,11 +41,11 @@ def test_a_command_whose_streams_are_closed_works_all_the_same(closed: tuple[int
 def test_output_that_cannot_be_written_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    # What is in its buffer cannot be written at its end either.
     with suppress(OSError), Path("/dev/full").open("w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stdout", full)
-        status = main(["--help"])
+        assert main(["--help"]) == 1
         monkeypatch.undo()
-    assert status == 1
     assert capsys.readouterr().err == (
         "atx: the output cannot be written: the disk is full: make room\n"
     )

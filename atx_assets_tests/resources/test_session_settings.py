@@ -85,6 +85,11 @@ def test_a_transaction_that_was_idle_for_too_long_names_the_setting(database: Da
             r"--shm-size.*ALTER ROLE postgres SET max_parallel_workers_per_gather = 0",
         ),
         (
+            "53100",
+            'could not resize shared memory segment "pg_dynshmem/mmap.1" to 8 bytes: No space left',
+            "make room on the disk of its data$",
+        ),
+        (
             "58P01",
             'could not open shared memory segment "/PostgreSQL.1": No such file or directory',
             r"restart it.*RemoveIPC=no",

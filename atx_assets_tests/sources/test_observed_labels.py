@@ -267,6 +267,28 @@ def test_a_record_that_is_gone_is_made_up_for_by_the_last_extraction(watched: Wa
     assert watched.givers() == dict.fromkeys("1234", "rule") | {"5": "human", "6": "model"}
 
 
+def test_rows_with_no_id_of_their_own_do_not_stand_in_the_way(watched: Watched) -> None:
+    """Kept out: a home from before the record, in which one such row ended every extraction."""
+    watched.library.execute("ALTER TABLE atp.training DROP CONSTRAINT training_pkey")
+    watched.library.execute("ALTER TABLE atp.training ALTER imdb_id DROP NOT NULL")
+    copy = "INSERT INTO atp.training SELECT * FROM atp.training WHERE imdb_id = 'tt0000003'"
+    for query in (
+        copy,
+        copy,
+        "UPDATE atp.training SET imdb_id = NULL WHERE imdb_id = 'tt0000001'",
+        "UPDATE atp.training SET imdb_id = 'none' WHERE imdb_id = 'tt0000002'",
+    ):
+        watched.library.execute(query)
+    watched.extract()
+    watched.record.path.unlink()
+    watched.change("label = 'would_not_watch'", 4)
+    watched.extract()
+    states = watched.record.read() or {}
+    assert {key: state.reason for key, state in states.items()} == {
+        **{"tt0000004": "changed", "tt0000005": None, "tt0000006": None}
+    }
+
+
 _STEPS = (
     *(f"label = {label}" for label in ("'would_watch'", "'would_not_watch'", "NULL")),
     *(f"{flag} = {value}" for flag in ("human_labeled", "anomalous") for value in (True, False)),

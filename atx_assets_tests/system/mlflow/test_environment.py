@@ -26,9 +26,9 @@ def test_a_training_tells_the_mlflow_of_the_settings(copied, tmp_path: Path) -> 
     """Kept out: "Run with id=… not found", and a registry on another server."""
     from mlflow import MlflowClient
 
-    asset = dg.AssetKey("tuned_classifier")
-    assert copied.run(assets=[asset], ATX_MLFLOW="on", **HARMFUL).success
-    with copied.environment(ATX_MLFLOW="on"):
+    asset, own = dg.AssetKey("tuned_classifier"), {"ATX_MODEL_NAME": "told"}
+    assert copied.run(assets=[asset], **own, **HARMFUL).success
+    with copied.environment(**own):
         settings = read_settings()
     client = MlflowClient(tracking_uri(settings), tracking_uri(settings))
     assert client.search_model_versions(f"name='{settings.model_name}'")

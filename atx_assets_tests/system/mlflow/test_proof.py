@@ -156,7 +156,7 @@ def test_a_name_that_the_server_was_not_told_of_is_no_missing_right(copied):
     said = b"Invalid Host header - possible DNS rebinding attack detected"
     with strange(status=403, body=said) as server:
         line = refused(copied, check_mlflow, **server.settings)
-    assert f"start MLflow with --allowed-hosts '127.0.0.1:{server.port}'" in line
+    assert f"add '127.0.0.1:{server.port}' to the names of MLflow's --allowed-hosts" in line
 
 
 def test_a_model_that_the_server_does_not_show_is_tried_before_the_search(copied, mlflow_server):
