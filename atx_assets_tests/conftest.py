@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from atx_assets.settings import ROOT
-from atx_assets_tests.builders.environment import bare_environment, unused_port
+from atx_assets_tests.builders.environment import bare_environment, own_logging, unused_port
 from atx_assets_tests.builders.once import begin_run, put_temporary_files_in_memory
 
 #: Each after those that it builds on.
@@ -103,10 +103,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _umask() -> Iterator[None]:
+def _as_before() -> Iterator[None]:
     """Undo what `atx`, called in this process, sets for all that comes after it."""
     before = os.umask(0o022)
-    yield
+    with own_logging():
+        yield
     os.umask(before)
 
 

@@ -1,6 +1,5 @@
 """A database whose collation has changed: one line for each process, and what doctor says of it."""
 
-import logging
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -10,24 +9,11 @@ from sqlalchemy import create_engine, event, pool, text
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import OperationalError
 
-from atx_assets.automation import notices
 from atx_assets.automation.notices import _Connections
 from atx_assets.local.doctor_collations import check_collations
 from atx_assets.local.doctor_note import Note
 from atx_assets.settings import Database, read_settings
 from atx_assets_tests.builders.connections import opened
-
-
-@pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What we say ourselves, wherever the program, run by another test, has led it."""
-    lines: list[str] = []
-    handler = logging.Handler()
-    monkeypatch.setattr(handler, "emit", lambda record: lines.append(record.getMessage()))
-    logger = logging.getLogger(notices.__name__)
-    monkeypatch.setattr(logger, "handlers", [handler])
-    monkeypatch.setattr(logger, "propagate", False)
-    return lines
 
 
 @pytest.fixture
@@ -56,7 +42,7 @@ def engine_of(database: Database) -> Engine:
 
 
 def test_many_connections_say_it_once(
-    changed: Database, capfd: pytest.CaptureFixture[str], said: list[str]
+    changed: Database, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Kept out: 1,332 lines of libpq's in one `atx run`, and none that says what to do."""
     engine = engine_of(changed)
@@ -64,14 +50,14 @@ def test_many_connections_say_it_once(
         with engine.connect() as connection:
             connection.execute(text("SELECT 1"))
     assert capfd.readouterr().err == ""
-    assert said == [
+    assert [r.getMessage() for r in caplog.records] == [
         f"database {changed.name} was made with another collation version than the system has now:"
         " `atx doctor` says what to do"
     ]
 
 
 def test_a_first_connection_that_fails_says_nothing_of_the_next(
-    changed: Database, capfd: pytest.CaptureFixture[str], said: list[str]
+    changed: Database, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Kept out: all warnings, where the database was still starting at the first."""
     connections = _Connections()
@@ -81,7 +67,7 @@ def test_a_first_connection_that_fails_says_nothing_of_the_next(
         with suppress(OperationalError):
             engine.connect().close()
     assert capfd.readouterr().err == ""
-    assert len(said) == 1
+    assert len(caplog.records) == 1
 
 
 def test_without_a_folder_for_files_the_warning_stays_and_the_connection_is_made(
@@ -114,10 +100,10 @@ def print_as_c_does(words: str) -> None:
 
 
 def test_a_database_that_is_as_it_was_says_nothing(
-    database: Database, capfd: pytest.CaptureFixture[str], said: list[str]
+    database: Database, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     engine_of(database).connect().close()
-    assert (capfd.readouterr().err, said) == ("", [])
+    assert (capfd.readouterr().err, caplog.records) == ("", [])
 
 
 def test_doctor_names_the_databases_and_the_cheapest_fix(changed: Database, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """The environment of a process that a test starts, and what every test of processes needs."""
 
+import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -26,6 +28,17 @@ def bare_environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
     # Empty counts as not set, and hides what a developer's own `.env` says.
     return kept | dict.fromkeys((*_NAMES, "DAGSTER_POSTGRES_URL", "ATX_SOURCE"), "")
+
+
+@contextmanager
+def own_logging() -> Iterator[None]:
+    """Undo where the program, called in this process, leads what we say."""
+    logger = logging.getLogger("atx_assets")
+    before = logger.handlers, logger.level, logger.propagate
+    try:
+        yield
+    finally:
+        logger.handlers, logger.level, logger.propagate = before
 
 
 def as_settings(server: Database) -> dict[str, str]:

@@ -17,7 +17,12 @@ import pytest
 from atx_assets.cli.main import main
 from atx_assets.local.cluster import Cluster
 from atx_assets_tests.builders.connections import opened
-from atx_assets_tests.builders.environment import as_settings, bare_environment, unused_port
+from atx_assets_tests.builders.environment import (
+    as_settings,
+    bare_environment,
+    own_logging,
+    unused_port,
+)
 from atx_assets_tests.builders.postgres import (
     PASSWORD,
     READER,
@@ -92,7 +97,7 @@ def run_here(environment: Mapping[str, str], *words: str) -> subprocess.Complete
         os.dup2(beneath.fileno(), 1)
         os.dup2(beneath.fileno(), 2)
         try:
-            with redirect_stdout(out), redirect_stderr(err):
+            with redirect_stdout(out), redirect_stderr(err), own_logging():
                 status = main(words)
         finally:
             for number, there in enumerate(kept, 1):
