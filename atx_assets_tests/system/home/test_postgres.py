@@ -480,5 +480,5 @@ def test_a_socket_that_is_gone_from_tmp_is_told_with_what_takes_it_away(
         assert socket.parent != home / "postgres"
         socket.unlink()
         monkeypatch.setattr(cluster, "_SILENCE", 0.2)
-        with pytest.raises(AtxError, match=r"PrivateTmp.*ATX_HOME to a shorter path"):
+        with pytest.raises(AtxError, match=r"PrivateTmp.*move the home to a shorter path"):
             EmbeddedPostgres(home).acquire()
