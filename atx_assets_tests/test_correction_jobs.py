@@ -17,6 +17,7 @@ from atx_assets.resources.correction_record import CorrectionRecord
 from atx_assets.resources.database import connect
 from atx_assets.settings import Database
 from atx_assets.sources.load import load_file
+from atx_assets_tests.builders.environment import as_settings
 from atx_assets_tests.builders.failures import failure
 
 DAY = datetime(2025, 4, 1, tzinfo=UTC)
@@ -63,11 +64,7 @@ def run(
     with connect(database, statement_timeout=60) as connection:
         load_file(connection, path)
     for name, value in {
-        "PG_HOST": database.host,
-        "PG_PORT": str(database.port),
-        "PG_DB": database.name,
-        "PG_USER": as_reader(database).user,
-        "PG_PASS": "",
+        **as_settings(as_reader(database)),
         "ATX_HOME": str(tmp_path / "home"),
         "ATX_SOURCE": "",
         "ATX_CORRECTION_PG_USER": "atx_corrector",

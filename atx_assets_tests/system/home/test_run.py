@@ -15,6 +15,7 @@ from atx_assets.resources.database import connect
 from atx_assets.sample import LIBRARY
 from atx_assets.settings import Database
 from atx_assets.sources.load import load_file
+from atx_assets_tests.builders.environment import as_settings
 from atx_assets_tests.builders.postgres import new_database
 
 Run = Callable[..., tuple[int, str, str]]
@@ -47,11 +48,7 @@ def atx(
     with new_database(postgres, template=no_runs) as records:
         where = f"host={database.host}&port={database.port}"
         for name, value in {
-            "PG_HOST": database.host,
-            "PG_PORT": str(database.port),
-            "PG_DB": database.name,
-            "PG_USER": as_reader(database).user,
-            "PG_PASS": "",
+            **as_settings(as_reader(database)),
             "ATX_HOME": str(tmp_path / "home"),
             "ATX_DATA_DIR": str(tmp_path / "data"),
             "DAGSTER_POSTGRES_URL": (
