@@ -5,6 +5,7 @@ terminal can show. Either all is there as the list has it, or it fails with one 
 nothing. Not here: how many are tried (`fuzz_restore.py`, `test_fuzz_restore.py`).
 """
 
+import copy
 import gzip
 import hashlib
 import io
@@ -121,7 +122,8 @@ def changed_value(rng: random.Random) -> bytes:
         while isinstance(place[key], dict | list) and place[key] and rng.random() < 0.8:
             place = place[key]
             key = rng.choice(list(place) if isinstance(place, dict) else range(len(place)))
-        place[key] = rng.choice(ODD_VALUES)
+        # A copy: the next change may go into it.
+        place[key] = copy.deepcopy(rng.choice(ODD_VALUES))
     return zipped(tarred(as_json(said), CONTENT))
 
 
