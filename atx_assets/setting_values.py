@@ -134,7 +134,8 @@ def read_database_name(values: Mapping[str, str], name: str, default: str) -> st
     if ":" in text or _ADDRESS.search(text):
         raise AtxError(
             f"{name} is not a name but an address, or has a password in it: write the name alone, "
-            "the host in PG_HOST and the password in PG_PASS or ATX_CORRECTION_PG_PASS"
+            "the host in PG_HOST and the password in "
+            + ("ATX_CORRECTION_PG_PASS" if name.startswith("ATX_CORRECTION") else "PG_PASS")
         )
     return text
 
@@ -146,7 +147,7 @@ def read_mlflow_host(values: Mapping[str, str], name: str) -> str:
         raise AtxError(
             f"{name} is no name of a host: write for instance mlflow.home, or "
             "https://USER:PASSWORD@mlflow.home (with @, : and / in the password written as %40, "
-            "%3A and %2F)"
+            "%3A and %2F); the port is MLFLOW_PORT"
         )
     return host
 

@@ -65,6 +65,8 @@ def backup(settings: Settings, file: Path | None, say: Callable[[str], None]) ->
     file = (file or Path(f"atx-backup-{now:%Y-%m-%d-%H%M}.tar.gz")).absolute()
     if file.exists() or file.is_symlink():
         raise AtxError(f"{file} is there already: name another file, or move it away")
+    if not file.parent.is_dir():
+        raise AtxError(f"there is no folder {file.parent}: make it, or name another")
     if not settings.home.is_dir():
         raise AtxError(
             f"{settings.home} is not there, so there is nothing to back up: set ATX_HOME"

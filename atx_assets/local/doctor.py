@@ -98,7 +98,8 @@ def doctor(
             say(f"FAIL  {name}: the check itself broke ({type(error).__name__}: {error})")
             _logger.debug("%s broke", name, exc_info=True)
 
-    line("home", lambda: _writable(settings.home, "ATX_HOME"))
+    is_gone = not settings.home.exists() and not _is_empty(settings.data_dir)
+    line("home", lambda: _home(settings, is_gone=is_gone))
     line("data folder", lambda: _writable(settings.data_dir, "ATX_DATA_DIR"))
     line("room for files", lambda: check_inodes(settings))
     line("writer", lambda: check_writer(settings))
@@ -118,6 +119,8 @@ def doctor(
     line("who may ask", lambda: _strangers(settings))
     line("alerts", lambda: _alerts(settings, send_test=send_test_alert))
     line("alerts now", lambda: _standing(settings))
+    if is_gone:  # to open it would make a new one in its place
+        raise AtxError(f"{failed} of the checks above failed")
     try:
         with open_home(settings) as ready:
             for name, look in _checks(ready, empty=empty, deep=deep):
@@ -192,6 +195,15 @@ def _storage_is_reached(settings: Settings) -> bool:
     except AtxError:
         return False
     return True
+
+
+def _home(settings: Settings, *, is_gone: bool) -> str:
+    if is_gone:
+        raise AtxError(
+            f"{settings.home} is not there, and {settings.data_dir} holds results: set ATX_HOME to "
+            "where the home is now; to begin a new one, `atx start`"
+        )
+    return _writable(settings.home, "ATX_HOME")
 
 
 def _writable(folder: Any, setting: str) -> str:

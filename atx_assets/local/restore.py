@@ -39,7 +39,7 @@ from atx_assets.local.mlflow_file import move_store, refuse_code
 from atx_assets.local.plain_text import shown
 from atx_assets.local.postgres import EmbeddedPostgres
 from atx_assets.resources.embedded_registry import recorded_home
-from atx_assets.resources.mlflow_server import EXPERIMENT
+from atx_assets.resources.mlflow_server import EXPERIMENT, embedded_store, store_uri
 from atx_assets.settings import Settings
 
 #: Lines that are told of what is not in a backup; atx writes four.
@@ -70,6 +70,8 @@ def restore(
         raise AtxError(f"{file} is not there")
     for folder, name in ((home, "ATX_HOME"), (data, "ATX_DATA_DIR")):
         _must_be_empty(folder, name)
+    if settings.mlflow_on:  # else the next training would find that out
+        store_uri(embedded_store(settings))
     try:
         with work_folder(_beside(home)) as made:
             nested = data.resolve().is_relative_to(home.resolve())

@@ -115,7 +115,7 @@ def _headline(found: Mapping[str, Any], bundle: Bundle) -> Iterator[str]:
     model = f"the model (version {found['version']}), nested{nested_mark(bundle.about['quality'])}"
     rule = found["rule"]
     yield "  PR-AUC, each film scored by models that had not seen its verdict; 1 is perfect"
-    yield f"    {model:<40}{shown(found['nested_pr_auc'])}"
+    yield f"    {model:<39} {shown(found['nested_pr_auc'])}"
     yield f"    {'best single-feature rule':<40}{shown(rule['pr_auc'])}   ({rule['name']})"
     yield f"    {'always skip':<40}{shown(found['always_skip']['pr_auc'])}"
     yield ""

@@ -136,6 +136,20 @@ def test_a_new_home_frightens_nobody(
     assert "note  models: none yet" in out
 
 
+def test_no_new_home_is_made_beside_results(home: Path, tmp_path: Path) -> None:
+    """Kept out: a home that was moved, a new and empty one in its place, and doctor content."""
+    DataFiles(directory=str(tmp_path)).path("scored_results").touch()
+    settings = read_settings({"ATX_HOME": str(home), "ATX_DATA_DIR": str(tmp_path)})
+    said: list[str] = []
+    with pytest.raises(AtxError, match="of the checks above failed"):
+        doctor(settings, said.append)
+    assert said[0] == (
+        f"FAIL  home: {home} is not there, and {tmp_path} holds results: set ATX_HOME to where "
+        "the home is now; to begin a new one, `atx start`"
+    )
+    assert not home.exists()
+
+
 @pytest.mark.slow
 class TestFiles:
     def test_all_that_is_damaged_is_named_with_the_command_that_mends_it(

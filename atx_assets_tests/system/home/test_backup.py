@@ -356,6 +356,21 @@ def test_a_backup_of_more_files_than_a_restore_reads_is_not_made(
         backup(small, small.home.parent / "b.tar.gz", lambda _: None)
 
 
+def test_a_folder_that_is_missing_is_named(small: Settings) -> None:
+    with pytest.raises(AtxError, match=r"^there is no folder .*/missing: make it, or name another"):
+        backup(small, small.home.parent / "missing" / "b.tar.gz", lambda _: None)
+
+
+def test_no_home_is_restored_where_mlflow_has_no_address(small: Settings) -> None:
+    """Kept out: a home that is restored, goes on, and cannot train."""
+    file = small.home.parent / "b.tar.gz"
+    backup(small, file, lambda _: None)
+    new = replace(elsewhere(small), home=small.home.parent / "q?home")
+    with pytest.raises(AtxError, match="question mark"):
+        restore(new, file, lambda _: None)
+    assert not new.home.exists()
+
+
 def test_a_file_that_is_there_is_not_written_over(small: Settings) -> None:
     file = small.home.parent / "b.tar.gz"
     file.write_text("mine")
