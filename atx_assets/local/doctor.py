@@ -98,7 +98,7 @@ def doctor(
             say(f"FAIL  {name}: the check itself broke ({type(error).__name__}: {error})")
             _logger.debug("%s broke", name, exc_info=True)
 
-    is_gone = not settings.home.exists() and not _is_empty(settings.data_dir)
+    is_gone = _is_missing(settings.home) and not _is_empty(settings.data_dir)
     line("home", lambda: _home(settings, is_gone=is_gone))
     line("data folder", lambda: _writable(settings.data_dir, "ATX_DATA_DIR"))
     line("room for files", lambda: check_inodes(settings))
@@ -137,6 +137,16 @@ def _is_empty(folder: Path) -> bool:
         return not has_results(folder)
     except OSError:  # each line says so
         return False
+
+
+def _is_missing(folder: Path) -> bool:
+    try:
+        folder.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:  # its own line says so
+        return False
+    return False
 
 
 #: What is looked at in the data folder, by the name of its line.
