@@ -24,6 +24,13 @@ def enter(manager: object) -> None:
         pass
 
 
+def take_locks_away(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
 TAKERS: dict[str, Callable[[Path], object]] = {
     "the home": lambda folder: try_lock(folder / "postgres.lease"),
     "the data folder": lambda folder: enter(only_writer(folder, "run", logging.getLogger())),
@@ -43,12 +50,8 @@ def test_a_disk_without_locks_is_one_line(
     taker: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kept out: "[Errno 37] No locks available", and no word of where or what to do."""
-
-    def flock(*_: object) -> None:
-        raise OSError(number, os.strerror(number))
-
     (tmp_path / ".writer.lock").touch()
-    monkeypatch.setattr(fcntl, "flock", flock)
+    take_locks_away(monkeypatch, number)
     with pytest.raises(AtxError, match=r"cannot be locked.*mount that share with locks"):
         TAKERS[taker](tmp_path)
 
@@ -85,10 +88,7 @@ def test_who_is_refused_leaves_what_another_is_at_work_on(tmp_path: Path) -> Non
 def test_a_disk_without_locks_keeps_what_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def flock(*_: object) -> None:
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(fcntl, "flock", flock)
+    take_locks_away(monkeypatch, errno.ENOLCK)
     for left in ([], ["half"]):
         folder = tmp_path / ".b.new"
         for name in left:

@@ -229,24 +229,27 @@ def work_folder(path: Path) -> Iterator[Path]:
             path.rmdir()
         raise
     try:
-        for left in path.iterdir():
-            if left != lock:
-                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+        _clear(path, lock)
         yield path
     finally:
         _remove(path, lock, held)
 
 
+def _clear(path: Path, lock: Path, *, ignore_errors: bool = False) -> None:
+    """Remove all that is in a folder but the lock."""
+    for left in [*path.iterdir()]:
+        if left == lock:
+            continue
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=ignore_errors)
+        else:
+            left.unlink(missing_ok=ignore_errors)
+
+
 def _remove(path: Path, lock: Path, held: int) -> None:
     """Remove a folder that we hold, the lock last: without it another atx may begin in it."""
     with suppress(OSError):
-        for left in [*path.iterdir()]:
-            if left == lock:
-                continue
-            if left.is_dir() and not left.is_symlink():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                left.unlink(missing_ok=True)
+        _clear(path, lock, ignore_errors=True)
     with suppress(OSError):
         lock.unlink()
     os.close(held)  # before the folder goes: NFS keeps an open file in it under another name

@@ -98,13 +98,14 @@ def doctor(
             say(f"FAIL  {name}: the check itself broke ({type(error).__name__}: {error})")
             _logger.debug("%s broke", name, exc_info=True)
 
-    is_gone = _is_missing(settings.home) and not _is_empty(settings.data_dir)
+    empty = _is_empty(settings.data_dir)
+    is_gone = _is_missing(settings.home) and not empty
     line("home", lambda: _home(settings, is_gone=is_gone))
     line("data folder", lambda: _writable(settings.data_dir, "ATX_DATA_DIR"))
     line("room for files", lambda: check_inodes(settings))
     line("writer", lambda: check_writer(settings))
     # Of a folder without results, Dagster's records say whether it is a new one: see `_checks`.
-    if not (empty := _is_empty(settings.data_dir)):
+    if not empty:
         for name, check in _FILE_CHECKS.items():
             line(name, partial(check, settings))
     line("leftovers", lambda: check_leftovers(settings))

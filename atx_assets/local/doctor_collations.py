@@ -37,6 +37,7 @@ def check_collations(settings: Settings) -> str:
     Their indexes of texts may be out of order, so that a row is not found, or is there twice.
     """
     import psycopg
+    from psycopg import sql
 
     embedded = settings.database.embedded
     with (
@@ -55,14 +56,15 @@ def check_collations(settings: Settings) -> str:
         f"{name} was made with version {before}, and its server has {now or 'none'}"
         for name, before, now in changed
     )
-    mends = "; ".join(_mend(name.replace('"', '""'), now) for name, _, now in changed)
+    mends = "; ".join(_mend(sql.Identifier(name).as_string(None), now) for name, _, now in changed)
     return Note(f"{told}: an index of texts may be out of order; as the owner of each: {mends}")
 
 
 def _mend(name: str, now: str | None) -> str:
+    """Return what to do about a database, whose name is as SQL has it."""
     if now is None:  # another C library, as Alpine's, for which REFRESH is refused
-        return f'`REINDEX DATABASE "{name}"`, then move it to a new database (`pg_dump`) in time'
-    return f'`REINDEX DATABASE "{name}"`, then `ALTER DATABASE "{name}" REFRESH COLLATION VERSION`'
+        return f"`REINDEX DATABASE {name}`, then move it to a new database (`pg_dump`) in time"
+    return f"`REINDEX DATABASE {name}`, then `ALTER DATABASE {name} REFRESH COLLATION VERSION`"
 
 
 def _changed(connection: psycopg.Connection, every: bool) -> list[_Changed]:

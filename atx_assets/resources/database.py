@@ -133,8 +133,10 @@ def _limits_explained(database: Database) -> Iterator[None]:
 
 def _quoted(name: str) -> str:
     """Return a name as SQL has it."""
+    from psycopg import sql
+
     plain = re.fullmatch("[a-z_][a-z0-9_]*", name)
-    return name if plain else '"' + name.replace('"', '""') + '"'
+    return name if plain else sql.Identifier(name).as_string(None)
 
 
 #: What a server says, or its code where it has one of its own, and the cheapest fix.

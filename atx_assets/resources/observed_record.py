@@ -24,6 +24,7 @@ from atx_assets.sources.observed_labels import (
     State,
     States,
     can_be_observed,
+    first_seen,
     models_labels,
     observe,
     read_states,
@@ -189,18 +190,12 @@ def _as_extracted(folder: Path) -> States:
     given = models_labels_in(rows)
     states = {}
     for row in rows.to_pylist():
-        key, label, human = row["imdb_id"], _SAID.get(row["label"]), bool(row["human_labeled"])
+        key, label = row["imdb_id"], _SAID.get(row["label"])
         if key is None or often[key] > 1 or not re.fullmatch(IMDB_ID, key):
             continue
-        states[key] = State(
-            label,
-            human,
-            bool(row["reviewed"]),
-            row["created_at"],
-            reason=CHANGED if key in given else None,
-            given=label if key in given else None,
-            last=None if human else label,
-        )
+        said = bool(row["human_labeled"]), bool(row["reviewed"]), row["created_at"]
+        state = first_seen(State(label, *said))
+        states[key] = replace(state, reason=CHANGED, given=label) if key in given else state
     return states
 
 

@@ -116,7 +116,7 @@ def observe(now: Mapping[str, State], before: Mapping[str, State]) -> States:
     known = {key: replace(state, present=False) for key, state in before.items()}
     for key, row in now.items():
         known[key] = (
-            _first(row) if key not in last else _after(row, last[key], key in turned, by_job)
+            _after(row, last[key], key in turned, by_job) if key in last else first_seen(row)
         )
     return known
 
@@ -126,7 +126,7 @@ def models_labels(states: Mapping[str, State]) -> frozenset[str]:
     return frozenset(key for key, state in states.items() if state.reason)
 
 
-def _first(row: State) -> State:
+def first_seen(row: State) -> State:
     """Return the state of a row of which nothing is known but what its own columns say."""
     return replace(row, last=None if row.human else row.label)
 
@@ -139,16 +139,16 @@ def _after(row: State, before: State, turned: bool, by_job: bool) -> State:
     if row.human:
         return as_before
     if not row.reviewed:
-        return _first(row)
+        return first_seen(row)
     if row.label is None:
         return as_before
     if before.human and (before.last is None or row.label == before.label != before.last):
         # Nothing was known before the person; or their label stays, and their name was taken off.
-        return _first(row)
+        return first_seen(row)
     if turned:
         # Stays what it was, a model's; one that is reviewed by itself was looked at by a person.
         by_model = replace(row, reason=JOB, given=row.label, was=before.label, last=row.label)
-        return by_model if by_job else _first(row)
+        return by_model if by_job else first_seen(row)
     if row.label != before.last:
         was = before.was if before.reason else before.last
         return replace(row, reason=CHANGED, given=row.label, was=was, last=row.label)

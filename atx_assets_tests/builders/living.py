@@ -30,7 +30,12 @@ from atx_assets.definitions import build_defs
 from atx_assets.resources.database import connect
 from atx_assets.settings import ROOT, Automation
 from atx_assets_tests.builders.once import made_once
-from atx_assets_tests.builders.postgres import dump_database, new_database, restore_database
+from atx_assets_tests.builders.postgres import (
+    dump_database,
+    new_database,
+    restore_database,
+    storage_url,
+)
 from atx_assets_tests.builders.workplace import REPORT, copy_home
 
 _log = logging.getLogger(__name__)
@@ -280,8 +285,7 @@ class Recorded:
 def _recorded(place: Any, name: str) -> Iterator[Recorded]:
     """Open the records of a workplace, in a database beside that of its library."""
     database = replace(place.database, name=name)
-    where = f"host={database.host}&port={database.port}"
-    url = f"postgresql+psycopg2://{database.user}@/{name}?{where}"
+    url = storage_url(database, name)
     folder = place.home / "dagster"
     folder.mkdir(exist_ok=True)
     shutil.copy(ROOT / "dagster.yaml", folder)
@@ -300,10 +304,8 @@ def no_runs(postgres: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     postgres.ensure_database(_NO_RUNS)
     folder = tmp_path_factory.mktemp("no-runs")
     shutil.copy(ROOT / "dagster.yaml", folder)
-    where = f"host={postgres.host}&port={postgres.port}"
-    url = f"postgresql+psycopg2://{postgres.user}@/{_NO_RUNS}?{where}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DAGSTER_POSTGRES_URL", url)
+        patch.setenv("DAGSTER_POSTGRES_URL", storage_url(postgres, _NO_RUNS))
         with dg.DagsterInstance.from_config(str(folder)) as instance:
             assert instance.get_runs_count() == 0
     return _NO_RUNS

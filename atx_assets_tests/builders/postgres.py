@@ -151,6 +151,12 @@ def new_database(postgres: EmbeddedPostgres, template: str = "") -> Iterator[Dat
             connection.execute(drop)
 
 
+def storage_url(server: EmbeddedPostgres | Database, name: str) -> str:
+    """Return the address of a database on the server, as `DAGSTER_POSTGRES_URL` has it."""
+    where = f"host={server.host}&port={server.port}"
+    return f"postgresql+psycopg2://{server.user}@/{name}?{where}"
+
+
 def dump_database(database: Database, file: Path) -> None:
     """Write a database to a file, for `restore_database`."""
     _run_program("pg_dump", database, "-Fc", "-Z0", f"--file={file}")

@@ -50,6 +50,7 @@ from atx_assets.schemas import QUARANTINE, arrow_schema
 from atx_assets.settings import Settings, read_settings
 from atx_assets.sources.fingerprints import Fingerprints
 from atx_assets_tests.builders.living import Living
+from atx_assets_tests.builders.postgres import storage_url
 from atx_assets_tests.builders.workplace import Workplace
 from atx_assets_tests.system.faults.test_migrated_layout import migrate
 
@@ -332,8 +333,7 @@ class TestRecords:
     ) -> Settings:
         name = f"records_{home.parent.name.replace('-', '_')}"
         postgres.ensure_database(name)
-        url = f"postgresql+psycopg2://{postgres.user}@/{name}"
-        url += f"?host={postgres.host}&port={postgres.port}"
+        url = storage_url(postgres, name)
         own = {"PG_HOST": postgres.host, "DAGSTER_POSTGRES_URL": url, "ATX_HOME": str(home)}
         with open_home(read_settings(own)) as settings:
             for variable, value in exports(settings).items():
@@ -434,8 +434,7 @@ class TestChangedDatabase:
         """The lines of the doctor by their names."""
         name = f"records_of_{copied.database.name}"
         postgres.ensure_database(name)
-        url = f"postgresql+psycopg2://{postgres.user}@/{name}"
-        url += f"?host={postgres.host}&port={postgres.port}"
+        url = storage_url(postgres, name)
         own = {"DAGSTER_POSTGRES_URL": url, "ATX_MLFLOW": "off"}
         with copied.environment(**own), open_home(read_settings()) as settings:
             for variable, value in exports(settings).items():

@@ -19,15 +19,14 @@ from atx_assets.resources.database import connect
 from atx_assets.settings import Database
 from atx_assets.sources.load import load_file
 from atx_assets_tests.builders.environment import require, wait_until
+from atx_assets_tests.builders.postgres import storage_url
 from atx_assets_tests.programs import faketime_libraries
 
 
 def storage_on(server: EmbeddedPostgres) -> dict[str, str]:
     """Return what keeps Dagster's storage on a server, in a database that is made if missing."""
     server.ensure_database(DAGSTER_DATABASE)
-    where = f"host={server.host}&port={server.port}"
-    url = f"postgresql+psycopg2://{server.user}@/{DAGSTER_DATABASE}?{where}"
-    return {"DAGSTER_POSTGRES_URL": url}
+    return {"DAGSTER_POSTGRES_URL": storage_url(server, DAGSTER_DATABASE)}
 
 
 class OwnServer:

@@ -16,7 +16,7 @@ from atx_assets.sample import LIBRARY
 from atx_assets.settings import Database
 from atx_assets.sources.load import load_file
 from atx_assets_tests.builders.environment import as_settings
-from atx_assets_tests.builders.postgres import new_database
+from atx_assets_tests.builders.postgres import new_database, storage_url
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -46,14 +46,11 @@ def atx(
 
     # Records of its own: what another test ran would be results that are gone from this folder.
     with new_database(postgres, template=no_runs) as records:
-        where = f"host={database.host}&port={database.port}"
         for name, value in {
             **as_settings(as_reader(database)),
             "ATX_HOME": str(tmp_path / "home"),
             "ATX_DATA_DIR": str(tmp_path / "data"),
-            "DAGSTER_POSTGRES_URL": (
-                f"postgresql+psycopg2://{database.user}@/{records.name}?{where}"
-            ),
+            "DAGSTER_POSTGRES_URL": storage_url(records, records.name),
         }.items():
             monkeypatch.setenv(name, value)
         yield run

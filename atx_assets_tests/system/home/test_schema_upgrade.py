@@ -28,6 +28,7 @@ from atx_assets.resources import embedded_registry
 from atx_assets.resources.mlflow_server import reach
 from atx_assets.resources.sqlite_faults import store_fault
 from atx_assets.settings import Settings, read_settings
+from atx_assets_tests.builders.postgres import storage_url
 
 #: What Dagster 1.9 (autumn 2024) and MLflow 3.8 (winter 2025) had.
 DAGSTER_1_9, MLFLOW_3_8 = "16e3655b4d9b", "1bd49d398cd23"
@@ -41,7 +42,7 @@ def ready(
     """An open home whose Dagster keeps its storage in a database of the shared server."""
     name = f"storage_{home.parent.name.replace('-', '_')}"
     postgres.ensure_database(name)
-    url = f"postgresql+psycopg2://{postgres.user}@/{name}?host={postgres.host}&port={postgres.port}"
+    url = storage_url(postgres, name)
     own = {"PG_HOST": postgres.host, "DAGSTER_POSTGRES_URL": url}
     settings = read_settings({"ATX_HOME": str(home), "ATX_DATA_DIR": str(home / "d"), **own})
     with open_home(settings) as opened:
