@@ -117,6 +117,11 @@ PARTS = {
         "the whole graph on a million films",
         (PYTHON, "benchmarks/scale.py", "--films", "1000000"),
     ),
+    "real-library": Part(
+        "the owner's library with the whole search: the contract's figures",
+        _tests(str(TESTS / "system" / "test_whole.py"), "-k", "real_library"),
+        more=True,
+    ),
     "random-order": Part(
         "`make test` in random order",
         ("make", "test", f"PYTEST_ADDOPTS=--random-order={date.today()}"),

@@ -352,6 +352,6 @@ def test_the_tests_of_the_graph_read_as_the_reader(copied: Any, run_script: Any)
             "CREATE VIEW atp.media AS SELECT *, current_user::text AS seen_by FROM atp.kept"
         )
         owner.execute("REVOKE ALL ON atp.kept FROM atx_reader, atx_corrector")
-    assert copied.run("score").success
+    assert copied.learns("score").success
     seen = pq.read_table(copied.home / "data" / "media.parquet")["seen_by"]
     assert set(seen.to_pylist()) == {READER}

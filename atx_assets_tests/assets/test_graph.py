@@ -145,7 +145,7 @@ def test_scoring_alone_trains_nothing_and_scores_a_new_film(copied):
             " 'unfiltered', 'New film', 'tt9999999')",
             ("f" * 40,),
         )
-    assert copied.run("score").success
+    assert copied.learns("score").success
     results = copied.files.read_table("scored_results")
     assert results.num_rows == films + 1
     new = results.filter(pc.equal(results["key"], "tt9999999")).to_pylist()[0]
@@ -161,7 +161,7 @@ def test_a_film_judged_since_training_is_asked_of_the_champion(copied):
             "UPDATE atp.media SET rejection_status = 'override' WHERE imdb_id = %s",
             (unjudged["imdb_id"],),
         )
-    assert copied.run("score").success
+    assert copied.learns("score").success
     results = copied.files.read_table("scored_results")
     now = results.filter(pc.equal(results["key"], unjudged["key"])).to_pylist()[0]
     assert now["actual"] is True
@@ -171,7 +171,7 @@ def test_a_film_judged_since_training_is_asked_of_the_champion(copied):
 def test_an_unchanged_model_is_not_registered_again(copied):
     import mlflow
 
-    assert copied.run("refresh", ATX_MLFLOW="on").success
+    assert copied.learns("refresh", ATX_MLFLOW="on").success
     mlflow.set_tracking_uri(f"sqlite:///{copied.home / 'mlflow' / 'mlflow.db'}")
     assert len(mlflow.MlflowClient().search_model_versions("name='atx'")) == 1
 

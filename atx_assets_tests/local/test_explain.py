@@ -113,7 +113,7 @@ def test_a_film_that_is_set_aside_is_told_with_the_reason(copied, capsys):
         connection.execute(
             "UPDATE atp.media SET release_year = 9999 WHERE imdb_id = %s", (film["imdb_id"],)
         )
-    assert copied.run("score").success
+    assert copied.learns("score").success
     with copied.environment(PG_HOST="nowhere.invalid"):
         for words in (film["imdb_id"], film["media_title"]):
             assert main(["explain", words]) == 1

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import time
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,8 @@ import pytest
 
 from atx_assets import schemas
 from atx_assets.sample import LIBRARY
-from atx_assets.settings import ROOT
-from atx_assets_tests.builders.environment import unused_port
 from atx_assets_tests.builders.program import ATX
+from atx_assets_tests.builders.scale import soaking
 
 #: Folds of the contract's own measurement: mean PR-AUC and its standard deviation a fold.
 EXPECTED = {
@@ -102,7 +100,7 @@ def test_a_real_library_gives_what_the_contract_says_and_the_same_bytes_twice(
     about = json.loads((data / "models" / str(version) / "bundle.json").read_text())
     mean, spread = expected["pr_auc"]
     quality = json.loads((data / "models" / str(version) / "quality.json").read_text())
-    searched = [quality["nested"]] if layout == "media" else []
+    searched = [quality["nested"]] if layout == "media" and soaking() else []
     for measured in (quality["model"]["all"], *searched):
         assert abs(measured["pr_auc"]["mean"] - mean) < spread / 2
         assert measured["pr_auc"]["mean"] > quality["rule"]["all"]["pr_auc"]["mean"]
@@ -162,8 +160,8 @@ def test_a_real_library_is_not_loaded_among_the_made_up_viewers_films(program, s
     assert program("load", str(LIBRARY)).returncode == 0
 
 
-def test_ctrl_c_in_the_search_stops_at_once_and_leaves_what_was_there(program):
-    assert program("load", str(LIBRARY)).returncode == 0
+def test_ctrl_c_in_the_search_stops_at_once_and_leaves_what_was_there(program, small_library):
+    assert program("load", str(small_library)).returncode == 0
     run = subprocess.Popen(
         [*ATX, "run"],
         env=program.environment,
@@ -184,65 +182,3 @@ def test_ctrl_c_in_the_search_stops_at_once_and_leaves_what_was_there(program):
     assert time.monotonic() - asked < 15
     assert (program.data / "binomial_classifier_training_data.parquet").exists()
     assert not (program.data / "grid_search_results.parquet").exists()
-
-
-def test_a_run_launched_in_the_ui_waits_its_turn_and_ends_well(program, shared_data):
-    """By `atx up`: queue, daemon, run worker, on the embedded servers; two runs, one at a time."""
-    assert program("load", str(shared_data / "training.parquet")).returncode == 0
-    names = ("ATX_UI_PORT", "ATX_REPORT_PORT", "MLFLOW_PORT")
-    ports = {name: str(unused_port()) for name in names}
-    up = subprocess.Popen(
-        [*ATX, "up"],
-        env=program.environment | ports | {"ATX_SEARCH": "off"},
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        for line in up.stdout:
-            if line.startswith("Ctrl-C"):
-                break
-        url = f"http://127.0.0.1:{ports['ATX_UI_PORT']}/graphql"
-        first, second = _launch(url, "full_rebuild"), _launch(url, "score")
-        ends = {run: _end_of(url, run) for run in (first, second)}
-        assert ends[first]["status"] == ends[second]["status"] == "SUCCESS", ends
-        assert ends[second]["startTime"] >= ends[first]["endTime"]
-    finally:
-        os.killpg(up.pid, signal.SIGTERM)
-        up.wait(60)
-    assert (program.data / "report.html").exists()
-
-
-def _ask(url: str, query: str, **variables: object) -> dict:
-    body = json.dumps({"query": query, "variables": variables}).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)["data"]
-
-
-def _launch(url: str, job: str) -> str:
-    answer = _ask(
-        url,
-        "mutation($p: ExecutionParams!) { launchRun(executionParams: $p) {"
-        " ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }",
-        p={
-            "selector": {
-                "jobName": job,
-                "repositoryName": "__repository__",
-                "repositoryLocationName": "atx",
-            }
-        },
-    )
-    return answer["launchRun"]["run"]["runId"]
-
-
-def _end_of(url: str, run: str) -> dict:
-    query = "query($r: ID!) { runOrError(runId: $r) { ... on Run { status startTime endTime } } }"
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
-        found = _ask(url, query, r=run)["runOrError"]
-        if found["status"] in ("SUCCESS", "FAILURE", "CANCELED"):
-            return found
-        time.sleep(1)
-    raise AssertionError(f"run {run} did not end: {found}")

@@ -78,8 +78,9 @@ class House:
     #: Every table of Dagster's storage, as text, its compressed columns unpacked.
     tables: dict[str, list[bytes]] = field(default_factory=dict)
     commands: set[str] = field(default_factory=set)
-    #: Runs that were launched in the UI, by their jobs.
+    #: Runs that were launched in the UI, by their jobs, and when each began and ended.
     launched: dict[str, str] = field(default_factory=dict)
+    ran: dict[str, tuple[float, float]] = field(default_factory=dict)
     answers: dict[str, tuple[int, str]] = field(default_factory=dict)
     listening: set[tuple[str, int]] = field(default_factory=set)
     server_log: str = ""
@@ -324,7 +325,7 @@ def _launch(house: House, owner: Database) -> None:
     )
     place = {"repositoryName": "__repository__", "repositoryLocationName": "atx"}
     correction = {"ops": {"correct": {"config": {"ids": _some_ids(house), "verdict": "skip"}}}}
-    for job, config in (("score", {}), ("correct_labels", correction)):
+    for job, config in (("full_rebuild", {}), ("score", {}), ("correct_labels", correction)):
         wanted = {"selector": {"jobName": job, **place}, "runConfigData": config}
         body = json.dumps({"query": text, "variables": {"p": wanted}}).encode()
         url = f"http://127.0.0.1:{house.port('ATX_UI_PORT')}/graphql"
@@ -340,6 +341,9 @@ def _launch(house: House, owner: Database) -> None:
             assert not {"FAILURE", "CANCELED"} & set(statuses), statuses
             assert time.monotonic() < end, statuses
             time.sleep(0.2)
+        asked = "SELECT start_time, end_time FROM runs WHERE run_id = %s"
+        for job, run in house.launched.items():
+            (house.ran[job],) = storage.execute(asked, (run,)).fetchall()
 
 
 def _wait_for_a_failed_tick(house: House, owner: Database) -> None:

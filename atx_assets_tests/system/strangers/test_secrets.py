@@ -144,12 +144,18 @@ def test_what_strangers_asked_for_was_not_done_and_what_the_owner_asked_for_was(
     assert {e["name"] for e in experiments} - {"Default", "atx"} == {"program", "page"}
 
 
+def test_runs_launched_at_once_in_the_ui_go_one_after_another(house: Any) -> None:
+    """By the queue, the daemon and run workers, all of which ended well."""
+    (_, first_end), (second_start, _) = house.ran["full_rebuild"], house.ran["score"]
+    assert second_start >= first_end
+
+
 # -- nothing that is left can run code when it is loaded
 
 
 def test_no_file_is_a_pickle(house: Any) -> None:
     """Dagster's own way to keep what an op returns is one, and MLflow's to keep a model."""
-    assert house.launched.keys() == {"score", "correct_labels"}
+    assert house.launched.keys() == {"full_rebuild", "score", "correct_labels"}
     names = []
     for name, content in house.files():
         assert not (content[:1] == b"\x80" and content[1:2] in b"\2\3\4\5"), name
