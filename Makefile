@@ -58,6 +58,7 @@ lint: setup-dev ## check formatting, lint and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
 
 format: setup-dev ## put the code in shape
 	@$(BIN)/ruff check --fix-only .

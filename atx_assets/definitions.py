@@ -9,43 +9,43 @@ from typing import Any
 
 import dagster as dg
 
-from atx_assets.assets import (
-    classifier,
-    errors,
-    media,
-    quarantine,
-    report,
-    review,
-    scores,
-    search,
+from atx_assets.defs.assets import (
+    analysis_report,
+    error_lists,
+    hyperparameters,
+    raw_media,
+    review_queue,
+    scored_results,
+    titles,
     training,
+    tuned_classifier,
 )
-from atx_assets.automation.housekeeping import housekeeping, housekeeping_schedule
-from atx_assets.automation.schedules import nightly_schedule
-from atx_assets.automation.sensors import SENSORS
-from atx_assets.checks import CHECKS
-from atx_assets.jobs import JOBS
+from atx_assets.defs.checks import CHECKS
+from atx_assets.defs.housekeeping import housekeeping, housekeeping_schedule
+from atx_assets.defs.jobs import JOBS
+from atx_assets.defs.resources.files import DataFiles
+from atx_assets.defs.resources.media_database import MediaDatabase
+from atx_assets.defs.resources.mlflow import Mlflow
+from atx_assets.defs.schedules import nightly_schedule
+from atx_assets.defs.sensors import SENSORS
 from atx_assets.libpq import settle_environment
 from atx_assets.mlflow_environment import settle_mlflow
-from atx_assets.resources.files import DataFiles
-from atx_assets.resources.media_database import MediaDatabase
-from atx_assets.resources.mlflow import Mlflow
 from atx_assets.settings import read_settings
 
 ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
-    media.MEDIA_TABLE,
-    media.TRAINING_SOURCE,
-    media.raw_media,
-    quarantine.quarantine,
+    raw_media.MEDIA_TABLE,
+    raw_media.TRAINING_SOURCE,
+    raw_media.raw_media,
+    titles.titles,
     training.feature_encoding,
     training.training_table,
-    search.hyperparameters,
-    classifier.tuned_classifier,
-    scores.scored_results,
-    errors.false_positives,
-    errors.false_negatives,
-    review.review_queue,
-    report.analysis_report,
+    hyperparameters.hyperparameters,
+    tuned_classifier.tuned_classifier,
+    scored_results.scored_results,
+    error_lists.false_positives,
+    error_lists.false_negatives,
+    review_queue.review_queue,
+    analysis_report.analysis_report,
 ]
 
 

@@ -1,8 +1,8 @@
 """MLflow's variables in the environment that say where it keeps what, and which run is meant.
 
 Its client and server take from the environment whatever they are not told, and some of it against
-what they are told. Not here: its login and certificates, which hold (`mlflow_login.py`), nor the
-settings `MLFLOW_HOST` and `MLFLOW_PORT`, which alone say where MLflow is (`settings.py`).
+what they are told. Not here: its login and certificates, which hold (`models/mlflow_login.py`), nor
+the settings `MLFLOW_HOST` and `MLFLOW_PORT`, which alone say where MLflow is (`settings.py`).
 """
 
 from __future__ import annotations

@@ -290,6 +290,29 @@ _IMDB = Column("imdb_id", STRING, "IMDb id, where there is one")
 _TITLE = Column("media_title", STRING, "title of the film")
 _SOURCE = Column("label_source", STRING, "who judged it: human, rule, model; none: unjudged")
 
+#: `titles`: these, then the layout's feature columns as they came, but for the year.
+TITLES = (
+    _KEY,
+    Column("kind", STRING, "film"),
+    _IMDB,
+    Column("tmdb_id", INT, "TMDb id, where the source has one"),
+    _TITLE,
+    Column("release_year", INT, "year of release"),
+    Column("label", BOOL, "the verdict: true keep, false skip; none: unlabelled"),
+    _SOURCE,
+    Column("label_reason", STRING, "why a rule skipped it"),
+    Column("label_date", TIME, "when the row with the label was last touched; it is no newer"),
+    Column("origin", STRING, "what asked for the label, where atx wrote it; not known yet"),
+    Column("trains", BOOL, "whether a model learns from it"),
+    Column("seen", BOOL, "whether its owner has seen it; not known yet"),
+    Column("owned", BOOL, "whether it is in the library; not known yet"),
+    Column("hash", STRING, "hash of the release that stands for it"),
+    Column("original_title", STRING, "name of that release"),
+    Column("created_at", TIME, "when it came to the database"),
+)
+#: The only kind of title so far.
+FILM = "film"
+
 #: `training_table`: these, then a column a feature (named in the feature encoding).
 TRAINING_TABLE = (
     _KEY,

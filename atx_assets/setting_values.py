@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
 from atx_assets.errors import AtxError
-from atx_assets.learning.operating_point import OperatingPoint
+from atx_assets.operating_point import OperatingPoint
 
 #: What a URL or a connection string has, and neither a folder nor the name of a database.
 _ADDRESS = re.compile(r"://|:[^/]*@|\b(password|passwd|pwd)\s*=", re.IGNORECASE)

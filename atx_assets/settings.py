@@ -11,7 +11,8 @@ from pathlib import Path
 
 from atx_assets.embedded import data_folder, socket_folder
 from atx_assets.errors import AtxError
-from atx_assets.learning.operating_point import OperatingPoint
+from atx_assets.local_zone import is_understood
+from atx_assets.operating_point import OperatingPoint
 from atx_assets.schemas import FOLD_SCORES
 from atx_assets.setting_values import (
     read_address,
@@ -249,3 +250,10 @@ def environment() -> dict[str, str]:
         raise AtxError(f"{path} is not text in UTF-8: save it as UTF-8") from None
     beneath = {name: value for name, value in values.items() if value is not None}
     return {**beneath, **os.environ}
+
+
+def guessed_zone() -> str:
+    """Say that the zone of the night is a guess, where TZ does not say which is meant."""
+    if environment().get("ATX_TIMEZONE") or is_understood():
+        return ""
+    return "TZ is set and names no time zone: set ATX_TIMEZONE, for instance to Europe/Berlin"

@@ -6,8 +6,8 @@ from zoneinfo import TZPATH, ZoneInfo
 
 import pytest
 
-from atx_assets.local.doctor import _nightly
-from atx_assets.local.doctor_note import Note
+from atx_assets.commands.doctor.doctor import _nightly
+from atx_assets.errors import Note
 from atx_assets.settings import read_settings
 from atx_assets_tests.builders.homes import Running
 from atx_assets_tests.builders.program import Program

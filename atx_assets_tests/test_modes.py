@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from atx_assets.local.doctor import _writable
-from atx_assets.local.home import prepare
-from atx_assets.resources.files import DataFiles
-from atx_assets.resources.mlflow_server import reach
+from atx_assets.commands.doctor.doctor import _writable
+from atx_assets.defs.resources.files import DataFiles
+from atx_assets.home.home import prepare
+from atx_assets.models.mlflow_server import reach
 from atx_assets.settings import read_settings
 
 _READ_OR_WRITE = 0o066

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from atx_assets.automation.alert_messages import Alert
+from atx_assets.alerts.messages import Alert
 from atx_assets.automation.failures import _with_mend, refusal
 from atx_assets.definitions import build_defs
 from atx_assets.settings import ROOT

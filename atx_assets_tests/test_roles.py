@@ -10,15 +10,15 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
-from atx_assets.resources import corrections
-from atx_assets.resources.database import connect
 from atx_assets.settings import ROOT, Database, Settings, read_settings
-from atx_assets.sources.correction_plan import written_values
-from atx_assets.sources.extract import extract
-from atx_assets.sources.fingerprints import read_fingerprints
+from atx_assets.sources.correct import correction as corrections
+from atx_assets.sources.correct.plan import written_values
 from atx_assets.sources.layouts import LAYOUTS, find_source
-from atx_assets.sources.rights import more_than_needed
-from atx_assets.sources.tables import ensure_table
+from atx_assets.sources.load.tables import ensure_table
+from atx_assets.sources.read.database import connect
+from atx_assets.sources.read.extract import extract
+from atx_assets.sources.read.fingerprints import read_fingerprints
+from atx_assets.sources.read.rights import more_than_needed
 from atx_assets_tests.builders.connections import opened
 
 pytestmark = pytest.mark.slow

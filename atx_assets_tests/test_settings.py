@@ -15,10 +15,10 @@ from tzlocal import get_localzone_name
 
 import atx_assets.settings
 from atx_assets import settings as settings_module
-from atx_assets.automation.schedules import nightly_schedule
+from atx_assets.defs.schedules import nightly_schedule
 from atx_assets.errors import AtxError
-from atx_assets.learning.operating_point import OperatingPoint
-from atx_assets.local.dagster_storage import reach_storage
+from atx_assets.home.dagster_storage import reach_storage
+from atx_assets.operating_point import OperatingPoint
 from atx_assets.schemas import FOLD_SCORES
 from atx_assets.settings import ROOT, Automation, Learning, Settings, read_settings
 

@@ -19,14 +19,18 @@ _COMPOSED = {"SQL", "Identifier", "Literal", "Placeholder", "Composed"}
 
 #: What is no literal, and why it may be there: by file, function and text.
 REVIEWED = {
-    ("sources/tables.py", "_definition", "sql.SQL(column.sql)"): "types, from schemas.py alone",
+    (
+        "sources/load/tables.py",
+        "_definition",
+        "sql.SQL(column.sql)",
+    ): "types, from schemas.py alone",
     ("automation/pruning.py", "_prune_rows", "tables.execute(statement, values)"): (
         "one of the constants in _LEFT_OVERS"
     ),
-    ("local/mlflow_file.py", "_replaced", "connection.execute(statement, values)"): (
+    ("home/mlflow_store.py", "_replaced", "connection.execute(statement, values)"): (
         "SQLite's names cannot be values: those of the store itself, quoted"
     ),
-    ("assets/drawing.py", "_lay_out", "engine.execute(figure)"): "matplotlib's, which is no SQL",
+    ("report/drawing.py", "_lay_out", "engine.execute(figure)"): "matplotlib's, which is no SQL",
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from atx_assets import schemas
-from atx_assets.assets.training import least_titles
+from atx_assets.defs.assets.training import least_titles
 from atx_assets.learning.features import FeatureEncoding, fit_encoding
 from atx_assets.settings import read_settings
 from atx_assets.sources.layouts import MEDIA, TRAINING

@@ -32,7 +32,7 @@ import timing
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from atx_assets.local.postgres import EmbeddedPostgres
+    from atx_assets.home.postgres.server import EmbeddedPostgres
 
 OURS, TUNED = "atx", "connectorx, our sort"
 MOST_MB, MOST_GROWTH = 500, 1.1
@@ -57,8 +57,8 @@ def atx(host: str, database: str, path: Path) -> Callable[[], object]:
     import pyarrow.csv
     import pyarrow.parquet  # noqa: F401
 
-    from atx_assets.sources.extract import extract
     from atx_assets.sources.layouts import find_source
+    from atx_assets.sources.read.extract import extract
 
     def work() -> None:
         with psycopg.connect(host=host, user="postgres", dbname=database) as connection:
@@ -190,7 +190,7 @@ def same_rows(paths: list[Path]) -> int:
 @contextmanager
 def server() -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL that is gone afterwards."""
-    from atx_assets.local.postgres import EmbeddedPostgres
+    from atx_assets.home.postgres.server import EmbeddedPostgres
 
     with tempfile.TemporaryDirectory(prefix="atx-bench-") as home:
         postgres = EmbeddedPostgres(Path(home))

@@ -62,8 +62,8 @@ EXCHANGED = {
 
 def atx(connection: psycopg.Connection) -> tuple[int, str]:
     """Ours: how many labels there are, and all fingerprints."""
-    from atx_assets.sources.fingerprints import read_fingerprints
     from atx_assets.sources.layouts import find_source
+    from atx_assets.sources.read.fingerprints import read_fingerprints
 
     found = read_fingerprints(connection, find_source(connection))
     return int(found.labels.partition("-")[0]), str(found)
@@ -100,10 +100,8 @@ def look(name: str, host: str, database: str) -> Callable[[], tuple[int, str]]:
     # All that is imported on the way, or it would be timed.
     import psycopg  # noqa: F401
 
-    import atx_assets.sources.fingerprints
-    import atx_assets.sources.layouts  # noqa: F401
-    from atx_assets.resources.database import connect
     from atx_assets.settings import Database
+    from atx_assets.sources.read.database import connect
 
     where = Database(host, name=database)
 

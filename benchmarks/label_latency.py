@@ -53,8 +53,8 @@ def environment(home: Path) -> dict[str, str]:
     """The environment in which no setting is set but where the home is and what ports it has."""
     from dotenv import dotenv_values
 
-    from atx_assets.local.processes import free_port
     from atx_assets.settings import ROOT
+    from atx_assets.web.processes import free_port
 
     ours = ("PG_", "ATX_", "MLFLOW_", "DAGSTER_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
@@ -236,7 +236,7 @@ def measure(values: dict[str, str], times: int, process: Any, log: Path) -> list
     """Change labels so many times, each once all has come to rest."""
     import dagster as dg
 
-    from atx_assets.local.home import exports, running_home
+    from atx_assets.home.home import exports, running_home
     from atx_assets.settings import read_settings
 
     settings = running_home(read_settings(values))

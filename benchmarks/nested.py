@@ -34,7 +34,7 @@ def nested(data: dict[str, Any], seed: int, parts: Sequence[Any]) -> dict[str, A
     from atx_assets.learning import contenders, tuning
     from atx_assets.learning.evaluation import assign_folds, fold_rows
     from atx_assets.learning.measures import spreads
-    from atx_assets.learning.operating_point import OperatingPoint
+    from atx_assets.operating_point import OperatingPoint
 
     matrix, labels, numeric = data["matrix"], data["labels"], data["numeric"]
     left = iter(parts)

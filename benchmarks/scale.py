@@ -65,7 +65,7 @@ def fill(settings: Settings, films: int) -> None:
     """Make the library in the home's database."""
     import library
 
-    from atx_assets.resources.database import connect
+    from atx_assets.sources.read.database import connect
 
     with connect(settings.database, statement_timeout=3600) as connection:
         library.fill_database(
@@ -108,7 +108,7 @@ def make(asset: str) -> None:
 
 def measure(films: int, names: list[str], keep: Path | None) -> dict[str, Cost]:
     """Fill a home with so many films, and make every asset in a process of its own."""
-    from atx_assets.local.home import exports, open_home
+    from atx_assets.home.home import exports, open_home
     from atx_assets.settings import read_settings
 
     found: dict[str, Cost] = {}

@@ -90,12 +90,12 @@ def promote(training: pa.Table, encoding: FeatureEncoding, folder: Path) -> None
     import numpy as np
     import pyarrow as pa
 
+    from atx_assets.defs.resources.files import DataFiles
     from atx_assets.learning.evaluation import SEEDS, out_of_fold
     from atx_assets.learning.models import fit
     from atx_assets.learning.scoring import names_and_years
-    from atx_assets.resources.bundle import NewBundle
-    from atx_assets.resources.bundles import Bundles
-    from atx_assets.resources.files import DataFiles
+    from atx_assets.models.bundle import NewBundle
+    from atx_assets.models.bundles import Bundles
 
     matrix = encoding.matrix(training)
     # A taste that can be learned, with some noise: models of pure noise have larger trees.
@@ -123,9 +123,9 @@ def atx(folder: Path) -> Callable[[], object]:
     import pyarrow.parquet as pq
     import xgboost  # noqa: F401
 
-    from atx_assets.assets.scoring import score_titles
-    from atx_assets.resources.bundles import Bundles
-    from atx_assets.resources.files import DataFiles
+    from atx_assets.defs.resources.files import DataFiles
+    from atx_assets.models.bundles import Bundles
+    from atx_assets.models.scored import score_titles
 
     files = DataFiles(directory=str(folder))
 

@@ -61,11 +61,11 @@ class Bench:
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
-        from atx_assets.local.home import exports, open_home
-        from atx_assets.resources.database import connect
+        from atx_assets.home.home import exports, open_home
         from atx_assets.sample import LIBRARY
         from atx_assets.settings import read_settings
-        from atx_assets.sources.load import load_file
+        from atx_assets.sources.load.load import load_file
+        from atx_assets.sources.read.database import connect
 
         self.settings = stack.enter_context(open_home(read_settings()))
         os.environ |= exports(self.settings)
@@ -94,7 +94,7 @@ class Bench:
         import dagster as dg
 
         from atx_assets.definitions import build_defs
-        from atx_assets.jobs import SCORED
+        from atx_assets.defs.jobs import SCORED
 
         assets = None if report else [dg.AssetKey(n) for n in SCORED if n != "analysis_report"]
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -115,7 +115,7 @@ class Bench:
         """Let a sensor look once; return seconds."""
         import dagster as dg
 
-        from atx_assets.automation.sensors import tick
+        from atx_assets.defs.sensors import tick
 
         context = dg.build_sensor_context(self.instance)
         start = time.perf_counter()

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from atx_assets.resources.data_folder import FILES
 from atx_assets.settings import ROOT, read_settings
+from atx_assets.storage.data_folder import FILES
 
 PICTURES = Path(__file__).with_name("pictures")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""

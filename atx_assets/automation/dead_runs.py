@@ -1,7 +1,7 @@
 """Runs that Dagster believes to be under way though their process is gone.
 
-Not here: runs that are alive, whoever started them, and when to look (`run_launcher.py` while
-Dagster runs, `local/healing.py` before it starts). `atx doctor` comes through here, and does
+Not here: runs that are alive, whoever started them, and when to look (`defs/run_launcher.py` while
+Dagster runs, `web/healing.py` before it starts). `atx doctor` comes through here, and does
 without Dagster.
 """
 

@@ -1,7 +1,7 @@
 """What to do about labels and films that differ from the results: decisions, and nothing else.
 
 Each is a pure function of what was seen (`observe.py`); time is an argument. Not here: looking
-at the database or at Dagster, asking for a run (`sensors.py`, `schedules.py`).
+at the database or at Dagster, asking for a run (`defs/sensors.py`, `defs/schedules.py`).
 
 The decisions are level-triggered: the state of the database now is compared with the state that
 the results were made from. Nothing is remembered of single changes, so none can be lost.
@@ -21,7 +21,7 @@ from atx_assets.automation.losses import GONE, LOST, count_of, gone_at_once
 if TYPE_CHECKING:
     from atx_assets.automation.held import Held
     from atx_assets.settings import Automation
-    from atx_assets.sources.fingerprints import Fingerprints
+    from atx_assets.sources.read.fingerprints import Fingerprints
 
 #: Minutes from a failed run to the next attempt at the same state.
 RETRY_MINUTES = (1, 5, 25)

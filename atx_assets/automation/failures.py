@@ -2,7 +2,7 @@
 
 Who repeats what is decided in one place: sensors try their runs again (`decide.py`), Dagster
 repeats none, and a run that a check stopped is not repeated at all. What is left is told of here.
-Not here: sending (`alerts.py`).
+Not here: sending (`alerts/alerts.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from atx_assets.automation.alert_messages import Alert
+from atx_assets.alerts.messages import Alert
 from atx_assets.automation.decide import LAST_ATTEMPT, Request
 from atx_assets.automation.losses import GONE, LOST
 from atx_assets.automation.tags import (

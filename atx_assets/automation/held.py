@@ -2,7 +2,7 @@
 
 A missing record is no first run: an asset may have been wiped, runs deleted in the UI, or Dagster's
 storage lost, and an empty data folder may be a disk that is not mounted. What is left of records
-and files is asked. Not here: reading Dagster's records (`observe.py`, `local/dagster_records.py`),
+and files is asked. Not here: reading Dagster's records (`observe.py`, `home/dagster_records.py`),
 what is refused (`losses.py`).
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from atx_assets.automation.results import READ, TRAINED, Made
 from atx_assets.errors import AtxError
-from atx_assets.resources.data_folder import DataFolder, why_unreadable
+from atx_assets.storage.data_folder import DataFolder, why_unreadable
 
 #: Asked for together with `READ` and `TRAINED` whether anything was made.
 _SCORED = "scored_results"
@@ -80,7 +80,7 @@ def has_results(folder: Path) -> bool:
 
     What a run has read is none: one that was broken off leaves it in an empty folder.
     """
-    from atx_assets.resources.bundles import Bundles
+    from atx_assets.models.bundles import Bundles
 
     files = DataFolder(folder)
     made = any(files.path(name).exists() for name in (*READ, _SCORED))
@@ -99,7 +99,7 @@ def _of_files(files: DataFolder) -> Iterator[tuple[str, str]]:
 
     A file that is missing or damaged says nothing.
     """
-    from atx_assets.assets.extracted import snapshot_of
+    from atx_assets.sources.extracted import snapshot_of
 
     known = False
     for asset in _CARRIERS:
@@ -118,7 +118,7 @@ def _learned(files: DataFolder) -> str:
 
     There are at least as many labelled rows as titles.
     """
-    from atx_assets.resources.bundles import Bundles
+    from atx_assets.models.bundles import Bundles
 
     try:
         return f"{Bundles(files).champion().about['learned_from']['rows']:d}-"

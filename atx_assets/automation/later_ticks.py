@@ -2,7 +2,7 @@
 
 Dagster's daemon waits from the last tick on, by the clock: the label sensor would see nothing, and
 no night would come, until it is right again. Not here: seeing that the clock was set
-(`local/healing.py`).
+(`web/healing.py`).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from atx_assets.automation.held import Held
     from atx_assets.settings import Automation
-    from atx_assets.sources.fingerprints import Fingerprints
+    from atx_assets.sources.read.fingerprints import Fingerprints
 
 #: Why nothing is done until a person acts: too many labels or films are gone, or the data are.
 LOST, GONE = "lost", "gone"

@@ -26,12 +26,12 @@ from atx_assets.automation.decide import (
 from atx_assets.automation.failures import failed_blocking_check
 from atx_assets.automation.held import Held, data_gone, held_before
 from atx_assets.automation.results import Made, results_from
-from atx_assets.automation.tags import HOUSEKEEPING, RUN_KEY, SENSOR, asked_by
-from atx_assets.resources.database import connect, explained
+from atx_assets.automation.tags import CORRECTIONS, HOUSEKEEPING, RUN_KEY, SENSOR, asked_by
 from atx_assets.settings import Settings
+from atx_assets.sources.read.database import connect, explained
 
 if TYPE_CHECKING:
-    from atx_assets.sources.fingerprints import Fingerprints
+    from atx_assets.sources.read.fingerprints import Fingerprints
 
 #: The asset that says which labels, films and recipe were searched with.
 SEARCHED = "hyperparameters"
@@ -74,9 +74,9 @@ def fingerprints_now(settings: Settings) -> Fingerprints:
     Raises:
         AtxError: see `look`.
     """
-    from atx_assets.resources.observed_record import observed
-    from atx_assets.sources.fingerprints import read_fingerprints
-    from atx_assets.sources.rights import find_visible_source
+    from atx_assets.sources.observed_record import observed
+    from atx_assets.sources.read.fingerprints import read_fingerprints
+    from atx_assets.sources.read.rights import find_visible_source
 
     database = settings.database
     timeout = min(LOOK_SECONDS, settings.statement_timeout)
@@ -112,8 +112,6 @@ def learned_from(instance: dg.DagsterInstance, asset: str) -> tuple[str, ...]:
 
 def runs_in_flight(instance: dg.DagsterInstance) -> list[str]:
     """Name the runs that are queued or under way and may write results, in words."""
-    from atx_assets.jobs import CORRECTIONS
-
     records = instance.get_run_records(dg.RunsFilter(statuses=_IN_FLIGHT))
     return [
         f"run {record.dagster_run.run_id[:8]} ({record.dagster_run.job_name})"

@@ -4,7 +4,7 @@ Dagster's own retention covers ticks; runs and events it keeps for ever. Pruned 
 have ended, with their events and log files, and what else grows with time. Kept are the runs that
 hold what pages and sensors show and read of the present.
 
-Not here: when it is done (`housekeeping.py`), MLflow's store (`resources/mlflow_pruning.py`).
+Not here: when it is done (`defs/housekeeping.py`), MLflow's store (`models/mlflow_pruning.py`).
 """
 
 from __future__ import annotations

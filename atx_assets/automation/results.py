@@ -1,6 +1,6 @@
 """What the results were made from, as Dagster's records of their assets say.
 
-Not here: reading the records (`observe.py`, `local/dagster_records.py`), what follows from them
+Not here: reading the records (`observe.py`, `home/dagster_records.py`), what follows from them
 (`decide.py`).
 """
 

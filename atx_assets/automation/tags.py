@@ -18,6 +18,8 @@ _RETRY = "dagster/retry_number"
 
 #: The schedules; a job is called like the second.
 NIGHTLY, HOUSEKEEPING = "nightly", "housekeeping"
+#: Jobs that write to the owner's tables, and not to our files.
+CORRECTIONS = ("correct_labels", "undo_correction")
 #: The sensors that follow what is in the database.
 FOLLOWERS = ("label_sensor", "film_sensor")
 #: The check that keeps a run of its own accord from learning that everything is gone.

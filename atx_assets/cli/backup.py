@@ -1,4 +1,4 @@
-"""`atx backup`. Not here: the backup (`local/backup.py`)."""
+"""`atx backup`. Not here: the backup (`home/backup/backup.py`)."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ def backup(file: Path | None) -> None:
 
     By default it is atx-backup-<date>-<time>.tar.gz in the current folder.
     """
-    from atx_assets.local.backup import backup as make_backup
+    from atx_assets.home.backup.backup import backup as make_backup
     from atx_assets.settings import read_settings
 
     make_backup(read_settings(), file, click.echo)

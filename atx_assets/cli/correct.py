@@ -1,4 +1,4 @@
-"""`atx correct keep`, `skip`, `undo` and `list`. Not here: correcting (`local/correct.py`)."""
+"""`atx correct keep`, `skip`, `undo` and `list`. Not here: correcting (`commands/correct.py`)."""
 
 import sys
 from typing import Literal
@@ -37,8 +37,8 @@ def skip(ids: tuple[str, ...], write: bool) -> None:
 
 
 def _correct(ids: tuple[str, ...], verdict: Literal["keep", "skip"], write: bool) -> None:
-    from atx_assets.local.correct import correct as correct_labels
-    from atx_assets.local.correct import given_ids
+    from atx_assets.commands.correct import correct as correct_labels
+    from atx_assets.commands.correct import given_ids
     from atx_assets.settings import read_settings
 
     found = given_ids(ids, sys.stdin)
@@ -50,7 +50,7 @@ def _correct(ids: tuple[str, ...], verdict: Literal["keep", "skip"], write: bool
 @click.option("--write", is_flag=True, help=_WRITE)
 def undo(number: int, write: bool) -> None:
     """Undo the correction of that NUMBER, but for rows that have changed since."""
-    from atx_assets.local.correct import undo as undo_correction
+    from atx_assets.commands.correct import undo as undo_correction
     from atx_assets.settings import read_settings
 
     undo_correction(read_settings(), number, click.echo, write=write)
@@ -59,7 +59,7 @@ def undo(number: int, write: bool) -> None:
 @correct.command("list")
 def list_() -> None:
     """List the corrections recorded in this home, the newest first."""
-    from atx_assets.local.correct import list_corrections
+    from atx_assets.commands.correct import list_corrections
     from atx_assets.settings import read_settings
 
     list_corrections(read_settings(), click.echo)

@@ -1,4 +1,4 @@
-"""`atx demo`. Not here: the demo (`local/demo.py`)."""
+"""`atx demo`. Not here: the demo (`commands/demo.py`)."""
 
 import click
 
@@ -11,8 +11,8 @@ from atx_assets.cli.options import JSON_OUTCOME, QUIET, output
 def demo(quiet: bool, json_: bool) -> None:
     """Run everything on the sample library, on the embedded servers."""
     told_by = output(quiet, json_)
-    from atx_assets.local.demo import demo as run_demo
-    from atx_assets.local.run import telling
+    from atx_assets.commands.demo import demo as run_demo
+    from atx_assets.commands.run import telling
     from atx_assets.settings import read_settings
 
     with telling(told_by) as told:

@@ -1,4 +1,4 @@
-"""`atx doctor`. Not here: the checks (`local/doctor.py`)."""
+"""`atx doctor`. Not here: the checks (`commands/doctor/doctor.py`)."""
 
 import click
 
@@ -11,7 +11,7 @@ import click
 @click.pass_obj
 def doctor(ignored: tuple[str, ...], send_test_alert: bool, deep: bool) -> None:
     """Check each connection, permission and setting, a line each, with the mend."""
-    from atx_assets.local.doctor import doctor as run_doctor
+    from atx_assets.commands.doctor.doctor import doctor as run_doctor
     from atx_assets.settings import read_settings
 
     run_doctor(

@@ -1,4 +1,4 @@
-"""`atx env`: what a shell evaluates. Not here: what is exported (`local/home.py`)."""
+"""`atx env`: what a shell evaluates. Not here: what is exported (`home/home.py`)."""
 
 import shlex
 import sys
@@ -12,7 +12,7 @@ def env() -> None:
 
     Passwords are in them, unless they go to a terminal, where others see them.
     """
-    from atx_assets.local.home import exports, running_home, secret_exports
+    from atx_assets.home.home import exports, running_home, secret_exports
     from atx_assets.settings import read_settings
 
     settings = running_home(read_settings())

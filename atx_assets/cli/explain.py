@@ -1,4 +1,4 @@
-"""`atx explain`. Not here: the explaining (`local/explain.py`)."""
+"""`atx explain`. Not here: the explaining (`commands/explain.py`)."""
 
 import click
 
@@ -11,7 +11,7 @@ def explain(ids: tuple[str, ...], json_: bool) -> None:
 
     An ID is an IMDb id, a key of the files, or a title such as "Dune" or "Dune (2021)".
     """
-    from atx_assets.local.explain import explain as explain_films
+    from atx_assets.commands.explain import explain as explain_films
     from atx_assets.settings import read_settings
 
     explain_films(read_settings(), ids, click.echo, as_json=json_)

@@ -1,4 +1,4 @@
-"""`atx load`. Not here: the loading (`local/load.py`)."""
+"""`atx load`. Not here: the loading (`commands/load.py`)."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def load(file: Path, beside_other_tables: bool, overwrite_verdicts: bool) -> Non
 
     Verdicts of people are named, and stay, unless the file has newer ones of people.
     """
-    from atx_assets.local.load import load as load_export
+    from atx_assets.commands.load import load as load_export
     from atx_assets.settings import read_settings
 
     load_export(

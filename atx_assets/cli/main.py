@@ -149,7 +149,7 @@ def _failed(error: BaseException, asked: int, verbose: bool) -> int:
 
 
 def _line(error: Exception, verbose: bool) -> str:
-    from atx_assets.local.plain_text import plain
+    from atx_assets.plain_text import plain
 
     message = plain(" ".join(str(error).split()))
     if isinstance(error, AtxError):

@@ -1,4 +1,4 @@
-"""Options that several commands share. Not here: what is printed for them (`local/display.py`)."""
+"""Options that several commands share. Not here: what is printed for them (`commands/output/`)."""
 
 import logging
 from typing import TYPE_CHECKING
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from atx_assets.local.display import Output
+    from atx_assets.commands.output.display import Output
 
 QUIET = click.option("--quiet", is_flag=True, help="Print nothing but warnings and failures.")
 JSON_OUTCOME = click.option(
@@ -23,7 +23,7 @@ def output(quiet: bool, json_: bool) -> "Output":
     Raises:
         click.UsageError: both were given.
     """
-    from atx_assets.local.display import Output
+    from atx_assets.commands.output.display import Output
 
     if quiet and json_:
         raise click.UsageError("ask for --quiet or --json, not both")

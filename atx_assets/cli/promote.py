@@ -1,4 +1,4 @@
-"""`atx promote`. Not here: the promoting (`local/promote.py`)."""
+"""`atx promote`. Not here: the promoting (`commands/promote.py`)."""
 
 import click
 
@@ -7,7 +7,7 @@ import click
 @click.argument("version", type=click.IntRange(1))
 def promote(version: int) -> None:
     """Make a VERSION that is kept in the data folder the champion."""
-    from atx_assets.local.promote import promote as promote_version
+    from atx_assets.commands.promote import promote as promote_version
     from atx_assets.settings import read_settings
 
     promote_version(read_settings(), version, click.echo)

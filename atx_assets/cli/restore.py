@@ -1,4 +1,4 @@
-"""`atx restore`. Not here: the restoring (`local/restore.py`)."""
+"""`atx restore`. Not here: the restoring (`home/backup/restore.py`)."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import click
 )
 def restore(file: Path, trust_code: bool) -> None:
     """Put what a backup FILE holds into an empty ATX_HOME and ATX_DATA_DIR."""
-    from atx_assets.local.restore import restore as restore_home
+    from atx_assets.home.backup.restore import restore as restore_home
     from atx_assets.settings import read_settings
 
     restore_home(read_settings(), file, click.echo, trust_code=trust_code)

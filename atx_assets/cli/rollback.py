@@ -1,4 +1,4 @@
-"""`atx rollback`. Not here: the rolling back (`local/promote.py`)."""
+"""`atx rollback`. Not here: the rolling back (`commands/promote.py`)."""
 
 import click
 
@@ -6,7 +6,7 @@ import click
 @click.command()
 def rollback() -> None:
     """Make the champion before this one the champion again."""
-    from atx_assets.local.promote import roll_back
+    from atx_assets.commands.promote import roll_back
     from atx_assets.settings import read_settings
 
     roll_back(read_settings(), click.echo)

@@ -1,4 +1,4 @@
-"""`atx run`. Not here: the run and what it tells (`local/run.py`)."""
+"""`atx run`. Not here: the run and what it tells (`commands/run.py`)."""
 
 import click
 
@@ -26,8 +26,8 @@ def run(job: str | None, select: str | None, figures: bool, quiet: bool, json_: 
     told_by = output(quiet, json_)
     if figures and (quiet or json_):
         raise click.UsageError("--figures is more to read: leave out --quiet and --json")
-    from atx_assets.local.run import run as run_assets
-    from atx_assets.local.run import telling
+    from atx_assets.commands.run import run as run_assets
+    from atx_assets.commands.run import telling
     from atx_assets.settings import read_settings
 
     with telling(told_by) as told:

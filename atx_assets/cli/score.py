@@ -1,4 +1,4 @@
-"""`atx score`. Not here: the scoring (`local/score.py`)."""
+"""`atx score`. Not here: the scoring (`commands/score.py`)."""
 
 import sys
 from pathlib import Path
@@ -14,8 +14,8 @@ def score(file: Path | None) -> None:
     A title is an object with the columns of your table that are known of it: {"imdb_id":
     "tt0133093", "release_year": 1999, "genre": ["Action", "Sci-Fi"]}; many are a list.
     """
-    from atx_assets.local.score import read_given
-    from atx_assets.local.score import score as score_titles
+    from atx_assets.commands.score import read_given
+    from atx_assets.commands.score import score as score_titles
     from atx_assets.settings import read_settings
 
     click.echo(score_titles(read_settings(), read_given(file, sys.stdin)))

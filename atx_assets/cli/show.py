@@ -1,5 +1,5 @@
 """`atx show errors`, `queue`, `recommendations` and `quarantine`. Not here: the lists
-(`local/show.py`)."""
+(`commands/show.py`)."""
 
 import click
 
@@ -29,7 +29,7 @@ _JSON = click.option("--json", "json_", is_flag=True, help="Print the records as
 @_JSON
 def errors(kind: str | None, genres: tuple[str, ...], limit: int | None, json_: bool) -> None:
     """The films that the model gets wrong, the surest mistake first."""
-    from atx_assets.local.show import show_errors
+    from atx_assets.commands.show import show_errors
     from atx_assets.settings import read_settings
 
     show_errors(read_settings(), click.echo, kind=kind, genres=genres, limit=limit, as_json=json_)
@@ -41,7 +41,7 @@ def errors(kind: str | None, genres: tuple[str, ...], limit: int | None, json_: 
 @_JSON
 def queue(genres: tuple[str, ...], limit: int | None, json_: bool) -> None:
     """The films to judge, or to judge again, next."""
-    from atx_assets.local.show import show_queue
+    from atx_assets.commands.show import show_queue
     from atx_assets.settings import read_settings
 
     show_queue(read_settings(), click.echo, genres=genres, limit=limit, as_json=json_)
@@ -53,7 +53,7 @@ def queue(genres: tuple[str, ...], limit: int | None, json_: bool) -> None:
 @_JSON
 def recommendations(genres: tuple[str, ...], limit: int | None, json_: bool) -> None:
     """The unjudged films that the model would keep, best first."""
-    from atx_assets.local.show import show_recommendations
+    from atx_assets.commands.show import show_recommendations
     from atx_assets.settings import read_settings
 
     show_recommendations(read_settings(), click.echo, genres=genres, limit=limit, as_json=json_)
@@ -64,7 +64,7 @@ def recommendations(genres: tuple[str, ...], limit: int | None, json_: bool) -> 
 @_JSON
 def quarantine(limit: int | None, json_: bool) -> None:
     """The rows of your table that cannot be used, and why."""
-    from atx_assets.local.show import show_quarantine
+    from atx_assets.commands.show import show_quarantine
     from atx_assets.settings import read_settings
 
     show_quarantine(read_settings(), click.echo, limit=limit, as_json=json_)

@@ -1,4 +1,4 @@
-"""`atx start`. Not here: starting the servers (`local/home.py`)."""
+"""`atx start`. Not here: starting the servers (`home/home.py`)."""
 
 import click
 
@@ -6,7 +6,7 @@ import click
 @click.command()
 def start() -> None:
     """Start the embedded servers and leave them running until `atx stop`."""
-    from atx_assets.local.home import start_servers
+    from atx_assets.home.home import start_servers
     from atx_assets.settings import read_settings
 
     settings = start_servers(read_settings())

@@ -1,4 +1,4 @@
-"""`atx stop`. Not here: stopping the servers (`local/home.py`)."""
+"""`atx stop`. Not here: stopping the servers (`home/home.py`)."""
 
 import click
 
@@ -6,7 +6,7 @@ import click
 @click.command()
 def stop() -> None:
     """Stop the embedded servers that `atx start` has left running."""
-    from atx_assets.local.home import stop_servers
+    from atx_assets.home.home import stop_servers
     from atx_assets.settings import read_settings
 
     settings = read_settings()

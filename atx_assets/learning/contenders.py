@@ -14,8 +14,9 @@ from atx_assets.learning.evaluation import OutOfFold, out_of_fold
 from atx_assets.learning.features import column_in_words
 from atx_assets.learning.measures import calibration_error, measures, verdict_measures
 from atx_assets.learning.models import Hyperparameters, fit, predict
-from atx_assets.learning.operating_point import PRECISION_80, RECALL_95, OperatingPoint
 from atx_assets.learning.ranking import average_precision
+from atx_assets.learning.thresholds import threshold_at
+from atx_assets.operating_point import PRECISION_80, RECALL_95, OperatingPoint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +60,7 @@ class Contender:
 
         kept = np.zeros(self.scores.shape, bool)
         for seed, fold, held_out in _folds(self.assignment):
-            threshold = point.threshold(self.labels[~held_out], self.elsewhere(seed, fold))
+            threshold = threshold_at(point, self.labels[~held_out], self.elsewhere(seed, fold))
             kept[seed, held_out] = self.scores[seed, held_out] >= threshold
         return kept
 

@@ -15,7 +15,8 @@ from atx_assets.learning.contenders import Contender
 from atx_assets.learning.evaluation import FOLDS, LEAST_LABELS, OutOfFold
 from atx_assets.learning.measures import calibration_table, spreads
 from atx_assets.learning.models import Hyperparameters
-from atx_assets.learning.operating_point import ALTERNATIVES, OperatingPoint
+from atx_assets.learning.thresholds import threshold_at
+from atx_assets.operating_point import ALTERNATIVES, OperatingPoint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -172,7 +173,7 @@ def _alternatives(models: Contender, in_use: OperatingPoint) -> list[dict[str, A
     points = ALTERNATIVES if in_use in ALTERNATIVES else (in_use, *ALTERNATIVES)
     rows = []
     for point in points:
-        threshold = point.threshold(models.labels, answers)
+        threshold = threshold_at(point, models.labels, answers)
         reached = threshold != float("inf")
         measured = spreads(models.at(point))
         rows.append(

@@ -1,7 +1,7 @@
 """Which titles to judge, or judge again, next: doubtful labels, and what the model cannot tell.
 
-Not here: how the titles are shown (`assets/review.py`). What else was tried for doubtful labels is
-in `benchmarks/review.py`: confident learning and cleanlab ranked them no better.
+Not here: how the titles are shown (`defs/assets/review_queue.py`). What else was tried for doubtful
+labels is in `benchmarks/review.py`: confident learning and cleanlab ranked them no better.
 """
 
 from __future__ import annotations

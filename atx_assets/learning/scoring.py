@@ -132,12 +132,70 @@ def names_and_years(titles: pa.Table) -> pa.Array:
     return pa.array(keys, pa.string())
 
 
+def as_learned(titles: pa.Table, learned: pa.Table) -> pa.Table:
+    """Return a whole library with the key under which a bundle learned each title.
+
+    "Not found under this key" is not "not learned from": a title whose id was corrected must not
+    be asked of the models that saw its label. Where its key is not among those learned from, it is
+    known again by what stays, among the learned titles that are gone from the library: the hash of
+    its release, its TMDb id, its name and year. Where two of these are alike, nobody can say.
+
+    Args:
+        titles: every title there is, with `key`, `hash`, `tmdb_id`, `media_title`, `release_year`,
+            `trains`.
+        learned: what the bundle learned from; an earlier atx wrote down no hash and no TMDb id.
+
+    Returns:
+        The titles with `learned_key` (null: not learned from) and `identity_uncertain` (whether
+        that is not certain of a title that trains).
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    keys = learned["key"].combine_chunks()
+    found = pc.index_in(titles["key"], keys).combine_chunks()
+    gone = learned.filter(pc.invert(pc.is_in(learned["key"], titles["key"].combine_chunks())))
+    learned_key = keys.take(found)
+    uncertain = np.zeros(titles.num_rows, bool)
+    strange = np.flatnonzero(found.is_null().to_numpy(zero_copy_only=False))
+    if gone.num_rows and len(strange):
+        asked = titles.take(strange)
+        known, alike = pa.nulls(len(strange), pa.string()), np.zeros(len(strange), bool)
+        for of_title, of_learned in (
+            *((asked[n], gone[n]) for n in ("hash", "tmdb_id") if n in gone.column_names),
+            (names_and_years(asked), gone["named"]),
+        ):
+            counted = of_learned.value_counts()
+            several = counted.field(0).filter(pc.greater(counted.field(1), 1))
+            once = pc.if_else(pc.is_in(of_learned, several), None, of_learned)
+            place = pc.index_in(of_title, once, skip_nulls=True)
+            known = pc.coalesce(known, gone["key"].combine_chunks().take(_flat(place)))
+            alike |= _flat(pc.is_in(of_title, several.drop_null())).to_numpy(zero_copy_only=False)
+        again = np.full(titles.num_rows, -1)
+        again[strange] = np.arange(len(strange))
+        learned_key = pc.coalesce(learned_key, known.take(pa.array(again, mask=again < 0)))
+        trains = asked["trains"].to_numpy()
+        uncertain[strange] = alike & trains & known.is_null().to_numpy(zero_copy_only=False)
+    columns = {"learned_key": learned_key, "identity_uncertain": pa.array(uncertain)}
+    there = titles.drop_columns([name for name in columns if name in titles.column_names])
+    for name, values in columns.items():
+        there = there.append_column(name, values)
+    return there
+
+
+def _flat(values: Any) -> pa.Array:
+    import pyarrow as pa
+
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+
+
 def _folds_of(titles: pa.Table, learned: pa.Table) -> np.ndarray[Any, Any]:
     """Find the fold of each title under each seed, -1 where it was not learned from.
 
-    By key; or, where one of the two keys is no IMDb id, by a name and year that only one of the
-    learned has: a title gets another key when its IMDb id becomes known, and the champion, which
-    saw its label, must not be asked then.
+    By `learned_key`, where `as_learned` has looked at the whole library. Of single titles by key;
+    or, where one of the two keys is no IMDb id, by a name and year that only one of the learned
+    has: a title gets another key when its IMDb id becomes known.
 
     Returns:
         shape (seeds, n).
@@ -149,6 +207,11 @@ def _folds_of(titles: pa.Table, learned: pa.Table) -> np.ndarray[Any, Any]:
         places: np.ndarray[Any, Any] = found.fill_null(-1).to_numpy()
         return places
 
+    def folds(found: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return np.stack([np.append(learned[f"seed{s}"].to_numpy(), -1)[found] for s in SEEDS])
+
+    if "learned_key" in titles.column_names:
+        return folds(place(pc.index_in(titles["learned_key"], learned["key"], skip_nulls=True)))
     by_key = place(pc.index_in(titles["key"], learned["key"]))
     counted = learned["named"].value_counts()
     once = counted.field(0).filter(pc.equal(counted.field(1), 1))
@@ -157,8 +220,7 @@ def _folds_of(titles: pa.Table, learned: pa.Table) -> np.ndarray[Any, Any]:
     two_ids = (
         _are_imdb_ids(titles["key"]) & np.append(_are_imdb_ids(learned["key"]), False)[by_name]
     )
-    found = np.where((by_key < 0) & ~two_ids, by_name, by_key)
-    return np.stack([np.append(learned[f"seed{s}"].to_numpy(), -1)[found] for s in SEEDS])
+    return folds(np.where((by_key < 0) & ~two_ids, by_name, by_key))
 
 
 def _are_imdb_ids(keys: pa.ChunkedArray) -> np.ndarray[Any, Any]:

@@ -2,7 +2,7 @@
 
 What a column may hold is in `schemas.py`, as tests over columns in `rules.py`, what is mended in
 `mends.py`. Not here: the file of what is set aside (`quarantine.py`), when a run is stopped
-(`checks.py`).
+(`defs/checks.py`).
 """
 
 from __future__ import annotations

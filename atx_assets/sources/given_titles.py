@@ -1,6 +1,6 @@
 """Titles that somebody hands in as records, made into the table that scoring takes.
 
-Not here: reading JSON (`local/score.py`), titles from the database (`titles.py`).
+Not here: reading JSON (`commands/score.py`), titles from the database (`titles.py`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The two layouts in the wild, and which one a database has.
 
-Not here: reading rows (`extract.py`), what a label is (`titles.py`).
+Not here: reading rows (`sources/read/extract.py`), what a label is (`titles.py`).
 """
 
 from __future__ import annotations

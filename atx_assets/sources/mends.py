@@ -1,7 +1,7 @@
 """What is mended in a value of the source, so that its row can be used. A column at a time.
 
 Not here: which columns and rows are mended (`contract.py`), what a column may hold (`rules.py`),
-what could not even be read (`extract.py`). A mend never changes what a value means.
+what could not even be read (`sources/read/extract.py`). A mend never changes what a value means.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The downloader writes its own decision into `label` wherever `human_labeled` is false, on reviewed
 rows too, and leaves `reviewed` true. One look at the table cannot tell such a label from one that
 a person confirmed; two can. Here is what follows from one extraction to the next. Not here: where
-what was seen is kept (`resources/observed_record.py`).
+what was seen is kept (`sources/observed_record.py`).
 """
 
 from __future__ import annotations

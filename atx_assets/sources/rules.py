@@ -1,6 +1,7 @@
 """What a layout lets a column hold, as tests over whole columns. Used where rows are checked.
 
-Not here: what is done with a row that breaks a rule (`load.py` refuses it, `checks.py` tells).
+Not here: what is done with a row that breaks a rule (`sources/load/load.py` refuses it,
+`defs/checks.py` tells).
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+from atx_assets import schemas
 from atx_assets.errors import AtxError
 from atx_assets.sources.layouts import Layout
 from atx_assets.sources.verdicts import (
@@ -42,12 +43,8 @@ def titles(
         by_model: of the training layout, keys of reviewed rows whose label is a model's.
 
     Returns:
-        A table ordered bytewise by `key`: `key`, `imdb_id`, `media_title`, `label` (bool, null:
-        unjudged), `label_source` (human, rule, model or null), `label_reason` (why a rule
-        skipped it), `trains` (bool: a training row), `hash` and `original_title` (null in the
-        training layout), `created_at` (when the title came to the database), `label_date` (when
-        the row that holds the label was last touched: the label is no newer), then the layout's
-        feature columns as the source has them.
+        A table ordered bytewise by `key`: the columns of `schemas.TITLES` (those of which nothing
+        is known are null), then the layout's other feature columns as the source has them.
 
     Raises:
         AtxError: there is no film.
@@ -84,23 +81,20 @@ def _assemble(films: pa.Table, layout: Layout, made: dict[str, Any]) -> pa.Table
     """Put the columns of `titles` together, from `made` or else from the source."""
     import pyarrow as pa
 
-    nothing = pa.nulls(films.num_rows, pa.string())
-    columns = {
-        "key": made["key"],
-        "imdb_id": made["imdb_id"],
-        "media_title": name_of(films),
-        "label": made["label"],
-        "label_source": made["label_source"],
-        "label_reason": made.get("label_reason", nothing),
-        "trains": pa.array(made["trains"], pa.bool_()),
-        "hash": films["hash"] if "hash" in films.column_names else nothing,
-        "original_title": films["original_title"]
-        if "original_title" in films.column_names
-        else nothing,
-        "created_at": made["created_at"],
-        "label_date": made["label_date"],
-    }
-    return pa.table(columns | {name: films[name] for name in layout.features})
+    known = {name: films[name] for name in _AS_THEY_CAME if name in films.column_names} | made
+    known["kind"] = pa.repeat(schemas.FILM, films.num_rows)
+    known["media_title"] = name_of(films)
+    known["trains"] = pa.array(made["trains"], pa.bool_())
+    columns = {}
+    for field in schemas.arrow_schema(schemas.TITLES):
+        values = known.get(field.name)
+        columns[field.name] = pa.nulls(films.num_rows, field.type) if values is None else values
+    features = {name: films[name] for name in layout.features if name not in columns}
+    return pa.table(columns | features)
+
+
+#: Those of the titles' own columns that are the source's.
+_AS_THEY_CAME = ("tmdb_id", "release_year", "hash", "original_title")
 
 
 def _from_training(films: pa.Table, layout: Layout, by_model: Collection[str]) -> pa.Table:

@@ -27,7 +27,7 @@ from atx_assets.automation.decide import (
 from atx_assets.automation.held import Held
 from atx_assets.automation.losses import GONE, LOST, lost_rows
 from atx_assets.settings import read_settings
-from atx_assets.sources.fingerprints import Fingerprints
+from atx_assets.sources.read.fingerprints import Fingerprints
 from atx_assets_tests.builders.scale import times
 
 RULES = read_settings({}).automation

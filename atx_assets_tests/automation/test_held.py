@@ -11,14 +11,14 @@ import pytest
 from atx_assets.automation.held import Held, held_before
 from atx_assets.automation.losses import GONE, LOST
 from atx_assets.automation.results import READ, TRAINED, Made
-from atx_assets.automation.schedules import nightly_request
+from atx_assets.commands.doctor.doctor import _checks
+from atx_assets.commands.doctor.records import check_labels
+from atx_assets.defs.schedules import nightly_request
 from atx_assets.errors import AtxError
-from atx_assets.local.doctor import _checks
-from atx_assets.local.doctor_files import check_models
-from atx_assets.local.doctor_records import check_labels
-from atx_assets.resources.data_folder import DataFolder
+from atx_assets.models.integrity import check_models
 from atx_assets.settings import read_settings
-from atx_assets.sources.fingerprints import Fingerprints
+from atx_assets.sources.read.fingerprints import Fingerprints
+from atx_assets.storage.data_folder import DataFolder
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from atx_assets.errors import AtxError
-from atx_assets.local.backup_file import FORMAT, MANIFEST, Manifest, Member
-from atx_assets.local.restore import restore
+from atx_assets.home.backup.archive import FORMAT, MANIFEST, Manifest, Member
+from atx_assets.home.backup.restore import restore
 from atx_assets.settings import Settings, read_settings
 
 MADE = "2026-11-24T04:00:00+00:00"

@@ -12,10 +12,10 @@ import pytest
 from psycopg import sql
 
 from atx_assets.errors import AtxError
-from atx_assets.resources import corrections
-from atx_assets.resources.correction_record import CorrectionRecord
-from atx_assets.resources.corrections import Corrected
 from atx_assets.settings import Settings, read_settings
+from atx_assets.sources.correct import correction as corrections
+from atx_assets.sources.correct.correction import Corrected
+from atx_assets.sources.correct.record import CorrectionRecord
 from atx_assets.sources.layouts import LAYOUTS
 from atx_assets.sources.titles import titles
 

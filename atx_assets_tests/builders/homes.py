@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from atx_assets.resources.checksums import is_damaged
+from atx_assets.storage.checksums import is_damaged
 from atx_assets_tests.builders.environment import wait_until
 from atx_assets_tests.builders.house import SLEEPS
 from atx_assets_tests.builders.program import ATX

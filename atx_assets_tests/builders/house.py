@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from atx_assets.automation.observe import fingerprints_now, results_of, runs_in_flight
-from atx_assets.local.home import exports, running_home
+from atx_assets.home.home import exports, running_home
 from atx_assets.settings import read_settings
 from atx_assets_tests.builders.environment import (
     NO_PERSON,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg
 
-from atx_assets.local.server_user import ServerUser
+from atx_assets.home.postgres.server_user import ServerUser
 from atx_assets.settings import Database
 from atx_assets_tests.builders.connections import opened
 from atx_assets_tests.builders.environment import require, unused_port

@@ -18,9 +18,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from atx_assets.local.cluster import programs
-from atx_assets.local.postgres import EmbeddedPostgres
-from atx_assets.local.server_user import ServerUser, open_way, server_user
+from atx_assets.home.postgres.cluster import programs
+from atx_assets.home.postgres.server import EmbeddedPostgres
+from atx_assets.home.postgres.server_user import ServerUser, open_way, server_user
 from atx_assets.settings import ROOT, Database
 from atx_assets_tests.builders.connections import opened
 from atx_assets_tests.builders.environment import unused_port

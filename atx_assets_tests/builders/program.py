@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from atx_assets.cli.main import main
-from atx_assets.local.cluster import Cluster
+from atx_assets.home.postgres.cluster import Cluster
 from atx_assets_tests.builders.connections import opened
 from atx_assets_tests.builders.environment import (
     as_settings,

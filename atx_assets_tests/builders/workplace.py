@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from atx_assets.definitions import build_defs
-from atx_assets.local.mlflow_file import move_store
-from atx_assets.local.postgres import EmbeddedPostgres
-from atx_assets.resources.database import connect
-from atx_assets.resources.files import DataFiles
+from atx_assets.defs.resources.files import DataFiles
+from atx_assets.home.mlflow_store import move_store
+from atx_assets.home.postgres.server import EmbeddedPostgres
 from atx_assets.sample import LIBRARY
 from atx_assets.settings import Database
-from atx_assets.sources.load import load_file
+from atx_assets.sources.load.load import load_file
+from atx_assets.sources.read.database import connect
 from atx_assets_tests.builders.environment import as_settings
 from atx_assets_tests.builders.once import copy_folder, made_once
 from atx_assets_tests.builders.postgres import (

@@ -23,10 +23,10 @@ from typing import Any
 
 from atx_assets.cli.main import _line
 from atx_assets.errors import AtxError
-from atx_assets.local.backup_file import FORMAT, MANIFEST
-from atx_assets.local.memory import bounded_memory
-from atx_assets.local.plain_text import plain
-from atx_assets.local.restore import restore
+from atx_assets.home.backup.archive import FORMAT, MANIFEST
+from atx_assets.home.backup.restore import restore
+from atx_assets.home.memory import bounded_memory
+from atx_assets.plain_text import plain
 from atx_assets.settings import read_settings
 
 #: Seconds that a restore of some small files may take on a busy machine.

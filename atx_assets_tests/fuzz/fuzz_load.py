@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from atx_assets.local.postgres import EmbeddedPostgres
+from atx_assets.home.postgres.server import EmbeddedPostgres
 from atx_assets.sample import LIBRARY
 from atx_assets.settings import ROOT, Database
 from atx_assets_tests.fuzz.loading import Loading

@@ -22,11 +22,11 @@ import pyarrow.parquet as pq
 
 from atx_assets.cli.main import _line
 from atx_assets.errors import AtxError
-from atx_assets.local.memory import bounded_memory
-from atx_assets.local.plain_text import plain
-from atx_assets.resources.database import connect, explained
+from atx_assets.home.memory import bounded_memory
+from atx_assets.plain_text import plain
 from atx_assets.settings import ROOT, Database
-from atx_assets.sources.load import load_file
+from atx_assets.sources.load.load import load_file
+from atx_assets.sources.read.database import connect, explained
 
 #: Seconds that a load of some hundred rows may take on a busy machine.
 PATIENCE = 120

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from atx_assets.local.memory import bounded_memory
-from atx_assets.local.postgres import EmbeddedPostgres
+from atx_assets.home.memory import bounded_memory
+from atx_assets.home.postgres.server import EmbeddedPostgres
 from atx_assets.sample import LIBRARY
 from atx_assets.settings import Database
 from atx_assets.sources.layouts import LAYOUTS

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from atx_assets.errors import AtxError
-from atx_assets.local.backup_file import MANIFEST
-from atx_assets.local.database_code import code_in
-from atx_assets.local.dumps import restore as restore_database
-from atx_assets.local.postgres import EmbeddedPostgres
+from atx_assets.home.backup.archive import MANIFEST
+from atx_assets.home.postgres.database_code import code_in
+from atx_assets.home.postgres.dumps import restore as restore_database
+from atx_assets.home.postgres.server import EmbeddedPostgres
 from atx_assets.settings import Database
 from atx_assets_tests.builders.connections import opened
 from atx_assets_tests.builders.postgres import dump_database, new_database

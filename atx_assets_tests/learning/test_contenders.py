@@ -20,8 +20,9 @@ from atx_assets.learning.contenders import (
 )
 from atx_assets.learning.evaluation import FOLDS, SEEDS, OutOfFold, assign_folds, out_of_fold
 from atx_assets.learning.models import fit, predict
-from atx_assets.learning.operating_point import PRECISION_80, RECALL_95, OperatingPoint
+from atx_assets.learning.thresholds import threshold_at
 from atx_assets.learning.tuning import PLAIN
+from atx_assets.operating_point import PRECISION_80, RECALL_95, OperatingPoint
 
 F1 = OperatingPoint()
 
@@ -147,7 +148,7 @@ class TestMeasures:
         for seed, fold in ((0, 1), (4, 2)):
             mine = held_out.assignment[seed] == fold
             answers = held_out.probabilities[seed].astype(float)
-            threshold = point.threshold(made_up.labels[~mine], answers[~mine])
+            threshold = threshold_at(point, made_up.labels[~mine], answers[~mine])
             truth, kept = made_up.labels[mine], answers[mine] >= threshold
             at = 5 * seed + fold
             assert found["recall"][at] == pytest.approx(recall_score(truth, kept))

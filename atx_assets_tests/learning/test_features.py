@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atx_assets import schemas
-from atx_assets.assets.training import least_titles
+from atx_assets.defs.assets.training import least_titles
 from atx_assets.learning.features import FeatureEncoding, feature_name
 from atx_assets.settings import read_settings
 from atx_assets.sources.layouts import LAYOUTS, MEDIA, TRAINING

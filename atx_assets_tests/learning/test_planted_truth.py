@@ -21,9 +21,10 @@ from atx_assets.learning.evaluation import OutOfFold, assign_folds, fold_rows, o
 from atx_assets.learning.leaks import telling_features
 from atx_assets.learning.measures import calibration_error
 from atx_assets.learning.models import fit, predict
-from atx_assets.learning.operating_point import ALTERNATIVES, OperatingPoint
 from atx_assets.learning.review import likely_wrong
+from atx_assets.learning.thresholds import threshold_at
 from atx_assets.learning.tuning import PLAIN, race
+from atx_assets.operating_point import ALTERNATIVES, OperatingPoint
 from atx_assets_tests.builders.scale import times
 
 TITLES, FRESH = 1500, 100_000
@@ -185,7 +186,7 @@ def test_precision_and_recall_that_a_threshold_promises_hold_on_fresh_titles(see
     library, new = planted(seed), fresh()
     point = OperatingPoint.parse(text)
     assert point in ALTERNATIVES
-    threshold = point.threshold(library.labels, library.blind)
+    threshold = threshold_at(point, library.labels, library.blind)
     promised = library.models.at(point)
     champion = fit(library.matrix, library.labels, RECIPE)
     kept = predict(champion, new.matrix) >= threshold

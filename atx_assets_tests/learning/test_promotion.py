@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from atx_assets.learning import contenders
 from atx_assets.learning.evaluation import out_of_fold
-from atx_assets.learning.operating_point import OperatingPoint
 from atx_assets.learning.promotion import (
     CALIBRATION,
     LEVEL,
@@ -22,6 +21,7 @@ from atx_assets.learning.promotion import (
     failed_guards,
 )
 from atx_assets.learning.tuning import PLAIN
+from atx_assets.operating_point import OperatingPoint
 
 NAN = float("nan")
 SOUND: dict[str, Any] = {

@@ -14,10 +14,11 @@ from atx_assets.learning.contenders import single_feature_rule
 from atx_assets.learning.evaluation import LEAST_LABELS, OutOfFold, out_of_fold
 from atx_assets.learning.measures import calibration_error
 from atx_assets.learning.models import fit, predict
-from atx_assets.learning.operating_point import ALTERNATIVES, OperatingPoint
 from atx_assets.learning.promotion import failed_guards
 from atx_assets.learning.quality import Evidence, measure_quality, measure_recipe, newest_rows
+from atx_assets.learning.thresholds import threshold_at
 from atx_assets.learning.tuning import PLAIN
+from atx_assets.operating_point import ALTERNATIVES, OperatingPoint
 
 DAY = 86_400 * 1e6
 RECIPE = PLAIN | {"n_estimators": 10}
@@ -229,7 +230,7 @@ class TestRecord:
         assert titles == 5 * len(evidence.labels)
         (in_use,) = [row for row in record["alternatives"] if row["in_use"]]
         mean = blind.mean(axis=0)
-        assert in_use["threshold"] == evidence.point.threshold(evidence.labels, mean)
+        assert in_use["threshold"] == threshold_at(evidence.point, evidence.labels, mean)
         assert in_use["threshold"] in mean
 
     @pytest.mark.parametrize("text", ["f1", "precision>=0.8", "recall>=0.95", "precision>=0.77"])

@@ -10,7 +10,6 @@ import pytest
 
 from atx_assets.learning import scoring
 from atx_assets.learning.models import predict
-from atx_assets.learning.operating_point import OperatingPoint
 from atx_assets.learning.scoring import (
     blind_answers,
     blind_probabilities,
@@ -18,6 +17,8 @@ from atx_assets.learning.scoring import (
     in_sample,
     names_and_years,
 )
+from atx_assets.learning.thresholds import threshold_at
+from atx_assets.operating_point import OperatingPoint
 
 
 def stranger(films: pa.Table, key: str, name: str = "Stranger") -> pa.Table:
@@ -84,7 +85,7 @@ class TestOutOfFold:
                 answers[seed, folds == fold] = blind
         assert np.array_equal(probability, answers.mean(axis=0, dtype=float))
         mean = answers.mean(axis=0, dtype=float)
-        threshold = OperatingPoint().threshold(made_up.labels, mean)
+        threshold = threshold_at(OperatingPoint(), made_up.labels, mean)
         assert threshold in probability
 
     def test_it_is_not_the_champions_answer(self, films, bundle):

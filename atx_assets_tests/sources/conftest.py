@@ -14,13 +14,13 @@ import pytest
 from psycopg import sql
 
 from atx_assets import schemas
-from atx_assets.local.postgres import EmbeddedPostgres
-from atx_assets.resources.database import connect
+from atx_assets.home.postgres.server import EmbeddedPostgres
 from atx_assets.settings import Database
 from atx_assets.sources.contract import sort_rows
-from atx_assets.sources.extract import extract
-from atx_assets.sources.fingerprints import Fingerprints, read_fingerprints
 from atx_assets.sources.layouts import LAYOUTS, Layout, SourceTable, find_source
+from atx_assets.sources.read.database import connect
+from atx_assets.sources.read.extract import extract
+from atx_assets.sources.read.fingerprints import Fingerprints, read_fingerprints
 from atx_assets.sources.titles import titles
 from atx_assets_tests.builders.corrections import media, place, training  # noqa: F401 fixtures
 

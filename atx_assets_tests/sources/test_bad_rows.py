@@ -18,13 +18,13 @@ import pyarrow.compute as pc
 import pytest
 from psycopg import errors, sql
 
-from atx_assets.assets.extracted import snapshot_of, with_snapshot
 from atx_assets.definitions import build_defs
-from atx_assets.resources.files import DataFiles
+from atx_assets.defs.resources.files import DataFiles
 from atx_assets.sources.contract import SortedRows, sort_rows
-from atx_assets.sources.extract import DATES, NOT_UTF8, mended_on_reading
+from atx_assets.sources.extracted import snapshot_of, with_snapshot
 from atx_assets.sources.layouts import LAYOUTS
 from atx_assets.sources.quarantine import quarantine_table
+from atx_assets.sources.read.extract import DATES, NOT_UTF8, mended_on_reading
 from atx_assets_tests.builders.environment import as_settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("bad rows")]

@@ -7,8 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from atx_assets.resources.corrections import check_permission
-from atx_assets.sources import corrections as source_corrections
+from atx_assets.sources.correct import corrections as source_corrections
+from atx_assets.sources.correct.correction import check_permission
 from atx_assets.sources.layouts import LAYOUTS
 from atx_assets.sources.titles import titles
 from atx_assets_tests.builders.corrections import KEPT, Place, hash_of, parts, told_by
@@ -376,7 +376,7 @@ def test_a_real_library_is_corrected_by_the_titles_that_scores_name(
     place: Place, real_rows: Callable[[str], Any], shared_data: Path
 ) -> None:
     """Kept out: a second way to group releases, which drifts from that of titles.py."""
-    from atx_assets.sources.load import load_file
+    from atx_assets.sources.load.load import load_file
 
     load_file(place.library.connection, shared_data / "media.parquet")
     made = titles(real_rows("media"), LAYOUTS["media"])

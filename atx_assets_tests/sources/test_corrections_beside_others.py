@@ -6,10 +6,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from atx_assets.resources.correction_record import Journal
-from atx_assets.resources.corrections import check_permission
-from atx_assets.sources import corrections as source_corrections
-from atx_assets.sources.corrections import plan_correction
+from atx_assets.sources.correct import corrections as source_corrections
+from atx_assets.sources.correct.correction import check_permission
+from atx_assets.sources.correct.corrections import plan_correction
+from atx_assets.sources.correct.record import Journal
 from atx_assets.sources.layouts import find_source
 from atx_assets_tests.builders.corrections import Place, hash_of, told_by
 

@@ -11,8 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from atx_assets.resources import corrections
-from atx_assets.resources.correction_record import Journal
+from atx_assets.sources.correct import correction as corrections
+from atx_assets.sources.correct.record import Journal
 from atx_assets_tests.builders.corrections import Place, hash_of, told_by
 
 
@@ -20,7 +20,7 @@ def killed_while_correcting(place: Place, bare: dict[str, str], *, committed: bo
     """Correct in a process that is killed between the intent and its outcome."""
     code = f"""
 import os, signal
-from atx_assets.resources import corrections
+from atx_assets.sources.correct import correction as corrections
 from atx_assets.settings import read_settings
 
 def die(connection, journal, number):
@@ -147,7 +147,7 @@ def test_a_disk_that_fills_up_at_the_intent_leaves_the_labels(
 
     before = media.rows()
     with monkeypatch.context() as patch:
-        patch.setattr("atx_assets.resources.correction_record.os.fsync", full)
+        patch.setattr("atx_assets.sources.correct.record.os.fsync", full)
         line = media.refused("keep", "tt0000005")
     assert "the disk is full: make room" in line
     assert media.rows() == before

@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 from psycopg import errors, sql
 
 from atx_assets import schemas
+from atx_assets.defs.resources.files import DataFiles
 from atx_assets.errors import AtxError
-from atx_assets.resources.database import explained
-from atx_assets.resources.files import DataFiles
-from atx_assets.sources import extract as extraction
-from atx_assets.sources.extract import extract, read_rows
-from atx_assets.sources.fingerprints import read_fingerprints
 from atx_assets.sources.layouts import MEDIA
+from atx_assets.sources.read import extract as extraction
+from atx_assets.sources.read.database import explained
+from atx_assets.sources.read.extract import extract, read_rows
+from atx_assets.sources.read.fingerprints import read_fingerprints
 
 AWKWARD = [
     "",

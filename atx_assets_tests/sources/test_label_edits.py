@@ -17,8 +17,8 @@ import pytest
 from atx_assets import schemas
 from atx_assets.errors import AtxError
 from atx_assets.sources.contract import sort_rows
-from atx_assets.sources.fingerprints import Fingerprints
 from atx_assets.sources.layouts import MEDIA
+from atx_assets.sources.read.fingerprints import Fingerprints
 from atx_assets.sources.titles import titles
 from atx_assets.sources.verdicts import judged_rows
 from atx_assets_tests.builders.scale import times

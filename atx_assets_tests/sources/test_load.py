@@ -20,10 +20,10 @@ from psycopg import sql
 
 from atx_assets import schemas
 from atx_assets.errors import AtxError
-from atx_assets.resources.database import connect, explained
 from atx_assets.settings import Database
 from atx_assets.sources.layouts import LAYOUTS, find_source
-from atx_assets.sources.load import LoadReport, load_file
+from atx_assets.sources.load.load import LoadReport, load_file
+from atx_assets.sources.read.database import connect, explained
 from atx_assets_tests.builders.environment import as_settings
 
 Row = dict[str, Any]
@@ -417,7 +417,7 @@ def test_a_file_of_refused_rows_alone_leaves_nothing(
 def test_many_batches_count_like_one(
     database: Database, write: Write, release: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("atx_assets.sources.export_file._BATCH", 3)
+    monkeypatch.setattr("atx_assets.sources.load.export_file._BATCH", 3)
     rows = [release(i, rt_score=101 if i % 5 == 0 else None) for i in range(1, 31)]
     rows += [{**release(1), "hash": None}, release(2)]
     report = load(database, write("media", rows))
@@ -621,7 +621,7 @@ def test_a_connection_lost_midway_leaves_nothing(
     database: Database, write: Write, release: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write("media", [release(i) for i in range(1, 100)])
-    monkeypatch.setattr("atx_assets.sources.export_file._BATCH", 10)
+    monkeypatch.setattr("atx_assets.sources.load.export_file._BATCH", 10)
     connection = connect(database, statement_timeout=60)
     pid, batches = connection.info.backend_pid, 0
 
@@ -632,9 +632,9 @@ def test_a_connection_lost_midway_leaves_nothing(
             query(database, f"SELECT pg_terminate_backend({pid})")
         copy_rows(*arguments)
 
-    from atx_assets.sources.staging import copy_rows
+    from atx_assets.sources.load.staging import copy_rows
 
-    monkeypatch.setattr("atx_assets.sources.load.copy_rows", copy)
+    monkeypatch.setattr("atx_assets.sources.load.load.copy_rows", copy)
     with pytest.raises(AtxError, match="was lost"), explained(database), connection:
         load_file(connection, path)
     assert batches == 5
@@ -644,9 +644,9 @@ def test_a_connection_lost_midway_leaves_nothing(
 _KILLED = """
 import sys
 from pathlib import Path
-from atx_assets.resources.database import connect
+from atx_assets.sources.read.database import connect
 from atx_assets.settings import Database
-from atx_assets.sources import load
+from atx_assets.sources.load import load
 upsert = load.upsert
 def slow(*arguments):
     counts = upsert(*arguments)
@@ -697,7 +697,7 @@ def test_a_writer_waits_for_the_takeover(
     library: Any, write: Write, release: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kept out: a release that the downloader adds meanwhile, and the load failing on its key."""
-    from atx_assets.sources.staging import upsert
+    from atx_assets.sources.load.staging import upsert
 
     library.create("media")
     clashed = threading.Event()
@@ -715,7 +715,7 @@ def test_a_writer_waits_for_the_takeover(
         time.sleep(0.3)
         return upsert(*arguments)
 
-    monkeypatch.setattr("atx_assets.sources.load.upsert", meanwhile)
+    monkeypatch.setattr("atx_assets.sources.load.load.upsert", meanwhile)
     assert counts(load(library.database, write("media", [release(1)]))) == (1, 0, 0, 0)
     writer.join(30)
     assert clashed.is_set()

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from atx_assets import schemas
-from atx_assets.resources.database import connect
 from atx_assets.sources.layouts import LAYOUTS
-from atx_assets.sources.load import LoadReport, load_file
+from atx_assets.sources.load.load import LoadReport, load_file
+from atx_assets.sources.read.database import connect
 from atx_assets_tests.builders.corrections import Place, hash_of
 
 DAY = datetime(2025, 4, 1, tzinfo=UTC)

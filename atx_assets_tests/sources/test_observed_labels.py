@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from atx_assets.errors import AtxError
-from atx_assets.resources.data_folder import DataFolder
-from atx_assets.resources.observed_record import ObservedRecord, observed
-from atx_assets.sources.extract import extract
-from atx_assets.sources.fingerprints import read_fingerprints
 from atx_assets.sources.layouts import LAYOUTS
 from atx_assets.sources.models_labels import models_labels_in
 from atx_assets.sources.observed_labels import MOST_BY_HAND, of_models
+from atx_assets.sources.observed_record import ObservedRecord, observed
+from atx_assets.sources.read.extract import extract
+from atx_assets.sources.read.fingerprints import read_fingerprints
 from atx_assets.sources.titles import titles
+from atx_assets.storage.data_folder import DataFolder
 
 REVIEWED = {"label": "would_watch", "reviewed": True}
 

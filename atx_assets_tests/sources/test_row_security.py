@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from atx_assets.automation.observe import fingerprints_now
-from atx_assets.local.doctor_media import MediaDatabase as DoctorsLook
-from atx_assets.local.doctor_note import Note
-from atx_assets.resources.media_database import MediaDatabase
+from atx_assets.commands.doctor.media import MediaDatabase as DoctorsLook
+from atx_assets.defs.resources.media_database import MediaDatabase
+from atx_assets.errors import Note
 from atx_assets_tests.builders.corrections import Place, told_by
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Engine
 
 from atx_assets.automation.decide import decide_films, decide_labels
 from atx_assets.automation.results import READ
-from atx_assets.automation.sensors import tick
+from atx_assets.defs.sensors import tick
 from atx_assets_tests.builders.scale import times
 from benchmarks.history import copy_runs, rows
 

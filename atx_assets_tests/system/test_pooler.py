@@ -10,13 +10,13 @@ import pytest
 
 from atx_assets.automation import pruning
 from atx_assets.automation.observe import fingerprints_now
-from atx_assets.local.doctor_media import MediaDatabase as DoctorsLook
-from atx_assets.resources.corrections import check_permission, correct, undo
-from atx_assets.resources.database import connect
-from atx_assets.resources.media_database import MediaDatabase
+from atx_assets.commands.doctor.media import MediaDatabase as DoctorsLook
+from atx_assets.defs.resources.media_database import MediaDatabase
 from atx_assets.settings import Database, Settings, read_settings
-from atx_assets.sources.extract import extract
-from atx_assets.sources.load import load_file
+from atx_assets.sources.correct.correction import check_permission, correct, undo
+from atx_assets.sources.load.load import load_file
+from atx_assets.sources.read.database import connect
+from atx_assets.sources.read.extract import extract
 from atx_assets_tests.builders.connections import opened
 from atx_assets_tests.builders.environment import as_settings
 from atx_assets_tests.builders.pooler import pooled

@@ -12,12 +12,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from atx_assets.local.cluster import Cluster
-from atx_assets.local.home import DAGSTER_DATABASE
-from atx_assets.local.postgres import EmbeddedPostgres
-from atx_assets.resources.database import connect
+from atx_assets.home.home import DAGSTER_DATABASE
+from atx_assets.home.postgres.cluster import Cluster
+from atx_assets.home.postgres.server import EmbeddedPostgres
 from atx_assets.settings import Database
-from atx_assets.sources.load import load_file
+from atx_assets.sources.load.load import load_file
+from atx_assets.sources.read.database import connect
 from atx_assets_tests.builders.environment import require, wait_until
 from atx_assets_tests.builders.postgres import storage_url
 from atx_assets_tests.programs import faketime_libraries

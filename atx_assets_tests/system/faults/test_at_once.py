@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from atx_assets.local.postgres import EmbeddedPostgres
+from atx_assets.home.postgres.server import EmbeddedPostgres
 from atx_assets.settings import Database
 from atx_assets_tests.builders.homes import Home, bare
 from atx_assets_tests.builders.program import end_processes_of

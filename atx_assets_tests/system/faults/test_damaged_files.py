@@ -1,7 +1,7 @@
 """A byte turned in each file of the data folder, and files emptied, cut, gone, or of others.
 
 Each reader either answers as before, to the last digit, or says in a line what is damaged and
-what mends it. Formats and single causes are tried in `resources/test_bundles.py`.
+what mends it. Formats and single causes are tried in `models/test_bundles.py`.
 """
 
 import hashlib
@@ -18,22 +18,22 @@ from typing import Any
 import pytest
 import xgboost as xgb
 
-from atx_assets.assets.extracted import read_titles
-from atx_assets.assets.scoring import score_titles
-from atx_assets.assets.search import read_search
-from atx_assets.assets.training import read_training_data
+from atx_assets.commands.explain import explain
+from atx_assets.commands.promote import promote
+from atx_assets.commands.score import score
+from atx_assets.commands.show import show_errors, show_queue, show_recommendations
+from atx_assets.defs.assets.hyperparameters import read_search
+from atx_assets.defs.resources.files import DataFiles
 from atx_assets.errors import AtxError
-from atx_assets.local.doctor_files import check_models, check_results
-from atx_assets.local.explain import explain
-from atx_assets.local.promote import promote
-from atx_assets.local.report_server import report_server
-from atx_assets.local.score import score
-from atx_assets.local.show import show_errors, show_queue, show_recommendations
-from atx_assets.resources.bundle import as_json
-from atx_assets.resources.bundles import Bundles
-from atx_assets.resources.checksums import sums_of
-from atx_assets.resources.files import DataFiles
+from atx_assets.models.bundle import as_json
+from atx_assets.models.bundles import Bundles
+from atx_assets.models.integrity import check_models, check_results
+from atx_assets.models.scored import score_titles
+from atx_assets.models.training_data import read_training_data
 from atx_assets.settings import Settings, read_settings
+from atx_assets.sources.extracted import read_titles
+from atx_assets.storage.checksums import sums_of
+from atx_assets.web.report_server import report_server
 
 pytestmark = pytest.mark.xdist_group("damaged files")
 

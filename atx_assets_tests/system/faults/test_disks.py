@@ -22,13 +22,13 @@ import dagster as dg
 import psutil
 import pytest
 
+from atx_assets.commands.doctor.doctor import _writable as doctors_line
+from atx_assets.commands.score import score
 from atx_assets.errors import AtxError
-from atx_assets.local.doctor import _writable as doctors_line
-from atx_assets.local.doctor_files import check_models, check_results
-from atx_assets.local.score import score
-from atx_assets.resources.bundles import Bundles, Place
-from atx_assets.resources.data_folder import FILES
+from atx_assets.models.bundles import Bundles, Place
+from atx_assets.models.integrity import check_models, check_results
 from atx_assets.settings import ROOT, Settings, read_settings
+from atx_assets.storage.data_folder import FILES
 from atx_assets_tests.builders.failures import failure
 from atx_assets_tests.builders.program import end_processes_of
 
@@ -185,8 +185,9 @@ def test_a_folder_that_may_not_be_written_to_is_one_line_and_stays_as_it_was(cop
     (data / ".writer.lock").touch()
     (data / ".writer.lock").chmod(0o444)
     setting = {"ATX_DATA_DIR": str(data), "ATX_HOME": str(copied.home / "h"), "ATX_MLFLOW": "off"}
-    code = "import sys; from pathlib import Path; from atx_assets.local.doctor import _writable;"
-    code += "from atx_assets.errors import AtxError\ntry: _writable(Path(sys.argv[1]), 'ATX_HOME')"
+    code = "import sys; from pathlib import Path; from atx_assets.errors import AtxError;"
+    code += "from atx_assets.commands.doctor.doctor import _writable\n"
+    code += "try: _writable(Path(sys.argv[1]), 'ATX_HOME')"
     code += "\nexcept AtxError as error: print(error)"
     try:
         told = as_a_user("-m", "atx_assets.cli", "rollback", **setting)

@@ -9,11 +9,11 @@ import shutil
 import signal
 from pathlib import Path
 
-from atx_assets.local.postgres import EmbeddedPostgres
-from atx_assets.resources.data_folder import FILES
-from atx_assets.resources.database import connect
+from atx_assets.home.postgres.server import EmbeddedPostgres
 from atx_assets.settings import Database
-from atx_assets.sources.load import load_file
+from atx_assets.sources.load.load import load_file
+from atx_assets.sources.read.database import connect
+from atx_assets.storage.data_folder import FILES
 from atx_assets_tests.builders.homes import Home, bare
 from atx_assets_tests.system.faults.conftest import storage_on
 

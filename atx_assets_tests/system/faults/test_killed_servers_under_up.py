@@ -7,7 +7,7 @@ import dagster as dg
 import psutil
 import pytest
 
-from atx_assets.local.cluster import Cluster
+from atx_assets.home.postgres.cluster import Cluster
 from atx_assets_tests.builders.environment import wait_until
 from atx_assets_tests.builders.house import House, kill
 

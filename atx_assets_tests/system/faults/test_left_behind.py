@@ -7,10 +7,10 @@ from typing import Any
 
 import dagster as dg
 
-from atx_assets.automation.schedules import nightly_request
-from atx_assets.resources.bundles import Bundles
-from atx_assets.resources.checksums import is_damaged
-from atx_assets.resources.data_folder import FILES
+from atx_assets.defs.schedules import nightly_request
+from atx_assets.models.bundles import Bundles
+from atx_assets.storage.checksums import is_damaged
+from atx_assets.storage.data_folder import FILES
 from atx_assets_tests.builders.failures import failure
 
 

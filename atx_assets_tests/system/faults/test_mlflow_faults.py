@@ -10,10 +10,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from atx_assets.commands.doctor.mlflow import check_mlflow as doctor_line
+from atx_assets.defs.resources import mlflow as ours
 from atx_assets.errors import AtxError
-from atx_assets.local.doctor_mlflow import check_mlflow as doctor_line
-from atx_assets.resources import mlflow as ours
-from atx_assets.resources.bundles import Bundles, Place
+from atx_assets.models.bundles import Bundles, Place
 from atx_assets.settings import read_settings
 from atx_assets_tests.builders.failures import failure
 from atx_assets_tests.builders.mlflow_servers import mlflow_started, strange
@@ -88,7 +88,7 @@ def test_the_first_run_without_the_mlflow_that_is_wanted_leaves_no_half_of_a_mod
     workplace, small_library, closed_port
 ):
     """The films are read; without the search nothing is trained; with MLflow off it goes on."""
-    from atx_assets.sources.load import load_file
+    from atx_assets.sources.load.load import load_file
 
     with workplace.connect() as connection:
         load_file(connection, small_library)

@@ -9,9 +9,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from atx_assets.commands.promote import promote, roll_back
 from atx_assets.errors import AtxError
-from atx_assets.local.promote import promote, roll_back
-from atx_assets.resources.bundles import Bundles, Place
+from atx_assets.models.bundles import Bundles, Place
 from atx_assets.settings import Settings, read_settings
 from atx_assets_tests.builders.failures import failure
 from atx_assets_tests.builders.mlflow_servers import strange

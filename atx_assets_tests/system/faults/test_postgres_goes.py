@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from atx_assets import schemas
-from atx_assets.local.home import DAGSTER_DATABASE
-from atx_assets.local.postgres import EmbeddedPostgres
+from atx_assets.home.home import DAGSTER_DATABASE
+from atx_assets.home.postgres.server import EmbeddedPostgres
 from atx_assets.settings import Database
 from atx_assets_tests.builders.connections import opened
 from atx_assets_tests.builders.environment import wait_until
@@ -164,8 +164,8 @@ def test_a_storage_of_somebodys_own_that_stays_away_ends_the_run_in_one_line(
     tmp_path: Path, own_server: OwnServer, database: Database, small_library: Path
 ) -> None:
     """Kept out: a wall of tracebacks, and a run that stays under way in the records for ever."""
-    from atx_assets.resources.database import connect
-    from atx_assets.sources.load import load_file
+    from atx_assets.sources.load.load import load_file
+    from atx_assets.sources.read.database import connect
 
     with connect(database, statement_timeout=60) as connection:
         load_file(connection, small_library)

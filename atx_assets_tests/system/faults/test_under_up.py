@@ -13,7 +13,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from atx_assets.local.processes import answers_http
+from atx_assets.web.processes import answers_http
 from atx_assets_tests.builders.environment import wait_until
 from atx_assets_tests.builders.house import House, kill, open_house
 from atx_assets_tests.builders.outside import Outside, watched_outside

@@ -24,20 +24,19 @@ from stat import S_IMODE
 import dagster as dg
 import pytest
 
-from atx_assets.errors import AtxError
-from atx_assets.local.backup import backup
-from atx_assets.local.backup_file import FORMAT, MANIFEST
-from atx_assets.local.doctor_files import check_backups
-from atx_assets.local.doctor_note import Note
-from atx_assets.local.home import exports, open_home, start_servers, stop_servers
-from atx_assets.local.mlflow_file import copy_store, move_store
-from atx_assets.local.postgres import EmbeddedPostgres
-from atx_assets.local.restore import restore
-from atx_assets.resources.bundles import Bundles
-from atx_assets.resources.checksums import sums_of
-from atx_assets.resources.data_folder import only_writer
-from atx_assets.resources.files import DataFiles
+from atx_assets.commands.doctor.files import check_backups
+from atx_assets.defs.resources.files import DataFiles
+from atx_assets.errors import AtxError, Note
+from atx_assets.home.backup.archive import FORMAT, MANIFEST
+from atx_assets.home.backup.backup import backup
+from atx_assets.home.backup.restore import restore
+from atx_assets.home.home import exports, open_home, start_servers, stop_servers
+from atx_assets.home.mlflow_store import copy_store, move_store
+from atx_assets.home.postgres.server import EmbeddedPostgres
+from atx_assets.models.bundles import Bundles
 from atx_assets.settings import Settings, read_settings
+from atx_assets.storage.checksums import sums_of
+from atx_assets.storage.data_folder import only_writer
 from atx_assets_tests.builders.backups import contents, elsewhere, packed, refuses
 from atx_assets_tests.builders.program import ATX, end_processes_of, run_here
 
@@ -351,7 +350,7 @@ def test_a_file_whose_name_is_no_text_is_named_and_left_out(
 def test_a_backup_of_more_files_than_a_restore_reads_is_not_made(
     small: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("atx_assets.local.backup.LONGEST_MANIFEST", 100)
+    monkeypatch.setattr("atx_assets.home.backup.backup.LONGEST_MANIFEST", 100)
     with pytest.raises(AtxError, match="hold 3 files, and a backup takes 300,000"):
         backup(small, small.home.parent / "b.tar.gz", lambda _: None)
 

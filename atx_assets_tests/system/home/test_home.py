@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from atx_assets.errors import AtxError
-from atx_assets.local.cluster import Cluster
-from atx_assets.local.home import exports, open_home, running_home, start_servers, stop_servers
-from atx_assets.local.postgres import EmbeddedPostgres
+from atx_assets.home.home import exports, open_home, running_home, start_servers, stop_servers
+from atx_assets.home.postgres.cluster import Cluster
+from atx_assets.home.postgres.server import EmbeddedPostgres
 from atx_assets.settings import ROOT, Settings, read_settings
 
 

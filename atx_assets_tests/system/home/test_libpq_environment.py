@@ -12,11 +12,11 @@ import pytest
 from psycopg import pq
 
 from atx_assets.errors import AtxError
+from atx_assets.home.dagster_storage import reach_storage
+from atx_assets.home.home import exports, open_home
 from atx_assets.libpq import OBEYED, settle_environment
-from atx_assets.local.dagster_storage import reach_storage
-from atx_assets.local.home import exports, open_home
-from atx_assets.resources.database import connect
 from atx_assets.settings import Database, read_settings
+from atx_assets.sources.read.database import connect
 from atx_assets_tests.builders.environment import bare_environment
 from atx_assets_tests.builders.program import Program
 
@@ -73,11 +73,11 @@ import json, os, subprocess, sys
 from pathlib import Path
 import dagster as dg
 from atx_assets.libpq import settle_environment
-from atx_assets.local import dumps
-from atx_assets.local.home import exports, open_home
-from atx_assets.local.postgres import EmbeddedPostgres
-from atx_assets.local.schema_upgrade import dagster_age
-from atx_assets.resources.database import connect
+from atx_assets.home.postgres import dumps
+from atx_assets.home.home import exports, open_home
+from atx_assets.home.postgres.server import EmbeddedPostgres
+from atx_assets.home.schema_upgrade import dagster_age
+from atx_assets.sources.read.database import connect
 from atx_assets.settings import read_settings
 before = dict(os.environ)
 settle_environment()

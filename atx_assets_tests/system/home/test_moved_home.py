@@ -10,14 +10,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from atx_assets.errors import AtxError
-from atx_assets.local.backup import backup
-from atx_assets.local.doctor_mlflow import check_mlflow, prove_mlflow
-from atx_assets.local.doctor_note import Note
-from atx_assets.local.home import start_servers
-from atx_assets.local.moved_home import follow_home
-from atx_assets.local.promote import promote
-from atx_assets.resources.mlflow_server import reach, tracking_uri
+from atx_assets.commands.doctor.mlflow import check_mlflow, prove_mlflow
+from atx_assets.commands.promote import promote
+from atx_assets.errors import AtxError, Note
+from atx_assets.home.backup.backup import backup
+from atx_assets.home.home import start_servers
+from atx_assets.home.moved_home import follow_home
+from atx_assets.models.mlflow_server import reach, tracking_uri
 from atx_assets.settings import Settings, read_settings
 from atx_assets_tests.builders.once import copy_folder
 

@@ -18,18 +18,18 @@ import psycopg
 import pytest
 
 from atx_assets.errors import AtxError
-from atx_assets.local import cluster
-from atx_assets.local.cluster import MADE, Cluster
-from atx_assets.local.home import open_home
-from atx_assets.local.logs import last_lines, trim
-from atx_assets.local.postgres import EmbeddedPostgres
+from atx_assets.home.home import open_home
+from atx_assets.home.logs import last_lines, trim
+from atx_assets.home.postgres import cluster
+from atx_assets.home.postgres.cluster import MADE, Cluster
+from atx_assets.home.postgres.server import EmbeddedPostgres
 from atx_assets.settings import read_settings
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes other users' processes")
 
 HOLDER = """
 import pathlib, subprocess, sys, time
-from atx_assets.local.postgres import EmbeddedPostgres
+from atx_assets.home.postgres.server import EmbeddedPostgres
 EmbeddedPostgres(pathlib.Path(sys.argv[1])).acquire()
 subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL, close_fds=False)
 print("held", flush=True)
@@ -38,7 +38,7 @@ time.sleep(600)
 
 VISITOR = """
 import pathlib, sys
-from atx_assets.local.postgres import EmbeddedPostgres
+from atx_assets.home.postgres.server import EmbeddedPostgres
 with EmbeddedPostgres(pathlib.Path(sys.argv[1])) as server:
     server.ensure_database("shared")
 """

@@ -9,11 +9,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from atx_assets.local.backup import backup
-from atx_assets.local.database_code import code_in
-from atx_assets.local.home import start_servers, stop_servers
-from atx_assets.local.postgres import EmbeddedPostgres
-from atx_assets.local.restore import restore
+from atx_assets.home.backup.backup import backup
+from atx_assets.home.backup.restore import restore
+from atx_assets.home.home import start_servers, stop_servers
+from atx_assets.home.postgres.database_code import code_in
+from atx_assets.home.postgres.server import EmbeddedPostgres
 from atx_assets.settings import Database, Settings
 from atx_assets_tests.builders.backups import contents, elsewhere, packed, refuses
 from atx_assets_tests.builders.connections import opened

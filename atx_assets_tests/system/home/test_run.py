@@ -10,11 +10,11 @@ import psycopg
 import pytest
 
 from atx_assets.cli.main import main
-from atx_assets.local.postgres import EmbeddedPostgres
-from atx_assets.resources.database import connect
+from atx_assets.home.postgres.server import EmbeddedPostgres
 from atx_assets.sample import LIBRARY
 from atx_assets.settings import Database
-from atx_assets.sources.load import load_file
+from atx_assets.sources.load.load import load_file
+from atx_assets.sources.read.database import connect
 from atx_assets_tests.builders.environment import as_settings
 from atx_assets_tests.builders.postgres import new_database, storage_url
 
@@ -369,8 +369,8 @@ def test_a_run_by_hand_that_is_killed_is_marked_failed_at_the_next_start(atx, sa
 
     import dagster as dg
 
-    from atx_assets.local.healing import ready_records
     from atx_assets.settings import read_settings
+    from atx_assets.web.healing import ready_records
 
     status, _, err = atx("run", "--select", "raw_media")
     assert status == 0, err
@@ -399,8 +399,8 @@ def test_a_run_by_hand_that_is_killed_is_marked_failed_at_the_next_start(atx, sa
 
 
 def test_the_demo_keeps_away_from_what_is_configured(monkeypatch, tmp_path, capsys):
-    from atx_assets.local.demo import _apart, _up_apart
-    from atx_assets.local.home import exports
+    from atx_assets.commands.demo import _apart, _up_apart
+    from atx_assets.home.home import exports
     from atx_assets.settings import read_settings
 
     settings = read_settings(

@@ -19,14 +19,15 @@ from dagster_postgres.utils import pg_alembic_config
 
 from atx_assets.cli.main import main
 from atx_assets.errors import AtxError
-from atx_assets.local import mlflow_file, schema_upgrade
-from atx_assets.local.home import exports, open_home
-from atx_assets.local.mlflow_file import copy_store
-from atx_assets.local.postgres import EmbeddedPostgres
-from atx_assets.local.schema_upgrade import Age, dagster_age, mlflow_age, ready_stores, revisions
-from atx_assets.resources import embedded_registry
-from atx_assets.resources.mlflow_server import reach
-from atx_assets.resources.sqlite_faults import store_fault
+from atx_assets.home import mlflow_store as mlflow_file
+from atx_assets.home import schema_upgrade
+from atx_assets.home.home import exports, open_home
+from atx_assets.home.mlflow_store import copy_store
+from atx_assets.home.postgres.server import EmbeddedPostgres
+from atx_assets.home.schema_upgrade import Age, dagster_age, mlflow_age, ready_stores, revisions
+from atx_assets.models import embedded_registry
+from atx_assets.models.mlflow_server import reach
+from atx_assets.models.sqlite_faults import store_fault
 from atx_assets.settings import Settings, read_settings
 from atx_assets_tests.builders.postgres import storage_url
 

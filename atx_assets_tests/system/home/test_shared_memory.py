@@ -8,7 +8,7 @@ import psutil
 import psycopg
 import pytest
 
-from atx_assets.local.postgres import EmbeddedPostgres
+from atx_assets.home.postgres.server import EmbeddedPostgres
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no /dev/shm")
 

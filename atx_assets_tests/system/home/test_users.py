@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from atx_assets.local.cluster import programs
+from atx_assets.home.postgres.cluster import programs
 from atx_assets_tests.builders.environment import bare_environment
 from atx_assets_tests.builders.program import ATX, Program, end_processes_of
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from atx_assets.commands.doctor.settings import check_mlflow_variables
 from atx_assets.errors import AtxError
-from atx_assets.local.doctor_settings import check_mlflow_variables
 from atx_assets.mlflow_environment import settle_mlflow
-from atx_assets.resources.mlflow_server import reach, tracking_uri
+from atx_assets.models.mlflow_server import reach, tracking_uri
 from atx_assets.settings import read_settings
 
 #: Each made a training fail, or led what it tells MLflow elsewhere.

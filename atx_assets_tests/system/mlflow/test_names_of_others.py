@@ -9,12 +9,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from atx_assets.commands.doctor.mlflow import check_mlflow as doctor_line
+from atx_assets.commands.promote import promote
 from atx_assets.errors import AtxError
-from atx_assets.local.doctor_mlflow import check_mlflow as doctor_line
-from atx_assets.local.promote import promote
-from atx_assets.resources.bundles import Bundles, Place
-from atx_assets.resources.mlflow_server import tracking_uri
-from atx_assets.resources.registry import DIGEST, MODEL
+from atx_assets.models.bundles import Bundles, Place
+from atx_assets.models.mlflow_server import tracking_uri
+from atx_assets.models.registry import DIGEST, MODEL
 from atx_assets.settings import read_settings
 from atx_assets_tests.builders.failures import failure
 

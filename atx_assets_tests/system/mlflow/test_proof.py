@@ -9,11 +9,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from atx_assets.errors import AtxError
-from atx_assets.local.doctor_mlflow import check_mlflow, prove_mlflow
-from atx_assets.local.doctor_note import Note
-from atx_assets.resources.mlflow_proof import _first_line
-from atx_assets.resources.mlflow_server import embedded_store, tracking_uri
+from atx_assets.commands.doctor.mlflow import check_mlflow, prove_mlflow
+from atx_assets.errors import AtxError, Note
+from atx_assets.models.mlflow_proof import _first_line
+from atx_assets.models.mlflow_server import embedded_store, tracking_uri
 from atx_assets.settings import read_settings
 from atx_assets_tests.builders.failures import failure
 from atx_assets_tests.builders.mlflow_servers import mlflow_started, strange

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from atx_assets.assets.extracted import snapshot_of
-from atx_assets.local.promote import promote, roll_back
-from atx_assets.recipe import recipe_version
-from atx_assets.resources.bundles import Bundles, Place
-from atx_assets.resources.checksums import sums_of
+from atx_assets.commands.promote import promote, roll_back
+from atx_assets.models.bundles import Bundles, Place
+from atx_assets.models.recipe import recipe_version
 from atx_assets.settings import read_settings
+from atx_assets.sources.extracted import snapshot_of
+from atx_assets.storage.checksums import sums_of
 
 pytestmark = pytest.mark.xdist_group("mlflow server")
 

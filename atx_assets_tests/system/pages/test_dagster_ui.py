@@ -5,9 +5,9 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from atx_assets.automation.sensors import SENSORS
 from atx_assets.automation.tags import HOUSEKEEPING, NIGHTLY
 from atx_assets.definitions import build_defs
+from atx_assets.defs.sensors import SENSORS
 
 pytestmark = pytest.mark.xdist_group("demo")
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import expect
 
-from atx_assets.automation.alert_messages import FORMATS, Alert
+from atx_assets.alerts.messages import FORMATS, Alert
 from atx_assets.schemas import MEDIA
 from atx_assets.sources.mends import mended
 from atx_assets_tests.builders.environment import unused_port

@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from atx_assets.sources.load import load_file
+from atx_assets.sources.load.load import load_file
 
 pytestmark = pytest.mark.xdist_group("demo")
 

@@ -32,7 +32,7 @@ import pytest
 from psycopg import sql
 
 from atx_assets import settings as settings_module
-from atx_assets.local import doctor_settings
+from atx_assets.commands.doctor import settings as doctor_settings
 from atx_assets.settings import Database
 from atx_assets_tests.builders.connections import opened
 from atx_assets_tests.builders.environment import unused_port

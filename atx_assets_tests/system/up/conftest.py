@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from atx_assets.local.processes import Children
+from atx_assets.web.processes import Children
 
 
 @pytest.fixture

@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 from websockets.sync.client import connect as open_websocket
 
 from atx_assets.errors import AtxError
-from atx_assets.local import up
-from atx_assets.local.guard import Asked, Guard, Hosts, open_to_others, refusal
-from atx_assets.local.guarded import command
-from atx_assets.local.processes import answers_http, free_port
 from atx_assets.settings import read_settings
+from atx_assets.web import up
+from atx_assets.web.guard import Asked, Guard, Hosts, open_to_others, refusal
+from atx_assets.web.guarded import command
+from atx_assets.web.processes import answers_http, free_port
 from atx_assets_tests.builders.environment import unused_port
 
 pytestmark = pytest.mark.xdist_group("guard")

@@ -10,10 +10,10 @@ import pytest
 from dagster_postgres.utils import DagsterPostgresException
 
 from atx_assets.errors import AtxError
-from atx_assets.local import healing
-from atx_assets.local.healing import DAGSTER, Healing
-from atx_assets.local.processes import Children
 from atx_assets.settings import Settings, read_settings
+from atx_assets.web import healing
+from atx_assets.web.healing import DAGSTER, Healing
+from atx_assets.web.processes import Children
 
 #: Starts a child whose command is like that of Dagster's code server, and tells its number.
 WITH_CODE_SERVER = "sh -c 'sleep 600; :' dagster api grpc & echo $!; wait; sleep 600"

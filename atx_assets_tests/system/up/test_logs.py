@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from atx_assets.local.cluster import Cluster
-from atx_assets.local.healing import DAGSTER, Healing
-from atx_assets.local.postgres import EmbeddedPostgres
-from atx_assets.local.processes import Children
+from atx_assets.home.postgres.cluster import Cluster
+from atx_assets.home.postgres.server import EmbeddedPostgres
 from atx_assets.settings import read_settings
+from atx_assets.web.healing import DAGSTER, Healing
+from atx_assets.web.processes import Children
 
 #: Writes lines of 100 bytes, 10 MB a second at most, as a child that has gone wrong would.
 CHATTY = """
@@ -53,7 +53,7 @@ def test_a_log_that_there_is_no_room_to_keep_is_emptied_all_the_same(tmp_path: P
     log.write_bytes(b"said\n" * 1_000)
     log.with_name("dagster.log.1").write_bytes(b"before\n")
     trimmed = (
-        "import resource, sys; from pathlib import Path; from atx_assets.local.logs import trim;"
+        "import resource, sys; from pathlib import Path; from atx_assets.home.logs import trim;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); trim(Path(sys.argv[1]), 100)"
     )
     subprocess.run([sys.executable, "-c", trimmed, str(log)], check=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from atx_assets.errors import AtxError
-from atx_assets.local.report_server import report_server
 from atx_assets.settings import read_settings
+from atx_assets.web.report_server import report_server
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from atx_assets.errors import AtxError
-from atx_assets.local.cluster import Cluster
-from atx_assets.local.processes import Children, answers_http, free_port
+from atx_assets.home.postgres.cluster import Cluster
+from atx_assets.web.processes import Children, answers_http, free_port
 from atx_assets_tests.builders.environment import unused_port, wait_until
 from atx_assets_tests.builders.program import ATX
 
@@ -81,7 +81,7 @@ def test_a_child_that_never_answers_is_not_waited_for_for_ever(
 def test_children_end_when_their_starter_is_killed(tmp_path: Path) -> None:
     code = (
         "import os, pathlib, sys, time\n"
-        "from atx_assets.local.processes import Children\n"
+        "from atx_assets.web.processes import Children\n"
         "folder = pathlib.Path(sys.argv[1])\n"
         "for name in ('a', 'b'):\n"
         "    command = ['sh', '-c', 'sleep 600 & echo $!; echo $$; wait']\n"
@@ -107,7 +107,7 @@ def test_children_end_when_their_starter_is_killed(tmp_path: Path) -> None:
 def test_a_child_that_was_started_again_ends_too_when_its_starter_is_killed(tmp_path: Path) -> None:
     code = (
         "import os, pathlib, sys, time\n"
-        "from atx_assets.local.processes import Children\n"
+        "from atx_assets.web.processes import Children\n"
         "folder = pathlib.Path(sys.argv[1])\n"
         "children = Children(folder)\n"
         "for name in ('a', 'b', 'a'):\n"

@@ -1,0 +1,1 @@
+"""What is told to whom, once: causes, messages, and how they are sent."""

@@ -1,1 +1,0 @@
-"""The assets, one file a room of the graph. Not here: how anything is computed (`learning/`)."""

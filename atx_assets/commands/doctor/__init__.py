@@ -1,0 +1,1 @@
+"""`atx doctor`: one file a subject, a function a check."""

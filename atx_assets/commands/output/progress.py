@@ -1,0 +1,217 @@
+"""A run's events while they happen: what was made, what a check found, why it failed.
+
+Not here: running (`commands/run.py`), nor how it looks (`display.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.automation.failures import cause_of
+from atx_assets.commands.output.display import Display, Now, Search
+from atx_assets.home.dagster_storage import is_storage_failure
+from atx_assets.learning.evaluation import FOLDS
+from atx_assets.plain_text import plain
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+#: What a nested search takes where that on all labels takes 1, by ATX_SEARCH: the same on fewer
+#: labels (0.65 and 0.73 on 2,397), or a race over a fifth of the grid.
+_NESTED = {"race": 0.2, "full": 0.7, "off": 0.7}
+_SEARCH = re.compile(
+    r"hyperparameters: (?:nested search (?P<number>\d+) of \d+: )?"
+    r"(?P<done>\d+) of (?P<all>\d+) fits"
+)
+
+#: The figures told of an asset in its line of progress.
+_FIGURES = (
+    "note",
+    "rows of films",
+    "mended",
+    "set aside",
+    "films",
+    "judged films",
+    "keeps",
+    "skips",
+    "features",
+    "combinations",
+    "version",
+    "out-of-fold pr_auc",
+    "unjudged films",
+    "mistakes",
+    "to judge",
+    "to judge again",
+    "recommended",
+)
+
+
+@dataclass
+class Outcome:
+    """What a run did so far.
+
+    `assets` has for each that was made its `seconds`, `rows` (null where it has none) and
+    `figures`; `checks` has `asset`, `check`, `severity` (warning or error) and `description` of
+    each that did not pass.
+    """
+
+    run_id: str | None = None
+    assets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    checks: list[dict[str, Any]] = field(default_factory=list)
+    failure: str = ""
+    interrupted: bool = False
+
+
+class Progress:
+    """Tells of a run's events while they happen, and notes them down."""
+
+    def __init__(
+        self,
+        instance: dg.DagsterInstance,
+        run_id: str,
+        total: int,
+        display: Display,
+        outcome: Outcome,
+        search: str = "race",
+    ) -> None:
+        """Follow a run that is to make so many assets; `search` is what ATX_SEARCH says."""
+        self._instance, self._display, self._outcome = instance, display, outcome
+        self._run_id = outcome.run_id = run_id
+        self._cursor: str | None = None
+        self._ended = threading.Event()
+        self._now, self._search = Now(total), search
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Tell of the events until the block ends, and of the last of them after it."""
+        thread = threading.Thread(target=self._follow, name="atx-progress", daemon=True)
+        with self._display.showing(self._now):
+            thread.start()
+            try:
+                yield
+            finally:
+                self._ended.set()
+                thread.join()
+                self._tell()
+
+    def _follow(self) -> None:
+        from sqlalchemy.exc import DBAPIError
+
+        while not self._ended.wait(0.5):
+            try:
+                self._tell()
+            except Exception as error:
+                # Told of at the next look, or at the end, which fails for want of it.
+                if not (isinstance(error, DBAPIError) or is_storage_failure(error)):
+                    raise
+
+    def _tell(self) -> None:
+        while True:
+            page = self._instance.get_records_for_run(self._run_id, cursor=self._cursor)
+            self._cursor = page.cursor
+            for record in page.records:
+                self._tell_of(record.event_log_entry)
+            if not page.has_more:
+                return
+
+    def _tell_of(self, entry: dg.EventLogEntry) -> None:
+        event, outcome, making = entry.dagster_event, self._outcome, self._now.making
+        if event is None:
+            # A line that an asset or a resource logged, and not one of Dagster's own.
+            if entry.level == logging.INFO:
+                self._tell_of_line(entry)
+            return
+        kind, step = event.event_type_value, event.step_key or ""
+        if kind == "STEP_START":
+            making[step] = entry.timestamp
+        elif kind == "ASSET_MATERIALIZATION":
+            asset = event.asset_key.to_user_string() if event.asset_key else ""
+            seconds = entry.timestamp - making.get(step, entry.timestamp)
+            metadata = event.step_materialization_data.materialization.metadata
+            self._now.made += asset not in outcome.assets
+            outcome.assets[asset] = found = _found(seconds, metadata)
+            self._display.say(f"  {asset:<18}{seconds:6.1f} s  {_told(found['figures'])}")
+        elif kind in ("STEP_SUCCESS", "STEP_SKIPPED"):
+            making.pop(step, None)
+        elif kind == "ASSET_CHECK_EVALUATION":
+            self._tell_of_check(event.asset_check_evaluation_data)
+        elif kind == "STEP_FAILURE" and not outcome.failure:
+            error: Any = event.step_failure_data.error
+            outcome.interrupted = error.cls_name == "DagsterExecutionInterruptedError"
+            outcome.failure = f"{event.step_key}: {cause_of(error)}"
+        elif kind in ("RUN_FAILURE", "RESOURCE_INIT_FAILURE") and not outcome.failure:
+            error = getattr(event.event_specific_data, "error", None)
+            outcome.failure = cause_of(error) if error else ""
+
+    def _tell_of_line(self, entry: dg.EventLogEntry) -> None:
+        line, before = plain(entry.user_message), self._now.search
+        share = search_share(line, self._search)
+        if share is None:
+            self._display.say(f"    {line}")
+            return
+        # Threads log what they have done, and may come out of order.
+        known = before.share if before else 0.0
+        if share <= known:
+            return
+        began = self._now.making.get(entry.step_key or "", entry.timestamp)
+        self._now.search = Search(share, entry.timestamp - began)
+        if not self._display.moves and int(share * 10) > int(known * 10):
+            self._display.say(f"    {line} ({share:.0%} of the search)")
+
+    def _tell_of_check(self, check: Any) -> None:
+        if check.passed:
+            return
+        asset, warning = check.asset_key.to_user_string(), check.severity.value == "WARN"
+        self._outcome.checks.append(
+            {
+                "asset": asset,
+                "check": check.check_name,
+                "severity": "warning" if warning else "error",
+                "description": check.description,
+            }
+        )
+        what = "warning" if warning else "failed check"
+        line = plain(f"    {what}: {check.check_name}: {check.description}")
+        if warning or self._outcome.failure:
+            self._display.warn(line)
+        else:  # what ends the command with its one line
+            self._display.say(line)
+            self._outcome.failure = f"{asset}: {check.check_name}: {check.description}"
+
+
+def search_share(line: str, search: str) -> float | None:
+    """Return the share of the search that is done, up to 1, from a line that it logged.
+
+    None if the line tells of something else. The share is of the time: what the search takes on
+    all labels, and on those of each fold but one.
+    """
+    found = _SEARCH.match(line)
+    if not found:
+        return None
+    part = int(found["done"]) / int(found["all"])
+    number = int(found["number"] or 0)
+    nested = _NESTED[search]
+    done = 1 + nested * (number - 1 + part) if number else part
+    return done / (1 + nested * FOLDS)
+
+
+def _found(seconds: float, metadata: Any) -> dict[str, Any]:
+    rows = metadata.get("dagster/row_count")
+    return {
+        "seconds": round(seconds, 3),
+        "rows": rows.value if rows else None,
+        "figures": {name: metadata[name].value for name in _FIGURES if name in metadata},
+    }
+
+
+def _told(figures: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in figures.items()
+    )

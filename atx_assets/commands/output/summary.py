@@ -1,0 +1,181 @@
+"""What `atx run` and `atx demo` say of the results, read from the files. Not here: the results."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from atx_assets.models.bundle import Bundle
+from atx_assets.models.bundles import Bundles
+from atx_assets.models.scored import counts, unjudged_keeps
+from atx_assets.plain_text import plain as printable
+from atx_assets.report.quality_tables import (
+    calibration_table,
+    measure_tables,
+    nested_mark,
+    plain,
+    shown,
+    threshold_table,
+)
+from atx_assets.settings import Settings, read_settings
+from atx_assets.sources.extracted import set_aside
+from atx_assets.storage.data_folder import DataFolder
+
+RECOMMENDED = 5
+
+
+def findings(settings: Settings) -> dict[str, Any] | None:
+    """Return what was found, and how good it is; None before the first scoring.
+
+    Returns:
+        Counts of films, labels, rows set aside and mistakes; the version that scored, its place
+        and threshold; PR-AUC (mean and std over folds) beside what it must beat; the unjudged
+        films most surely keeps; where report and files are.
+    """
+    files = DataFolder(settings.data_dir)
+    if not files.path("scored_results").exists():
+        return None
+    results = files.read_table("scored_results")
+    bundles = Bundles(files)
+    bundle = bundles.version(results["model_version"][0].as_py())
+    quality, learned = bundle.about["quality"], bundle.about["learned_from"]
+    outcomes = counts(results["cm_value"])
+    challenger = bundles.challenger()
+    keeps = results.take(unjudged_keeps(results))
+    report = files.path("analysis_report")
+    quarantined, read = set_aside(files)
+    return {
+        "films": results.num_rows,
+        "judged": learned["rows"],
+        "keeps": learned["keeps"],
+        "unjudged": results["label_source"].null_count,
+        "set_aside": quarantined,
+        "rows_read": read,
+        "version": bundle.version,
+        "place": "champion" if bundles.place().version == bundle.version else "kept",
+        "made": bundle.made.isoformat(" ", "seconds"),
+        "challenger": challenger
+        and {"version": challenger.version, "reason": challenger.judged["reason"]},
+        "threshold": bundle.threshold,
+        "nested_pr_auc": quality["nested"]["pr_auc"],
+        "rule": {"name": quality["the_rule"], "pr_auc": quality["rule"]["all"]["pr_auc"]},
+        "always_skip": {"pr_auc": quality["always_skip"]["all"]["pr_auc"]},
+        "false_positives": outcomes.get("fp", 0),
+        "false_negatives": outcomes.get("fn", 0),
+        "unjudged_keeps": keeps.num_rows,
+        "recommended": keeps.slice(0, RECOMMENDED)
+        .select(["media_title", "release_year", "probability", "imdb_id", "key"])
+        .to_pylist(),
+        "report": str(report) if report.exists() else None,
+        "data": str(settings.data_dir),
+    }
+
+
+def summary(settings: Settings, *, figures: bool = False) -> Iterator[str]:
+    """Yield, line by line, what was found and where it is; nothing before the first scoring.
+
+    Args:
+        settings: of the home.
+        figures: whether to tell all that was measured, or the headline alone.
+    """
+    found = findings(settings)
+    if found is None:
+        return
+    bundle = Bundles(DataFolder(Path(found["data"]))).version(found["version"])
+    yield ""
+    yield from _films(found)
+    yield ""
+    yield from _figures(bundle) if figures else _headline(found, bundle)
+    yield from _waiting(found)
+    yield ""
+    yield from _verdicts(found)
+    yield ""
+    yield f"  report  {found['report'] or 'none yet: `atx run` makes it'}"
+    yield f"  files   {found['data']}"
+    yield from _next(found)
+
+
+def _films(found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"  films read and scored  {found['films']:>8,}"
+    yield f"  judged, learned from   {found['judged']:>8,}   ({found['keeps']:,} keeps)"
+    yield f"  unjudged               {found['unjudged']:>8,}"
+    if found["set_aside"]:
+        yield (
+            f"  rows set aside         {found['set_aside']:>8,}   of {found['rows_read']:,} read: "
+            "`atx show quarantine` says why"
+        )
+
+
+def _headline(found: Mapping[str, Any], bundle: Bundle) -> Iterator[str]:
+    model = f"the model (version {found['version']}), nested{nested_mark(bundle.about['quality'])}"
+    rule = found["rule"]
+    yield "  PR-AUC, each film scored by models that had not seen its verdict; 1 is perfect"
+    yield f"    {model:<39} {shown(found['nested_pr_auc'])}"
+    yield f"    {'best single-feature rule':<40}{shown(rule['pr_auc'])}   ({rule['name']})"
+    yield f"    {'always skip':<40}{shown(found['always_skip']['pr_auc'])}"
+    yield ""
+    place = "champion" if found["place"] == "champion" else "champion no more"
+    yield (
+        f"  version {found['version']} scores ({place}, made {found['made'][:16]}): "
+        f"a keep from {found['threshold']:.0%} on"
+    )
+
+
+def _figures(bundle: Bundle) -> Iterator[str]:
+    about = bundle.about
+    quality = about["quality"]
+    combination = ", ".join(f"{k} {v:g}" for k, v in about["hyperparameters"].items())
+    yield f"  version {bundle.version}: {combination}"
+    yield f"  best rule: {quality['the_rule']}"
+    yield "  nested: hyperparameters and threshold chosen without the fold measured, 5 folds"
+    yield "  elsewhere: mean ± standard deviation of 25 folds; in a part of the labels, of 5 seeds"
+    for heading, table in measure_tables(quality, bundle.judged):
+        yield ""
+        yield from _table(heading, table)
+    yield ""
+    yield from _table("thresholds, out of fold", threshold_table(quality))
+    yield ""
+    error = shown(quality["calibration"]["error"])
+    yield from _table(f"calibration, off by {error} on average", calibration_table(quality))
+
+
+def _table(heading: str, table: Any) -> Iterator[str]:
+    yield f"  {heading}"
+    yield from (f"    {line}" for line in plain(table))
+
+
+def _waiting(found: Mapping[str, Any]) -> Iterator[str]:
+    """Tell of a model that was trained last and did not become champion."""
+    challenger = found["challenger"]
+    if challenger:
+        yield ""
+        yield f"  version {challenger['version']} is challenger, version {found['version']} scores:"
+        yield f"    {challenger['reason']}"
+
+
+def _verdicts(found: Mapping[str, Any]) -> Iterator[str]:
+    fp, fn, keeps = found["false_positives"], found["false_negatives"], found["unjudged_keeps"]
+    yield f"  false positives        {fp:>8,}   predicted keep, labelled skip"
+    yield f"  false negatives        {fn:>8,}   predicted skip, labelled keep"
+    yield ""
+    yield f"  unjudged films predicted keep (from {found['threshold']:.0%} on): {keeps:,}"
+    for film in found["recommended"]:
+        year, title = film["release_year"] or "?", printable(film["media_title"])
+        yield f"    {film['probability']:4.0%}  {title} ({year})"
+
+
+def _next(found: Mapping[str, Any]) -> Iterator[str]:
+    """Name the commands that go on from here, as they can be typed here."""
+    program = "atx" if shutil.which("atx") else os.path.relpath(Path(sys.executable).parent / "atx")
+    if Path(found["data"]).resolve() != read_settings().data_dir.resolve():  # of a demo apart
+        program = f"ATX_DATA_DIR={shlex.quote(found['data'])} {program}"
+    yield f"  next    {program} show queue           what to judge, or judge again"
+    if film := next(iter(found["recommended"]), None):
+        yield f"          {program} show recommendations what to watch"
+        key = printable(shlex.quote(film["imdb_id"] or film["key"]))
+        yield f"          {program} explain {key}    why"

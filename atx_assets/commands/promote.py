@@ -1,0 +1,129 @@
+"""`atx promote` and `atx rollback`: which version scores, by hand. Not here: what is promoted
+by itself (`learning/promotion.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from atx_assets.errors import AtxError
+from atx_assets.home.moved_home import follow_home
+from atx_assets.models import registry
+from atx_assets.models.bundle import Bundle
+from atx_assets.models.bundles import Bundles
+from atx_assets.models.embedded_registry import mirror_embedded
+from atx_assets.models.mlflow_server import (
+    embedded_store,
+    failure,
+    mlflow_client,
+    reach,
+    shown_cause,
+)
+from atx_assets.settings import Settings
+from atx_assets.storage.data_folder import DataFolder, only_writer
+
+Say = Callable[[str], None]
+
+
+def promote(settings: Settings, version: int, say: Say) -> None:
+    """Make a version that is kept the champion.
+
+    Raises:
+        AtxError: it is not kept, damaged, of another layout, or champion already; or MLflow does
+            not answer.
+    """
+    with _alone(settings) as (bundles, mlflow):
+        if version not in bundles.versions():
+            kept = ", ".join(map(str, bundles.versions())) or "none"
+            raise AtxError(f"version {version} is not kept in {bundles.folder}: there is {kept}")
+        bundle, before = bundles.version(version), _champion(bundles)
+        if not bundle.is_whole:
+            raise AtxError(f"version {version} in {bundle.folder} is damaged: promote another one")
+        if before and before.version == version:
+            raise AtxError(f"version {version} is the champion already")
+        if before and before.is_whole and before.encoding.layout != bundle.encoding.layout:
+            raise AtxError(
+                f"version {version} learned from the {bundle.encoding.layout} layout, and the "
+                f"films are in the {before.encoding.layout} layout: it could not score them"
+            )
+        _mirror(settings, mlflow, bundle, say)
+        bundles.promote(bundle, by_hand=True)
+        _tell(bundles, before, say)
+
+
+def roll_back(settings: Settings, say: Say) -> None:
+    """Make the champion before this one the champion again.
+
+    Raises:
+        AtxError: none is kept; or MLflow does not answer.
+    """
+    with _alone(settings) as (bundles, mlflow):
+        bundle, before = bundles.before_champion(), bundles.champion()
+        _mirror(settings, mlflow, bundle, say)
+        bundles.roll_back()
+        _tell(bundles, before, say)
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[tuple[Bundles, Any]]:
+    """Yield the bundles while no run writes, and a client of MLflow's server, if there is one.
+
+    MLflow is reached, and told, before anything is changed: with it away, the two would say
+    different things.
+    """
+    client = None
+    if settings.mlflow_on and settings.mlflow_host:
+        client = mlflow_client(settings)
+    elif settings.mlflow_on:
+        follow_home(settings)
+        reach(settings)
+    with only_writer(settings.data_dir, "atx promote", logging.getLogger("atx_assets")):
+        yield Bundles(DataFolder(settings.data_dir)), client
+
+
+def _champion(bundles: Bundles) -> Bundle | None:
+    try:
+        return bundles.champion()
+    except AtxError:  # damaged or gone: promoting a version is the way to mend it
+        return None
+
+
+def _mirror(settings: Settings, client: Any, champion: Bundle, say: Say) -> None:
+    """Have MLflow's aliases follow, before anything else is changed."""
+    if not settings.mlflow_on:
+        return
+    known = None
+    if client is None:
+        known = mirror_embedded(embedded_store(settings), settings.model_name, champion)
+    if known is None:
+        known = _mirrored_by_client(settings, client or mlflow_client(settings), champion)
+    if not known:
+        say(
+            f"MLflow has no model of version {champion.version} (it was trained without): "
+            f"the alias {registry.CHAMPION} of {settings.model_name} is taken away"
+        )
+
+
+def _mirrored_by_client(settings: Settings, client: Any, champion: Bundle) -> bool:
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return registry.mirror(client, settings.model_name, champion)
+    except (MlflowException, requests.RequestException) as error:
+        raise failure(error, settings) from shown_cause(error, settings)
+
+
+def _tell(bundles: Bundles, before: Bundle | None, say: Say) -> None:
+    champion = bundles.champion()
+    pr_auc = champion.about["quality"]["model"]["all"]["pr_auc"]["mean"]
+    line = f"version {champion.version} is champion (PR-AUC {pr_auc:.3f} out of fold)"
+    if before is not None:
+        line += f"; training does not put version {before.version} back by itself"
+        if not bundles.place().lifted:
+            line += ", nor another version until there are newer labels"
+    say(line)
+    say("`atx run --job score` scores by it now; else the next run does")

@@ -1,0 +1,1 @@
+"""All that Dagster sees: assets, checks, jobs, sensors, schedules, resources; thin."""

@@ -1,0 +1,79 @@
+"""What the page of `tuned_classifier` tells of a model. Not here: how good it is (`learning/`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from atx_assets.defs.assets import asset_page
+from atx_assets.models.bundle import Bundle
+from atx_assets.report.quality_tables import (
+    calibration_table,
+    headline_table,
+    markdown,
+    measure_tables,
+    nested_mark,
+    threshold_table,
+)
+
+
+def model_page(
+    bundle: Bundle, champion: Bundle, judged: Mapping[str, Any], pictures: Mapping[str, bytes]
+) -> dict[str, Any]:
+    """Return the metadata in the order in which a person asks: place, figures, and then the rest.
+
+    Args:
+        bundle: the model that was trained.
+        champion: the one that scores.
+        judged: how the first was judged, see `Bundle.judged`.
+        pictures: of its quality, PNG by name.
+    """
+    about = bundle.about
+    quality, learned = about["quality"], about["learned_from"]
+    rule = quality["rule"]["all"]
+    tables = {heading: markdown(table) for heading, table in measure_tables(quality, judged)}
+    first, *parts = tables.items()
+    page: dict[str, Any] = {
+        "dagster/row_count": learned["rows"],
+        "version": bundle.version,
+        "place": "champion" if judged["promoted"] else "challenger",
+        "because": judged.get("reason", ""),
+        **({"warning": judged["warning"]} if judged.get("warning") else {}),
+        "version that scores": champion.version,
+        "preview": dg.MetadataValue.md(markdown(headline_table(quality))),
+        "report": dg.MetadataValue.url(asset_page.report_address()),
+    }
+    for name, picture in pictures.items():
+        page |= asset_page.figure(name, picture, "of the model that scores")
+    return {
+        **page,
+        "trained on": learned["rows"],
+        "keeps": learned["keeps"],
+        "threshold": _rounded(about["threshold"]),
+        "operating point": f"{about['operating_point']} (ATX_OPERATING_POINT)",
+        "thresholds": dg.MetadataValue.md(markdown(threshold_table(quality))),
+        f"nested PR-AUC{nested_mark(quality)}": _rounded(quality["nested"]["pr_auc"]["mean"]),
+        **{
+            f"out-of-fold {name}": _rounded(spread["mean"])
+            for name, spread in quality["model"]["all"].items()
+            if spread["mean"] is not None
+        },
+        "PR-AUC of the best single-feature rule": _rounded(rule["pr_auc"]["mean"]),
+        "the rule": quality["the_rule"],
+        "all measures": dg.MetadataValue.md(first[1]),
+        "by who judged, and for the newest": dg.MetadataValue.md(
+            "\n\n".join(f"**{heading}**\n\n{table}" for heading, table in parts)
+        ),
+        "calibration table": dg.MetadataValue.md(markdown(calibration_table(quality))),
+        "evaluation": "mean and standard deviation of a fold: five folds, five seeds (of a part of "
+        "the labels: of the seeds); models that did not see the labels they are measured on, "
+        "thresholds from the other folds; 'nested': the hyperparameters, too. See docs/method.md",
+        "hyperparameters": about["hyperparameters"],
+    }
+
+
+def _rounded(value: float) -> float:
+    """Round what is to be looked at; the bundle has every digit."""
+    return round(value, 4)

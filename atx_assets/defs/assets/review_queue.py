@@ -1,0 +1,246 @@
+"""The review queue: which films to judge, to judge again, or to watch next. Not here: the ranking.
+
+That is in `learning/review.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from atx_assets import schemas
+from atx_assets.defs.assets import asset_page
+from atx_assets.defs.resources.files import DataFiles
+from atx_assets.models.scored import unjudged_keeps
+from atx_assets.report.records import Scored, read_scored, records_of
+from atx_assets.schemas import AGAIN, JUDGE, RECOMMENDED
+from atx_assets.sources.extracted import fingerprint_metadata, snapshot_of
+from atx_assets.sources.label_changes import giver_in_words
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: How many films the queue names at most, of each task.
+MOST = {AGAIN: 50, JUDGE: 50, RECOMMENDED: 20}
+#: Places among those to judge again that rules' labels leave to people's.
+PEOPLE = 10
+
+
+@dg.asset(
+    deps=["titles", "scored_results"],
+    group_name=asset_page.RESULTS,
+    kinds={"json"},
+    owners=asset_page.OWNERS,
+    freshness_policy=asset_page.FRESHNESS,
+    code_version="2",
+    metadata={"dagster/column_schema": asset_page.table_schema(schemas.REVIEW_QUEUE)},
+)
+def review_queue(files: DataFiles) -> dg.MaterializeResult[None]:
+    """Films to judge, or to judge again, next, and keeps that nobody has judged; and why."""
+    import numpy as np
+
+    clock = asset_page.Clock()
+    scored = read_scored(files)
+    doubt = _doubt(scored)
+    recommended = surest_keeps(scored, MOST[RECOMMENDED])
+    to_judge, why_judge = _to_judge(scored, recommended)
+    places = {AGAIN: _again(doubt), JUDGE: to_judge, RECOMMENDED: recommended}
+    reasons = {
+        AGAIN: [doubt.because(row) for row in places[AGAIN]],
+        JUDGE: why_judge,
+        RECOMMENDED: _why_recommended(scored, recommended),
+    }
+    # The best of either kind of question first, and what to watch last.
+    asked = [(task, at) for at in range(max(MOST.values())) for task in (AGAIN, JUDGE)]
+    order = [
+        (task, at)
+        for task, at in [*asked, *((RECOMMENDED, at) for at in range(MOST[RECOMMENDED]))]
+        if at < len(places[task])
+    ]
+    rows = np.array([places[task][at] for task, at in order], int)
+    records = [
+        {
+            "rank": at + 1,
+            "task": task,
+            "because": reasons[task][at],
+            "doubted_at": float(doubt.probability[row]) if task == AGAIN else None,
+            **record,
+        }
+        for (task, at), row, record in zip(order, rows, records_of(scored, rows), strict=True)
+    ]
+    parts = files.fingerprints("scored_results")
+    path = files.write_records("review_queue", records, parts)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(records),
+            **_told(records),
+            "labels doubted": len(doubt.rows),
+            "labels doubted by": f"{doubt.models}; rule-made ones first",
+            "dagster/column_lineage": asset_page.from_scores(schemas.REVIEW_QUEUE),
+            "seconds": clock.seconds,
+            "report": dg.MetadataValue.url(asset_page.report_address()),
+            "file": dg.MetadataValue.path(str(path)),
+            **fingerprint_metadata(snapshot_of(scored.results)),
+        }
+    )
+
+
+def _again(doubt: _Doubt) -> np.ndarray[Any, Any]:
+    """Choose the doubted labels that are asked about: rules' first, some places for people's."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    sources = doubt.scored.results["label_source"].take(doubt.rows)
+    by_person = pc.equal(sources, "human").to_numpy()
+    people = doubt.rows[by_person]
+    rules = doubt.rows[~by_person][: MOST[AGAIN] - min(len(people), PEOPLE)]
+    return np.concatenate([rules, people])[: MOST[AGAIN]]
+
+
+def surest_keeps(scored: Scored, number: int) -> np.ndarray[Any, Any]:
+    """Return the rows of the surest predicted keeps among unjudged films, the surest first."""
+    return unjudged_keeps(scored.results)[:number]
+
+
+def _told(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Count and show the films of each task, as the asset's page has them."""
+    films = {task: [r for r in records if r["task"] == task] for task in MOST}
+    by_people = sum(r["label_source"] == "human" for r in films[AGAIN])
+    shown = ["rank", "media_title", "release_year", "because"]
+    return {
+        "to judge again": len(films[AGAIN]),
+        "of these, labelled by a rule": len(films[AGAIN]) - by_people,
+        "of these, labelled by a person": by_people,
+        "to judge": len(films[JUDGE]),
+        "recommended": len(films[RECOMMENDED]),
+        "preview": asset_page.preview(films[AGAIN], shown),
+        "preview: judge": asset_page.preview(films[JUDGE], shown),
+        "preview: recommended": asset_page.preview(films[RECOMMENDED], shown),
+    }
+
+
+@dataclass(frozen=True)
+class _Doubt:
+    """Films whose label is doubted, in their order, and who says so.
+
+    `probability` is what the label of each film is doubted by, and `learned` says which films the
+    bundle learned from. `keeps` are the probabilities of those that a doubted film is compared
+    with: `whose` keeps.
+    """
+
+    scored: Scored
+    rows: np.ndarray[Any, Any]
+    probability: np.ndarray[Any, Any]
+    learned: np.ndarray[Any, Any]
+    keeps: np.ndarray[Any, Any]
+    models: str
+    whose: str
+
+    def because(self, row: int) -> str:
+        """Say in a sentence why a film's label is doubted."""
+        (film,) = self.scored.results.slice(row, 1).to_pylist()
+        giver = giver_in_words(film["label_source"])
+        verdict, probability = "keep" if film["actual"] else "skip", self.probability[row]
+        if not self.learned[row]:
+            return (
+                f"{giver} said {verdict}, but the model, which has yet to learn that, puts a keep "
+                f"at {probability:.0%}"
+            )
+        because = f"{giver} said {verdict}, but {self.models} put a keep at {probability:.0%}"
+        beyond = self.keeps > probability if film["actual"] else self.keeps < probability
+        share = int(100 * beyond.mean()) if len(beyond) else 0
+        more = "less" if film["actual"] else "more"
+        return f"{because}, {more} than for {share}% of {self.whose} keeps" if share else because
+
+
+def _doubt(scored: Scored) -> _Doubt:
+    """Find labels that are likely wrong.
+
+    They are doubted by the sceptical models of the bundle; where it did not learn from a film, by
+    the film's own probability, which is blind to the label as well. So are all where people gave
+    too few keeps, or an earlier atx made the bundle.
+    """
+    import numpy as np
+    import pyarrow.compute as pc
+
+    from atx_assets.learning.review import can_be_sceptical, likely_wrong
+
+    results, learned = scored.results, scored.bundle.learned_from
+    probability = results["probability"].to_numpy()
+    at = pc.index_in(results["key"], learned["key"]).fill_null(-1).to_numpy()
+    taught = learned["label"].to_numpy().astype(int)
+    by_person = pc.equal(learned["label_source"], "human").to_numpy()
+    sceptical = can_be_sceptical(taught, by_person) and "sceptical" in learned.column_names
+    if sceptical:
+        probability = np.where(at < 0, probability, learned["sceptical"].to_numpy()[at])
+
+    judged = np.flatnonzero(results["actual"].is_valid().to_numpy())
+    labels = results["actual"].take(judged).to_numpy().astype(int)
+    by_person = pc.equal(results["label_source"].take(judged), "human").to_numpy()
+    blind = results["probability"].take(judged).to_numpy()
+    wrong = likely_wrong(labels, probability[judged], blind, by_person)
+    compared = (labels == 1) & (at[judged] >= 0) & (by_person | (not sceptical))
+    models = "models blind to that"
+    if sceptical:
+        models = "models taught to distrust rules' keeps"
+    elif not by_person[labels == 1].all():
+        models += ", though taught by rules' keeps,"
+    return _Doubt(
+        scored=scored,
+        rows=judged[wrong],
+        probability=probability,
+        learned=at >= 0,
+        keeps=probability[judged[compared]],
+        models=models,
+        whose="people's" if sceptical else "all",
+    )
+
+
+def _to_judge(
+    scored: Scored, recommended: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], list[str]]:
+    """Choose unjudged films that the model cannot tell, and say of each why."""
+    import numpy as np
+
+    from atx_assets.learning.neighbours import leaves
+    from atx_assets.learning.review import unsureness, worth_judging
+
+    results, bundle = scored.results, scored.bundle
+    unjudged = np.flatnonzero(results["label_source"].is_null().to_numpy())
+    others = np.setdiff1d(unjudged, recommended)
+    probability = results["probability"].to_numpy()
+
+    def leaves_of(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return leaves(bundle.model, bundle.encoding.matrix(scored.titles.take(others[rows])))
+
+    chosen, alike = worth_judging(probability[others], bundle.threshold, leaves_of, MOST[JUDGE])
+    rows = others[chosen]
+    surer = np.sort(unsureness(probability[unjudged], bundle.threshold))
+    shares = np.searchsorted(surer, unsureness(probability[rows], bundle.threshold))
+    because = [
+        f"nobody has judged it, and the model is surer of {int(100 * share / len(surer))}% of such "
+        f"films: a keep at {probability[row]:.0%}, and the threshold is {bundle.threshold:.0%}"
+        + (f"; {near:.0%} like the nearest above it" if place else "")
+        for place, (row, share, near) in enumerate(zip(rows, shares, alike, strict=True))
+    ]
+    return rows, because
+
+
+def _why_recommended(scored: Scored, rows: np.ndarray[Any, Any]) -> list[str]:
+    """Say of each recommended film how often the model was right where it was as sure."""
+
+    results = scored.results
+    judged = results["actual"].is_valid().to_numpy()
+    probability = results["probability"].to_numpy()
+    kept = results["actual"].fill_null(False).to_numpy()
+    because = []
+    for row in rows:
+        as_sure = judged & (probability >= probability[row])
+        because.append(
+            f"nobody has judged it, and the model puts a keep at {probability[row]:.0%}; of the "
+            f"judged films put there or higher, {int(kept[as_sure].sum())} of {int(as_sure.sum())} "
+            "are keeps"
+        )
+    return because

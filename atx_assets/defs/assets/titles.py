@@ -1,0 +1,200 @@
+"""The source's rows as titles, which every later asset reads, and those rows that are set aside.
+
+Not here: which rows are set aside (`sources/contract.py`), what a title is (`sources/titles.py`).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from atx_assets import schemas
+from atx_assets.defs.assets import asset_page
+from atx_assets.defs.resources.files import DataFiles
+from atx_assets.settings import read_settings
+from atx_assets.sources.extracted import (
+    fingerprint_metadata,
+    in_words,
+    make_titles,
+    read_sorted,
+    snapshot_of,
+    too_many,
+    with_rows_read,
+    with_snapshot,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from atx_assets.sources.contract import SortedRows
+    from atx_assets.sources.layouts import Layout
+
+#: Lines of a table of reasons or mends on the page.
+_KINDS_SHOWN = 12
+_RAW = dg.AssetKey("raw_media")
+
+QUARANTINE = dg.AssetSpec(
+    "quarantine",
+    deps=[_RAW],
+    group_name=asset_page.DATABASE,
+    kinds={"parquet"},
+    owners=asset_page.OWNERS,
+    code_version="2",
+    description="Rows of the source that cannot be used, each with its reasons; all others go on.",
+    metadata={"dagster/column_schema": asset_page.table_schema(schemas.QUARANTINE)},
+)
+TITLES = dg.AssetSpec(
+    "titles",
+    deps=[_RAW],
+    group_name=asset_page.DATABASE,
+    kinds={"parquet"},
+    owners=asset_page.OWNERS,
+    code_version="1",
+    description="One row per title, cleaned, with its label and who gave it.",
+    metadata={"dagster/column_schema": asset_page.table_schema(schemas.TITLES)},
+)
+
+
+@dg.multi_asset(name="titles", specs=[QUARANTINE, TITLES], can_subset=True)
+def titles(
+    context: dg.AssetExecutionContext, files: DataFiles
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Sort the rows, set aside what cannot be used, and make the titles of all others."""
+    clock = asset_page.Clock()
+    found, snapshot, layout = read_sorted(files)
+    parts = files.fingerprints("raw_media")
+    if QUARANTINE.key in context.selected_asset_keys:
+        yield _quarantine(files, found, snapshot, layout, parts, clock)
+    if TITLES.key not in context.selected_asset_keys:
+        return
+    if limit := too_many(found.quarantined, found.read, read_settings()):
+        # The titles that there are stay, and with them all that was made from them.
+        context.log.error("%s%s", in_words(found.quarantined, found.read), limit)
+        return
+    yield _titles(files, found, snapshot, layout, parts)
+
+
+def _quarantine(
+    files: DataFiles,
+    found: "SortedRows",
+    snapshot: Mapping[str, Any],
+    layout: "Layout",
+    parts: Mapping[str, str],
+    clock: asset_page.Clock,
+) -> dg.MaterializeResult[None]:
+    """Write the rows that are set aside, and say what is told of them."""
+    from atx_assets.sources.quarantine import quarantine_table
+    from atx_assets.sources.read.extract import mended_on_reading
+
+    source = files.path("raw_media")
+    table = quarantine_table(source, found, layout)
+    carried = with_rows_read(with_snapshot(table, snapshot), found.read)
+    path = files.write_table("quarantine", carried, parts)
+    mends = found.mends | {f"while reading: {k}": n for k, n in mended_on_reading(source).items()}
+    return dg.MaterializeResult(
+        asset_key=QUARANTINE.key,
+        metadata={
+            "dagster/row_count": table.num_rows,
+            "in short": in_words(found.quarantined, found.read),
+            "rows read": found.read,
+            "good": found.good,
+            "mended": found.mended,
+            "set aside": found.quarantined,
+            "share set aside": round(found.share, 6),
+            "seconds": clock.seconds,
+            "reasons": _kinds(found.reasons, "reason", "rows"),
+            "mends": _kinds(mends, "mend", "values"),
+            "preview": asset_page.preview(table, ["media_title", "source_key", "reasons"])
+            if table.num_rows
+            else dg.MetadataValue.md("No row is set aside."),
+            "dagster/column_lineage": asset_page.lineage(
+                {
+                    "source_key": [(_RAW, layout.key)],
+                    **{n: [(_RAW, n)] for n in ("imdb_id", "media_title", "media_type")},
+                    "reasons": [(_RAW, c.name) for c in layout.columns if c.required],
+                }
+            ),
+            "file": dg.MetadataValue.path(str(path)),
+        },
+    )
+
+
+def _titles(
+    files: DataFiles,
+    found: "SortedRows",
+    snapshot: Mapping[str, Any],
+    layout: "Layout",
+    parts: Mapping[str, str],
+) -> dg.MaterializeResult[None]:
+    """Make and write the titles, and say what is told of them."""
+    from atx_assets.sources.models_labels import models_labels_in
+
+    clock = asset_page.Clock()
+    by_model = models_labels_in(files.read_table("raw_media", ()))
+    table = make_titles(found, snapshot, layout, by_model)
+    path = files.write_table("titles", table, parts)
+    return dg.MaterializeResult(
+        asset_key=TITLES.key,
+        metadata={
+            "dagster/row_count": table.num_rows,
+            "titles": table.num_rows,
+            **_givers(table),
+            "learned from": table["trains"].combine_chunks().true_count,
+            "layout": layout.name,
+            "seconds": clock.seconds,
+            "preview": asset_page.preview(
+                table.filter(table["trains"]).slice(0, asset_page.PREVIEW_ROWS),
+                ["media_title", "release_year", "label", "label_source"],
+            ),
+            "the preview shows": "the first titles that a model learns from",
+            "dagster/column_schema": asset_page.table_schema(_columns(table, layout)),
+            "dagster/column_lineage": asset_page.lineage(_parents(layout)),
+            "file": dg.MetadataValue.path(str(path)),
+            **fingerprint_metadata(snapshot_of(table)),
+        },
+    )
+
+
+def _givers(table: "pa.Table") -> dict[str, int]:
+    """Count the titles by who gave their label."""
+    import pyarrow.compute as pc
+
+    found = {v["values"]: v["counts"] for v in pc.value_counts(table["label_source"]).to_pylist()}
+    told = {
+        "labelled by a person": "human",
+        "labelled by a rule": "rule",
+        "labelled by a model": "model",
+        "unlabelled": None,
+    }
+    return {words: found.get(source, 0) for words, source in told.items()}
+
+
+def _columns(table: "pa.Table", layout: "Layout") -> list[schemas.Column]:
+    known = {c.name: c for c in (*layout.columns, *schemas.TITLES)}
+    return [known[name] for name in table.column_names]
+
+
+def _parents(layout: "Layout") -> dict[str, list[tuple[dg.AssetKey, str]]]:
+    """Return which columns of the source each column of the titles comes from."""
+    labels = {
+        "media": ("rejection_status", "rejection_reason"),
+        "training": ("label", "human_labeled", "reviewed", "anomalous"),
+    }[layout.name]
+    own = {
+        "key": ("imdb_id", "media_title", "release_year"),
+        **dict.fromkeys(("label", "label_source", "trains"), labels),
+        "label_reason": ("rejection_reason",) if layout.name == "media" else (),
+        "label_date": ("updated_at",),
+    }
+    same = ("imdb_id", "tmdb_id", "media_title", "hash", "original_title", "created_at")
+    there = {c.name for c in layout.columns}
+    own |= {name: (name,) for name in (*same, *layout.features) if name in there}
+    return {column: [(_RAW, name) for name in names] for column, names in own.items() if names}
+
+
+def _kinds(counts: Mapping[str, int], what: str, of: str) -> Any:
+    if not counts:
+        return dg.MetadataValue.md("none")
+    most = sorted(counts.items(), key=lambda item: -item[1])
+    rows = [{what: kind, of: number} for kind, number in most]
+    return asset_page.preview(rows, [what, of], limit=_KINDS_SHOWN)

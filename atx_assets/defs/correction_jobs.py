@@ -1,0 +1,144 @@
+"""The jobs that correct labels from the launchpad. Not here: what they do (`sources/correct/`).
+
+They write nothing under the data folder, so they need not wait for a run that does.
+"""
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field
+
+from atx_assets.defs.assets import asset_page
+from atx_assets.settings import read_settings
+
+if TYPE_CHECKING:
+    from atx_assets.sources.correct.correction import Corrected
+
+#: Titles in the preview.
+SHOWN = 300
+
+_DRY_RUN = "Only show what would change, and write nothing. false writes."
+
+
+class Verdict(Enum):
+    """What the owner says of the titles."""
+
+    keep = "keep"
+    skip = "skip"
+
+
+class CorrectLabels(dg.Config):
+    """Which titles, and the verdict on them."""
+
+    ids: list[str] = Field(
+        description="IMDb ids such as tt0133093, or hashes of releases (40 hex digits, where the "
+        "table has a row a release). Any of them stands for its whole title. If one cannot be "
+        "used, nothing is written.",
+    )
+    verdict: Verdict = Field(
+        description="keep or skip, as a person's own verdict. A keep in the layout with a row a "
+        "release lets the downloader fetch the title."
+    )
+    dry_run: bool = Field(default=True, description=_DRY_RUN)
+
+
+class UndoCorrection(dg.Config):
+    """Which correction."""
+
+    correction: int = Field(
+        ge=1,
+        description="The number of the correction: its run shows it, and so does "
+        "`atx correct list`.",
+    )
+    dry_run: bool = Field(default=True, description=_DRY_RUN)
+
+
+@dg.op
+def correct(context: dg.OpExecutionContext, config: CorrectLabels) -> None:
+    """Preview the titles and their labels; with dry_run off, write the verdict."""
+    from atx_assets.sources.correct.correction import correct as make_correction
+
+    done = make_correction(
+        read_settings(),
+        config.ids,
+        config.verdict.value,
+        write=not config.dry_run,
+        via=_via(context),
+    )
+    _tell(context, done)
+
+
+@dg.op
+def undo(context: dg.OpExecutionContext, config: UndoCorrection) -> None:
+    """Preview what a correction's rows would be again; with dry_run off, make them so."""
+    from atx_assets.sources.correct.correction import undo as undo_correction
+
+    done = undo_correction(
+        read_settings(), config.correction, write=not config.dry_run, via=_via(context)
+    )
+    _tell(context, done)
+
+
+@dg.job(
+    description="Gives titles the owner's verdict, keep or skip, in the database: all of them or, "
+    "if one cannot be used, none. A keep, in the layout with a row a release, lets the downloader "
+    "fetch the title. A dry run, which is the default, shows what would change. What was written "
+    "is in the record `corrections.jsonl` of ATX_HOME."
+)
+def correct_labels() -> None:
+    """Correct labels."""
+    correct()
+
+
+@dg.job(
+    description="Makes the rows of a recorded correction what they were before it. Rows that have "
+    "changed since are named and left. A dry run, which is the default, shows what would change. "
+    "It is recorded as a correction itself, and so can be undone."
+)
+def undo_correction() -> None:
+    """Undo a correction."""
+    undo()
+
+
+CORRECTION_JOBS = [correct_labels, undo_correction]
+
+
+def _via(context: dg.OpExecutionContext) -> str:
+    return f"Dagster run {context.run_id}"
+
+
+def _tell(context: dg.OpExecutionContext, done: "Corrected") -> None:
+    """Show the preview with the op's output, and what was written on the table's own page."""
+    plan = done.plan
+    records = plan.records()
+    context.log.info("%s", plan.summary())
+    for warning in plan.warnings():
+        context.log.warning("%s", warning)
+    told: dict[str, Any] = {
+        "written": done.number is not None,
+        "summary": plan.summary(),
+        **({"correction": done.number} if done.number is not None else {}),
+        **({"warnings": _as_list(plan.warnings())} if plan.warnings() else {}),
+        **({"preview": asset_page.preview(records, list(records[0]), SHOWN)} if records else {}),
+        **({"titles not shown": len(records) - SHOWN} if len(records) > SHOWN else {}),
+    }
+    context.add_output_metadata(told)
+    if done.number is None:
+        context.log.info("nothing was written; to write it, launch the same with dry_run off")
+        return
+    context.log.info(
+        "written, as correction %s; undo_correction with that number takes it back", done.number
+    )
+    observed = {**told, "verdict": plan.verdict, "rows": len(plan.rows)}
+    context.log_event(
+        dg.AssetObservation(
+            asset_key=dg.AssetKey(["atp", plan.layout.table]),
+            description=f"correction {done.number}: {plan.summary()}",
+            metadata=observed,
+        )
+    )
+
+
+def _as_list(lines: list[str]) -> Any:
+    return dg.MetadataValue.json(lines)

@@ -1,0 +1,33 @@
+"""The data folder as assets get it: a resource of Dagster's, held by one run at a time.
+
+Not here: its files (`storage/data_folder.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+
+from atx_assets.settings import read_settings
+from atx_assets.storage.data_folder import DataFolder, only_writer
+
+
+class DataFiles(dg.ConfigurableResource, DataFolder):  # type: ignore[type-arg]
+    """The folder that every asset reads from and writes to."""
+
+    directory: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """The data folder: `directory`, or `ATX_DATA_DIR` when that is empty."""
+        return Path(self.directory) if self.directory else read_settings().data_dir
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[DataFiles]:
+        """Hold the folder while a run (or a step, where each has a process) writes to it."""
+        run = context.run.run_id if context.run else "-"
+        with only_writer(self.folder, run, context.log):
+            yield self

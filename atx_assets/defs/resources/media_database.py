@@ -1,0 +1,37 @@
+"""The media database as assets see it: one read-only moment of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from atx_assets.settings import read_settings
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from atx_assets.sources.layouts import SourceTable
+
+
+class MediaDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The database that `PG_*` names."""
+
+    @contextmanager
+    def reading(self) -> Iterator[tuple[psycopg.Connection, SourceTable]]:
+        """Open one read-only, repeatable-read transaction, and find the layout in it.
+
+        Raises:
+            AtxError: it cannot be reached or read, or holds no layout of atx.
+        """
+        from atx_assets.sources.read.database import connect, explained
+        from atx_assets.sources.read.rights import find_visible_source
+
+        settings = read_settings()
+        connection = connect(
+            settings.database, statement_timeout=settings.statement_timeout, read_only=True
+        )
+        with explained(settings.database), connection:
+            yield connection, find_visible_source(connection, settings.source)

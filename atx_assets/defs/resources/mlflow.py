@@ -1,0 +1,173 @@
+"""MLflow as assets see it: one MLflow run for each model trained.
+
+dagster-mlflow ties the MLflow run to the Dagster run. Not here: where MLflow is
+(`models/mlflow_server.py`), whether it takes what we tell it (`models/mlflow_proof.py`), what is
+logged (`report/tracking.py`), the registered model (`models/registry.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import dagster as dg
+
+from atx_assets.models.mlflow_proof import open_experiment, prove
+from atx_assets.models.mlflow_server import (
+    ANSWER,
+    EXPERIMENT,
+    be_quick,
+    failure,
+    reach,
+    shown_cause,
+    tracking_uri,
+)
+from atx_assets.settings import Settings, read_settings
+
+#: Seconds of asking it this and that, after which it may take no more than one to answer: telling
+#: it of a model takes a hundred questions, and at ten seconds each a run would hang for an hour.
+PATIENCE = 45
+#: Ended runs of Dagster; whatever MLflow still holds to be running under one of them is not.
+_ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+
+
+class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The MLflow server that `MLFLOW_HOST` names, or the embedded store."""
+
+    @contextmanager
+    def run(self, context: dg.AssetExecutionContext) -> Iterator[Any]:
+        """Open the MLflow run of this Dagster run, and end it in the state that is true.
+
+        dagster-mlflow's own resource would open it before the first asset, import a hundred
+        megabytes to do so, and leave a failed step's run marked as finished.
+
+        Yields:
+            What has MLflow's functions for the run, or None with `ATX_MLFLOW=off`.
+
+        Raises:
+            AtxError: MLflow does not answer within seconds, or stops to.
+        """
+        settings = read_settings()
+        if not settings.mlflow_on:
+            yield None
+            return
+        reach(settings)
+        be_quick()
+        state = "FAILED"
+        try:
+            with self.telling():
+                open_experiment(settings, context.log)
+                _end_left_runs(context.instance)
+                run = _dagster_mlflow(context, settings)
+            yield run
+            state = "FINISHED"
+        except (KeyboardInterrupt, SystemExit, dg.DagsterExecutionInterruptedError):
+            state = "KILLED"
+            raise
+        finally:
+            _end_run(state, context.log)
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Let the block tell MLflow something, and lose patience with it after `PATIENCE`.
+
+        MLflow asks a server with the timeout that stands in the environment at that moment.
+
+        Raises:
+            AtxError: MLflow stops to answer, answers with an error, or too slowly.
+        """
+        from mlflow.exceptions import MlflowException
+
+        name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+        before = os.environ.get(name, str(ANSWER))
+        hurry = threading.Timer(PATIENCE, os.environ.__setitem__, (name, "1"))
+        hurry.daemon = True
+        hurry.start()
+        try:
+            yield
+        except (MlflowException, OSError) as error:  # what requests raises is an OSError
+            settings = read_settings()
+            raise failure(error, settings) from shown_cause(error, settings)
+        finally:
+            hurry.cancel()
+            hurry.join()  # else it may fire after what comes next
+            os.environ[name] = before
+
+    def check(self, log: logging.Logger) -> None:
+        """Make sure that MLflow takes what a training tells it, before minutes go into a search.
+
+        Raises:
+            AtxError: it does not answer within seconds, or does not take a run or an artifact.
+        """
+        settings = read_settings()
+        if not settings.mlflow_on:
+            return
+        reach(settings)
+        be_quick()
+        with self.telling():
+            prove(settings, log)
+
+    def forget(self, run: Any) -> None:
+        """End and delete the run that is open: there was nothing to tell in it."""
+        mlflow_run = run.active_run().info.run_id
+        run.end_run()
+        run.tracking_client.delete_run(mlflow_run)
+
+
+def _end_run(state: str, log: logging.Logger) -> None:
+    """End the run in `state`; when MLflow is gone, the next training finds it and does it.
+
+    By then all else is told and the champion is in place: nothing is left that could fail. What is
+    raised may hold MLflow's password, and is not told.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    try:
+        mlflow.end_run(state)
+    except (MlflowException, OSError):
+        log.warning("MLflow does not take that its run is %s; the next training tells it", state)
+
+
+def _end_left_runs(instance: dg.DagsterInstance) -> None:
+    """Mark as ended what runs in MLflow under a Dagster run that has ended.
+
+    A process that was killed, or from which MLflow was taken away, could not do it itself.
+    """
+    import mlflow
+
+    experiment = mlflow.get_experiment_by_name(EXPERIMENT)
+    client = mlflow.MlflowClient()
+    for run in client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"):
+        ours = instance.get_run_by_id(run.data.tags.get("dagster_run_id", ""))
+        if ours is not None and ours.status in _ENDED:
+            well = ours.status == dg.DagsterRunStatus.SUCCESS
+            client.set_terminated(run.info.run_id, "FINISHED" if well else "KILLED")
+
+
+def _dagster_mlflow(context: dg.AssetExecutionContext, settings: Settings) -> Any:
+    with warnings.catch_warnings():
+        # It says at every import that it is in beta, which our versions are pinned for.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        from dagster_mlflow.resources import MlFlow
+
+        return MlFlow(
+            SimpleNamespace(
+                # What it logs, that a run of its own is open, nobody asks for.
+                log=logging.getLogger("dagster_mlflow"),
+                dagster_run=context.run,
+                run_id=context.run.run_id,
+                resource_config={
+                    "experiment_name": EXPERIMENT,
+                    "mlflow_tracking_uri": tracking_uri(settings),
+                    "env": {},
+                    "extra_tags": {},
+                },
+            )
+        )

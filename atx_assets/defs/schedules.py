@@ -1,0 +1,113 @@
+"""The nightly run.
+
+Not here: what it does (`jobs.py`), whether it trains (`automation/decide.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+
+import dagster as dg
+
+from atx_assets.alerts.alerts import raise_alert
+from atx_assets.automation.decide import decide_nightly
+from atx_assets.automation.failures import refusal
+from atx_assets.automation.losses import GONE
+from atx_assets.automation.observe import SEARCHED, fingerprints_now, gone_from, learned_from
+from atx_assets.automation.results import TRAINED
+from atx_assets.automation.tags import NIGHTLY, WHY
+from atx_assets.defs.jobs import SCORED, full_rebuild
+from atx_assets.defs.resources.files import DataFiles
+from atx_assets.errors import AtxError
+from atx_assets.models.bundles import Bundles
+from atx_assets.models.recipe import recipe_version
+from atx_assets.settings import Settings, read_settings
+
+_logger = logging.getLogger(__name__)
+
+_DESCRIPTION = (
+    "Rebuilds everything every night, at {cron} ({zone}; ATX_RETRAIN_CRON, ATX_TIMEZONE). When "
+    "labels, films and code are those of the last search and training, nothing is searched and "
+    "trained, and everything is scored and reported, so that it stays fresh; "
+    "ATX_RETRAIN_ALWAYS=yes trains all the same. A night that was missed is caught up "
+    "at the next start. To quiet it, switch it off on this page (Automation); it stays off until "
+    "you switch it on."
+)
+
+
+def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
+    """Make the schedule.
+
+    Raises:
+        AtxError: `ATX_RETRAIN_CRON` is no cron expression.
+    """
+    automation = settings.automation
+    try:
+        return dg.ScheduleDefinition(
+            name=NIGHTLY,
+            job=full_rebuild,
+            cron_schedule=automation.retrain_cron,
+            execution_timezone=automation.timezone,
+            execution_fn=nightly_request,
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+            description=_DESCRIPTION.format(cron=automation.retrain_cron, zone=automation.timezone),
+        )
+    except dg.DagsterInvalidDefinitionError:  # it repeats the value, which may hold a secret
+        raise AtxError(
+            "ATX_RETRAIN_CRON is not a cron expression; write for instance '0 2 * * *'"
+        ) from None
+
+
+def nightly_request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Ask for the whole graph, or for its scoring where nothing has changed.
+
+    Where the data are gone, nothing is asked for, and the owner is told: a first version would be
+    trained into the empty folder of a disk that is not mounted.
+    """
+    if gone := _gone(context.instance):
+        return dg.SkipReason(gone)
+    train, why = _decide(context.instance)
+    return dg.RunRequest(
+        asset_selection=None if train else [dg.AssetKey(name) for name in SCORED],
+        tags={WHY: why},
+    )
+
+
+def _gone(instance: dg.DagsterInstance) -> str:
+    try:
+        settings = read_settings()
+    except AtxError:  # the run meets it, and a failed night is told of
+        return ""
+    if gone := gone_from(instance, settings.data_dir):
+        raise_alert(settings, refusal(gone, GONE), _logger)
+    return gone
+
+
+def _decide(instance: dg.DagsterInstance) -> tuple[bool, str]:
+    try:
+        settings = read_settings()
+        found = fingerprints_now(settings)
+    except AtxError as error:
+        # The run meets the same failure, and a failed night is told of; a skipped one is not.
+        return True, f"the database could not be looked at beforehand: {error}"
+    if damaged := _damage(settings):
+        return True, damaged
+    return decide_nightly(
+        (found.labels, found.media, recipe_version(settings)),
+        learned_from(instance, SEARCHED),
+        learned_from(instance, TRAINED),
+        always=settings.automation.retrain_always,
+    )
+
+
+def _damage(settings: Settings) -> str:
+    """Say what of the model cannot be used any more, and only training makes again; else nothing.
+
+    Else every night would be scored by a champion that cannot score, and fail.
+    """
+    bundles = Bundles(DataFiles(directory=str(settings.data_dir)))
+    try:
+        champion = bundles.champion()
+    except AtxError as error:
+        return str(error)
+    return "" if champion.is_whole else f"version {champion.version} of the model is damaged"

@@ -1,0 +1,204 @@
+"""The sensors: each looks, decides, and asks for a run or says why not.
+
+Not here: the decisions (`automation/decide.py`), what is looked at (`automation/observe.py`), which
+failures a person is told of (`automation/failures.py`) and how (`alerts/alerts.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import dagster as dg
+
+from atx_assets.alerts.alerts import clear, heartbeat, raise_alert, send_pending
+from atx_assets.automation.decide import (
+    RETRY_MINUTES,
+    Decision,
+    Seen,
+    State,
+    decide_films,
+    decide_labels,
+    span,
+)
+from atx_assets.automation.failures import (
+    CHECK_FAILED,
+    NIGHT_FAILED,
+    NOT_PRUNED,
+    alert_of,
+    is_nightly,
+    refusal,
+)
+from atx_assets.automation.losses import GONE, LOST
+from atx_assets.automation.observe import look
+from atx_assets.automation.tags import ATTEMPT, HOUSEKEEPING, WHY
+from atx_assets.defs.housekeeping import housekeeping
+from atx_assets.defs.jobs import full_rebuild, refresh, score
+from atx_assets.errors import AtxError
+from atx_assets.settings import Automation, Settings, read_settings
+
+#: For what comes at every tick: each tick that touches `context.log` leaves a file for ever.
+_logger = logging.getLogger(__name__)
+
+#: Seconds between two looks. The rounds of Dagster's daemon are five apart: a sensor that asked
+#: for five would now and then be a moment too early, and wait for the next.
+LABEL_INTERVAL, FILM_INTERVAL = 4, 30
+#: What is wanting of the quiet up to here is waited for within the tick: the next one would be
+#: later by half a round on average, and by all of it at worst.
+ROUND = 5.0
+
+_QUIET = (
+    " To quiet it, switch it off on this page (Automation); it stays off until you switch it on."
+)
+_TRIES = ", ".join(map(str, RETRY_MINUTES))
+
+
+def tick(
+    context: dg.SensorEvaluationContext,
+    sensor: str,
+    decide: Callable[[State, Automation], Decision],
+    now: float,
+    wait: Callable[[float], float] | None = None,
+) -> dg.SensorResult:
+    """Look and answer with a run to start, or the reason why there is none.
+
+    A look that fails concludes nothing: the cursor stays as it was.
+
+    Args:
+        context: of the tick.
+        sensor: its name.
+        decide: what decides from what is seen.
+        now: seconds since the epoch.
+        wait: waits for some seconds and returns the time then. Where it is given, a tick that
+            comes shortly before the quiet is full looks once more when it is.
+    """
+    seen = Seen.from_cursor(context.cursor)
+
+    def decided(seen: Seen) -> Decision:
+        return decide(look(context.instance, settings, sensor, seen, now), settings.automation)
+
+    try:
+        settings = read_settings()
+        decision = decided(seen)
+        if wait and 0 < decision.again_in <= ROUND:
+            now = wait(decision.again_in)
+            # What has changed meanwhile begins the quiet anew.
+            decision = decided(decision.seen)
+    except AtxError as error:
+        passed = f" for {span(now - seen.looked)}" if 0 < seen.looked <= now else ""
+        skipped = f"nothing concluded{passed}: {error}"
+        return dg.SensorResult(skip_reason=skipped, cursor=context.cursor)
+    for cause in (LOST, GONE):
+        if decision.refused == cause:
+            raise_alert(settings, refusal(decision.reason, cause), _logger)
+        else:
+            clear(settings, cause)
+    request = decision.request
+    if request is None:
+        return dg.SensorResult(skip_reason=decision.reason, cursor=decision.seen.cursor())
+    tags = {WHY: decision.reason, ATTEMPT: str(request.attempt)}
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(request.run_key, tags=tags)],
+        cursor=decision.seen.cursor(),
+    )
+
+
+@dg.sensor(
+    job=refresh,
+    minimum_interval_seconds=LABEL_INTERVAL,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Learns from changed labels. Every 5 seconds it compares the labels in the database with "
+        "those that the results were made from, and asks for the job refresh where they differ: "
+        "once they have been quiet for ATX_LABEL_QUIET_SECONDS (20), after at most "
+        "ATX_LABEL_MAX_WAIT_SECONDS (300); for labels that only rules gave, at most once in "
+        "ATX_RULE_LABEL_INTERVAL (an hour). A run that fails is tried again after "
+        f"{_TRIES} minutes, then left until something changes or the night. It refuses, and tells "
+        "you, when more than half of the labels are gone at once, or the data folder is empty that "
+        "held results." + _QUIET
+    ),
+)
+def label_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """Ask for `refresh` when labels differ from the results."""
+    result = tick(context, "label_sensor", decide_labels, time.time(), _wait)
+    _quietly(_logger, lambda settings: send_pending(settings, _logger))
+    return result
+
+
+@dg.sensor(
+    job=score,
+    minimum_interval_seconds=FILM_INTERVAL,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Scores new films. Every 30 seconds it compares the films in the database, with all that "
+        "scoring reads of them, with those that the results were made from, and asks for the job "
+        "score where they differ; nothing is trained. It waits for quiet, tries again and refuses "
+        "like label_sensor, and leaves films to the refresh that changed labels bring." + _QUIET
+    ),
+)
+def film_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """Ask for `score` when films differ from the results."""
+    return tick(context, "film_sensor", decide_films, time.time())
+
+
+@dg.run_failure_sensor(
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Tells you what will not mend itself: a blocking check stopped a run, the last attempt of "
+        "a sensor failed, the nightly run failed, or old runs could not be pruned. "
+        "One message for each cause, to ATX_ALERT_URL if that is set, and to the log." + _QUIET
+    ),
+)
+def alert_on_failure(context: dg.RunFailureSensorContext) -> None:
+    """Tell a person of a failed run that nobody tries again."""
+    alert = alert_of(context.instance, context.dagster_run, context.failure_event.message or "")
+    if alert:
+        _quietly(context.log, lambda settings: raise_alert(settings, alert, context.log))
+
+
+@dg.run_status_sensor(
+    run_status=dg.DagsterRunStatus.SUCCESS,
+    monitored_jobs=[full_rebuild, refresh, score, housekeeping],
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "After each nightly run that ends well, calls ATX_HEARTBEAT_URL, if that is set: a "
+        "dead-man switch tells you when the call fails to come. After any run that ends well, what "
+        "it healed may raise an alert again." + _QUIET
+    ),
+)
+def heartbeat_on_success(context: dg.RunStatusSensorContext) -> None:
+    """Call the heartbeat after a good night, and forget the alerts that are healed."""
+    night = is_nightly(context.dagster_run)
+    # By a person, too: while the cause stands, another night that fails so is not told of.
+    rebuilt = context.dagster_run.job_name == full_rebuild.name
+    pruned = context.dagster_run.job_name == HOUSEKEEPING
+
+    def healed(settings: Settings) -> None:
+        if pruned:
+            clear(settings, NOT_PRUNED)
+            return
+        clear(settings, CHECK_FAILED)
+        if night or rebuilt:
+            clear(settings, NIGHT_FAILED)
+        if night:
+            heartbeat(settings, context.log)
+
+    _quietly(context.log, healed)
+
+
+def _wait(seconds: float) -> float:
+    # A little more: the clock may run a hair behind what was slept.
+    time.sleep(seconds + 0.05)
+    return time.time()
+
+
+SENSORS = [label_sensor, film_sensor, alert_on_failure, heartbeat_on_success]
+
+
+def _quietly(log: logging.Logger, act: Callable[[Settings], object]) -> None:
+    """Do what must not fail a tick: settings that cannot be read are told of by the other ticks."""
+    try:
+        act(read_settings())
+    except AtxError as error:
+        log.warning("%s", error)

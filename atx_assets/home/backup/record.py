@@ -1,0 +1,43 @@
+"""The record of a home's last backup: a small file in it, from which `atx doctor` tells.
+
+It is not in the backup, which is made before its record: a restore writes the one of that backup.
+Not here: backing up (`backup.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+from atx_assets.errors import AtxError
+from atx_assets.home.home import replace_file
+
+FILE = "last_backup.json"
+
+
+def record_backup(home: Path, made: str) -> None:
+    """Put down that a whole backup of `home` was made at a time, as its manifest has it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    replace_file(home / FILE, (json.dumps({"made": made}) + "\n").encode())
+
+
+def last_backup(home: Path) -> datetime | None:
+    """Return when the last backup was made, in local time; None if none is recorded.
+
+    Raises:
+        AtxError: the record cannot be read, or is damaged.
+    """
+    path = home / FILE
+    try:
+        said = json.loads(path.read_bytes())
+        return datetime.fromisoformat(said["made"]).astimezone()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise AtxError(f"{path} cannot be read ({error.strerror}): look at it") from error
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise AtxError(f"{path} is damaged: the next `atx backup` writes it anew") from error

@@ -1,0 +1,264 @@
+"""The folder ATX_HOME made ready for work: its parts, its servers and databases, its environment.
+
+Not here: how the server is run (`home/postgres/server.py`), nor the processes of the UI
+(`web/up.py`).
+"""
+
+import errno
+import logging
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from atx_assets.errors import AtxError
+from atx_assets.home.moved_home import follow_home
+from atx_assets.home.postgres.server import EmbeddedPostgres
+from atx_assets.libpq import unasked
+from atx_assets.settings import ROOT, Settings
+from atx_assets.storage.data_folder import why_unusable
+
+#: Dagster's own storage lies in a database apart from the media.
+DAGSTER_DATABASE = "dagster"
+
+#: What atx makes in the home, besides the data of PostgreSQL (`home/postgres/cluster.py` closes
+#: those).
+_PARTS = ("dagster", "dagster/storage", "dagster/history", "locks", "logs", "mlflow")
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def open_home(settings: Settings) -> Iterator[Settings]:
+    """Make the home ready, hold its embedded server, and yield the settings to work with.
+
+    The server is started only if `PG_HOST` or `DAGSTER_POSTGRES_URL` leaves something for it,
+    and is given back at the end. The databases that it serves are made if missing.
+
+    Raises:
+        AtxError: the home cannot be written, or the server cannot be started.
+    """
+    prepare(settings)
+    server = EmbeddedPostgres(settings.home)
+    if not _needs_server(settings, server):
+        yield _filled(settings, server)
+        return
+    with server:
+        _ensure_databases(settings, server)
+        yield _filled(settings, server)
+
+
+def start_servers(settings: Settings) -> Settings:
+    """Make the home ready and leave its embedded server running until `stop_servers`."""
+    prepare(settings)
+    try:
+        follow_home(settings)
+    except AtxError as error:  # PostgreSQL is not kept from whoever does without MLflow
+        logger.warning("%s", error)
+    server = EmbeddedPostgres(settings.home)
+    if _needs_server(settings, server):
+        server.start_and_keep()
+        _ensure_databases(settings, server)
+    return _filled(settings, server)
+
+
+def stop_servers(settings: Settings) -> bool:
+    """Stop the embedded server; False if another atx uses it, and stops it when it ends."""
+    return EmbeddedPostgres(settings.home).stop()
+
+
+def running_home(settings: Settings) -> Settings:
+    """Return the settings that reach the servers of a home that is in use already.
+
+    Raises:
+        AtxError: the embedded server is needed and does not run.
+    """
+    server = EmbeddedPostgres(settings.home)
+    if _needs_server(settings, server) and not server.is_running():
+        raise AtxError(
+            f"the embedded PostgreSQL of {settings.home} is not running: start it with `atx start`"
+        )
+    return _filled(settings, server)
+
+
+def revive_server(settings: Settings) -> bool:
+    """Start the embedded server of an open home again if it is gone; say whether it was.
+
+    Raises:
+        AtxError: it cannot be started.
+    """
+    server = EmbeddedPostgres(settings.home)
+    return _needs_server(settings, server) and server.revive()
+
+
+def exports(settings: Settings) -> dict[str, str]:
+    """Return the environment in which any process reaches the servers of `settings`."""
+    return {
+        "ATX_HOME": str(settings.home),
+        "ATX_DATA_DIR": str(settings.data_dir),
+        "DAGSTER_HOME": str(settings.dagster_home),
+        "DAGSTER_POSTGRES_URL": settings.dagster_postgres_url,
+        "PG_HOST": settings.pg_host,
+        "PG_PORT": str(settings.pg_port),
+        "PG_DB": settings.pg_db,
+        "PG_USER": settings.pg_user,
+        "PG_PASS": settings.pg_pass,
+        # Empty ones, too: they hide what `.env` says from those that start in another home.
+        "ATX_SOURCE": settings.source,
+        "MLFLOW_HOST": settings.mlflow_host,
+        "MLFLOW_PORT": str(settings.mlflow_port),
+        "ATX_UI_PORT": str(settings.ui_port),
+        "ATX_REPORT_PORT": str(settings.report_port),
+    }
+
+
+def secret_exports(settings: Settings) -> dict[str, str]:
+    """Name those of `exports` that hold a password now, each with what it opens."""
+    url = settings.dagster_postgres_url
+    user = url.partition("://")[2].rpartition("@")[0]
+    secret = {
+        "PG_PASS": (settings.pg_pass, "the media database"),
+        "DAGSTER_POSTGRES_URL": (":" in user or "password" in url, "Dagster's storage"),
+        "MLFLOW_HOST": ("@" in settings.mlflow_host, "MLflow"),
+    }
+    return {name: of for name, (holds, of) in secret.items() if holds}
+
+
+def prepare(settings: Settings) -> None:
+    """Make the home and Dagster's folder in it, with the repository's `dagster.yaml`.
+
+    Raises:
+        AtxError: they cannot be written.
+    """
+    try:
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.dagster_home.mkdir(mode=0o700, exist_ok=True)
+        _close_to_others(settings.home)
+        _copy_changed(ROOT / "dagster.yaml", settings.dagster_home / "dagster.yaml")
+    except OSError as error:
+        raise AtxError(
+            f"cannot make {settings.home} ready ({error.strerror}: {error.filename}): "
+            f"{_fix_of(error)}"
+        ) from error
+
+
+def _fix_of(error: OSError) -> str:
+    """Another home is advice for one that is somebody else's: it would begin empty."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "change its owner, or set ATX_HOME to a folder of your own"
+    return f"{why_unusable(error)}, or set ATX_HOME to another folder, which begins empty"
+
+
+def _close_to_others(home: Path) -> None:
+    """Take what an older atx, or `cp`, has let others read in the home away from them.
+
+    The search permission of root's home stays: the server's own user needs it, and it shows no
+    names (`home/postgres/server_user.py`). The data folder is left as it is: it may be open on
+    purpose; and so is a home that is the whole of the user's own.
+    """
+    if home.resolve() == Path(os.environ.get("HOME", "/")).resolve():
+        return
+    kept = stat.S_IXOTH if os.geteuid() == 0 else 0
+    for folder in (home, *(home / part for part in _PARTS)):
+        if folder.is_symlink() or not folder.is_dir():
+            continue
+        found = folder.stat()
+        mode = stat.S_IMODE(found.st_mode)
+        if found.st_uid == os.geteuid() and mode & 0o077 & ~kept:
+            folder.chmod(mode & ~0o077 | mode & kept)
+            logger.info("closed %s to other users of this machine (%03o)", folder, mode)
+    # Whoever can pass through root's home can open the files in it whose names are known.
+    for file in home.iterdir():
+        with suppress(FileNotFoundError):  # another atx has just put it in its place
+            found = file.lstat()
+            ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+            if ours and found.st_mode & 0o077:
+                file.chmod(found.st_mode & 0o700)
+
+
+def _copy_changed(source: Path, target: Path) -> None:
+    content = source.read_bytes()
+    if not target.exists() or target.read_bytes() != content:
+        replace_file(target, content)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file of the home in one step: whoever starts meanwhile never reads half of it.
+
+    Nobody but its owner may read it.
+    """
+    fd, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.new-")
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(fd)
+        Path(beside).replace(path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+
+
+def _dagster_url(server: EmbeddedPostgres) -> str:
+    # Bare postgresql:// means psycopg 3 to SQLAlchemy, and dagster-postgres works with psycopg2.
+    where = {"host": server.host, "port": server.port, **unasked(server.host)}
+    return f"postgresql+psycopg2://{server.user}@/{DAGSTER_DATABASE}?{urlencode(where, safe='/')}"
+
+
+def _serves_media(settings: Settings, server: EmbeddedPostgres) -> bool:
+    # In a shell that has evaluated `atx env`, PG_HOST names our own server: still ours to hold.
+    return settings.pg_host in ("", server.host)
+
+
+def _serves_dagster(settings: Settings, server: EmbeddedPostgres) -> bool:
+    return not settings.dagster_postgres_url or _is_own(settings.dagster_postgres_url, server)
+
+
+def _is_own(url: str, server: EmbeddedPostgres) -> bool:
+    """Whether an address is one that `_dagster_url` makes, or has made in another environment."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # it is none; who connects says so
+        return False
+    where = (parts.netloc, parts.path, parse_qs(parts.query).get("host"))
+    return where == (f"{server.user}@", f"/{DAGSTER_DATABASE}", [server.host])
+
+
+def uses_own_servers(settings: Settings) -> bool:
+    """Say whether media and Dagster's storage are both on the embedded server of the home."""
+    return all(own_databases(settings))
+
+
+def own_databases(settings: Settings) -> tuple[bool, bool]:
+    """Say whether media, and whether Dagster's storage, is on the embedded server of the home."""
+    server = EmbeddedPostgres(settings.home)
+    return _serves_media(settings, server), _serves_dagster(settings, server)
+
+
+def _needs_server(settings: Settings, server: EmbeddedPostgres) -> bool:
+    return _serves_media(settings, server) or _serves_dagster(settings, server)
+
+
+def _ensure_databases(settings: Settings, server: EmbeddedPostgres) -> None:
+    if _serves_media(settings, server):
+        server.ensure_database(settings.pg_db)
+    if _serves_dagster(settings, server):
+        server.ensure_database(DAGSTER_DATABASE)
+
+
+def _filled(settings: Settings, server: EmbeddedPostgres) -> Settings:
+    own = _serves_dagster(settings, server)
+    url = _dagster_url(server) if own else settings.dagster_postgres_url
+    for bare in ("postgres://", "postgresql://"):
+        if url.startswith(bare):
+            url = "postgresql+psycopg2://" + url.removeprefix(bare)
+    filled = replace(settings, dagster_postgres_url=url)
+    if not _serves_media(settings, server):
+        return filled
+    return replace(
+        filled, pg_host=server.host, pg_port=server.port, pg_user=server.user, pg_pass=""
+    )

@@ -1,0 +1,1 @@
+"""The embedded PostgreSQL server of a home: made, started, stopped, dumped."""

@@ -1,0 +1,132 @@
+"""Databases of an embedded server to files and back, by pg_dump and pg_restore.
+
+A dump outlives a major version of PostgreSQL, which the server's own files do not. Not here:
+the server (`server.py`), what is code (`database_code.py`), nor databases on servers of the
+owner's.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from atx_assets.errors import AtxError
+from atx_assets.home.postgres.cluster import programs, worst_line
+from atx_assets.home.postgres.database_code import code_in
+from atx_assets.home.postgres.server import EmbeddedPostgres
+from atx_assets.plain_text import shown
+
+#: Whoever fills a database from a dump.
+_RESTORER = "atx_restoring"
+
+#: Nothing of the caller's, who may have PGOPTIONS or PGSSLMODE for another server.
+_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
+
+
+def server_version(server: EmbeddedPostgres) -> str:
+    """Return the version of a running server, such as 18.6."""
+    import psycopg
+
+    with psycopg.connect(server.address("postgres")) as connection:
+        return str(connection.execute("SHOW server_version").fetchone()[0])  # type: ignore[index]
+
+
+def databases(server: EmbeddedPostgres) -> list[str]:
+    """Return the names of all databases of a running server, but for its templates."""
+    import psycopg
+
+    asked = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
+    with psycopg.connect(server.address("postgres")) as connection:
+        return [name for (name,) in connection.execute(asked)]
+
+
+def dump(server: EmbeddedPostgres, database: str, file: Path) -> None:
+    """Write all that is in a database to `file`, as it is at one moment.
+
+    Raises:
+        AtxError: it cannot be read, or the file not be written.
+    """
+    _run("pg_dump", "--format=custom", f"--file={file}", server.address(database))
+
+
+def code_inside(server: EmbeddedPostgres, database: str) -> list[str]:
+    """Name what in a database runs code, and is none of atx's own; see `code_in`."""
+    import psycopg
+
+    with psycopg.connect(server.address(database)) as connection:
+        return code_in(connection)
+
+
+def restore(
+    server: EmbeddedPostgres, database: str, file: Path, *, trust_code: bool = False
+) -> None:
+    """Fill a database, made if missing, with what `dump` wrote; all of it or nothing.
+
+    A dump is a program: its statements are run, and what they make may hold more of them. So they
+    are run by a role that may make things in this database and nothing else, and what they have
+    made is looked at before the superuser, as whom atx works, uses or owns any of it. The role is
+    gone afterwards. Owners and grants are not in a dump: the roles that they name may not be there.
+
+    Args:
+        server: one that is thrown away if this fails.
+        database: its name.
+        file: the dump.
+        trust_code: have the superuser run all of it, and let in what runs code.
+
+    Raises:
+        AtxError: it cannot be read or written, or holds code.
+    """
+    server.ensure_database(database)
+    plain = ["--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error"]
+    if trust_code:
+        _run("pg_restore", *plain, f"--dbname={server.address(database)}", str(file))
+        return
+    with _restorer(server, database):
+        into = server.address(database, user=_RESTORER)
+        _run("pg_restore", *plain, f"--dbname={into}", str(file))
+        if found := code_inside(server, database):
+            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+            raise AtxError(
+                f"it holds code, which using database {shown(database)} would run as you: "
+                f"{shown(found[0])}{more}; if you made this backup yourself and know what that is, "
+                "restore it with --trust-code"
+            )
+
+
+@contextmanager
+def _restorer(server: EmbeddedPostgres, database: str) -> Iterator[None]:
+    """Have a role that may make things in one database; in the end they are the superuser's."""
+    import psycopg
+    from psycopg import sql
+
+    # Not the database's owner, who may change what every later session of it begins with.
+    before = sql.SQL(
+        "CREATE ROLE {role} LOGIN; GRANT CREATE ON DATABASE {database} TO {role};"
+        " GRANT CREATE ON SCHEMA public TO {role}"
+    )
+    after = sql.SQL(
+        "REASSIGN OWNED BY {role} TO CURRENT_USER; DROP OWNED BY {role}; DROP ROLE {role}"
+    )
+    names = {"role": sql.Identifier(_RESTORER), "database": sql.Identifier(database)}
+    with psycopg.connect(server.address(database)) as connection:
+        connection.execute(before.format(**names))
+    yield
+    with psycopg.connect(server.address(database)) as connection:
+        connection.execute(after.format(**names))
+
+
+def _run(program: str, *arguments: str) -> None:
+    done = subprocess.run(
+        [str(programs() / program), *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env=_ENVIRONMENT,
+        check=False,
+    )
+    if done.returncode:
+        raise AtxError(f"{program} gave up: {shown(worst_line(done.stderr), 300)}")

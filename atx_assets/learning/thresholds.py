@@ -1,0 +1,59 @@
+"""Where probabilities become verdicts: the threshold that an operating point asks for.
+
+Not here: which labels and probabilities it is chosen on (out of fold, always).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.learning.ranking import ranked
+from atx_assets.operating_point import OperatingPoint
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def threshold_at(
+    point: OperatingPoint, labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]
+) -> float:
+    """Return the least score that counts as a keep; infinite where none reaches the point.
+
+    Of equal F1 the highest; of thresholds that reach the least precision the one with most
+    recall, and the other way round.
+
+    Args:
+        point: what is asked for.
+        labels: shape (n,), 0 or 1.
+        scores: shape (n,), of models that did not see these labels.
+    """
+    import numpy as np
+
+    precision, recall, thresholds = _curve(labels, scores)
+    if point.measure == "f1":
+        # From counts: equals, which rounding would tell apart, are equal then.
+        keeps = labels.sum()
+        named = len(scores) - np.searchsorted(np.sort(scores), thresholds)
+        f1 = 2 * np.rint(recall * keeps) / (named + keeps)
+        return float(thresholds[np.flatnonzero(f1 == f1.max())[-1]])
+    reached = np.flatnonzero((precision if point.measure == "precision" else recall) >= point.least)
+    if not len(reached):
+        return float("inf")
+    if point.measure == "precision":
+        return float(thresholds[reached[0]])
+    return float(thresholds[reached[np.argmax(precision[reached])]])
+
+
+def _curve(
+    labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return precision and recall at each distinct score, and the scores, ascending.
+
+    To the last bit those of scikit-learn's `precision_recall_curve`.
+    """
+    import numpy as np
+
+    falling, hits, named = ranked(labels, scores)
+    keeps = hits[-1]
+    recall = hits / keeps if keeps else np.ones(len(hits))
+    return (hits / named)[::-1], recall[::-1], falling[::-1]

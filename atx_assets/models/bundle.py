@@ -1,0 +1,337 @@
+"""A bundle: the folder of one version of the model, with all that this version needs.
+
+Model, encoding, hyperparameters, threshold, the models of the folds, quality, and what it learned
+from. Not here: which version is champion (`bundles.py`), making or asking a model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.errors import AtxError
+from atx_assets.learning.features import NORMAL, FeatureEncoding
+from atx_assets.learning.models import alone, fingerprint
+from atx_assets.storage.checksums import announce, is_damaged
+from atx_assets.text import key_in_normal_form
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import xgboost as xgb
+
+#: Of `bundle.json`: one that says another was made by an earlier atx.
+FORMAT = 2
+MODEL, _ENCODING, _LEARNED, _ABOUT = (
+    "model.ubj",
+    "feature_encoding.json",
+    "learned_from.parquet",
+    "bundle.json",
+)
+#: Beside what makes a version: what is known of it, which may change while it stays the same.
+QUALITY, JUDGED = "quality.json", "promotion.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """One version as it lies on disk; what it holds is read when asked for."""
+
+    folder: Path
+    version: int
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """`hyperparameters`, `operating_point`, `threshold`, `quality`, `learned_from`, `files`.
+
+        `files` are the sha256 of those that make the version; `answers` has the `xgboost` that it
+        was made with, and the `sha256` of what its models answered then (see `fingerprint`).
+
+        Raises:
+            AtxError: an earlier atx made it, or a later one, or it is not as it was saved.
+        """
+        about: dict[str, Any] = self._json(_ABOUT)
+        if about.get("format") != FORMAT:
+            raise AtxError(
+                f"version {self.version} of the model was made by {_other(about)}: run full_rebuild"
+            )
+        return {**about, "quality": self._json(QUALITY)}
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells this version from every other one: a sha256 over all that makes it."""
+        return hashlib.sha256(self._text(_ABOUT).encode()).hexdigest()
+
+    @property
+    def judged(self) -> dict[str, Any]:
+        """How it was judged when it was made: `promoted`, `reason`, and the champion it met."""
+        return self._json(JUDGED) if (self.folder / JUDGED).exists() else {}
+
+    @property
+    def made(self) -> datetime:
+        """When it was saved, in local time; its files hold no time, so that they agree."""
+        return datetime.fromtimestamp((self.folder / _ABOUT).stat().st_mtime).astimezone()
+
+    @property
+    def threshold(self) -> float:
+        """The least probability that counts as a keep."""
+        return float(self.about["threshold"])
+
+    @cached_property
+    def encoding(self) -> FeatureEncoding:
+        """The encoding that the model's features were made with."""
+        return FeatureEncoding.from_json(self._read(_ENCODING).decode())
+
+    @cached_property
+    def model(self) -> xgb.Booster:
+        """The model that learned from every training row."""
+        return self._booster(MODEL)
+
+    @cached_property
+    def learned_from(self) -> pa.Table:
+        """One row a title: whose label, and how the models of the folds go with it.
+
+        `key`, `media_title`, `named`, `label`, `label_source`, `hash` and `tmdb_id` (neither in
+        bundles of an earlier atx); `seed0` to `seed4`, the fold that
+        the row was held out of; `sceptical`, the probability of a keep by which labels are doubted
+        (see `learning/review.py`).
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        # In this thread alone. A thread of Arrow's that lets go of these bytes, which are Python's,
+        # while the program ends, aborts it.
+        file = pq.ParquetFile(pa.BufferReader(self._read(_LEARNED)), pre_buffer=False)
+        learned = file.read(use_threads=False)
+        # An earlier release made its keys otherwise: its titles would not be known again.
+        return learned if self.encoding.text_form == NORMAL else _in_normal_form(learned)
+
+    def same_as(self, other: Bundle) -> bool:
+        """Say whether this one is whole, and the same version as the other to the last byte."""
+        try:
+            return self.digest == other.digest and self.is_whole
+        except (OSError, ValueError, AtxError):
+            return False
+
+    def has_quality(self, record: bytes) -> bool:
+        """Say whether this is what is known of its quality."""
+        path = self.folder / QUALITY
+        return path.exists() and path.read_bytes() == record and not is_damaged(path)
+
+    @property
+    def is_whole(self) -> bool:
+        """Say whether every file is there, as it was saved, and the models answer as then."""
+        return self.is_intact and self.answers_as_then
+
+    @property
+    def is_intact(self) -> bool:
+        """Say whether every file is there, as it was saved."""
+        try:
+            for name in self.about["files"]:
+                self._read(name)
+            _ = self.judged
+        except (OSError, ValueError, KeyError, AtxError):
+            return False
+        return True
+
+    @property
+    def answers_as_then(self) -> bool:
+        """Say whether the models answer as they did when they were made."""
+        try:
+            return self._answers_as_then
+        except AtxError:
+            return False
+
+    @property
+    def is_too_old(self) -> bool:
+        """Say whether an atx made it whose bundles are not read any more.
+
+        Raises:
+            AtxError: it is not as it was saved.
+        """
+        number = self._json(_ABOUT).get("format")
+        return not isinstance(number, int) or number < FORMAT
+
+    def fold_model(self, seed: int, fold: int) -> xgb.Booster:
+        """The model that did not see the rows of one fold under one seed."""
+        return self._booster(_fold_file(seed, fold))
+
+    def _text(self, name: str) -> str:
+        """Read a file that is not among `files`, and make sure of it as well."""
+        path = self.folder / name
+        try:
+            if is_damaged(path):
+                raise self._not_as_saved(name)
+            return path.read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise self._not_as_saved(name) from error
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads(self._text(name))
+        except ValueError as error:  # of an earlier atx, which kept no sum of it
+            raise self._not_as_saved(name) from error
+        return found
+
+    def _booster(self, name: str) -> xgb.Booster:
+        _ = self._answers_as_then
+        return self._loaded(name)
+
+    @cached_property
+    def _answers_as_then(self) -> bool:
+        """Make sure that the models answer as they did when they were made; looked at once.
+
+        Raises:
+            AtxError: the XGBoost that is installed reads them otherwise.
+        """
+        then = self.about.get("answers")
+        if then is None or then["xgboost"] == _xgboost_installed():
+            return True
+        import xgboost as xgb
+
+        models = sorted(name for name in self.about["files"] if name.endswith(".ubj"))
+        try:
+            now = fingerprint(map(self._loaded, models), len(self.encoding.names))
+        except xgb.core.XGBoostError:
+            now = ""
+        if now != then["sha256"]:
+            raise AtxError(
+                f"version {self.version} of the model was made with XGBoost {then['xgboost']}, and "
+                f"XGBoost {xgb.__version__} answers otherwise from it: run full_rebuild, or "
+                f"install xgboost-cpu=={then['xgboost']}"
+            )
+        return True
+
+    def _loaded(self, name: str) -> xgb.Booster:
+        import xgboost as xgb
+
+        content = bytearray(self._read(name))
+        return alone(lambda: xgb.Booster(model_file=content))
+
+    def _read(self, name: str) -> bytes:
+        """Read a file of the bundle, and make sure that it is the one that was written."""
+        try:
+            content = (self.folder / name).read_bytes()
+        except FileNotFoundError as error:
+            raise self._not_as_saved(name) from error
+        if hashlib.sha256(content).hexdigest() != self.about["files"].get(name):
+            raise self._not_as_saved(name)
+        return content
+
+    def _not_as_saved(self, name: str) -> AtxError:
+        others = [n for p in self.folder.parent.iterdir() if (n := p.name) != self.folder.name]
+        kept = ", ".join(sorted(filter(str.isdigit, others), key=int))
+        # Cheapest first. `atx promote` looks whether that version is whole; here it would be asked
+        # for by those who only look.
+        other = f"`atx promote VERSION` scores by another version (there is {kept}), or "
+        return AtxError(
+            f"{self.folder / name} is not the file that was saved: {other if kept else ''}restore "
+            "the folder from a backup"
+        )
+
+
+@dataclass(frozen=True)
+class NewBundle:
+    """What `Bundles.keep` saves. See `Bundle` for the parts."""
+
+    model: xgb.Booster
+    fold_models: list[list[xgb.Booster]]
+    encoding: FeatureEncoding
+    learned_from: pa.Table
+    about: dict[str, Any]
+
+
+def save(new: NewBundle, folder: Path) -> None:
+    """Write a bundle into an empty folder, so that it outlives a loss of power."""
+    import pyarrow.parquet as pq
+    import xgboost as xgb
+
+    (folder / "folds").mkdir()
+    models = {MODEL: new.model} | {
+        _fold_file(seed, fold): model
+        for seed, models in enumerate(new.fold_models)
+        for fold, model in enumerate(models)
+    }
+    for name, model in models.items():
+        (folder / name).write_bytes(bytes(model.save_raw("ubj")))
+    (folder / _ENCODING).write_text(new.encoding.to_json(), encoding="utf-8")
+    pq.write_table(new.learned_from, folder / _LEARNED, compression="zstd")
+    answers = {
+        "xgboost": xgb.__version__,
+        "sha256": fingerprint((models[name] for name in sorted(models)), len(new.encoding.names)),
+    }
+    digests = {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    about = {"format": FORMAT, **new.about, "answers": answers, "files": digests}
+    (folder / QUALITY).write_text(as_json(about.pop("quality", {})), encoding="utf-8")
+    (folder / _ABOUT).write_text(as_json(about), encoding="utf-8")
+    for name in (QUALITY, _ABOUT):
+        announce(folder / name, folder / name)
+    for path in [*folder.rglob("*"), folder]:
+        sync(path)
+
+
+def _in_normal_form(learned: pa.Table) -> pa.Table:
+    """Return what an earlier release put down, with keys and names as they are compared now.
+
+    Of two titles that are one by now, the first stands for both.
+    """
+    import pyarrow as pa
+
+    first: dict[str, int] = {}
+    for name in ("key", "named"):
+        made = [key_in_normal_form(text) for text in learned[name].to_pylist()]
+        at = learned.schema.get_field_index(name)
+        learned = learned.set_column(at, name, pa.array(made, pa.string()))
+    for row, key in enumerate(learned["key"].to_pylist()):
+        first.setdefault(key, row)
+    return learned if len(first) == learned.num_rows else learned.take(list(first.values()))
+
+
+def sync(path: Path) -> None:
+    """Have the disk take what was written to a file or a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _xgboost_installed() -> str:
+    """Return the version of XGBoost, imported only where two of its builds are installed.
+
+    Its import takes longer than all else of a command that looks at models and asks none.
+    """
+    versions = set()
+    for build in ("xgboost", "xgboost-cpu"):
+        with suppress(PackageNotFoundError):
+            versions.add(version(build))
+    if len(versions) == 1:
+        return versions.pop()
+    import xgboost as xgb
+
+    return str(xgb.__version__)
+
+
+def _other(about: dict[str, Any]) -> str:
+    number = about.get("format")
+    return "a later atx" if isinstance(number, int) and number > FORMAT else "an earlier atx"
+
+
+def _fold_file(seed: int, fold: int) -> str:
+    return f"folds/seed{seed}_fold{fold}.ubj"
+
+
+def as_json(record: dict[str, Any]) -> str:
+    """Return a record as the text that bundles are written in."""
+    # NaN and infinity are no JSON; measures that are not defined are null.
+    return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

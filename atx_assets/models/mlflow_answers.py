@@ -1,0 +1,230 @@
+"""What a server answers in place of what MLflow would, in words, with how to fix it.
+
+Not here: where MLflow is (`mlflow_server.py`), who asks it and how (`mlflow_login.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from atx_assets.models.registry import DIGEST, MODEL, OUR_ALIASES, VERSION, Held, is_from_atx
+
+if TYPE_CHECKING:
+    import requests
+
+#: Asks a server for a path, with these parameters.
+Ask = Callable[[str, Mapping[str, str]], "requests.Response"]
+
+#: The first MLflow that has logged models, without which no model can be told to it.
+_LEAST = 3
+_API = "/api/2.0/mlflow/"
+#: What MLflow's guard against DNS rebinding answers to a Host that it was not told of.
+_OTHER_HOST = "Invalid Host header"
+_NO_MLFLOW = "answers, and not as MLflow does: check MLFLOW_HOST and MLFLOW_PORT"
+
+
+class WrongAnswerError(Exception):
+    """A server cannot be used; the text says what it does, and how to fix it."""
+
+
+class LoginRefusedError(WrongAnswerError):
+    """It does not let us in like that."""
+
+
+class NotAllowedError(LoginRefusedError):
+    """It knows who we are, and does not allow what was asked."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Our experiment as MLflow has it."""
+
+    id: str
+    deleted: bool
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """What a server says of itself and of our names.
+
+    `version` is empty if it does not say which MLflow it is; `experiment` is None before the first
+    training. Where the model is `hidden`, the server did not say whether it has one of that name:
+    to a user without rights by default, MLflow answers for every name as for one of somebody else.
+    """
+
+    version: str
+    experiment: Experiment | None
+    model: Held | None
+    hidden: bool = False
+
+
+def server_state(ask: Ask, experiment: str, model: str) -> ServerState:
+    """Ask a server for its version, for our experiment and the registered model.
+
+    Not whether it is healthy: a server whose database is gone or full still says that it is.
+
+    Raises:
+        WrongAnswerError: it answers as no MLflow does that can be used.
+        OSError: it does not answer.
+    """
+    version = _version(ask("/version", {}))
+    found = _api(ask, "experiments/get-by-name", {"experiment_name": experiment})
+    if version and int(version.partition(".")[0]) < _LEAST:
+        raise WrongAnswerError(f"is MLflow {version}, and atx needs {_LEAST}.0 or later: update it")
+    ours = found.get("experiment")
+    seen = Experiment(ours["experiment_id"], ours["lifecycle_stage"] == "deleted") if ours else None
+    try:
+        return ServerState(version, seen, _held(ask, model))
+    except NotAllowedError:
+        return ServerState(version, seen, None, hidden=True)
+
+
+def _version(answer: requests.Response) -> str:
+    _check_status(answer)
+    told = re.fullmatch(r"\d+(\.\d+)+\w*", answer.text.strip()[:40])
+    return told[0] if told else ""
+
+
+def _held(ask: Ask, name: str) -> Held | None:
+    """Return what the server has under the name of the registered model."""
+    found = _api(ask, "registered-models/get", {"name": name}).get("registered_model")
+    if found is None:
+        return None
+    # MLflow keeps prompts among the registered models; its client hides them.
+    if _tags(found).get("mlflow.prompt.is_prompt", "").lower() == "true":
+        return Held(is_prompt=True)
+    aliased = {}
+    for alias in OUR_ALIASES & {a["alias"] for a in found.get("aliases", [])}:
+        of = _api(ask, "registered-models/alias", {"name": name, "alias": alias})["model_version"]
+        aliased[alias] = (str(of["version"]), is_from_atx(_tags(of)))
+    return Held(
+        tagged=MODEL in _tags(found),
+        description=found.get("description", ""),
+        has_our_versions=any(
+            _api(
+                ask,
+                "model-versions/search",
+                {"filter": f"name = '{name}' AND tags.`{tag}` LIKE '%'", "max_results": "1"},
+            ).get("model_versions")
+            for tag in (DIGEST, VERSION)
+        ),
+        aliases=aliased,
+    )
+
+
+def _tags(entity: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["key"]: tag.get("value", "") for tag in entity.get("tags", [])}
+
+
+def _api(ask: Ask, path: str, wanted: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the API answers; nothing where it has no such thing."""
+    answer = ask(_API + path, wanted)
+    _check_status(answer)
+    try:
+        told = answer.json()
+    except ValueError as error:
+        raise WrongAnswerError(_NO_MLFLOW) from error
+    if not isinstance(told, dict) or answer.status_code not in (200, 404):
+        raise WrongAnswerError(_NO_MLFLOW)
+    return told if answer.status_code == 200 else {}
+
+
+def _check_status(answer: requests.Response) -> None:
+    status = answer.status_code
+    if status == 403 and _OTHER_HOST in answer.text:
+        raise WrongAnswerError(
+            f"does not answer to that name (403, {_OTHER_HOST}): add '{_host_as_sent(answer.url)}' "
+            "to the names of MLflow's --allowed-hosts ('localhost:*' and others stay there), or "
+            "set MLFLOW_HOST to a name that it answers to"
+        )
+    if status == 401:
+        raise LoginRefusedError(_broken(status))
+    if status == 403:
+        raise NotAllowedError(_broken(status))
+    if status >= 500:
+        raise WrongAnswerError(_broken(status))
+
+
+def _host_as_sent(url: str) -> str:
+    """Return the Host of a request: with the port, unless it is the scheme's own."""
+    asked = urlsplit(url)
+    own = {"http": 80, "https": 443}.get(asked.scheme)
+    port = "" if asked.port in (None, own) else f":{asked.port}"
+    return f"{asked.hostname}{port}"
+
+
+def _broken(status: int) -> str:
+    if status == 401:
+        return (
+            "wants a login (401): set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+            "MLFLOW_TRACKING_TOKEN"
+        )
+    if status == 403:
+        return (
+            "does not allow that (403): give the user that atx logs in as "
+            "(MLFLOW_TRACKING_USERNAME) the right to edit the experiment and the registered model"
+        )
+    if status < 500:
+        return (
+            f"refused what was sent ({status}): look at the log of MLflow, or of a proxy before it"
+        )
+    # A full disk is any of 500, 503 and 507 to it.
+    return f"answers with an error ({status}): look at MLflow's log, or make room on its disk"
+
+
+def what_failed(error: Exception) -> str:
+    """Say what a server did that MLflow's client or requests raised this, and how to fix it."""
+    from mlflow.exceptions import RestException
+
+    told, why = str(error), reason(error)
+    if isinstance(error, RestException):
+        if error.error_code in ("PERMISSION_DENIED", "UNAUTHENTICATED"):
+            return _broken(403 if error.error_code == "PERMISSION_DENIED" else 401)
+        return f"refused what was asked ({why}): look at MLflow's log"
+    if "valid JSON format" in told:
+        return _NO_MLFLOW
+    if status := re.search(
+        r"too many (5\d\d) error|error code (\d{3})|\b([45]\d\d) (?:Server|Client) Error", told
+    ):
+        return _broken(int(next(filter(None, status.groups()))))
+    if "timed out" in told:
+        return f"stopped to answer in time ({why}): see what keeps it"
+    if is_tls(told):
+        return f"cannot be trusted ({why}): {TLS_FIX}"
+    if any(words in told for words in ("onnection", "Remote end closed", "resolve")):
+        return f"stopped to answer ({why}): start it again"
+    return f"does not take what is told to it ({why}): `atx doctor --deep` tries each step"
+
+
+#: How to fix a certificate that is not trusted.
+TLS_FIX = (
+    "set MLFLOW_TRACKING_SERVER_CERT_PATH to the certificate of the authority that signed its own, "
+    "or http:// in MLFLOW_HOST if it has none"
+)
+
+
+def is_tls(told: str) -> bool:
+    """Say by its text whether an error is of certificates and encryption."""
+    return "certificate" in told.lower() or "SSL" in told
+
+
+def without_login(told: str) -> str:
+    """Return a text without the user and password of the addresses in it."""
+    return re.sub(r"//[^/@\s]*@", "//", told)
+
+
+def reason(error: BaseException) -> str:
+    """Return the innermost cause in a line, no address in it with user and password.
+
+    requests wraps it in several.
+    """
+    while (cause := getattr(error, "reason", None) or (error.args or (None,))[0]) is not None:
+        if not isinstance(cause, BaseException):
+            break
+        error = cause
+    line = without_login((str(error).splitlines() or [""])[0])
+    return line.rpartition(">: ")[2].rpartition("): ")[2] or type(error).__name__

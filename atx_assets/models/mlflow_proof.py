@@ -1,0 +1,231 @@
+"""Whether MLflow takes what a training tells it, proved by doing it; and our experiment, opened.
+
+A server that answers may want a login, deny rights, or keep artifacts where this machine cannot
+write: a training would find that out after its search. Not here: whether it answers
+(`mlflow_server.py`), what a training tells it (`report/tracking.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from atx_assets.errors import AtxError
+from atx_assets.models.mlflow_answers import without_login
+from atx_assets.models.mlflow_login import asks_as_client, only_client_can_log_in
+from atx_assets.models.mlflow_server import (
+    EXPERIMENT,
+    WITHOUT,
+    be_quiet,
+    reach_server,
+    shown_cause,
+    shown_uri,
+    tracking_uri,
+)
+from atx_assets.models.registry import DESCRIPTION, MODEL, VERSION
+from atx_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Run
+
+#: Tag of an experiment that is ours. Earlier releases made it without.
+_OURS = "atx_experiment"
+#: Tag of a run that proves something, and the artifact in it.
+_PROOF, _FILE = "atx_proof", "proof.txt"
+_CONTENT = "written to see whether a model could be kept here"
+
+
+def open_experiment(settings: Settings, log: logging.Logger) -> Experiment:
+    """Return our experiment, made where its artifacts belong: beside the embedded store.
+
+    One that was deleted in MLflow is restored: no run could be made in it, nor another experiment
+    of its name. Somebody else's is not ours to restore.
+
+    Raises:
+        AtxError: somebody else's experiment of the name was deleted.
+        MlflowException: MLflow does not take it.
+    """
+    import mlflow
+
+    be_quiet()
+    mlflow.set_tracking_uri(tracking_uri(settings))
+    client = mlflow.MlflowClient()
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        artifacts = None if settings.mlflow_host else (settings.home / "mlflow/artifacts").as_uri()
+        made = client.create_experiment(
+            EXPERIMENT,
+            artifact_location=artifacts,
+            # Else its page shows the empty figures of a chat bot, and not the runs.
+            tags={"mlflow.experimentKind": "custom_model_development", _OURS: "films"},
+        )
+        return client.get_experiment(made)
+    if found.lifecycle_stage == "deleted":
+        if not _is_ours(client, found):
+            raise AtxError(
+                f"MLflow has an experiment named {EXPERIMENT} in its bin, with no run of atx in "
+                f"it: restore it (`mlflow experiments restore -x {found.experiment_id}`) or have "
+                f"it deleted for good (`mlflow gc`), {WITHOUT}"
+            )
+        client.restore_experiment(found.experiment_id)
+        log.warning(
+            "the experiment %s was deleted in MLflow: restored, with its runs, as training needs "
+            "it; ATX_MLFLOW=off does without",
+            EXPERIMENT,
+        )
+    return found
+
+
+def _is_ours(client: MlflowClient, experiment: Experiment) -> bool:
+    from mlflow.entities import ViewType
+
+    if _OURS in experiment.tags:
+        return True
+    with_version = f"tags.{VERSION} LIKE '%'"
+    return bool(
+        client.search_runs([experiment.experiment_id], with_version, ViewType.ALL, max_results=1)
+    )
+
+
+def prove(settings: Settings, log: logging.Logger) -> bool:
+    """Make a run, write an artifact and read it, end the run, and delete these.
+
+    Returns:
+        Whether our experiment was made for it. It stays: a server would keep it in its bin.
+
+    Raises:
+        AtxError: the names are not ours to use, or the artifact cannot be written or read.
+        MlflowException: MLflow does not take the run.
+    """
+    import mlflow
+
+    be_quiet()
+    client = mlflow.MlflowClient(tracking_uri(settings))
+    if settings.mlflow_host and only_client_can_log_in():
+        reach_server(settings, asks_as_client(tracking_uri(settings)))
+    if settings.mlflow_host:
+        _prove_model(client, settings.model_name)
+    is_new = client.get_experiment_by_name(EXPERIMENT) is None
+    experiment = open_experiment(settings, log)
+    run = client.create_run(
+        experiment.experiment_id, tags={_PROOF: "deleted at once"}, run_name="atx: a proof"
+    )
+    try:
+        _prove_artifacts(client, run, experiment.artifact_location, settings)
+        client.set_terminated(run.info.run_id)
+    finally:
+        # What failed is told; that it cannot be cleaned up after that is no news.
+        with suppress(Exception):
+            _delete(client, run, settings)
+    return is_new
+
+
+def _prove_model(client: MlflowClient, name: str) -> None:
+    """See that a model that the server does not show us can be made, and is nobody's yet.
+
+    Raises:
+        AtxError: there is one, and we may not read it.
+        MlflowException: none may be made.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "PERMISSION_DENIED":
+            return  # there is none, or `reach` has told what is wrong
+    else:
+        return
+    try:
+        client.create_registered_model(name, tags={MODEL: "films"}, description=DESCRIPTION)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        raise AtxError(
+            f"MLflow has a registered model {name} that the user whom atx logs in as may not "
+            "read: give that user (MLFLOW_TRACKING_USERNAME) the right to edit it, or set "
+            f"ATX_MODEL_NAME to another name, {WITHOUT}"
+        ) from error
+    with suppress(MlflowException):  # it carries our tag: the first training takes it
+        client.delete_registered_model(name)
+
+
+def _prove_artifacts(client: MlflowClient, run: Run, place: str, settings: Settings) -> None:
+    try:
+        client.log_text(run.info.run_id, _CONTENT, _FILE)
+        with tempfile.TemporaryDirectory() as folder:
+            read = Path(client.download_artifacts(run.info.run_id, _FILE, folder)).read_text()
+    # What is raised is a matter of where artifacts are: of boto3, of paramiko, of the system.
+    except Exception as error:
+        raise AtxError(
+            f"MLflow at {shown_uri(settings)} keeps artifacts at {_shown(place)}, where this "
+            f"machine cannot write them ({_first_line(error)}): {_fix(place, settings)}, {WITHOUT}"
+        ) from shown_cause(error, settings)
+    if read != _CONTENT or not _server_sees_it(run, settings):
+        raise AtxError(
+            f"MLflow at {shown_uri(settings)} keeps artifacts at {_shown(place)}, and does not "
+            f"find there what this machine has written: {_fix(place, settings)}, {WITHOUT}"
+        )
+
+
+def _server_sees_it(run: Run, settings: Settings) -> bool:
+    """Whether a server that keeps artifacts in a folder means the one that we have written to.
+
+    On another machine the same path is another folder: made here, and never seen there.
+    """
+    if not settings.mlflow_host or urlsplit(run.info.artifact_uri).scheme not in ("", "file"):
+        return True
+    answer = asks_as_client(tracking_uri(settings))(
+        "/api/2.0/mlflow/artifacts/list", {"run_id": run.info.run_id}
+    )
+    files = answer.json().get("files", []) if answer.status_code == 200 else []
+    return any(file["path"] == _FILE for file in files)
+
+
+def _fix(place: str, settings: Settings) -> str:
+    if not settings.mlflow_host:
+        return "see that the folder can be written to, and that its disk has room"
+    if place.startswith("mlflow-artifacts:"):
+        return "look at MLflow's log, and at the disk of its --artifacts-destination"
+    return (
+        "give this machine access to that place, or let the server hand artifacts out: start it "
+        "with --artifacts-destination in place of --default-artifact-root, and rename its "
+        f"experiment {EXPERIMENT}, so that a new one is made"
+    )
+
+
+def _delete(client: MlflowClient, run: Run, settings: Settings) -> None:
+    """Delete the artifact and the run: for good in our own store, into its bin on a server."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    with suppress(Exception):  # not every kind of place can delete; the run goes all the same
+        get_artifact_repository(run.info.artifact_uri).delete_artifacts()
+    client.delete_run(run.info.run_id)
+    if not settings.mlflow_host:
+        _delete_for_good(run, settings)
+
+
+def _delete_for_good(run: Run, settings: Settings) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    folder = settings.home / "mlflow" / "artifacts"
+    store: Any = SqlAlchemyStore(tracking_uri(settings), str(folder))
+    store._hard_delete_run(run.info.run_id)
+    with suppress(OSError):  # empty by now
+        (folder / run.info.run_id).rmdir()
+
+
+def _shown(place: str) -> str:
+    """Return a place of artifacts without a user and password that may stand in it."""
+    scheme, found, rest = place.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if found else place
+
+
+def _first_line(error: Exception) -> str:
+    line = without_login((str(error).splitlines() or [""])[0]) or type(error).__name__
+    return line if len(line) <= 160 else f"{line[:159]}…"

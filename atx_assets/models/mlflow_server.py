@@ -1,0 +1,247 @@
+"""Where MLflow is, a server or the embedded store, whether it can be used, and what went wrong.
+
+Not here: one MLflow run for each model trained (`defs/resources/mlflow.py`), the registered model
+(`registry.py`), what an answer means (`mlflow_answers.py`). Knows no Dagster.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from atx_assets.direct import keep_direct
+from atx_assets.errors import AtxError
+from atx_assets.models.embedded_registry import read_names, recorded_home
+from atx_assets.models.mlflow_answers import (
+    TLS_FIX,
+    Ask,
+    Experiment,
+    LoginRefusedError,
+    WrongAnswerError,
+    is_tls,
+    reason,
+    server_state,
+    what_failed,
+)
+from atx_assets.models.mlflow_login import asks_with_login, only_client_can_log_in
+from atx_assets.models.registry import objection
+from atx_assets.models.sqlite_faults import store_fault
+from atx_assets.settings import Settings, read_settings
+from atx_assets.storage.data_folder import why_unusable
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "atx"
+#: Seconds that MLflow may take to answer; its own default is two minutes, and seven tries.
+ANSWER = 10
+WITHOUT = "or set ATX_MLFLOW=off; the last model stays in place"
+
+
+def tracking_uri(settings: Settings) -> str:
+    """Return the address of the MLflow server, or the embedded store under the home."""
+    if settings.mlflow_host:
+        host = settings.mlflow_host
+        url = host if "://" in host else f"http://{host}"
+        return f"{url}:{settings.mlflow_port}"
+    return store_uri(embedded_store(settings))
+
+
+def store_uri(store: Path) -> str:
+    """Return the address of a store in a file.
+
+    Raises:
+        AtxError: there is none for that path: it would lead to a file beside the home.
+    """
+    if "?" in str(store):
+        raise AtxError(
+            f"MLflow cannot keep its store in {store.parent}, as a question mark ends a path for "
+            "it: move the home and set ATX_HOME to where it is then, or set ATX_MLFLOW=off"
+        )
+    return f"sqlite:///{store}"
+
+
+def embedded_store(settings: Settings) -> Path:
+    """Return the file of the embedded store, which is there once something was told to it."""
+    return settings.home / "mlflow" / "mlflow.db"
+
+
+def former_home(settings: Settings) -> Path | None:
+    """Return the home that the embedded store says it lies in, if that is another folder.
+
+    Another path to the same folder, as by a link, is not another home.
+
+    Raises:
+        AtxError: the store cannot be read.
+    """
+    store = embedded_store(settings)
+    if settings.mlflow_host or not settings.mlflow_on or not store.exists():
+        return None
+    try:
+        before = recorded_home(store, EXPERIMENT)
+    except sqlite3.Error as error:
+        raise AtxError(f"{store} {store_fault(store, error)}") from error
+    if before is None or before == settings.home:
+        return None
+    try:
+        same = (before / "mlflow").samefile(settings.home / "mlflow")
+    except OSError:  # it is not there any more, or not ours to see
+        same = False
+    return None if same else before
+
+
+def shown_uri(settings: Settings) -> str:
+    """Return the address without a user and password that may stand in it."""
+    scheme, _, rest = tracking_uri(settings).partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2] if scheme.startswith('http') else rest}"
+
+
+def web_url(settings: Settings) -> str:
+    """Return the address of MLflow's pages, which `atx up` serves for the embedded store."""
+    if settings.mlflow_host:
+        return shown_uri(settings)
+    return f"http://{settings.web_host}:{settings.mlflow_port}"
+
+
+def mlflow_client(settings: Settings) -> MlflowClient:
+    """Return a client of the server, for what is done outside a run.
+
+    Raises:
+        AtxError: MLflow does not answer within seconds.
+    """
+    reach(settings)
+    be_quick()
+    from mlflow import MlflowClient
+
+    be_quiet()
+    return MlflowClient(tracking_uri(settings))
+
+
+def run_url(client: MlflowClient, run_id: str) -> str:
+    """Return the address of a run's page."""
+    experiment = client.get_run(run_id).info.experiment_id
+    # Else the page stands among those for chat bots.
+    page = f"/#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
+    return web_url(read_settings()) + page
+
+
+def be_quick() -> None:
+    """Have MLflow give up within seconds, and print no address. Before it is imported."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(ANSWER))
+    # Else it prints each run's address, with the password in it and among what we print as JSON.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    # Else a bar moves among the lines for each artifact that is read.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What is known of MLflow once it was reached.
+
+    `version` is a server's, empty for the embedded store. Where `asked` is False, only MLflow's
+    client can log in, and nothing more is known; where the model is `hidden`, nothing of that.
+    """
+
+    version: str = ""
+    experiment: Experiment | None = None
+    asked: bool = True
+    hidden: bool = False
+
+
+def reach(settings: Settings) -> Reached:
+    """Make sure, within seconds, that MLflow can be used and that the names in it are ours.
+
+    Raises:
+        AtxError: it does not answer, or answers as no MLflow does that can be used; or the name of
+            the registered model is somebody else's.
+    """
+    if settings.mlflow_host:
+        uri = tracking_uri(settings)
+        keep_direct(urlsplit(uri).hostname or "")
+        try:
+            return reach_server(settings, asks_with_login(uri))
+        except OSError as error:  # what requests raises is one
+            if is_tls(str(error)):
+                raise AtxError(
+                    f"MLflow at {shown_uri(settings)} cannot be trusted ({reason(error)}): "
+                    f"{TLS_FIX}, {WITHOUT}"
+                ) from shown_cause(error, settings)
+            raise AtxError(
+                f"MLflow does not answer at {shown_uri(settings)} ({reason(error)}): start it, or "
+                f"check MLFLOW_HOST and MLFLOW_PORT, {WITHOUT}"
+            ) from shown_cause(error, settings)
+    store = embedded_store(settings)
+    store_uri(store)  # a store beside the home is nobody's: no backup has it
+    if before := former_home(settings):
+        raise AtxError(
+            f"the home was moved or copied from {before}, and MLflow's store would write there: "
+            f"`atx start` has it name {settings.home}"
+        )
+    store.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        experiment, held = read_names(store, EXPERIMENT, settings.model_name)
+    except sqlite3.Error as error:
+        raise AtxError(f"{store} {store_fault(store, error)}, {WITHOUT}") from error
+    if held and (why := objection(settings.model_name, held)):
+        raise AtxError(why)
+    return Reached(experiment=experiment)
+
+
+def reach_server(settings: Settings, ask: Ask) -> Reached:
+    """Do so with the server that `MLFLOW_HOST` names.
+
+    Raises:
+        AtxError: see `reach`.
+        OSError: it does not answer.
+    """
+    try:
+        found = server_state(ask, EXPERIMENT, settings.model_name)
+    except LoginRefusedError as error:
+        if only_client_can_log_in():
+            return Reached(asked=False)
+        raise _unusable(settings, error) from error
+    except WrongAnswerError as error:
+        raise _unusable(settings, error) from error
+    if found.model and (why := objection(settings.model_name, found.model)):
+        raise AtxError(why)
+    return Reached(found.version, found.experiment, hidden=found.hidden)
+
+
+def _unusable(settings: Settings, error: WrongAnswerError) -> AtxError:
+    return AtxError(f"{shown_uri(settings)} {error}, {WITHOUT}")
+
+
+def failure(error: Exception, settings: Settings) -> AtxError:
+    """Say in a line what went wrong with MLflow, and how to fix it."""
+    if isinstance(error, OSError) and isinstance(error.filename, str):
+        # A picture, a temporary folder: MLflow has no part in it.
+        return AtxError(
+            f"{error.filename} on this machine cannot be used: {why_unusable(error)}; {WITHOUT}"
+        )
+    if settings.mlflow_host:
+        said = what_failed(error)
+    elif "sqlite3." in str(error) or isinstance(error, OSError):
+        said = store_fault(embedded_store(settings), error)
+    else:
+        said = f"refused what was asked ({reason(error)}): `atx doctor --deep` tries each step"
+    return AtxError(f"MLflow at {shown_uri(settings)} {said}, {WITHOUT}")
+
+
+def shown_cause(error: Exception, settings: Settings) -> Exception | None:
+    """Return what a failure is raised from: nothing where its text may hold the password.
+
+    Dagster records every error of the chain, and the terminal shows it with `--verbose`.
+    """
+    return None if "@" in settings.mlflow_host else error
+
+
+def be_quiet() -> None:
+    """Have MLflow and Alembic log what is wrong alone."""
+    for noisy in ("mlflow", "mlflow.store.db.utils", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

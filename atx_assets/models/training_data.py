@@ -1,0 +1,70 @@
+"""The training table and its encoding as models take them, and what says what they were made from.
+
+Not here: how either is made (`defs/assets/training.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.models.recipe import recipe_version
+from atx_assets.settings import read_settings
+from atx_assets.sources.extracted import fingerprint_metadata, snapshot_of
+from atx_assets.storage.data_folder import DataFolder
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from atx_assets.learning.features import FeatureEncoding
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The training table as models take it: n rows ordered by key."""
+
+    table: pa.Table
+    encoding: FeatureEncoding
+    matrix: np.ndarray[Any, Any]
+    labels: np.ndarray[Any, Any]
+
+
+def read_training_data(files: DataFolder) -> TrainingData:
+    """Read the training table and its encoding.
+
+    Raises:
+        AtxError: one is missing, they do not belong together, or there are too few labels.
+    """
+    import numpy as np
+
+    from atx_assets.learning.evaluation import require_enough_labels
+    from atx_assets.learning.features import FeatureEncoding
+
+    files.require("training_table", "feature_encoding")
+    table = files.read_table("training_table")
+    encoding = FeatureEncoding.from_json(files.read_text("feature_encoding"))
+    labels = table["label"].to_numpy().astype(int)
+    require_enough_labels(labels)
+    matrix = np.empty((table.num_rows, len(encoding.names)), np.float32)
+    for at, name in enumerate(encoding.names):
+        matrix[:, at] = table[name].to_numpy()
+    return TrainingData(table, encoding, matrix, labels)
+
+
+def what_was_learned(data: TrainingData) -> dict[str, str]:
+    """Say what was learned from, as sensors and the nightly schedule compare it."""
+    fingerprints = fingerprint_metadata(snapshot_of(data.table))
+    return {**fingerprints, "atx/recipe": recipe_version(read_settings())}
+
+
+def training_sha256(data: TrainingData) -> str:
+    """Fingerprint the rows alone, and not the state of the other films that they carry along."""
+    import pyarrow as pa
+
+    rows = data.table.replace_schema_metadata(None).combine_chunks()
+    with pa.BufferOutputStream() as stream:
+        with pa.ipc.new_stream(stream, rows.schema) as writer:
+            writer.write_table(rows)
+        return hashlib.sha256(stream.getvalue()).hexdigest()

@@ -1,0 +1,1 @@
+"""Figures, tables and the page: what people look at. Knows no Dagster."""

@@ -1,0 +1,40 @@
+"""The figures as PNG: for MLflow, the assets' pages, and the files beside the report.
+
+Not here: what is in them (`figures.py`, `quality_figures.py`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.report.records import Scored
+from atx_assets.report.shares import KINDS, share_kept
+
+if TYPE_CHECKING:
+    from atx_assets.learning.curves import Blind
+
+
+def film_pictures(scored: Scored) -> dict[str, bytes]:
+    """Draw what a model makes of films: `probabilities`, `violins`, ..., each as PNG."""
+    from atx_assets.report import figures
+    from atx_assets.report.drawing import png
+
+    return {
+        "probabilities": png(figures.probabilities(scored)),
+        "importances": png(figures.importances(scored)[0]),
+        **{f"shares_{k}": png(figures.shares(k, share_kept(scored, k))) for k in KINDS},
+        "violins": png(figures.violins(scored)),
+        "correlations": png(figures.correlations(scored)),
+    }
+
+
+def quality_pictures(blind: Blind, quality: dict[str, Any]) -> dict[str, bytes]:
+    """Draw the curves: `precision_recall`, `roc` and `calibration`, each as PNG."""
+    from atx_assets.report import quality_figures
+    from atx_assets.report.drawing import png
+
+    return {
+        "precision_recall": png(quality_figures.precision_recall(blind, quality)),
+        "roc": png(quality_figures.roc(blind, quality)),
+        "calibration": png(quality_figures.calibration(blind, quality)),
+    }

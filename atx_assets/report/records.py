@@ -1,0 +1,149 @@
+"""Films as records that a person can judge by: what lists, queue, report and `atx explain` show.
+
+Not here: which films are in a list (`errors.py`, `defs/assets/review_queue.py`,
+`defs/assets/analysis_report.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.errors import AtxError
+from atx_assets.models.bundle import Bundle
+from atx_assets.models.bundles import Bundles
+from atx_assets.sources.extracted import read_titles
+from atx_assets.sources.label_changes import verdict_in_words
+from atx_assets.storage.data_folder import FILES, DataFolder, parts_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+#: Labelled films named beside each film, of the first so many films of a list: each is compared
+#: with all labelled ones.
+NEAREST, COMPARED = 3, 1_000
+
+#: What turns the direction of writing: embeddings, overrides and isolates of Unicode.
+_TURNS = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+
+_NUMBERS = ("release_year", "rt_score", "metascore", "imdb_rating", "imdb_votes")
+#: The languages of a film, in one layout or the other.
+LANGUAGES = ("language", "spoken_languages")
+
+#: What a rule's reason begins with when it is the release that it skipped, and not the film.
+_RELEASE = ("resolution", "video_codec", "audio_codec", "upload_type", "uploader")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Films with their scores, row by row, and the bundle that gave them."""
+
+    titles: pa.Table
+    results: pa.Table
+    bundle: Bundle
+
+
+def read_scored(files: DataFolder) -> Scored:
+    """Read the scores, and find the films and the bundle that they belong to.
+
+    Raises:
+        AtxError: the scores were made from other titles, or by another model, than there are.
+    """
+    from atx_assets.learning.scoring import as_learned
+
+    files.require("scored_results", "titles")
+    titles, results = read_titles(files), files.read_table("scored_results")
+    bundle = Bundles(files).version(results["model_version"][0].as_py())
+    if parts_of(results)["bundle"] != bundle.digest:
+        raise AtxError(
+            f"{FILES['scored_results']} was made by another version {bundle.version} of the model "
+            "than there is now: run `atx run --job score`"
+        )
+    return Scored(as_learned(titles, bundle.learned_from), results, bundle)
+
+
+def records_of(scored: Scored, rows: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
+    """Describe films so that a person can judge them without another tool.
+
+    Args:
+        scored: the films.
+        rows: which to describe, in the order wanted.
+
+    Returns:
+        For each, the columns of `schemas.ERROR_RECORDS`.
+    """
+    from atx_assets.learning.reasons import reasons
+
+    wanted, scores = scored.titles.take(rows), scored.results.take(rows).to_pylist()
+    encoding = scored.bundle.encoding
+    numbers = {name: encoding.known_numbers(wanted, name) for name in _NUMBERS}
+    why, near = reasons(wanted, scored.bundle), _nearest(wanted, scored)
+    language = next(name for name in LANGUAGES if name in wanted.column_names)
+    about = ["hash", "original_title", "label_reason", "label_date", "genre", language]
+    plain = wanted.select(about).to_pylist()
+    return [
+        {
+            "media_title": score["media_title"],
+            **{name: _number(values[at]) for name, values in numbers.items()},
+            "genre": plain[at]["genre"] or [],
+            "language": plain[at][language] or [],
+            "predicted": score["predicted"],
+            "actual": score["actual"],
+            "cm_value": score["cm_value"],
+            "probability": score["probability"],
+            "label_source": score["label_source"],
+            "beyond_threshold": score["probability"] - scored.bundle.threshold,
+            "label_reason": plain[at]["label_reason"],
+            "about_release": about_release(plain[at]["label_reason"]),
+            "label_date": _day(plain[at]["label_date"]),
+            "why": why[at],
+            "nearest": near[at],
+            "imdb_id": score["imdb_id"],
+            "link": link(score["imdb_id"]),
+            "original_title": plain[at]["original_title"],
+            "hash": plain[at]["hash"],
+            "key": score["key"],
+        }
+        for at, score in enumerate(scores)
+    ]
+
+
+def about_release(reason: str | None) -> bool:
+    """Say whether a rule skipped a title for its releases alone, such as their resolution."""
+    return bool(reason) and all(one.startswith(_RELEASE) for one in (reason or "").split("; "))
+
+
+def link(imdb_id: str | None) -> str | None:
+    """Return the address of a title's page at IMDb."""
+    return f"https://www.imdb.com/title/{imdb_id}/" if imdb_id else None
+
+
+def _nearest(wanted: pa.Table, scored: Scored) -> list[list[str]]:
+    """Say in words which labelled films the model treats most like each film."""
+    from atx_assets.learning.neighbours import nearest
+
+    labelled = scored.titles.filter(scored.titles["trains"])
+    found, shares = nearest(wanted.slice(0, COMPARED), labelled, scored.bundle, NEAREST)
+    names = labelled.select(["media_title", "release_year", "label", "label_source"])
+    told = [_told(row) for row in names.take(found.ravel()).to_pylist()]
+    each = [f"{name} ({share:.0%} alike)" for name, share in zip(told, shares.ravel(), strict=True)]
+    width = found.shape[1]
+    return [each[at * width : (at + 1) * width] for at in range(wanted.num_rows)]
+
+
+def _told(row: dict[str, Any]) -> str:
+    verdict = verdict_in_words(row["label"], row["label_source"])
+    # A title may turn the direction of writing, and with it what is told after it.
+    name = row["media_title"].translate(_TURNS)
+    return f"{name} ({row['release_year'] or 'year unknown'}): {verdict}"
+
+
+def _number(value: float) -> float | int | None:
+    if value != value:
+        return None
+    return int(value) if value == int(value) else float(value)
+
+
+def _day(value: Any) -> str | None:
+    return None if value is None else value.date().isoformat()

@@ -1,0 +1,146 @@
+"""The extracted rows sorted, and the titles made of them, as assets and commands read them.
+
+Not here: what sorting and titles are (`contract.py`, `titles.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from atx_assets import schemas
+from atx_assets.errors import AtxError
+from atx_assets.settings import Settings
+from atx_assets.storage.data_folder import DataFolder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from atx_assets.sources.contract import SortedRows
+    from atx_assets.sources.layouts import Layout
+
+#: The name under which parquet files carry a snapshot along.
+_SNAPSHOT = b"atx"
+#: The same, of how many rows were read when some were set aside.
+_ROWS_READ = b"atx_rows_read"
+
+
+def with_snapshot(table: pa.Table, snapshot: Mapping[str, Any]) -> pa.Table:
+    """Return the table carrying what it was made from: layout and fingerprints."""
+    return table.replace_schema_metadata({_SNAPSHOT: json.dumps(dict(snapshot)).encode()})
+
+
+def snapshot_of(table: pa.Table) -> dict[str, Any]:
+    """Return what `with_snapshot` attached."""
+    said = json.loads((table.schema.metadata or {})[_SNAPSHOT])
+    return {name: said[name] for name in ("layout", "fingerprints")}
+
+
+def fingerprint_metadata(snapshot: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fingerprints as metadata; sensors compare them with the database's."""
+    return {f"atx/{k}": v for k, v in snapshot["fingerprints"].items()}
+
+
+def read_sorted(files: DataFolder) -> tuple[SortedRows, dict[str, Any], Layout]:
+    """Sort the extracted rows; return them with what they are a snapshot of, and their layout.
+
+    They have the columns that atx uses alone: one film's overview may be larger than a library.
+
+    Raises:
+        AtxError: the file is missing, damaged, or not of its layout.
+    """
+    from atx_assets.sources.contract import sort_rows
+    from atx_assets.sources.layouts import LAYOUTS
+
+    used = {
+        column.name
+        for layout in LAYOUTS.values()
+        for column in layout.columns
+        if column.required or column.type in (schemas.BOOL, schemas.TIME)
+    }
+    rows = files.read_table("raw_media", used)
+    snapshot = snapshot_of(rows)
+    layout = LAYOUTS[snapshot["layout"]]
+    return sort_rows(rows, layout), snapshot, layout
+
+
+def make_titles(
+    found: SortedRows, snapshot: Mapping[str, Any], layout: Layout, by_model: Collection[str]
+) -> pa.Table:
+    """Make the titles from the rows that can be used, carrying what they are a snapshot of.
+
+    Args:
+        found, snapshot, layout: as `read_sorted` returns them.
+        by_model: keys of reviewed rows whose label is a model's.
+
+    Raises:
+        AtxError: there is no film among the rows.
+    """
+    from atx_assets.sources.titles import titles
+    from atx_assets.sources.verdicts import FILM
+
+    if found.quarantined and FILM not in found.rows["media_type"].unique().to_pylist():
+        raise AtxError(
+            f"no film of atp.{layout.table} can be used, {in_words(found.quarantined, found.read)}"
+            f" ({next(iter(found.reasons))}): `atx show quarantine` names them"
+        )
+    return with_snapshot(titles(found.rows, layout, found.verdicts, by_model), snapshot)
+
+
+def read_titles(files: DataFolder, columns: Collection[str] | None = None) -> pa.Table:
+    """Read the titles, or those of their columns that are named.
+
+    Raises:
+        AtxError: the file is missing or damaged.
+    """
+    return files.read_table("titles", columns)
+
+
+def layout_of(titles: pa.Table) -> Layout:
+    """Return the layout of the source that titles were made from."""
+    from atx_assets.sources.layouts import LAYOUTS
+
+    return LAYOUTS[snapshot_of(titles)["layout"]]
+
+
+def in_words(quarantined: int, read: int) -> str:
+    """Say how many rows are set aside."""
+    if not quarantined:
+        return f"none of {read:,} rows is set aside"
+    are = "is" if quarantined == 1 else "are"
+    return f"{quarantined:,} of {read:,} rows {are} set aside ({quarantined / read:.2%})"
+
+
+def too_many(quarantined: int, read: int, settings: Settings) -> str:
+    """Say so where more rows are set aside than runs go on with; else nothing."""
+    if not read or quarantined / read <= settings.quarantine_block:
+        return ""
+    return f", more than ATX_QUARANTINE_BLOCK ({settings.quarantine_block:g}) lets"
+
+
+def set_aside(files: DataFolder) -> tuple[int, int]:
+    """Return how many rows were set aside, and how many read; none before the first run.
+
+    Raises:
+        AtxError: a file is damaged.
+    """
+    if not files.path("quarantine").exists():
+        return 0, 0
+    quarantine = files.read_table("quarantine", ())
+    read = json.loads((quarantine.schema.metadata or {}).get(_ROWS_READ, b"0"))
+    if not read and files.path("raw_media").exists():  # an earlier atx made it
+        read = files.read_table("raw_media", ()).num_rows
+    return quarantine.num_rows, read
+
+
+def with_rows_read(quarantine: pa.Table, read: int) -> pa.Table:
+    """Return the table of rows that are set aside, carrying of how many rows they are."""
+    metadata = {**(quarantine.schema.metadata or {}), _ROWS_READ: str(read).encode()}
+    return quarantine.replace_schema_metadata(metadata)
+
+
+def told_if_any(files: DataFolder) -> str:
+    """Say how many rows are set aside; nothing where none is."""
+    quarantined, read = set_aside(files)
+    return in_words(quarantined, read) if quarantined else ""

@@ -1,0 +1,202 @@
+"""A parquet export as a file: opened, its layout found from its columns, read in batches.
+
+Not here: what its rows hold (`row_values.py`, `sources/rules.py`), the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atx_assets.errors import AtxError
+from atx_assets.schemas import BOOL, FLOAT, INT, STRING, STRINGS, TIME, Column
+from atx_assets.sources.layouts import LAYOUTS, Layout
+from atx_assets.sources.load.row_values import MOST_BYTES, text_bytes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+# Small enough that a batch with its copies stays under some 200 MB, whatever the file's size.
+_BATCH = 65_536
+# Bytes of its values, written out: a file of some kilobytes can say one long text for each row.
+_BATCH_BYTES = 2**26
+# What a line quotes of a file: so many columns, so many characters of each.
+_NAMED, _LONGEST = 10, 200
+
+
+@dataclass(frozen=True)
+class Export:
+    """An open export: its layout, and the layout's columns that it has, in the file's order."""
+
+    path: Path
+    layout: Layout
+    columns: tuple[Column, ...]
+    file: pq.ParquetFile
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows.
+
+        Raises:
+            AtxError: the file is damaged further in.
+        """
+        import pyarrow as pa
+
+        try:
+            # Where memory is bounded, a thread that cannot be started ends the process.
+            for batch in self.file.iter_batches(_BATCH, use_threads=False):
+                yield from _pieces(batch)
+        except MemoryError:
+            raise  # of Arrow, too: that says nothing of the file
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno:  # the system's: the file may be whole
+                raise AtxError(
+                    f"{self.path} cannot be read ({error.strerror}); nothing was loaded: look at "
+                    "its disk and its owner"
+                ) from error
+            raise AtxError(
+                f"{self.path} is damaged ({_first_line(error)}); nothing was loaded: export it "
+                "again"
+            ) from error
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Halve a batch until what it says, written out, fits into memory several times."""
+    if batch.num_rows < 2 or sum(map(_bytes, batch.columns)) <= _BATCH_BYTES:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _pieces(batch.slice(0, half))
+    yield from _pieces(batch.slice(half))
+
+
+def _bytes(values: pa.Array) -> int:
+    """Return how many bytes a column has, written out, without the values that will be refused."""
+    import pyarrow.compute as pc
+    import pyarrow.types as t
+
+    if t.is_list(values.type) or t.is_large_list(values.type):
+        return _bytes(pc.list_flatten(values)) + 8 * len(values)
+    if t.is_dictionary(values.type) and _usable(values.type, STRING):
+        words = text_bytes(values.dictionary)
+        words = pc.if_else(pc.less_equal(words, MOST_BYTES), words, 0)
+        written = pc.sum(words.take(values.indices)).as_py() or 0
+        # Arrow makes room for that many words of the mean length, however few are long.
+        return max(int(written), int((pc.mean(words).as_py() or 0) * len(values)))
+    return int(values.nbytes)
+
+
+@contextmanager
+def open_export(path: Path) -> Iterator[Export]:
+    """Open an export and find its layout.
+
+    Raises:
+        AtxError: it cannot be read, is not parquet, has no row, or is in neither layout.
+    """
+    with _opened(path) as file:
+        layout, columns = _recognised(path, file.schema_arrow)
+        if not file.metadata.num_rows:
+            raise AtxError(f"{path} has the columns of the {layout.name} layout, but not one row")
+        yield Export(path, layout, columns, file)
+
+
+def _opened(path: Path) -> pq.ParquetFile:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if path.is_dir():
+        raise AtxError(f"{path} is a folder: name one parquet file in it")
+    # A pipe or a device is not one either: parquet is read from its end.
+    if not path.is_file():
+        raise AtxError(f"there is no file {path}: check its name")
+    try:
+        if not path.stat().st_size:
+            raise AtxError(f"{path} is empty (0 bytes): export it again")
+        return pq.ParquetFile(path)
+    except PermissionError as error:
+        raise AtxError(f"{path} may not be read by you: check its owner and mode") from error
+    except MemoryError:
+        raise
+    # UnicodeDecodeError: the name of a column.
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise AtxError(
+            f"{path} is not a whole parquet file ({_first_line(error)}): export it again as parquet"
+        ) from error
+
+
+def _recognised(path: Path, schema: pa.Schema) -> tuple[Layout, tuple[Column, ...]]:
+    """Find the layout that the columns are of, and check that each column has a usable type."""
+    names = schema.names
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise AtxError(f"{path} has more than one column {_few(repeated)}: leave one of each")
+    layout = _nearest(path, names)
+    known = {column.name: column for column in layout.columns}
+    strange = [name for name in names if name not in known]
+    if strange:
+        raise AtxError(
+            f"{path} has columns that the {layout.name} layout does not know: "
+            f"{_few(strange)}; leave them out of the export"
+        )
+    for field in schema:
+        wanted = known[field.name].type
+        if not _usable(field.type, wanted):
+            raise AtxError(
+                f"{path}: column {field.name} is of type {_short(field.type)}, and the "
+                f"{layout.name} layout wants {wanted}: export it as that"
+            )
+    return layout, tuple(known[name] for name in names)
+
+
+def _nearest(path: Path, names: list[str]) -> Layout:
+    lacking = {
+        layout.name: [c.name for c in layout.columns if c.required and c.name not in names]
+        for layout in LAYOUTS.values()
+    }
+    nearest = min(lacking, key=lambda name: len(lacking[name]))
+    if lacking[nearest]:
+        raise AtxError(
+            f"{path} is in neither layout of atx; for the {nearest} layout, the nearest, it lacks "
+            f"the column {', '.join(lacking[nearest])}"
+        )
+    return LAYOUTS[nearest]
+
+
+def _usable(found: pa.DataType, wanted: str) -> bool:
+    """Whether values of an Arrow type can become ones of ours with nothing lost."""
+    import pyarrow.types as t
+
+    if t.is_dictionary(found):
+        found = found.value_type
+    if t.is_null(found):  # a column in which nothing is known
+        return True
+    if wanted == STRINGS:
+        lists = t.is_list(found) or t.is_large_list(found) or t.is_fixed_size_list(found)
+        return bool(lists and _usable(found.value_type, STRING))
+    if wanted == STRING:
+        text = t.is_string(found) or t.is_large_string(found) or t.is_string_view(found)
+        # Some writers do not mark text as such.
+        return bool(text or t.is_binary(found) or t.is_large_binary(found))
+    if wanted in (INT, FLOAT):
+        return bool(t.is_integer(found) or t.is_floating(found) or t.is_decimal(found))
+    return bool({BOOL: t.is_boolean, TIME: t.is_timestamp}[wanted](found))
+
+
+def _few(names: list[str]) -> str:
+    """Name some columns; a file may have thousands, and call them anything."""
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(map(_short, names[:_NAMED])) + more
+
+
+def _short(what: object) -> str:
+    text = str(what)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def _first_line(error: BaseException) -> str:
+    # Arrow begins some messages with a path, ends others with advice that is not for our reader.
+    lines = str(error).strip().splitlines() or ["unknown"]
+    return _short(lines[0].removesuffix("."))

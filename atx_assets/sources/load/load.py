@@ -1,0 +1,246 @@
+"""Puts a parquet export of either layout into the database: every good row, or nothing.
+
+Not here: the file (`export_file.py`), what a column may hold (`row_values.py`, `sources/rules.py`),
+the table (`receiving.py`, `tables.py`), the statements that take rows over (`staging.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psycopg import errors
+
+from atx_assets.errors import AtxError
+from atx_assets.schemas import UNKNOWN_TEXT
+from atx_assets.sources.layouts import SCHEMA
+from atx_assets.sources.load.export_file import Export, open_export
+from atx_assets.sources.load.kept_verdicts import Verdicts, keep_newer_verdicts
+from atx_assets.sources.load.receiving import Receiver, complete_enums, ready_receiver
+from atx_assets.sources.load.row_values import Faults, converted
+from atx_assets.sources.load.staging import ROW, copy_rows, make_incoming, refuse_clashes, upsert
+from atx_assets.sources.rules import broken_rules, unstorable
+
+if TYPE_CHECKING:
+    import psycopg
+    import pyarrow as pa
+
+    from atx_assets.schemas import Column
+
+_EXAMPLES = 5
+# A key that is refused may be anything; those that are none have 40 characters at most.
+_LONGEST = 60
+
+
+@dataclass
+class LoadReport:
+    """What became of a file's rows; the four counts add up to `rows`.
+
+    `kept` are verdicts of people in the table that are newer than the file's, and stayed;
+    `replaced` are those that the file's took the place of. `refused` maps a reason to its count
+    and the keys of a few. A row is refused once, for the first reason found. A row without a key
+    is named by its place in the file, from 1.
+    """
+
+    layout: str
+    table: str
+    rows: int = 0
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    kept: Verdicts = field(default_factory=Verdicts)
+    replaced: Verdicts = field(default_factory=Verdicts)
+    refused: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
+
+    @property
+    def refused_rows(self) -> int:
+        """How many rows were refused, for whatever reason."""
+        return sum(count for count, _ in self.refused.values())
+
+    def refuse(self, reason: str, count: int, keys: Sequence[str]) -> None:
+        """Count rows that were refused for a reason."""
+        before, examples = self.refused.get(reason, (0, []))
+        self.refused[reason] = (before + count, [*examples, *keys][:_EXAMPLES])
+
+    def lines(self) -> list[str]:
+        """Return the report as a person reads it."""
+        lines = [f"{self.table}: {self.rows:,} rows read ({self.layout} layout)"]
+        for name in ("added", "changed", "unchanged"):
+            lines.append(f"  {name:<10}{getattr(self, name):>9,}")
+        lines.append(f"  {'refused':<10}{self.refused_rows:>9,}")
+        lines += [f"    {line}" for line in self.reasons()]
+        lines += [f"  {line}" for line in self.verdict_lines()]
+        if self.refused:
+            lines.append(
+                f"  warning: {self.refused_rows:,} of {self.rows:,} rows were refused; mend them "
+                "in the export and load it again"
+            )
+        return lines
+
+    def verdict_lines(self) -> list[str]:
+        """Say which verdicts of people stayed, and which were replaced."""
+        lines = []
+        if self.kept.count:
+            lines.append(
+                f"kept {_people(self.kept)}, newer than the file's ({self.kept}); "
+                "--overwrite-verdicts takes the file's"
+            )
+        if self.replaced.count:
+            lines.append(f"replaced {_people(self.replaced)} by the file's ({self.replaced})")
+        return lines
+
+    def reasons(self) -> list[str]:
+        """Say why rows were refused, how many, and which."""
+        return [
+            f"{count:,} because {reason}: {', '.join(keys)}{', …' if count > len(keys) else ''}"
+            for reason, (count, keys) in self.refused.items()
+        ]
+
+    def __str__(self) -> str:
+        """Return the report, line by line."""
+        return "\n".join(self.lines())
+
+
+def load_file(
+    connection: psycopg.Connection,
+    path: Path,
+    *,
+    beside_other_tables: bool = False,
+    overwrite_verdicts: bool = False,
+) -> LoadReport:
+    """Load a parquet export in one transaction, by key: new rows in, changed ones changed.
+
+    Schema, types and table are made where missing, with the columns that the file has. Bad rows
+    are refused and the good ones go in. An added row keeps the times of the file. Whether a row
+    changed is asked of all columns but `created_at` and `updated_at`: a row that says the same is
+    not touched, so a second load of a file changes nothing. A changed row keeps the `created_at`
+    that the table has, and its `updated_at` becomes the time of the load, as after any update.
+
+    Args:
+        connection: not in a transaction; committed at the end, rolled back on a failure.
+        path: the file.
+        beside_other_tables: make the table even in a database that holds unknown tables.
+        overwrite_verdicts: take the file's verdicts even where a person gave a newer one.
+
+    Raises:
+        AtxError: the file cannot be used, the table cannot be made or written to, or every row
+            was refused. Nothing has changed then.
+        psycopg.Error: the connection was lost, a statement took too long (`explained` in
+            `sources/read/database.py` makes a line of it).
+    """
+    try:
+        with open_export(path) as export:
+            return _load_export(connection, export, beside_other_tables, overwrite_verdicts)
+    except MemoryError as error:
+        raise AtxError(
+            f"{path} takes more memory than there is; nothing was loaded: it is damaged, or its "
+            "values are very long: export it again, with fewer rows in a file"
+        ) from error
+
+
+def _load_export(
+    connection: psycopg.Connection,
+    export: Export,
+    beside_other_tables: bool,
+    overwrite_verdicts: bool,
+) -> LoadReport:
+    report = LoadReport(export.layout.name, f"{SCHEMA}.{export.layout.table}")
+    try:
+        complete_enums(connection, export.layout, export.columns, beside_other_tables)
+        with connection.transaction():
+            receiver = ready_receiver(
+                connection, export.layout, export.columns, beside_other_tables
+            )
+            _load(connection, export, receiver, report, overwrite_verdicts)
+    except (errors.IntegrityError, errors.DataError, errors.RaiseException) as error:
+        raise AtxError(
+            f"{report.table} refuses a row of {export.path} by a rule of its own "
+            f"({_told(error)}); nothing was loaded: mend the row, or the rule"
+        ) from error
+    return report
+
+
+def _load(
+    connection: psycopg.Connection,
+    export: Export,
+    receiver: Receiver,
+    report: LoadReport,
+    overwrite_verdicts: bool,
+) -> None:
+    make_incoming(connection, receiver)
+    for batch in export.batches():
+        copy_rows(connection, _good_rows(batch, receiver, report), receiver.columns)
+    for reason, count, keys in refuse_clashes(connection, receiver, _EXAMPLES):
+        report.refuse(reason, count, keys)
+    good = report.rows - report.refused_rows
+    if not good:
+        raise AtxError(
+            f"every row of {export.path} was refused and nothing was loaded: "
+            + "; ".join(report.reasons())
+        )
+    report.kept, report.replaced = keep_newer_verdicts(
+        connection, receiver, overwrite=overwrite_verdicts
+    )
+    done = upsert(connection, receiver, _EXAMPLES)
+    if done.not_taken:
+        report.refuse("a trigger or rule of the table keeps it out", done.not_taken, done.keys)
+    report.added, report.changed = done.added, done.changed
+    report.unchanged = good - done.added - done.changed - done.not_taken
+
+
+def _good_rows(batch: pa.RecordBatch, receiver: Receiver, report: LoadReport) -> pa.Table:
+    """Bring a batch to the table's types, and take out the rows that cannot go in."""
+    import numpy as np
+    import pyarrow as pa
+
+    places = np.arange(report.rows + 1, report.rows + 1 + batch.num_rows)
+    report.rows += batch.num_rows
+    made = {ROW: pa.chunked_array([pa.array(places)])}
+    faults: Faults = []
+    for column in receiver.columns:
+        values, found = _judged(batch.column(column.name), column, column.name == receiver.key)
+        made[column.name] = values
+        faults += found
+    good = np.ones(batch.num_rows, bool)
+    for reason, mask in faults:
+        wrong = good & np.asarray(mask)
+        if wrong.any():
+            keys = _names(made[receiver.key], places, np.flatnonzero(wrong)[:_EXAMPLES])
+            report.refuse(reason, int(wrong.sum()), keys)
+            good[wrong] = False
+    return pa.table(made).filter(pa.array(good))
+
+
+def _judged(values: pa.Array, column: Column, is_key: bool) -> tuple[pa.ChunkedArray, Faults]:
+    """Return a column's values in its type, and what is wrong with which of them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    array, faults = converted(values, column)
+    array = pa.chunked_array([array])
+    if is_key:
+        # Unknown may stand in any column but in the one that rows are known by.
+        faults.append(("is missing", pc.is_in(array, pa.array(UNKNOWN_TEXT, pa.string()))))
+    faults += [*unstorable(array, column), *broken_rules(array, column)]
+    return array, [(f"{column.name} {words}", mask) for words, mask in faults]
+
+
+def _names(keys: pa.ChunkedArray, places: Any, at: Any) -> list[str]:
+    shown = ((keys[int(i)].as_py(), places[i]) for i in at)
+    return [_short(key) if key else f"row {place}" for key, place in shown]
+
+
+def _short(key: str) -> str:
+    return key if len(key) <= _LONGEST else f"{key[: _LONGEST - 1]}…"
+
+
+def _people(verdicts: Verdicts) -> str:
+    one = verdicts.count == 1
+    return "1 verdict of a person" if one else f"{verdicts.count:,} verdicts of people"
+
+
+def _told(error: psycopg.Error) -> str:
+    parts = (error.diag.message_primary, error.diag.message_detail)
+    return ": ".join(part for part in parts if part) or str(error)

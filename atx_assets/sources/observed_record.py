@@ -1,0 +1,208 @@
+"""The record of what was seen of labels: a file in the home, and what follows for the source.
+
+Not here: what follows from one extraction to the next (`sources/observed_labels.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.errors import AtxError
+from atx_assets.schemas import IMDB_ID
+from atx_assets.sources.layouts import SourceTable
+from atx_assets.sources.models_labels import models_labels_in
+from atx_assets.sources.observed_labels import (
+    CHANGED,
+    State,
+    States,
+    can_be_observed,
+    first_seen,
+    models_labels,
+    observe,
+    read_states,
+)
+from atx_assets.storage.checksums import is_damaged
+from atx_assets.storage.data_folder import DataFolder, replacing, why_unreadable
+
+if TYPE_CHECKING:
+    import psycopg
+
+FILE = "observed_labels.parquet"
+
+_FIELDS = tuple(field.name for field in fields(State))
+_EXTRACTED = ("imdb_id", "label", "human_labeled", "reviewed", "created_at")
+_SAID = {"would_watch": True, "would_not_watch": False}
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ObservedRecord:
+    """The file in a home. `raw_media` writes it, with its own file; whoever looks at labels reads.
+
+    A row a title: `imdb_id`, `media_title` (where the label is a model's), and the attributes of
+    `State`.
+    """
+
+    home: Path
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self.home / FILE
+
+    def read(self) -> States | None:
+        """Return what was seen, by IMDb id; None where there is no record.
+
+        Raises:
+            AtxError: the file is damaged, or may not be read.
+        """
+        rows = self._rows()
+        if rows is None:
+            return None
+        return {row["imdb_id"]: State(**{name: row[name] for name in _FIELDS}) for row in rows}
+
+    def names(self) -> dict[str, str]:
+        """Return the titles that were written down, by IMDb id.
+
+        Raises:
+            AtxError: see `read`.
+        """
+        return {
+            row["imdb_id"]: row["media_title"] for row in self._rows() or () if row["media_title"]
+        }
+
+    def write(self, states: Mapping[str, State], names: Mapping[str, str]) -> None:
+        """Replace the file in one step; the same states and names make the same bytes.
+
+        Raises:
+            AtxError: it cannot be written.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        schema = pa.schema(
+            {
+                "imdb_id": pa.string(),
+                "media_title": pa.string(),
+                "label": pa.bool_(),
+                "human": pa.bool_(),
+                "reviewed": pa.bool_(),
+                "created": pa.int64(),
+                "reason": pa.string(),
+                "given": pa.bool_(),
+                "was": pa.bool_(),
+                "last": pa.bool_(),
+                "present": pa.bool_(),
+            }
+        )
+        rows = [
+            {
+                "imdb_id": key,
+                "media_title": names.get(key) if state.by_model else None,
+                **asdict(state),
+            }
+            for key, state in sorted(states.items())
+        ]
+        with replacing(self.path, "ATX_HOME") as beside:
+            pq.write_table(pa.Table.from_pylist(rows, schema), beside, compression="zstd")
+
+    def _rows(self) -> list[dict[str, Any]] | None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            if not self.path.exists():
+                return None
+            if not is_damaged(self.path):
+                with pq.ParquetFile(self.path) as file:
+                    rows: list[dict[str, Any]] = file.read().to_pylist()
+                    return rows
+        except (pa.ArrowException, OSError) as error:
+            # Arrow's own errors of a damaged file are some of them, and carry no number.
+            if isinstance(error, OSError) and error.errno:
+                raise AtxError(f"{self.path} cannot be read: {why_unreadable(error)}") from error
+        raise AtxError(
+            f"{self.path} is damaged: put back the one of a backup, or move it away, and what the "
+            "last extraction knew stands for it"
+        )
+
+
+def observed(
+    connection: psycopg.Connection, source: SourceTable, home: Path, folder: Path
+) -> tuple[SourceTable, States]:
+    """Look at the labels, and return the table with what is known of them; nothing is written.
+
+    Args:
+        connection: in the transaction in which the table is read.
+        source: the table.
+        home: it holds the record of what was seen before.
+        folder: the data folder. Where the record is gone, its last extraction stands for it.
+
+    Returns:
+        The table, with the keys of the reviewed rows whose label is a model's; and what is to be
+        recorded once an extraction of this moment is in its place: nothing of a table that cannot
+        be observed.
+
+    Raises:
+        AtxError: the record is damaged; or it is gone, and what was extracted cannot be read.
+    """
+    if not can_be_observed(source):
+        return source, {}
+    before = ObservedRecord(home).read()
+    if before is None:
+        before = _as_extracted(folder)
+    states = observe(read_states(connection, source), before)
+    return replace(source, by_model=models_labels(states)), states
+
+
+def _as_extracted(folder: Path) -> States:
+    """Return what the last extraction knew of the rows; nothing where there is none.
+
+    Its file says which labels are a model's, and not which labels were there before.
+    """
+    import pyarrow as pa
+
+    files = DataFolder(folder)
+    if not files.path("raw_media").exists():
+        return {}
+    try:
+        rows = files.read_table("raw_media", _EXTRACTED)
+    except AtxError as error:
+        if _is_of_system(error.__cause__):
+            raise
+        # It is damaged. That extraction is made anew by the one that asks.
+        _logger.warning("what was seen of labels is gone, and so is what was extracted: %s", error)
+        return {}
+    if set(rows.column_names) != set(_EXTRACTED):
+        return {}  # of the other layout
+    rows = rows.set_column(
+        rows.schema.get_field_index("created_at"), "created_at", rows["created_at"].cast(pa.int64())
+    )
+    # As `read_states` has it: neither ids that are none, nor those of two rows.
+    often = Counter(rows["imdb_id"].to_pylist())
+    given = models_labels_in(rows)
+    states = {}
+    for row in rows.to_pylist():
+        key, label = row["imdb_id"], _SAID.get(row["label"])
+        if key is None or often[key] > 1 or not re.fullmatch(IMDB_ID, key):
+            continue
+        said = bool(row["human_labeled"]), bool(row["reviewed"]), row["created_at"]
+        state = first_seen(State(label, *said))
+        states[key] = replace(state, reason=CHANGED, given=label) if key in given else state
+    return states
+
+
+def _is_of_system(cause: BaseException | None) -> bool:
+    """Say whether a file could not be read just now, and may be whole."""
+    return (
+        isinstance(cause, OSError)
+        and bool(cause.errno)
+        and not isinstance(cause, FileNotFoundError)
+    )

@@ -1,0 +1,1 @@
+"""Reading the media database: connections, rows, fingerprints, rights. Nothing is written."""

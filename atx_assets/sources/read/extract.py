@@ -1,0 +1,364 @@
+"""Copies a source table to a parquet file, in key order, in batches of bounded memory.
+
+Not here: which table (`sources/layouts.py`), what its rows mean (`sources/titles.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import selectors
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from queue import Queue
+from typing import TYPE_CHECKING, Any
+
+from psycopg import errors, sql
+from psycopg.pq import DiagnosticField, ExecStatus
+
+from atx_assets.schemas import BOOL, FLOAT, INT, STRING, STRINGS, TIME, arrow_type
+from atx_assets.sources.layouts import SCHEMA, SourceTable
+from atx_assets.sources.models_labels import models_labels_metadata
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import psycopg
+    import pyarrow as pa
+    from psycopg.pq.abc import PGresult
+
+_BATCH_BYTES = 16 << 20
+_EVERY_ROW = sql.SQL("true")
+
+# What stands in the copy for a time that Arrow cannot hold: within what it can, and on the one
+# day of it that no time is let through.
+_NO_TIME = datetime(9999, 12, 31, 12, tzinfo=UTC)
+
+#: What reading mends, since neither Arrow nor parquet could hold it: kinds as `mended_on_reading`
+#: gives them.
+DATES, NOT_UTF8 = "date that no calendar has to missing", "bytes that are no UTF-8 to U+FFFD"
+_MENDED = b"atx_mended"
+
+
+def _token(first: str, length: int) -> str:
+    """Return a word that begins with a control character, and that nobody can foresee."""
+    return first + secrets.token_hex(length)
+
+
+@dataclass(frozen=True)
+class _Marks:
+    """What the copy has between an array's elements, for a null, and for a lone empty element.
+
+    Without the last, such an element would read as the empty array. The marks are new for each
+    extraction: whatever an element holds, it cannot hold these, and so no element is looked at.
+    """
+
+    unit: str = field(default_factory=lambda: _token("\x1f", 3))
+    null: str = field(default_factory=lambda: _token("\x1e", 8))
+    blank: str = field(default_factory=lambda: _token("\x1d", 8))
+
+
+def extract(
+    connection: psycopg.Connection,
+    source: SourceTable,
+    path: Path,
+    snapshot: Mapping[str, Any],
+) -> int:
+    """Copy the whole table to `path`, ordered bytewise by its primary key.
+
+    The rows are of the transaction that `connection` is in. Columns that the layout does not
+    know are kept, as text. Arrays of several dimensions become flat. Times outside the years 1 to
+    9999 have no Arrow form that others read, and become null; bytes that are no UTF-8, which a
+    database in SQL_ASCII lets in, become U+FFFD. The file says how many of either
+    (`mended_on_reading`), and which labels are a model's (`models_labels_in`).
+
+    Returns:
+        The number of rows.
+    """
+    import pyarrow.parquet as pq
+
+    about = {b"atx": json.dumps(dict(snapshot)), **models_labels_metadata(source.by_model)}
+    schema = _arrow_schema(source).with_metadata(about)
+    chunks: Queue[bytes | None] = Queue(maxsize=2)
+    rows, failures = 0, list[BaseException]()
+    marks, mended = _Marks(), Counter[str]()
+
+    def parse_and_write() -> None:
+        nonlocal rows
+        chunk: bytes | None = b""
+        try:
+            with (
+                pq.ParquetWriter(path, schema, **_parquet_options(schema)) as writer,
+                ThreadPoolExecutor(1) as beside,
+            ):
+                written: Future[None] | None = None
+                while (chunk := chunks.get()) is not None:
+                    # A batch is parsed while the one before it is compressed and written.
+                    table = _parse(chunk, schema, marks, mended)
+                    rows += table.num_rows
+                    if written:
+                        written.result()
+                    written = beside.submit(writer.write_table, table)
+                if written:
+                    written.result()
+                if mended:
+                    writer.add_key_value_metadata({_MENDED: json.dumps(dict(mended))})
+        except BaseException as failure:
+            failures.append(failure)
+            # Keep taking, or the reading side waits for ever on a full queue; but not beyond its
+            # end, which was taken already where the last write fails.
+            while chunk is not None:
+                chunk = chunks.get()
+
+    writer_thread = threading.Thread(target=parse_and_write, name="atx-extract")
+    writer_thread.start()
+    try:
+        # A parallel sort in memory beats a walk along the primary key's index, which reads the
+        # table in random order; and the order of "C" does not depend on the database's locale.
+        connection.execute("SET LOCAL work_mem = '64MB'")
+        # A database may be set to spell times in a way that Arrow cannot read.
+        connection.execute("SET LOCAL datestyle = 'ISO'")
+        for chunk in _copy(connection, source, marks):
+            if failures:
+                break
+            chunks.put(chunk)
+    finally:
+        chunks.put(None)
+        writer_thread.join()
+    if failures:
+        raise failures[0]
+    return rows
+
+
+def read_rows(
+    connection: psycopg.Connection, source: SourceTable, where: sql.Composable
+) -> pa.Table:
+    """Read the rows that a condition picks into memory, as `extract` would have read them."""
+    import pyarrow as pa
+
+    connection.execute("SET LOCAL datestyle = 'ISO'")
+    schema, marks, mended = _arrow_schema(source), _Marks(), Counter[str]()
+    chunks = _copy(connection, source, marks, where)
+    return pa.concat_tables([_parse(chunk, schema, marks, mended) for chunk in chunks])
+
+
+def mended_on_reading(path: Path) -> dict[str, int]:
+    """Return how many values of each kind `extract` has changed in the file at `path`."""
+    import pyarrow.parquet as pq
+
+    found: dict[str, int] = json.loads(pq.read_metadata(path).metadata.get(_MENDED, b"{}"))
+    return found
+
+
+def _copy(
+    connection: psycopg.Connection,
+    source: SourceTable,
+    marks: _Marks,
+    where: sql.Composable = _EVERY_ROW,
+) -> Iterator[bytes]:
+    """Yield the table, or the rows that a condition picks, as CSV, cut between rows, in batches."""
+    known = {column.name: column.type for column in source.known}
+    # SQL_ASCII is no encoding: the server would only refuse what is no UTF-8 in such a database.
+    ascii_ = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
+    query = sql.SQL(
+        "COPY (SELECT {columns} FROM {table} WHERE {where} ORDER BY {order}) TO STDOUT "
+        "(FORMAT csv, ENCODING {encoding})"
+    ).format(
+        encoding=sql.Literal("SQL_ASCII" if ascii_ else "UTF8"),
+        columns=sql.SQL(", ").join(
+            _expression(name, known.get(name, ""), stored_as, marks)
+            for name, stored_as in source.columns.items()
+        ),
+        table=sql.Identifier(SCHEMA, source.layout.table),
+        where=where,
+        order=_order(source),
+    )
+    # The low-level interface: iterating over psycopg's copy object takes ten times the time a row.
+    libpq = connection.pgconn
+    parts, size, finished = list[bytes](), 0, False
+    waiting = selectors.DefaultSelector()
+    waiting.register(libpq.socket, selectors.EVENT_READ)
+
+    def wait() -> None:
+        # libpq would wait by itself: without another thread running, or Ctrl-C.
+        waiting.select()
+        libpq.consume_input()
+
+    try:
+        libpq.send_query(query.as_bytes(connection))
+        while libpq.flush():
+            # A long query does not fit the socket at once: its rest waits for room there.
+            waiting.modify(libpq.socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            wait()
+        waiting.modify(libpq.socket, selectors.EVENT_READ)
+        while libpq.is_busy():
+            wait()
+        _raise_unless(libpq.get_result(), ExecStatus.COPY_OUT)
+        while (got := libpq.get_copy_data(1))[0] >= 0:
+            if not got[0]:  # nothing has come yet
+                wait()
+                continue
+            parts.append(bytes(got[1]))
+            size += got[0]
+            if size >= _BATCH_BYTES:
+                yield b"".join(parts)
+                parts, size = [], 0
+        while (result := libpq.get_result()) is not None:
+            _raise_unless(result, ExecStatus.COMMAND_OK)
+        finished = True
+    finally:
+        waiting.close()
+        if not finished:  # the connection is still full of rows, or of the failure's results
+            connection.close()
+    yield b"".join(parts)
+
+
+def _raise_unless(result: PGresult | None, wanted: ExecStatus) -> None:
+    if result is None:
+        raise errors.ConnectionException("the server has closed the connection")
+    if result.status != wanted:
+        state = (result.error_field(DiagnosticField.SQLSTATE) or b"08006").decode()
+        # Without its details, on lines of their own, which would stand for what happened.
+        primary = result.error_field(DiagnosticField.MESSAGE_PRIMARY)
+        said = primary.decode(errors="replace") if primary else result.get_error_message()
+        raise errors.lookup(state)(said)
+
+
+def _order(source: SourceTable) -> sql.Composable:
+    """By key; a view may give one twice, and then the order must not depend on the view's plan."""
+    key = source.layout.key
+    by_key = sql.SQL('{} COLLATE "C"').format(sql.Identifier(key))
+    rest = (sql.Identifier(column.name) for column in source.known if column.name != key)
+    return sql.SQL(", ").join((by_key, *rest))
+
+
+def _expression(name: str, kind: str, stored_as: str, marks: _Marks) -> sql.Composable:
+    column: sql.Composable = sql.Identifier(name)
+    # Else an empty char(2) would read as two blanks, and not as unknown.
+    if stored_as == "character":
+        column = sql.SQL("({})::text").format(column)
+    elif stored_as == "character[]":
+        column = sql.SQL("({})::text[]").format(column)
+    if kind in (INT, BOOL, FLOAT, STRING):
+        return column
+    if kind == STRINGS:
+        return sql.SQL(
+            "CASE WHEN ({0})[1] = '' AND cardinality({0}) = 1 THEN {3} "
+            "ELSE array_to_string({0}, {1}, {2}) END"
+        ).format(column, marks.unit, marks.null, marks.blank)
+    if kind == TIME:
+        return sql.SQL(
+            "CASE WHEN {0} >= '0001-01-01' AND {0} < '9999-12-31' THEN {0}::timestamptz "
+            "WHEN {0} IS NOT NULL THEN {1}::timestamptz END"
+        ).format(column, _NO_TIME.isoformat())
+    return sql.SQL("{}::text").format(column)
+
+
+def _arrow_schema(source: SourceTable) -> pa.Schema:
+    import pyarrow as pa
+
+    known = {column.name: column.type for column in source.known}
+    return pa.schema([(name, arrow_type(known.get(name, STRING))) for name in source.columns])
+
+
+def _parse(chunk: bytes, schema: pa.Schema, marks: _Marks, mended: Counter[str]) -> pa.Table:
+    """Make a table of a batch, and add to `mended` what could not come as it was."""
+    import pyarrow as pa
+
+    if not chunk:
+        return schema.empty_table()
+    try:
+        table = _from_csv(chunk, schema)
+    except pa.ArrowInvalid:
+        text = chunk.decode("utf-8", "replace")
+        replaced = text.count("\ufffd") - chunk.count("\ufffd".encode())
+        if not replaced:
+            raise
+        mended[NOT_UTF8] += replaced
+        table = _from_csv(text.encode(), schema)
+    for at, column in enumerate(schema):
+        if pa.types.is_list(column.type):
+            flat = table[column.name].combine_chunks()
+            table = table.set_column(at, column.name, _split(flat, marks))
+        elif pa.types.is_timestamp(column.type):
+            known, dates = _known_times(table[column.name])
+            if dates:
+                mended[DATES] += dates
+                table = table.set_column(at, column.name, known)
+    return table.cast(schema)
+
+
+def _known_times(times: pa.ChunkedArray) -> tuple[pa.ChunkedArray, int]:
+    """Return times with what stands for none of Arrow's as null, and how many these were."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    none = pc.equal(times, pa.scalar(_NO_TIME, times.type))
+    found = pc.sum(none).as_py() or 0
+    return pc.if_else(none, pa.scalar(None, times.type), times), found
+
+
+def _from_csv(chunk: bytes, schema: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    lists = [field.name for field in schema if pa.types.is_list(field.type)]
+    flat = {f.name: pa.string() if f.name in lists else f.type for f in schema}
+    return csv.read_csv(
+        pa.BufferReader(chunk),
+        # The chunk is one block: it may hold a single row of many megabytes.
+        csv.ReadOptions(column_names=schema.names, use_threads=False, block_size=len(chunk) + 1),
+        csv.ParseOptions(newlines_in_values=True),
+        csv.ConvertOptions(
+            column_types=flat,
+            # COPY writes null as nothing and the empty string as "".
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            true_values=["t"],
+            false_values=["f"],
+        ),
+    )
+
+
+def _split(flat: pa.Array, marks: _Marks) -> pa.Array:
+    """Undo `array_to_string`: '' is the empty array, null is null."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(flat, pa.ChunkedArray):
+        flat = flat.combine_chunks()
+    # Few lists are distinct, so each is split once.
+    encoded = flat.dictionary_encode()
+    words = pc.split_pattern(encoded.dictionary, marks.unit)
+    values = words.values
+    values = pc.if_else(pc.equal(values, marks.null), pa.scalar(None, pa.string()), values)
+    values = pc.if_else(pc.equal(values, marks.blank), "", values)
+    split = pa.ListArray.from_arrays(words.offsets, values)
+    empty = pa.array([[]], pa.list_(pa.string()))
+    split = pa.concat_arrays([split, empty])
+    index = pc.if_else(pc.equal(flat, ""), len(split) - 1, encoded.indices)
+    return split.take(index)
+
+
+def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
+    """Write repeated text as a dictionary, and what differs in each row as it is.
+
+    Building a dictionary of a million hashes or paths costs time and memory, and is thrown away.
+    """
+    import pyarrow as pa
+
+    distinct = {"hash", "imdb_id", "media_title", "original_title", "original_media_title"}
+    distinct |= {"parent_path", "target_path", "original_path", "original_link"}
+    distinct |= {"tagline", "overview"}
+    repeated = [
+        f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name
+        for field in schema
+        if field.name not in distinct
+        and (pa.types.is_string(field.type) or pa.types.is_list(field.type))
+    ]
+    return {"compression": "zstd", "compression_level": 1, "use_dictionary": repeated}

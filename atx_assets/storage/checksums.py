@@ -1,0 +1,100 @@
+"""Whether a file is still the one that was written, and from what: a hidden file beside it says.
+
+A disk or a copy that turns one bit leaves most files readable, with another number in them.
+Parquet's own checksums leave out all but its pages, and JSON has none; so each file has one for
+the whole. Reading costs half a second a gigabyte for it. Not here: replacing a file in one step
+(`data_folder.py`), the files that make a model (`models/bundle.py`, which keeps their sums
+in `bundle.json`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def sums_of(path: Path) -> Path:
+    """Return where the sums of a file are: `.media.parquet.sha256` beside `media.parquet`."""
+    return path.with_name(f".{path.name}.sha256")
+
+
+def announce(path: Path, coming: Path, made_from: Mapping[str, str] | None = None) -> None:
+    """Put down the sum of what is about to take the place of `path`, and what it was made from.
+
+    Called before it does. The line of what is there now stays below it: whoever is killed
+    between the two leaves a file that is known, be it the old one or the new. A file that was
+    damaged is not made a good one by that.
+
+    Args:
+        path: the file that is replaced, or made.
+        coming: what takes its place.
+        made_from: the sums of what it was made from, each by its name.
+    """
+    parts = [f"{name}={made}" for name, made in sorted((made_from or {}).items())]
+    known = [" ".join([sum_of(coming), *parts])]
+    if path.exists() and not is_damaged(path):
+        now = sum_of(path)
+        known += [line for line in _lines(path) if line.split()[0] == now] or [now]
+    sums = sums_of(path)
+    beside = sums.with_name(f"{sums.name}.new")
+    try:
+        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(fd, "w", encoding="ascii") as file:
+            file.writelines(f"{one}\n" for one in dict.fromkeys(known))
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(sums)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def is_damaged(path: Path) -> bool:
+    """Say whether a file is another one than was written.
+
+    One that has no sums, of an earlier atx or put there by hand, is taken as it is.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    # The file first: one that is replaced meanwhile is among the sums that are read then.
+    found = sum_of(path)
+    try:
+        known = sums_of(path).read_text(encoding="ascii", errors="replace").split()
+    except FileNotFoundError:
+        return False
+    return found not in known
+
+
+def made_from(path: Path) -> dict[str, str]:
+    """Return the sums of what a file was made from, each by its name; none if it is not known.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    found = sum_of(path)
+    for line in _lines(path):
+        known, *parts = line.split()
+        if known == found:
+            return {name: made for name, _, made in (part.partition("=") for part in parts)}
+    return {}
+
+
+def sum_of(path: Path) -> str:
+    """Return the sha256 of a file, in hex: what tells it from every other one.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _lines(path: Path) -> list[str]:
+    """Return what is known of a file, a line for each state that it may be in."""
+    try:
+        text = sums_of(path).read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:
+        return []
+    return [line for line in text.splitlines() if line.strip()]

@@ -1,0 +1,388 @@
+"""The files under the data folder: where each is, and writing them in one step.
+
+Not here: what is in them, the resource that assets get them from (`defs/resources/files.py`). Knows
+no Dagster.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atx_assets.errors import AtxError
+from atx_assets.storage.checksums import announce, is_damaged, made_from, sum_of
+from atx_assets.storage.file_lock import take_lock
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: The file that each asset leaves, by the asset's name.
+FILES = {
+    "raw_media": "media.parquet",
+    "quarantine": "quarantine.parquet",
+    "titles": "titles.parquet",
+    "feature_encoding": "feature_encoding.json",
+    "training_table": "binomial_classifier_training_data.parquet",
+    "hyperparameters": "grid_search_results.parquet",
+    "tuned_classifier": "binomial_classifier.ubj",
+    "scored_results": "binomial_classifier_results.parquet",
+    "false_positives": "false_positives.json",
+    "false_negatives": "false_negatives.json",
+    "review_queue": "review_queue.json",
+    "analysis_report": "report.html",
+}
+
+#: What makes the chain of files anew where two parts of it do not belong together.
+REBUILD = "run `atx run --job refresh`"
+
+#: The name under which parquet files carry what they were made from, and the place in it.
+_CARRIED, _MADE_FROM = b"atx", "made_from"
+
+#: Why a file cannot be written, and what mends that. Of any other cause it is not said here.
+_UNWRITABLE = {
+    errno.ENOSPC: "the disk is full: make room",
+    errno.EDQUOT: "your share of the disk is used up: make room",
+    errno.EFBIG: "a file may not become that large: raise the limit (`ulimit -f`)",
+    errno.EROFS: "the disk is read-only: mount it for writing",
+    errno.EACCES: "permission denied: change the owner of the folder",
+    errno.EPERM: "permission denied: change the owner of the folder",
+    errno.ENOENT: "its folder is gone: run it again",
+    errno.ENOTDIR: "a file is in the place of its folder: move it away",
+    errno.EEXIST: "a file is in the place of its folder: move it away",
+    errno.EIO: "the disk fails: look at it",
+}
+
+
+def why_unusable(error: OSError) -> str:
+    """Return why a file cannot be written, with what mends that; the system's word for the rest."""
+    return _UNWRITABLE.get(error.errno or 0) or error.strerror or type(error).__name__
+
+
+def why_unreadable(error: OSError) -> str:
+    """Return why a file cannot be read, with what mends that. It may be whole all the same."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "permission denied: change its owner"
+    if error.errno == errno.EIO:
+        return _UNWRITABLE[errno.EIO]
+    return f"{error.strerror}: see what is there"
+
+
+def damaged(path: Path, asset: str) -> str:
+    """Say that a file of an asset is not what was written, and what makes it anew."""
+    return f"{path} is damaged: materialise {asset} again (`atx run --select key:{asset}`)"
+
+
+class DataFolder:
+    """The folder that every asset reads from and writes to, and most commands read."""
+
+    def __init__(self, folder: Path) -> None:
+        """Name the folder; nothing is touched yet."""
+        self._folder = folder
+
+    @property
+    def folder(self) -> Path:
+        """The data folder."""
+        return self._folder
+
+    def path(self, asset: str) -> Path:
+        """Return the path of an asset's file."""
+        return self.folder / FILES[asset]
+
+    @contextmanager
+    def replacing(self, path: Path, made_from: Mapping[str, str] | None = None) -> Iterator[Path]:
+        """Yield a path beside `path` to write to, see `replacing`."""
+        with replacing(path, "ATX_DATA_DIR", made_from) as beside:
+            yield beside
+
+    def write_table(
+        self, asset: str, table: pa.Table, made_from: Mapping[str, str] | None = None
+    ) -> Path:
+        """Write an asset's table as parquet; the same rows give the same bytes.
+
+        Args:
+            asset: its name.
+            table: the rows.
+            made_from: the fingerprints of what they were made from (`fingerprints`).
+        """
+        import pyarrow.parquet as pq
+
+        path = self.path(asset)
+        with self.replacing(path) as beside:
+            pq.write_table(with_parts(table, made_from or {}), beside, compression="zstd")
+        return path
+
+    def write_text(self, asset: str, text: str, made_from: Mapping[str, str] | None = None) -> Path:
+        """Write an asset's text in UTF-8; see `write_table`."""
+        path = self.path(asset)
+        with self.replacing(path, made_from) as beside:
+            beside.write_text(text, encoding="utf-8")
+        return path
+
+    def write_records(
+        self,
+        asset: str,
+        records: list[dict[str, Any]],
+        made_from: Mapping[str, str] | None = None,
+    ) -> Path:
+        """Write an asset's records as JSON that a person can read; see `write_table`."""
+        text = json.dumps(records, indent=2, ensure_ascii=False) + "\n"
+        return self.write_text(asset, text, made_from)
+
+    def fingerprints(self, *assets: str) -> dict[str, str]:
+        """Return what tells each asset's file from every other one, by the asset's name.
+
+        Raises:
+            AtxError: one is not there.
+        """
+        found = {}
+        for asset in assets:
+            try:
+                found[asset] = sum_of(self.path(asset))
+            except FileNotFoundError as error:
+                raise self._missing(asset) from error
+            except OSError as error:
+                raise _unreadable(self.path(asset), error) from error
+        return found
+
+    def made_from(self, asset: str) -> dict[str, str]:
+        """Return the fingerprints of what an asset's file was made from, by their names.
+
+        Of a table they are in the file itself, of others in the file of sums beside it.
+
+        Raises:
+            AtxError: the file is not there, or not as it was written.
+        """
+        path = self._whole(asset)
+        if path.suffix == ".parquet":
+            return parts_of(self.read_table(asset, ()))
+        try:
+            return made_from(path)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+    def require(self, asset: str, *parts: str) -> None:
+        """Make sure that an asset's file was made from the files that are there now.
+
+        Whoever joins two parts of a chain asks first: joined by their names alone, an encoding
+        would be taken for the one that a table was made with.
+
+        Args:
+            asset: whose file it is.
+            parts: the assets that it was made from.
+
+        Raises:
+            AtxError: it was made from another file of one of them, or does not say from which.
+        """
+        said = self.made_from(asset)
+        for part, now in self.fingerprints(*parts).items():
+            if part not in said:
+                raise AtxError(
+                    f"{FILES[asset]} does not say which {part} it was made from: an earlier atx "
+                    f"made it; {REBUILD}"
+                )
+            if said[part] != now:
+                raise AtxError(
+                    f"{FILES[asset]} was made from another {part} than {FILES[part]} now is: "
+                    f"{REBUILD}"
+                )
+
+    def read_table(self, asset: str, columns: Collection[str] | None = None) -> pa.Table:
+        """Read an asset's table, or those of its columns that are named.
+
+        Raises:
+            AtxError: it is not there, or not as it was written.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            # Not pq.read_table: it imports Arrow's data sets, and these pandas, for half a second.
+            with pq.ParquetFile(self._whole(asset)) as file:
+                if columns is None:
+                    return file.read()
+                wanted = [name for name in file.schema_arrow.names if name in columns]
+                # By name again: "a" reads a column "a.b" of somebody's table, too.
+                return file.read(columns=wanted).select(wanted)
+        except FileNotFoundError as error:  # it went since it was looked at
+            raise self._missing(asset) from error
+        except (pa.ArrowException, OSError) as error:  # OSError: its thrift, or its compression
+            if isinstance(error, OSError) and error.errno:  # the system's: the file may be whole
+                raise _unreadable(self.path(asset), error) from error
+            raise self._damaged(asset) from error
+
+    def read_text(self, asset: str) -> str:
+        """Read an asset's text.
+
+        Raises:
+            AtxError: it is not there, or not as it was written.
+        """
+        try:
+            return self._whole(asset).read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise self._missing(asset) from error
+        except UnicodeDecodeError as error:
+            raise self._damaged(asset) from error
+
+    def read_records(self, asset: str) -> list[dict[str, Any]]:
+        """Read an asset's records.
+
+        Raises:
+            AtxError: they are not there, or not as they were written.
+        """
+        try:
+            records: list[dict[str, Any]] = json.loads(self.read_text(asset))
+        except (ValueError, RecursionError) as error:  # a number too long, lists too deep
+            raise self._damaged(asset) from error
+        return records
+
+    def _whole(self, asset: str) -> Path:
+        path = self.path(asset)
+        if not path.exists():
+            raise self._missing(asset)
+        try:
+            if is_damaged(path):
+                raise self._damaged(asset)
+        except FileNotFoundError as error:
+            raise self._missing(asset) from error
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        return path
+
+    def _missing(self, asset: str) -> AtxError:
+        return AtxError(
+            f"{self.path(asset)} is missing: materialise {asset} first, or run full_rebuild "
+            "(`atx run`)"
+        )
+
+    def _damaged(self, asset: str) -> AtxError:
+        return AtxError(damaged(self.path(asset), asset))
+
+
+def _unreadable(path: Path, error: OSError) -> AtxError:
+    return AtxError(f"{path} cannot be read: {why_unreadable(error)}")
+
+
+def with_parts(table: pa.Table, parts: Mapping[str, str]) -> pa.Table:
+    """Return a table that carries the fingerprints of what it was made from."""
+    if not parts:
+        return table
+    metadata = dict(table.schema.metadata or {})
+    said = json.loads(metadata.get(_CARRIED, b"{}"))
+    carried = {**said, _MADE_FROM: dict(sorted(parts.items()))}
+    return table.replace_schema_metadata({**metadata, _CARRIED: json.dumps(carried).encode()})
+
+
+def parts_of(table: pa.Table) -> dict[str, str]:
+    """Return what `with_parts` attached; nothing where it did not."""
+    said = json.loads((table.schema.metadata or {}).get(_CARRIED, b"{}"))
+    parts: dict[str, str] = said.get(_MADE_FROM, {})
+    return parts
+
+
+@contextmanager
+def replacing(
+    path: Path, setting: str, made_from: Mapping[str, str] | None = None
+) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; it takes the place of `path` in one step.
+
+    When the block fails, what was there stays, and nothing is left beside it. What a process
+    that was killed has left is written over: only one run at a time holds the folder.
+    Whatever the umask is, nobody but its owner may read it.
+
+    Args:
+        path: what is replaced, or made.
+        setting: the one that says where it is.
+        made_from: the sums of what it is made from, by name, which its file of sums keeps.
+
+    Raises:
+        AtxError: the disk is full or read-only, or the folder is gone.
+    """
+    beside = path.with_name(f".{path.name}.new")
+    with writable(path, setting):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        beside.unlink(missing_ok=True)  # a mode is only given to a file that is made
+        beside.touch(mode=0o600, exist_ok=False)
+        try:
+            yield beside
+            with beside.open("rb") as written:
+                os.fsync(written.fileno())
+            announce(path, beside, made_from)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def writable(path: Path, setting: str = "ATX_DATA_DIR") -> Iterator[None]:
+    """Say in a line why `path`, a file or a folder, cannot be written, if the block finds so.
+
+    Raises:
+        AtxError: see `_UNWRITABLE`.
+    """
+    try:
+        yield
+    except OSError as error:
+        mend = _UNWRITABLE.get(error.errno or 0)
+        if mend is None:
+            raise
+        raise AtxError(
+            f"{path} cannot be written ({mend}, or set {setting}); what was there stays in place"
+        ) from error
+
+
+@contextmanager
+def only_writer(folder: Path, run_id: str, log: logging.Logger | None) -> Iterator[None]:
+    """Wait until no other process writes to the folder, and keep others out.
+
+    The kernel gives the lock up when its process ends, however it ends.
+    """
+    with writable(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / ".writer.lock").touch(mode=0o600)
+        opened = (folder / ".writer.lock").open("a+b", buffering=0)
+    with opened as lock:
+        waiting = False
+        while True:
+            try:
+                take_lock(lock.fileno(), folder / ".writer.lock")
+                break
+            except BlockingIOError:
+                if not waiting and log is not None:
+                    lock.seek(0)
+                    writer = lock.read().decode()
+                    log.info("waiting for run %s, which is writing to %s", writer, folder)
+                waiting = True
+                time.sleep(0.5)
+        with writable(folder):
+            lock.truncate(0)
+            lock.write(run_id.encode())
+        _sweep(folder)
+        yield
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a process that was killed has left half-written; we hold the folder.
+
+    Only what has a name of ours: the folder may be one that others use as well.
+    """
+    models = folder / "models"
+    ours = [
+        *(left for left in folder.glob(".*.new") if _is_ours(left.name)),
+        *models.glob(".champion.json*.new"),
+        *models.glob("[0-9]*/.*.json*.new"),
+    ]
+    with writable(folder):
+        for left in ours:
+            left.unlink(missing_ok=True)
+
+
+def _is_ours(beside: str) -> bool:
+    name = beside.removeprefix(".").removesuffix(".new").removesuffix(".sha256")
+    return name in FILES.values() or name.startswith("report_")

@@ -1,0 +1,218 @@
+"""`atx up`: the Dagster UI with daemon, MLflow's, and the report, on one home until Ctrl-C.
+
+Not here: how children are started and ended (`processes.py`), and what is done when one of them
+or PostgreSQL dies meanwhile (`healing.py`).
+
+`dagster dev` rather than webserver and daemon side by side. Measured with a trivial asset on two
+cores: 10.7 s against 6.3 s until the UI answers, but a daemon on its own starts a new code
+server every minute (2.5 s of CPU each time, and two of them alive at once), while `dagster dev`
+shares one between both, and it loads what `workspace.yaml` says like the plain command. It and
+`mlflow server` run with a guard inside (`guarded.py`).
+"""
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from atx_assets.errors import AtxError, Stopped
+from atx_assets.home.home import exports, open_home, prepare
+from atx_assets.home.schema_upgrade import ready_stores
+from atx_assets.models.mlflow_server import store_uri
+from atx_assets.settings import ROOT, Settings, guessed_zone
+from atx_assets.storage.data_folder import DataFolder
+from atx_assets.storage.locks import try_lock, unlock
+from atx_assets.web.guard import Hosts, open_to_others
+from atx_assets.web.guarded import command as guarded
+from atx_assets.web.healing import DAGSTER, Healing, ready_records
+from atx_assets.web.processes import Children, answers_http, free_port, refuses_strangers
+from atx_assets.web.report_server import report_server
+
+#: Seconds for a server to answer for the first time; MLflow makes its tables meanwhile.
+_START = 300.0
+
+#: Bytes that a folder's path may have, so that sockets in it (`/tmp` and 8 letters) can be reached.
+_LONGEST_FOLDER = 85
+
+logger = logging.getLogger(__name__)
+
+
+def up(settings: Settings, say: Callable[[str], None]) -> None:
+    """Run the UIs until Ctrl-C or a signal; then end them all. Ctrl-C is no failure, at any time.
+
+    Raises:
+        Stopped: another signal has asked for the end.
+        AtxError: the time of the night cannot be used, another `atx up` has this home, a server
+            ended or did not answer while all was starting, or one dies again and again.
+    """
+    try:
+        _run_until_stopped(settings, say)
+    except Stopped as stop:
+        if stop.signum != signal.SIGINT:
+            raise
+
+
+def _run_until_stopped(settings: Settings, say: Callable[[str], None]) -> None:
+    from atx_assets.defs.schedules import nightly_schedule
+
+    # Else the code cannot be loaded: the UI opens, and nothing runs by itself, night or day.
+    nightly_schedule(settings)
+    with _only_one(settings) as record, open_home(settings) as opened:
+        (opened.home / "logs").mkdir(mode=0o700, exist_ok=True)
+        ready = _on_free_ports(opened, say)
+        os.environ.update(exports(ready))
+        ready_stores(ready)
+        ready_records(ready, say)
+        if told := guessed_zone():
+            say(f"WARNING: {told}; until then nights are in {ready.automation.timezone}")
+        say(f"starting Dagster{' and MLflow' if _shows_mlflow(ready) else ''}: half a minute …")
+        children = Children(ready.home / "logs")
+        report = DataFolder(ready.data_dir).path("analysis_report")
+        try:
+            with report_server(report, ready) as report_url, _private(ready.home) as folder:
+                ui = _start_dagster(ready, children, folder)
+                record(ui)
+                mlflow = _start_mlflow(ready, children, folder) if _shows_mlflow(ready) else ""
+                children.wait_until(lambda: answers_http(f"{ui}/server_info"), DAGSTER, _START)
+                if mlflow:
+                    children.wait_until(lambda: answers_http(f"{mlflow}/health"), "MLflow", _START)
+                _check_guard(f"{ui}/server_info", *([f"{mlflow}/health"] if mlflow else []))
+                if told := open_to_others(ready):
+                    say(f"WARNING: {told}")
+                say(f"Dagster {ui}" + (f"   MLflow {mlflow}" if mlflow else ""))
+                say(f"report  {report_url}")
+                say(f"home {ready.home}   data {ready.data_dir}")
+                say("Ctrl-C ends everything")
+                healing = Healing(ready, children, say)
+                while True:
+                    healing.look()
+                    time.sleep(0.5)
+        except KeyboardInterrupt:
+            with contextlib.suppress(OSError):  # the terminal is gone, after SIGHUP
+                say("ending everything: some seconds …")
+            raise
+        finally:
+            _let_finish()
+            children.end()
+
+
+def _shows_mlflow(settings: Settings) -> bool:
+    return settings.mlflow_on and not settings.mlflow_host
+
+
+def _on_free_ports(settings: Settings, say: Callable[[str], None]) -> Settings:
+    """Return the settings with ports that are free: runs put these addresses on their pages."""
+    ui = _port("Dagster", settings.ui_port, "ATX_UI_PORT", settings, say)
+    report = _port("the report", settings.report_port, "ATX_REPORT_PORT", settings, say)
+    settings = replace(settings, ui_port=ui, report_port=report)
+    if not _shows_mlflow(settings):
+        return settings
+    mlflow = _port("MLflow", settings.mlflow_port, "MLFLOW_PORT", settings, say)
+    return replace(settings, mlflow_port=mlflow)
+
+
+def _start_dagster(settings: Settings, children: Children, folder: Path) -> str:
+    command = guarded("dagster", "dev", "-w", str(ROOT / "workspace.yaml"))
+    command += ["--host", settings.bind, "--port", str(settings.ui_port)]
+    # Where temporary files go, there go the sockets at which its code servers execute anything.
+    environment = os.environ | exports(settings) | {"TMPDIR": str(folder)}
+    children.start(DAGSTER, command, environment=environment, folder=ROOT)
+    return f"http://{settings.web_host}:{settings.ui_port}"
+
+
+def _start_mlflow(settings: Settings, children: Children, folder: Path) -> str:
+    store = settings.home / "mlflow"
+    (store / "artifacts").mkdir(mode=0o700, parents=True, exist_ok=True)
+    command = guarded("mlflow", "server", "--host", settings.bind)
+    command += ["--port", str(settings.mlflow_port), "--workers", "1", "--no-serve-artifacts"]
+    # Its own check lets in any port of this machine, and what is not under /api; beside the guard.
+    names = Hosts.of(settings, settings.mlflow_port).patterns()
+    origins = [f"{scheme}://{name}" for scheme in ("http", "https") for name in names]
+    command += ["--allowed-hosts", ",".join(names), "--cors-allowed-origins", ",".join(origins)]
+    command += ["--backend-store-uri", store_uri(store / "mlflow.db")]
+    command += ["--default-artifact-root", str(store / "artifacts")]
+    # Its runner of background jobs is eight processes and over a gigabyte, for evaluations of
+    # language models.
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    # Python imports from the folder that it is started in: not the store, which a restore fills.
+    children.start("MLflow", command, environment=environment, folder=folder)
+    return f"http://{settings.web_host}:{settings.mlflow_port}"
+
+
+@contextlib.contextmanager
+def _private(home: Path) -> Iterator[Path]:
+    """Make a folder that nobody else can look into, on a path short enough for sockets."""
+    folder = home / "tmp"
+    if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+        folder = Path(tempfile.mkdtemp(prefix="atx-"))
+    else:
+        shutil.rmtree(folder, ignore_errors=True)  # what one that was killed has left
+        folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_guard(*urls: str) -> None:
+    for url in urls:
+        if not refuses_strangers(url):
+            raise AtxError(
+                f"{url} answers strangers, and would obey any page that you visit: this version "
+                "of Dagster or MLflow starts its web server in another way; install "
+                "requirements.txt"
+            )
+
+
+def _port(
+    name: str, wanted: int, setting: str, settings: Settings, say: Callable[[str], None]
+) -> int:
+    port = free_port(wanted, settings.bind)
+    if port != wanted:
+        say(f"port {wanted} is taken: {name} uses {port} ({setting} sets another)")
+    return port
+
+
+@contextlib.contextmanager
+def _only_one(settings: Settings) -> Iterator[Callable[[str], None]]:
+    """Hold the home against a second `atx up`; yields what writes our address for it to read."""
+    prepare(settings)
+    locks = settings.home / "locks"
+    locks.mkdir(mode=0o700, exist_ok=True)
+    fd = try_lock(locks / "up")
+    if fd is None:
+        raise AtxError(
+            f"`atx up` is already running on {settings.home}{_who(locks / 'up')}: "
+            "use that one, or end it first"
+        )
+
+    def record(url: str) -> None:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, json.dumps({"pid": os.getpid(), "url": url}).encode(), 0)
+
+    try:
+        record("")
+        yield record
+    finally:
+        unlock(fd)
+
+
+def _who(lock: Path) -> str:
+    try:
+        first = json.loads(lock.read_text())
+        return f" (pid {first['pid']}{', ' * bool(first['url'])}{first['url']})"
+    except (ValueError, KeyError):
+        return ""  # it is just writing it
+
+
+def _let_finish() -> None:
+    """A second Ctrl-C would leave behind what the first was about to end; it takes seconds."""
+    for sent in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sent, signal.SIG_IGN)
