@@ -274,8 +274,8 @@ def test_parts_of_two_chains_are_never_joined(copied):
     """Kept out: a model stored, promoted and scoring with an encoding it was not trained on."""
     with copied.connect() as connection:
         connection.execute(
-            "UPDATE atp.media SET imdb_votes = 30000000 WHERE imdb_id = (SELECT min(imdb_id)"
-            " FROM atp.media WHERE rejection_status = 'rejected' AND imdb_votes > 0)"
+            "UPDATE atp.media SET release_year = 1890 WHERE imdb_id = (SELECT min(imdb_id)"
+            " FROM atp.media WHERE rejection_status = 'rejected')"
         )
     keys = [dg.AssetKey(n) for n in ("raw_media", "quarantine", "titles", "feature_encoding")]
     champion = Bundles(copied.files).champion()

@@ -142,7 +142,7 @@ ASKED = {"automation", "alerts", "sample"}
 
 
 def test_all_that_assets_import_is_part_of_it() -> None:
-    """Kept out: a room left out by its name, which after a move names nothing, or something else."""
+    """Kept out: a room left out by a name that after a move is another's, or nobody's."""
     root = Path(atx_assets.__file__).parent
     assert {room for room in OTHERS if not (root / room / "__init__.py").exists()} == set()
     seen, waiting = set[Path](), list((root / "defs" / "assets").glob("*.py"))

@@ -19,7 +19,7 @@ from atx_assets.sources.extracted import (
 
 
 @dg.asset(
-    deps=["titles", "tuned_classifier"],
+    deps=["titles", "quarantine", "tuned_classifier"],
     group_name=asset_page.RESULTS,
     kinds={"xgboost", "parquet"},
     owners=asset_page.OWNERS,

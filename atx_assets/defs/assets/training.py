@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dg.asset(
-    deps=["titles"],
+    deps=["titles", "quarantine"],  # whose check lets nothing be made of a spoilt source
     group_name=asset_page.TRAINING,
     kinds={"json", "python"},
     owners=asset_page.OWNERS,
