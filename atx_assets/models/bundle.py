@@ -148,6 +148,14 @@ class Bundle:
         except AtxError:
             return False
 
+    def require_answers(self) -> None:
+        """Make sure that the models answer as they did when they were made.
+
+        Raises:
+            AtxError: the XGBoost that is installed reads them otherwise.
+        """
+        _ = self._answers_as_then
+
     @property
     def is_too_old(self) -> bool:
         """Say whether an atx made it whose bundles are not read any more.

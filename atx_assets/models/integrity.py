@@ -75,7 +75,9 @@ def check_models(settings: Settings) -> str:
         return Note("none yet: `atx run` trains the first")
     champion = bundles.champion()
     _ = champion.about  # one of another atx says so itself
-    if not champion.is_whole:
+    if champion.is_intact:
+        champion.require_answers()
+    else:
         raise AtxError(
             f"version {champion.version}, the champion, is not what was saved: {bundles.mend()}"
         )

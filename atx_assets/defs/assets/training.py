@@ -108,8 +108,8 @@ def training_table(
     from atx_assets.learning.features import FeatureEncoding
 
     clock = asset_page.Clock()
-    files.require("feature_encoding", "titles")
     titles = read_titles(files)
+    files.require("feature_encoding", "titles")
     encoding = FeatureEncoding.from_json(files.read_text("feature_encoding"))
     changes = _label_changes(context, files, titles)
     training = titles.filter(titles["trains"])

@@ -19,7 +19,10 @@ from atx_assets_tests.builders.failures import failure
 from atx_assets_tests.builders.mlflow_servers import mlflow_started, strange
 
 TRAINING = [dg.AssetKey("tuned_classifier")]
-UP_TO_TRAINING = [dg.AssetKey(n) for n in ("raw_media", "feature_encoding", "training_table")]
+UP_TO_TRAINING = [
+    dg.AssetKey(name)
+    for name in ("raw_media", "quarantine", "titles", "feature_encoding", "training_table")
+]
 #: Seconds; a guard against a hang on a loaded machine.
 KNOWN = 30
 

@@ -78,7 +78,7 @@ def change(database: Database, statement: str) -> None:
 def test_run_tells_each_asset_and_a_check_that_failed(atx, sample):
     status, out, err = atx("run", "--select", "training_table")
     assert status == 1
-    assert "raw_media first" in one_line(err)
+    assert "titles first" in one_line(err)
     status, out, err = atx("run", "--select", "+training_table")
     assert status == 0, err
     for words in ("raw_media", "rows of films 19893", "training_table", "keeps 747, skips 3253"):
@@ -130,6 +130,7 @@ def test_a_terminal_gets_a_display_that_moves_and_keeps_the_lines(
     for asset in (
         "raw_media",
         "quarantine",
+        "titles",
         "feature_encoding",
         "training_table",
         "hyperparameters",
@@ -168,7 +169,7 @@ def test_json_is_one_object_with_what_was_made_and_found(atx, small, tmp_path):
     assert (status, err) == (0, "")
     told = json.loads(out)
     assert set(told) == {"run_id", "assets", "checks", "summary"}
-    assert len(told["assets"]) == 11
+    assert len(told["assets"]) == 12
     assert told["assets"]["training_table"]["seconds"] > 0
     assert told["assets"]["raw_media"]["rows"] == 1500
     found = told["summary"]
