@@ -54,11 +54,14 @@ test-faults: test-programs ## run the tests that kill, fill, stop and damage thi
 soak: test-programs ## run what takes hours, in parts that can be resumed; PART=name for one
 	@$(BIN)/python -m atx_assets_tests.soak $(PART)
 
-lint: setup-dev ## check formatting, lint and types
+lint: setup-dev ## check formatting, lint, types, imports, and that Dagster can load the graph
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-cache > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
+	@$(BIN)/lint-imports --no-cache > $(VENV)/lint.log || { cat $(VENV)/lint.log; exit 1; }
+	@mkdir -p $(VENV)/dagster && echo 'telemetry: {enabled: false}' > $(VENV)/dagster/dagster.yaml
+	@DAGSTER_HOME="$(abspath $(VENV))/dagster" $(BIN)/dg check defs > $(VENV)/lint.log 2>&1 || \
+	  { cat $(VENV)/lint.log; exit 1; }
 
 format: setup-dev ## put the code in shape
 	@$(BIN)/ruff check --fix-only .

@@ -7,22 +7,42 @@ other code of ours has run. Not here: which variables count (`libpq.py`).
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+import click
+import dagster as dg
 from dagster_postgres import DagsterPostgresStorage
 
 from atx_assets.defs.notices import hold_warnings_down
 from atx_assets.libpq import settle_environment
+
+_URL = "DAGSTER_POSTGRES_URL"
 
 
 class SettledPostgresStorage(DagsterPostgresStorage):
     """Dagster's own storage, opened once libpq's variables are settled."""
 
     @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """Return what `dagster.yaml` may say. Ours leaves it to us to say what is missing."""
+        return {"postgres_url": dg.Field(dg.StringSource, is_required=False)}
+
+    @classmethod
     def from_config_value(  # type: ignore[override]  # as Dagster's own has it
         cls, inst_data: Any, config_value: Any
     ) -> DagsterPostgresStorage:
-        """Open the storage that `dagster.yaml` names."""
+        """Open the storage that `dagster.yaml` or DAGSTER_POSTGRES_URL names.
+
+        Raises:
+            click.ClickException: neither does. Dagster's commands end with its line alone.
+        """
         settle_environment()
         hold_warnings_down()
-        return super().from_config_value(inst_data, config_value)
+        url = config_value.get("postgres_url") or os.environ.get(_URL)
+        if not url:
+            raise click.ClickException(
+                f"{_URL} is not set, so that nobody knows where Dagster's records are: "
+                'start the servers with `atx start`, then `eval "$(atx env)"`; or use `atx up`'
+            )
+        return super().from_config_value(inst_data, {**config_value, "postgres_url": url})
