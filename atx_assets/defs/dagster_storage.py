@@ -45,4 +45,5 @@ class SettledPostgresStorage(DagsterPostgresStorage):
                 f"{_URL} is not set, so that nobody knows where Dagster's records are: "
                 'start the servers with `atx start`, then `eval "$(atx env)"`; or use `atx up`'
             )
-        return super().from_config_value(inst_data, {**config_value, "postgres_url": url})
+        settled: Any = {**config_value, "postgres_url": url}
+        return super().from_config_value(inst_data, settled)
