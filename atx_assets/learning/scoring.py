@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from atx_assets.learning.evaluation import FOLDS, SEEDS
@@ -132,8 +132,25 @@ def names_and_years(titles: pa.Table) -> pa.Array:
     return pa.array(keys, pa.string())
 
 
-def as_learned(titles: pa.Table, learned: pa.Table) -> pa.Table:
-    """Return a whole library with the key under which a bundle learned each title.
+def gone_since(learned: pa.Table, keys: Iterable[pa.ChunkedArray]) -> pa.Table:
+    """Return what was learned from, of titles whose key is not in the library any more.
+
+    Args:
+        learned: what a bundle learned from.
+        keys: those of every title there is, in parts.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    there = np.zeros(learned.num_rows, bool)
+    for part in keys:
+        there |= pc.is_in(learned["key"], part.combine_chunks()).to_numpy()
+    return learned.filter(pa.array(~there))
+
+
+def as_learned(titles: pa.Table, learned: pa.Table, gone: pa.Table | None = None) -> pa.Table:
+    """Return titles with the key under which a bundle learned each of them.
 
     "Not found under this key" is not "not learned from": a title whose id was corrected must not
     be asked of the models that saw its label. Where its key is not among those learned from, it is
@@ -141,9 +158,10 @@ def as_learned(titles: pa.Table, learned: pa.Table) -> pa.Table:
     its release, its TMDb id, its name and year. Where two of these are alike, nobody can say.
 
     Args:
-        titles: every title there is, with `key`, `hash`, `tmdb_id`, `media_title`, `release_year`,
-            `trains`.
+        titles: with `key`, `hash`, `tmdb_id`, `media_title`, `release_year`, `trains`.
         learned: what the bundle learned from; an earlier atx wrote down no hash and no TMDb id.
+        gone: of what was learned from, the titles that are gone (`gone_since`); not needed where
+            `titles` are all that there are.
 
     Returns:
         The titles with `learned_key` (null: not learned from) and `identity_uncertain` (whether
@@ -155,7 +173,8 @@ def as_learned(titles: pa.Table, learned: pa.Table) -> pa.Table:
 
     keys = learned["key"].combine_chunks()
     found = pc.index_in(titles["key"], keys).combine_chunks()
-    gone = learned.filter(pc.invert(pc.is_in(learned["key"], titles["key"].combine_chunks())))
+    if gone is None:
+        gone = gone_since(learned, [titles["key"]])
     learned_key = keys.take(found)
     uncertain = np.zeros(titles.num_rows, bool)
     strange = np.flatnonzero(found.is_null().to_numpy(zero_copy_only=False))

@@ -22,6 +22,7 @@ from atx_assets.storage.file_lock import take_lock
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 #: The file that each asset leaves, by the asset's name.
 FILES = {
@@ -38,6 +39,9 @@ FILES = {
     "review_queue": "review_queue.json",
     "analysis_report": "report.html",
 }
+
+#: Rows that are read and written at once; a reader of parts needs memory for so many.
+ROWS_A_GROUP = 131_072
 
 #: What makes the chain of files anew where two parts of it do not belong together.
 REBUILD = "run `atx run --job refresh`"
@@ -111,12 +115,23 @@ class DataFolder:
             table: the rows.
             made_from: the fingerprints of what they were made from (`fingerprints`).
         """
+        with self.writing_table(asset, table.schema, made_from) as writer:
+            writer.write_table(table, ROWS_A_GROUP)
+        return self.path(asset)
+
+    @contextmanager
+    def writing_table(
+        self, asset: str, schema: pa.Schema, made_from: Mapping[str, str] | None = None
+    ) -> Iterator[pq.ParquetWriter]:
+        """Yield what writes an asset's table, part by part; see `write_table`."""
         import pyarrow.parquet as pq
 
-        path = self.path(asset)
-        with self.replacing(path) as beside:
-            pq.write_table(with_parts(table, made_from or {}), beside, compression="zstd")
-        return path
+        carried = with_parts(schema, made_from or {})
+        with (
+            self.replacing(self.path(asset)) as beside,
+            pq.ParquetWriter(beside, carried, compression="zstd") as writer,
+        ):
+            yield writer
 
     def write_text(self, asset: str, text: str, made_from: Mapping[str, str] | None = None) -> Path:
         """Write an asset's text in UTF-8; see `write_table`."""
@@ -217,6 +232,24 @@ class DataFolder:
                 raise _unreadable(self.path(asset), error) from error
             raise self._damaged(asset) from error
 
+    def read_parts(self, asset: str, columns: Collection[str] | None = None) -> Iterator[pa.Table]:
+        """Read an asset's table, or some of its columns, a row group at a time.
+
+        Raises:
+            AtxError: see `read_table`.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with pq.ParquetFile(self._whole(asset)) as file:
+                for group in range(file.num_row_groups):
+                    yield file.read_row_group(group, columns=columns and list(columns))
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno:
+                raise _unreadable(self.path(asset), error) from error
+            raise self._damaged(asset) from error
+
     def read_text(self, asset: str) -> str:
         """Read an asset's text.
 
@@ -269,14 +302,14 @@ def _unreadable(path: Path, error: OSError) -> AtxError:
     return AtxError(f"{path} cannot be read: {why_unreadable(error)}")
 
 
-def with_parts(table: pa.Table, parts: Mapping[str, str]) -> pa.Table:
-    """Return a table that carries the fingerprints of what it was made from."""
+def with_parts(schema: pa.Schema, parts: Mapping[str, str]) -> pa.Schema:
+    """Return the schema of a table that carries the fingerprints of what it was made from."""
     if not parts:
-        return table
-    metadata = dict(table.schema.metadata or {})
+        return schema
+    metadata = dict(schema.metadata or {})
     said = json.loads(metadata.get(_CARRIED, b"{}"))
     carried = {**said, _MADE_FROM: dict(sorted(parts.items()))}
-    return table.replace_schema_metadata({**metadata, _CARRIED: json.dumps(carried).encode()})
+    return schema.with_metadata({**metadata, _CARRIED: json.dumps(carried).encode()})
 
 
 def parts_of(table: pa.Table) -> dict[str, str]:

@@ -25,6 +25,8 @@ from atx_assets_tests.builders.failures import failure
 
 pytestmark = pytest.mark.slow
 
+SCORES = dg.AssetKey("scored_results")
+
 
 def test_every_asset_leaves_its_file(finished):
     for name in FILES.values():
@@ -259,6 +261,18 @@ def test_a_database_in_the_other_layout_is_not_scored_by_the_old_model(copied, s
     assert not result.success
     assert "learned from the media layout" in failure(result)
     assert "run full_rebuild" in failure(result)
+
+
+def test_scores_made_part_by_part_are_those_of_the_whole(copied, monkeypatch):
+    before = copied.files.read_table("scored_results")
+    (page,) = copied.run(assets=[SCORES]).asset_materializations_for_node("scored_results")
+    monkeypatch.setattr("atx_assets.storage.data_folder.ROWS_A_GROUP", 97)
+    result = copied.run(assets=[dg.AssetKey("titles"), dg.AssetKey("quarantine"), SCORES])
+    assert pq.ParquetFile(copied.files.path("scored_results")).num_row_groups > 5
+    assert copied.files.read_table("scored_results").equals(before)
+    (again,) = result.asset_materializations_for_node("scored_results")
+    shown = [n for n in page.metadata if n not in ("seconds", "dagster/column_lineage")]
+    assert [again.metadata[n] for n in shown] == [page.metadata[n] for n in shown]
 
 
 def refused(copied, assets: str, words: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
 import dagster as dg
 
 from atx_assets import schemas
@@ -17,6 +20,9 @@ from atx_assets.sources.extracted import (
     with_snapshot,
 )
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 @dg.asset(
     deps=["titles", "quarantine", "tuned_classifier"],
@@ -29,33 +35,36 @@ from atx_assets.sources.extracted import (
 )
 def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
     """Every film with the chance that it is a keep; where it is judged, without its verdict."""
-    import pyarrow.compute as pc
-
-    from atx_assets.learning.scoring import as_learned
+    from atx_assets.learning.scoring import as_learned, gone_since
 
     clock = asset_page.Clock()
-    titles = read_titles(files)
-    bundle = Bundles(files).champion_of(layout_of(titles).name)
+    about = read_titles(files, ())
+    bundle = Bundles(files).champion_of(layout_of(about).name)
     Bundles(files).copy_champion()
-    titles = as_learned(titles, bundle.learned_from)
-    table = score_titles(titles, bundle)
+    learned = bundle.learned_from
+    gone = gone_since(learned, (part["key"] for part in files.read_parts("titles", ["key"])))
     parts = {**files.fingerprints("titles"), "bundle": bundle.digest}
-    path = files.write_table("scored_results", with_snapshot(table, snapshot_of(titles)), parts)
-    outcomes = counts(table["cm_value"])
-    unjudged = table.filter(table["label_source"].is_null())
-    surest = unjudged.sort_by([("probability", "descending"), ("key", "ascending")])
-    parent = dg.AssetKey("titles")
+    schema = with_snapshot(schemas.arrow_schema(schemas.SCORED_RESULTS), snapshot_of(about))
+    told = _Told()
+    # A part at a time: memory must not grow with the library.
+    with files.writing_table("scored_results", schema, parts) as writer:
+        for titles in files.read_parts("titles"):
+            scored = score_titles(as_learned(titles, learned, gone), bundle)
+            writer.write_table(scored)
+            told.add(scored)
     shared = [c.name for c in schemas.SCORED_RESULTS if c in schemas.TITLES]
+    parent = dg.AssetKey("titles")
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": table.num_rows,
-            "preview": asset_page.preview(surest, ["media_title", "release_year", "probability"]),
+            "dagster/row_count": told.films,
+            "preview": asset_page.preview(
+                told.surest, ["media_title", "release_year", "probability"]
+            ),
             "the preview shows": "the surest keeps among unjudged films",
-            "films": table.num_rows,
-            "unjudged films": unjudged.num_rows,
-            "unjudged films predicted keep": pc.sum(pc.cast(unjudged["predicted"], "int64")).as_py()
-            or 0,
-            **{name: outcomes.get(name, 0) for name in ("tp", "fp", "tn", "fn")},
+            "films": told.films,
+            "unjudged films": told.unjudged,
+            "unjudged films predicted keep": told.keeps,
+            **{name: told.outcomes[name] for name in ("tp", "fp", "tn", "fn")},
             "model version": bundle.version,
             "seconds": clock.seconds,
             "report": dg.MetadataValue.url(asset_page.report_address()),
@@ -68,7 +77,28 @@ def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
                     for name in ("probability", "probability_in_sample", "predicted")
                 }
             ),
-            "file": dg.MetadataValue.path(str(path)),
-            **fingerprint_metadata(snapshot_of(titles)),
+            "file": dg.MetadataValue.path(str(files.path("scored_results"))),
+            **fingerprint_metadata(snapshot_of(about)),
         }
     )
+
+
+class _Told:
+    """What the asset's page says of the scores, added up part by part."""
+
+    def __init__(self) -> None:
+        self.films = self.unjudged = self.keeps = 0
+        self.outcomes: Counter[str] = Counter()
+        self.surest: list[dict[str, Any]] = []
+
+    def add(self, scored: pa.Table) -> None:
+        """Count the films of a part, and keep the surest keeps among those that nobody judged."""
+        unjudged = scored.filter(scored["label_source"].is_null())
+        self.films += scored.num_rows
+        self.unjudged += unjudged.num_rows
+        self.keeps += unjudged["predicted"].combine_chunks().true_count
+        self.outcomes.update(counts(scored["cm_value"]))
+        first = unjudged.sort_by([("probability", "descending"), ("key", "ascending")])
+        both = [*self.surest, *first.slice(0, asset_page.PREVIEW_ROWS).to_pylist()]
+        both.sort(key=lambda row: (-row["probability"], row["key"]))
+        self.surest = both[: asset_page.PREVIEW_ROWS]
