@@ -139,7 +139,7 @@ def test_a_champion_that_is_gone_names_the_version_that_takes_its_place(
     assert status == 1
     assert err == (
         f"atx: version 3, the champion, is gone from {models}: `atx promote 2` scores by version "
-        f"2, or run full_rebuild, or restore {models / '3'} from a backup\n"
+        f"2, or restore {models / '3'} from a backup\n"
     )
     assert atx("promote", "2")[0] == 0
     monkeypatch.setattr("sys.stdin", io.StringIO('{"imdb_id": "tt0133093"}'))
@@ -151,11 +151,11 @@ def test_the_version_that_is_named_is_whole_and_knows_the_films(atx, copied):
     bundles = Bundles(copied.files)
     shutil.rmtree(bundles.folder / "3")
     (bundles.folder / "2" / "model.ubj").write_bytes(b"half")
-    with pytest.raises(AtxError, match="`atx promote 1` scores by version 1, or run full_rebuild"):
+    with pytest.raises(AtxError, match="`atx promote 1` scores by version 1, or restore "):
         bundles.champion()
     encoding = json.loads(copied.files.read_text("feature_encoding"))
     copied.files.write_text("feature_encoding", json.dumps(encoding | {"layout": "training"}))
-    with pytest.raises(AtxError, match=r"gone from .*: run full_rebuild, or restore "):
+    with pytest.raises(AtxError, match=r"gone from .*: restore .*3 from a backup; to begin anew"):
         bundles.champion()
 
 
@@ -164,7 +164,7 @@ def test_a_champion_with_a_damaged_file_names_the_other_versions(atx, copied, mo
     monkeypatch.setattr("sys.stdin", io.StringIO('{"imdb_id": "tt0133093"}'))
     status, _, err = atx("score", "-")
     assert status == 1
-    assert "`atx promote VERSION` scores by another version (there is 1, 2), or run full_" in err
+    assert "`atx promote VERSION` scores by another version (there is 1, 2), or restore the" in err
 
 
 def test_scores_of_a_version_that_is_gone_are_made_anew_by_the_champion(atx, copied):

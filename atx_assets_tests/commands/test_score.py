@@ -13,7 +13,7 @@ from atx_assets.commands.score import score
 from atx_assets.errors import AtxError
 from atx_assets.models.bundles import Bundles
 from atx_assets.settings import Settings, read_settings
-from atx_assets.sources.extracted import read_titles
+from atx_assets.sources.extracted import layout_of, read_titles
 from atx_assets.sources.load.load import load_file
 
 pytestmark = pytest.mark.slow
@@ -25,8 +25,8 @@ def settings_of(place) -> Settings:
 
 def records_of(place) -> dict[str, dict[str, object]]:
     """Each title as somebody would hand it in, by its key: what the database knows of it."""
-    titles, layout = read_titles(place.files)
-    columns = dict.fromkeys(("imdb_id", "media_title", *layout.features))
+    titles = read_titles(place.files)
+    columns = dict.fromkeys(("imdb_id", "media_title", *layout_of(titles).features))
     return {
         row["key"]: {name: row[name] for name in columns if row[name] is not None}
         for row in titles.to_pylist()

@@ -79,7 +79,7 @@ def test_run_tells_each_asset_and_a_check_that_failed(atx, sample):
     status, out, err = atx("run", "--select", "training_table")
     assert status == 1
     assert "titles first" in one_line(err)
-    status, out, err = atx("run", "--select", "+training_table")
+    status, out, err = atx("run", "--select", "+key:training_table")
     assert status == 0, err
     for words in ("raw_media", "rows of films 19893", "training_table", "keeps 747, skips 3253"):
         assert words in out
@@ -116,9 +116,9 @@ def test_a_terminal_gets_a_display_that_moves_and_keeps_the_lines(
     as_reader(database)  # the table has come
     status, text = on_terminal(*UNTIL_SEARCH, width=100, ATX_MLFLOW="off")
     assert status == 0, text
-    made = [int(number) for number in re.findall(r"(\d) of 5, \d+ s", text)]
+    made = [int(number) for number in re.findall(r"(\d) of 6, \d+ s", text)]
     assert made == sorted(made)
-    assert {0, 4} <= set(made)
+    assert {0, 5} <= set(made)
     told = re.findall(r"(\d+)%, (\d+) s, (\d+) s left", text)
     shares, seconds, left = ([int(part[at]) for part in told] for at in range(3))
     assert shares == sorted(shares)
@@ -126,7 +126,7 @@ def test_a_terminal_gets_a_display_that_moves_and_keeps_the_lines(
     assert seconds == sorted(seconds)
     assert left[-1] <= 2
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1
-    assert text.rindex("\x1b[?25h") > text.rindex("of 5")
+    assert text.rindex("\x1b[?25h") > text.rindex("of 6")
     for asset in (
         "raw_media",
         "quarantine",
