@@ -2,7 +2,6 @@
 
 import ast
 import re
-from dataclasses import fields
 from pathlib import Path
 from traceback import format_exception
 from zoneinfo import ZoneInfo
@@ -18,9 +17,20 @@ from atx_assets import settings as settings_module
 from atx_assets.defs.schedules import nightly_schedule
 from atx_assets.errors import AtxError
 from atx_assets.home.dagster_storage import reach_storage
+from atx_assets.libpq import OBEYED
 from atx_assets.operating_point import OperatingPoint
 from atx_assets.schemas import FOLD_SCORES
-from atx_assets.settings import ROOT, Automation, Learning, Settings, read_settings
+from atx_assets.settings import (
+    ALERT_FORMATS,
+    EXECUTORS,
+    ROOT,
+    SEARCHES,
+    SOURCES,
+    Automation,
+    Learning,
+    Settings,
+    read_settings,
+)
 
 SECRET = "tk-s3cr3t"
 WHOLE_NUMBERS = {
@@ -28,6 +38,17 @@ WHOLE_NUMBERS = {
     "ATX_LABEL_MAX_WAIT_SECONDS": ("label_max_wait_seconds", 0, 86_400),
     "ATX_RULE_LABEL_INTERVAL": ("rule_label_interval", 0, 604_800),
 }
+
+
+PAGE = ROOT / "docs" / "settings.md"
+
+
+def names_read() -> set[str]:
+    """The names that settings.py reads."""
+    tree = ast.parse(Path(atx_assets.settings.__file__).read_text())
+    constants = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
+    form = r"(ATX|PG|MLFLOW|DAGSTER)_[A-Z_]+"
+    return {c for c in constants if isinstance(c, str) and re.fullmatch(form, c)}
 
 
 def automation(**values: str) -> Automation:
@@ -362,42 +383,72 @@ def test_labels_are_corrected_by_the_user_who_reads_unless_another_is_named() ->
     assert (settings.database.user, settings.database.password) == ("reader", "r")
 
 
-# -- the README
+# -- docs/settings.md, and the README's share of it
+
+#: Settings whose default is no value that could be written in their place.
+UNSET = {
+    *("PG_HOST", "PG_PASS", "MLFLOW_HOST", "DAGSTER_POSTGRES_URL", "ATX_SOURCE", "ATX_TIMEZONE"),
+    *("ATX_CORRECTION_PG_USER", "ATX_CORRECTION_PG_PASS", "ATX_ALLOWED_HOSTS"),
+    *("ATX_ALERT_URL", "ATX_HEARTBEAT_URL"),
+}
+CHOICES = {
+    "ATX_SOURCE": SOURCES,
+    "ATX_EXECUTOR": EXECUTORS,
+    "ATX_SEARCH": SEARCHES,
+    "ATX_OBJECTIVE": FOLD_SCORES,
+    "ATX_ALERT_FORMAT": ALERT_FORMATS,
+}
 
 
-def test_every_setting_stands_in_the_readme_and_no_other() -> None:
-    assert names_in_readme() == names_read()
+def test_every_setting_has_one_row_in_its_page_and_no_other_has() -> None:
+    names = [name for names, _, _ in settings_rows() for name in names]
+    assert sorted(names) == sorted(names_read())
 
 
-def test_the_readme_says_the_default_of_each_number() -> None:
-    settings = read_settings({})
-    known = {
-        f"ATX_{field.name.upper()}": value
-        for part in (settings, settings.automation)
-        for field in fields(part)
-        if type(value := getattr(part, field.name)) in (int, float)
-    }
-    told = {names[0]: default for names, default in rows_in_readme() if names[0] in known}
-    assert told == {name: str(known[name]) for name in known.keys() & names_read()}
+@pytest.mark.parametrize("name", sorted(names_read()))
+def test_the_page_states_the_default_of_each_setting(name: str) -> None:
+    """Setting the default that is stated changes nothing."""
+    (default,) = [default for names, default, _ in settings_rows() if names == [name]]
+    value = re.fullmatch(r"`([^`]+)`", default)
+    assert bool(value) == (name not in UNSET), default
+    if value:
+        assert read_settings({name: value[1]}) == read_settings({})
 
 
-def names_read() -> set[str]:
-    """The names that begin with ATX_ and that settings.py reads."""
-    tree = ast.parse(Path(atx_assets.settings.__file__).read_text())
-    constants = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
-    return {c for c in constants if isinstance(c, str) and re.fullmatch(r"ATX_[A-Z_]+", c)}
+@pytest.mark.parametrize("name", CHOICES)
+def test_the_page_names_each_value_that_a_setting_takes(name: str) -> None:
+    (row,) = [f"{default} {text}" for names, default, text in settings_rows() if names == [name]]
+    assert {value for value in CHOICES[name] if f"`{value}`" not in row} == set()
 
 
-def names_in_readme() -> set[str]:
-    return {name for names, _ in rows_in_readme() for name in names if name.startswith("ATX_")}
+def test_what_the_readme_shows_of_the_settings_agrees_with_their_page() -> None:
+    stated = {names[0]: default for names, default, _ in settings_rows()}
+    rows = rows_of((ROOT / "README.md").read_text().partition("\n## Settings\n")[2])
+    assert 5 < len(rows) <= 10
+    shown = {}
+    for names, defaults, _ in rows:
+        shown |= zip(names, defaults.split(", "), strict=True)
+    assert shown == {name: stated.get(name) for name in shown}
 
 
-def rows_in_readme() -> list[tuple[list[str], str]]:
-    """Each row of the table of settings: the names in it, and the default that it says."""
-    section = (ROOT / "README.md").read_text().partition("\n## Settings\n")[2]
-    lines = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("|")]
-    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
-    return [(re.findall(r"`([A-Z_]+)`", names), default) for names, default, _ in cells]
+def test_the_page_has_the_variables_of_libpq_that_count_and_no_other() -> None:
+    rows = rows_of(PAGE.read_text().partition("\n## Variables of libpq\n")[2])
+    assert sorted(name for names, _, _ in rows for name in names) == sorted(
+        {*OBEYED, "PGREQUIRESSL"}
+    )
+
+
+def settings_rows() -> list[tuple[list[str], str, str]]:
+    return rows_of(PAGE.read_text())
+
+
+def rows_of(text: str) -> list[tuple[list[str], str, str]]:
+    """The rows of the first table of a text: the names, the default, what is said of them."""
+    lines = re.search(r"(?m)(^\|.*\n)+", text)
+    assert lines, text
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[0].splitlines()[2:]]
+    rows = [(re.findall(r"`([A-Z_]+)`", names), default, said) for names, default, said in cells]
+    return [row for row in rows if row[0]]
 
 
 class TestWhoMayAsk:

@@ -77,7 +77,7 @@ def check_mlflow_variables(ignored: Sequence[str]) -> str:
 
 def _unknown(name: str, known: set[str]) -> str:
     nearest = difflib.get_close_matches(name, sorted(known), n=1)
-    mend = f"did you mean {nearest[0]}?" if nearest else "see the README for those there are"
+    mend = f"did you mean {nearest[0]}?" if nearest else "docs/settings.md lists them all"
     return f"{name} is no setting, and nothing reads it: {mend}"
 
 
