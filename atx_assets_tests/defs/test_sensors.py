@@ -98,7 +98,7 @@ def test_a_run_says_which_labels_it_was_for(living):
     assert tags["atx/attempt"] == "1"
     assert tags["atx/why"].startswith("labels differ from the results (750 rows then, 748 now)")
     assert tags["atx/labels"] == "0 added, 1 changed, 2 removed"
-    record = living.instance.fetch_materializations(dg.AssetKey("raw_media"), 1).records[0]
+    record = living.instance.fetch_materializations(dg.AssetKey("training_table"), 1).records[0]
     told = record.asset_materialization.metadata["changed since the last training"].value
     assert "skip by a rule | keep by a person" in told
     assert "skip by a rule | no label to learn from" in told

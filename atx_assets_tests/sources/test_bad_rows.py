@@ -21,7 +21,7 @@ from psycopg import errors, sql
 from atx_assets.definitions import build_defs
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.sources.contract import SortedRows, sort_rows
-from atx_assets.sources.extracted import snapshot_of, with_snapshot
+from atx_assets.sources.extracted import snapshot_of, with_rows_read, with_snapshot
 from atx_assets.sources.layouts import LAYOUTS
 from atx_assets.sources.quarantine import quarantine_table
 from atx_assets.sources.read.extract import DATES, NOT_UTF8, mended_on_reading
@@ -241,7 +241,7 @@ def bad(
         "ATX_HOME": str(home),
         "ATX_DATA_DIR": str(home / "data"),
     }
-    wanted = ("raw_media", "quarantine", "feature_encoding", "training_table")
+    wanted = ("raw_media", "quarantine", "titles", "feature_encoding", "training_table")
     with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
         for setting, value in settings.items():
             patch.setenv(setting, value)
@@ -332,7 +332,9 @@ def test_the_same_rows_make_the_same_bytes(bad: Sorted, tmp_path: Path):
     before = bad.files.path("quarantine").read_bytes()
     again = DataFiles(directory=str(tmp_path))
     snapshot = snapshot_of(bad.files.read_table("quarantine"))
-    assert again.write_table("quarantine", with_snapshot(made, snapshot)).read_bytes() == (before)
+    carried = with_rows_read(with_snapshot(made, snapshot), bad.found.read)
+    parts = bad.files.made_from("quarantine")
+    assert again.write_table("quarantine", carried, parts).read_bytes() == before
     assert bad.files.path("quarantine").stat().st_size < 100_000
 
 

@@ -36,6 +36,8 @@ _FIGURES = (
     "rows of films",
     "mended",
     "set aside",
+    "titles",
+    "unlabelled",
     "films",
     "judged films",
     "keeps",
