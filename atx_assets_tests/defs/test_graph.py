@@ -20,6 +20,7 @@ from atx_assets.models.bundles import Bundles
 from atx_assets.models.scored import score_titles
 from atx_assets.report.records import read_scored
 from atx_assets.sources.extracted import read_titles, snapshot_of
+from atx_assets.sources.read.extract import extract
 from atx_assets.storage.checksums import sums_of
 from atx_assets.storage.data_folder import FILES
 from atx_assets_tests.builders.failures import failure
@@ -274,6 +275,50 @@ def test_scores_made_part_by_part_are_those_of_the_whole(copied, monkeypatch):
     (again,) = result.asset_materializations_for_node("scored_results")
     shown = [n for n in page.metadata if n not in ("seconds", "dagster/column_lineage")]
     assert [again.metadata[n] for n in shown] == [page.metadata[n] for n in shown]
+
+
+def test_files_say_which_state_of_the_database_they_are_from(finished):
+    raw = pq.read_schema(finished.files.path("raw_media")).metadata
+    prints = json.loads(raw[b"atx"])["fingerprints"]
+    assert set(prints) == {"labels", "human_labels", "media"}
+    results = finished.files.read_table("scored_results")
+    assert snapshot_of(results)["fingerprints"] == prints
+
+
+def test_mlflow_has_one_finished_run_with_a_model_that_loads(finished):
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{finished.home / 'mlflow' / 'mlflow.db'}")
+    experiment = mlflow.get_experiment_by_name("atx")
+    runs = mlflow.search_runs([experiment.experiment_id], output_format="list")
+    assert [run.info.status for run in runs] == ["FINISHED"]
+    quality = Bundles(finished.files).champion().about["quality"]
+    assert runs[0].data.metrics["pr_auc_mean"] == quality["model"]["all"]["pr_auc"]["mean"]
+    models = mlflow.search_logged_models([experiment.experiment_id], output_format="list")
+    registered = mlflow.MlflowClient().get_model_version_by_alias("atx", "champion")
+    digest = Bundles(finished.files).champion().digest
+    assert registered.tags == {"atx_version": "1", "atx_bundle": digest}
+    loaded = mlflow.xgboost.load_model(models[0].model_uri)
+    champion = Bundles(finished.files).champion().model
+    assert loaded.save_raw("ubj") == champion.save_raw("ubj")
+
+
+def test_a_connection_that_is_lost_after_the_last_row_leaves_the_old_file(copied, monkeypatch):
+    """Kept out: a new file, and a run that ends with "Nothing was changed"."""
+
+    def extract_and_lose(connection, *others):
+        rows = extract(connection, *others)
+        with copied.connect() as owner:
+            owner.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
+        return rows
+
+    copied.judge_some()
+    before = copied.contents()
+    with monkeypatch.context() as patch:
+        patch.setattr("atx_assets.sources.read.extract.extract", extract_and_lose)
+        result = copied.run(assets=[dg.AssetKey("raw_media")])
+    assert "Nothing was changed; run it again" in failure(result)
+    assert copied.contents() == before
 
 
 def refused(copied, assets: str, words: str) -> None:
