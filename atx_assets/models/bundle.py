@@ -237,11 +237,13 @@ class Bundle:
         kept = ", ".join(sorted(filter(str.isdigit, others), key=int))
         # Cheapest first. `atx promote` looks whether that version is whole; here it would be asked
         # for by those who only look.
-        other = f"`atx promote VERSION` scores by another version (there is {kept}), or "
-        return AtxError(
-            f"{self.folder / name} is not the file that was saved: {other if kept else ''}restore "
-            "the folder from a backup"
-        )
+        if kept:
+            mend = f"`atx promote VERSION` scores by another version (there is {kept}), or "
+            mend += "restore the folder from a backup"
+        else:
+            mend = "restore the folder from a backup; to begin anew without it, remove "
+            mend += f"{self.folder.parent} and run full_rebuild"
+        return AtxError(f"{self.folder / name} is not the file that was saved: {mend}")
 
 
 @dataclass(frozen=True)

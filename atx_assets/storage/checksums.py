@@ -32,11 +32,10 @@ def announce(path: Path, coming: Path, made_from: Mapping[str, str] | None = Non
         coming: what takes its place.
         made_from: the sums of what it was made from, each by its name.
     """
-    parts = [f"{name}={made}" for name, made in sorted((made_from or {}).items())]
-    known = [" ".join([sum_of(coming), *parts])]
+    known = [_line(sum_of(coming), made_from or {})]
     if path.exists() and not is_damaged(path):
         now = sum_of(path)
-        known += [line for line in _lines(path) if line.split()[0] == now] or [now]
+        known.append(_line(now, _known(path).get(now, {})))
     sums = sums_of(path)
     beside = sums.with_name(f"{sums.name}.new")
     try:
@@ -60,11 +59,7 @@ def is_damaged(path: Path) -> bool:
     """
     # The file first: one that is replaced meanwhile is among the sums that are read then.
     found = sum_of(path)
-    try:
-        known = sums_of(path).read_text(encoding="ascii", errors="replace").split()
-    except FileNotFoundError:
-        return False
-    return found not in known
+    return sums_of(path).exists() and found not in _known(path)
 
 
 def made_from(path: Path) -> dict[str, str]:
@@ -73,12 +68,7 @@ def made_from(path: Path) -> dict[str, str]:
     Raises:
         OSError: it cannot be read.
     """
-    found = sum_of(path)
-    for line in _lines(path):
-        known, *parts = line.split()
-        if known == found:
-            return {name: made for name, _, made in (part.partition("=") for part in parts)}
-    return {}
+    return _known(path).get(sum_of(path), {})
 
 
 def sum_of(path: Path) -> str:
@@ -91,10 +81,32 @@ def sum_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _lines(path: Path) -> list[str]:
-    """Return what is known of a file, a line for each state that it may be in."""
+def _line(found: str, parts: Mapping[str, str]) -> str:
+    """Return what is put down of one state of a file: its sum, its parts, a check of both."""
+    if not parts:
+        return found
+    said = " ".join([found, *(f"{name}={made}" for name, made in sorted(parts.items()))])
+    return f"{said} #{_check(said)}"
+
+
+def _check(said: str) -> str:
+    return hashlib.sha256(said.encode("ascii", "replace")).hexdigest()[:16]
+
+
+def _known(path: Path) -> dict[str, dict[str, str]]:
+    """Return the states that a file may be in, by their sums: what each was made from.
+
+    A line that is not as it was written says nothing.
+    """
     try:
         text = sums_of(path).read_text(encoding="ascii", errors="replace")
     except FileNotFoundError:
-        return []
-    return [line for line in text.splitlines() if line.strip()]
+        return {}
+    states: dict[str, dict[str, str]] = {}
+    for line in text.splitlines():
+        said, _, check = line.partition(" #")
+        found, *parts = said.split() or [""]
+        if not parts or check == _check(said):
+            made = {name: made for name, _, made in (part.partition("=") for part in parts)}
+            states.setdefault(found, made)
+    return states
