@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.errors import AtxError
-from atx_assets.storage.checksums import is_damaged, sums_of
+from atx_assets.storage.checksums import announce, is_damaged, sums_of
 from atx_assets.storage.data_folder import only_writer
 
 HOLD = """
@@ -208,3 +208,39 @@ def test_who_holds_the_folder_sweeps_what_was_left_and_nothing_of_others(tmp_pat
         pass
     assert not [name for name in ours if (tmp_path / name).exists()]
     assert all((tmp_path / name).exists() for name in others)
+
+
+# -- what files were made from
+
+
+@pytest.mark.parametrize("asset", ["review_queue", "scored_results"])
+def test_what_a_file_was_made_from_is_asked_before_it_is_joined(files, asset):
+    files.write_text("feature_encoding", "one")
+    parts = files.fingerprints("feature_encoding")
+    if asset == "review_queue":
+        files.write_records(asset, [], parts)
+    else:
+        files.write_table(asset, pa.table({"key": ["tt0000001"]}), parts)
+    assert files.made_from(asset) == parts
+    files.require(asset, "feature_encoding")
+    files.write_text("feature_encoding", "another")
+    with pytest.raises(AtxError, match="was made from another feature_encoding than feature_enc"):
+        files.require(asset, "feature_encoding")
+
+
+def test_a_replacement_broken_off_leaves_what_the_old_file_was_made_from(files):
+    path = files.write_records("review_queue", [], {"scored_results": "a" * 64})
+    coming = path.with_name("coming")
+    coming.write_text("[{}]")
+    announce(path, coming, {"scored_results": "b" * 64})  # and then it is killed
+    assert files.made_from("review_queue") == {"scored_results": "a" * 64}
+    coming.replace(path)
+    assert files.made_from("review_queue") == {"scored_results": "b" * 64}
+
+
+def test_a_sum_of_what_a_file_was_made_from_that_was_damaged_is_noticed(files):
+    path = files.write_records("review_queue", [], {"scored_results": "a" * 64})
+    sums_of(path).write_text(sums_of(path).read_text().replace("=aa", "=ab"))
+    assert is_damaged(path)
+    with pytest.raises(AtxError, match="is damaged: materialise review_queue again"):
+        files.made_from("review_queue")
