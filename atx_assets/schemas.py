@@ -311,7 +311,7 @@ TITLES = (
     Column("created_at", TIME, "when it came to the database"),
 )
 #: The only kind of title so far.
-FILM = "film"
+FILM_KIND = "film"
 
 #: `training_table`: these, then a column a feature (named in the feature encoding).
 TRAINING_TABLE = (

@@ -120,18 +120,20 @@ def promote(training: pa.Table, encoding: FeatureEncoding, folder: Path) -> None
 def atx(folder: Path) -> Callable[[], object]:
     """Ours, with the calls of the asset `scored_results`."""
     import pandas  # noqa: F401  (pyarrow imports it at its first scalar; not to be timed)
-    import pyarrow.parquet as pq
     import xgboost  # noqa: F401
 
+    from atx_assets import schemas
     from atx_assets.defs.resources.files import DataFiles
     from atx_assets.models.bundles import Bundles
-    from atx_assets.models.scored import score_titles
+    from atx_assets.models.scored import scored_parts
 
     files = DataFiles(directory=str(folder))
 
     def work() -> None:
-        titles = pq.read_table(folder / "titles.parquet")
-        files.write_table("scored_results", score_titles(titles, Bundles(files).champion()))
+        schema = schemas.arrow_schema(schemas.SCORED_RESULTS)
+        with files.writing_table("scored_results", schema) as writer:
+            for scored in scored_parts(files, Bundles(files).champion()):
+                writer.write_table(scored)
 
     return work
 

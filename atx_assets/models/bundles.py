@@ -66,7 +66,7 @@ class Bundles:
         """
         pointer = self.folder / "champion.json"
         kept = ", ".join(map(str, self.versions()))
-        if not pointer.exists() and not kept:
+        if self.is_empty:
             raise AtxError("no model has been trained yet: run full_rebuild (`atx run`) first")
         if not pointer.exists():
             raise AtxError(
@@ -88,6 +88,11 @@ class Bundles:
                 f"{pointer} is damaged: `atx promote VERSION` writes it anew; there is "
                 f"{kept or 'no version'}"
             ) from error
+
+    @property
+    def is_empty(self) -> bool:
+        """Say whether no version is kept and none is said to be champion."""
+        return not self.versions() and not (self.folder / "champion.json").exists()
 
     def champion(self) -> Bundle:
         """Return the version that scores.
@@ -122,7 +127,7 @@ class Bundles:
             AtxError: it is not as it was saved, or gone, or nobody knows which it is. That is not
                 the same as none: the next version would take its place unseen.
         """
-        if not self.versions() and not (self.folder / "champion.json").exists():
+        if self.is_empty:
             return None
         champion = self.champion()
         if champion.is_too_old:

@@ -65,7 +65,7 @@ def check_models(settings: Settings) -> str:
     """See that the champion and the versions beside it are what was saved."""
     bundles = Bundles(DataFolder(settings.data_dir))
     versions = bundles.versions()
-    if not versions and not (bundles.folder / "champion.json").exists():
+    if bundles.is_empty:
         files = DataFolder(settings.data_dir)
         if any(files.path(name).exists() for name in ("tuned_classifier", "scored_results")):
             raise AtxError(

@@ -5,10 +5,12 @@ Not here: the asset (`defs/assets/scored_results.py`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from atx_assets import schemas
 from atx_assets.models.bundle import Bundle
+from atx_assets.storage.data_folder import DataFolder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +49,22 @@ def score_titles(titles: pa.Table, bundle: Bundle) -> pa.Table:
     }
     schema = schemas.arrow_schema(schemas.SCORED_RESULTS)
     return pa.table([made[n] if n in made else titles[n] for n in schema.names], schema=schema)
+
+
+def scored_parts(files: DataFolder, bundle: Bundle) -> Iterator[pa.Table]:
+    """Score the titles in the data folder by one bundle, a part at a time.
+
+    Memory does not grow with the library.
+
+    Raises:
+        AtxError: the titles are missing or damaged, or the bundle is.
+    """
+    from atx_assets.learning.scoring import as_learned, gone_since
+
+    learned = bundle.learned_from
+    gone = gone_since(learned, (part["key"] for part in files.read_parts("titles", ["key"])))
+    for titles in files.read_parts("titles"):
+        yield score_titles(as_learned(titles, learned, gone), bundle)
 
 
 def unjudged_keeps(results: pa.Table) -> np.ndarray[Any, Any]:

@@ -26,12 +26,9 @@ _SNAPSHOT = b"atx"
 _ROWS_READ = b"atx_rows_read"
 
 
-def with_snapshot(rows: Any, snapshot: Mapping[str, Any]) -> Any:
-    """Return a table, or its schema, carrying what it was made from: layout and fingerprints."""
-    carried = {_SNAPSHOT: json.dumps(dict(snapshot)).encode()}
-    if hasattr(rows, "replace_schema_metadata"):
-        return rows.replace_schema_metadata(carried)
-    return rows.with_metadata(carried)
+def with_snapshot(table: pa.Table, snapshot: Mapping[str, Any]) -> pa.Table:
+    """Return the table carrying what it was made from: layout and fingerprints."""
+    return table.replace_schema_metadata({_SNAPSHOT: json.dumps(dict(snapshot)).encode()})
 
 
 def snapshot_of(table: pa.Table) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def _assemble(films: pa.Table, layout: Layout, made: dict[str, Any]) -> pa.Table
     import pyarrow as pa
 
     known = {name: films[name] for name in _AS_THEY_CAME if name in films.column_names} | made
-    known["kind"] = pa.repeat(schemas.FILM, films.num_rows)
+    known["kind"] = pa.repeat(schemas.FILM_KIND, films.num_rows)
     known["media_title"] = name_of(films)
     known["trains"] = pa.array(made["trains"], pa.bool_())
     columns = {}

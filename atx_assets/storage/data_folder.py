@@ -174,9 +174,9 @@ class DataFolder:
         Raises:
             AtxError: the file is not there, or not as it was written.
         """
-        path = self._whole(asset)
-        if path.suffix == ".parquet":
+        if self.path(asset).suffix == ".parquet":
             return parts_of(self.read_table(asset, ()))
+        path = self._whole(asset)
         try:
             return made_from(path)
         except OSError as error:
@@ -214,23 +214,12 @@ class DataFolder:
         Raises:
             AtxError: it is not there, or not as it was written.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            # Not pq.read_table: it imports Arrow's data sets, and these pandas, for half a second.
-            with pq.ParquetFile(self._whole(asset)) as file:
-                if columns is None:
-                    return file.read()
-                wanted = [name for name in file.schema_arrow.names if name in columns]
-                # By name again: "a" reads a column "a.b" of somebody's table, too.
-                return file.read(columns=wanted).select(wanted)
-        except FileNotFoundError as error:  # it went since it was looked at
-            raise self._missing(asset) from error
-        except (pa.ArrowException, OSError) as error:  # OSError: its thrift, or its compression
-            if isinstance(error, OSError) and error.errno:  # the system's: the file may be whole
-                raise _unreadable(self.path(asset), error) from error
-            raise self._damaged(asset) from error
+        with self._table(asset) as file:
+            if columns is None:
+                return file.read()
+            wanted = [name for name in file.schema_arrow.names if name in columns]
+            # By name again: "a" reads a column "a.b" of somebody's table, too.
+            return file.read(columns=wanted).select(wanted)
 
     def read_parts(self, asset: str, columns: Collection[str] | None = None) -> Iterator[pa.Table]:
         """Read an asset's table, or some of its columns, a row group at a time.
@@ -238,17 +227,9 @@ class DataFolder:
         Raises:
             AtxError: see `read_table`.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            with pq.ParquetFile(self._whole(asset)) as file:
-                for group in range(file.num_row_groups):
-                    yield file.read_row_group(group, columns=columns and list(columns))
-        except (pa.ArrowException, OSError) as error:
-            if isinstance(error, OSError) and error.errno:
-                raise _unreadable(self.path(asset), error) from error
-            raise self._damaged(asset) from error
+        with self._table(asset) as file:
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group, columns=columns and list(columns))
 
     def read_text(self, asset: str) -> str:
         """Read an asset's text.
@@ -274,6 +255,23 @@ class DataFolder:
         except (ValueError, RecursionError) as error:  # a number too long, lists too deep
             raise self._damaged(asset) from error
         return records
+
+    @contextmanager
+    def _table(self, asset: str) -> Iterator[pq.ParquetFile]:
+        """Open an asset's table; what fails while it is read is said of the file."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            # Not pq.read_table: it imports Arrow's data sets, and these pandas, for half a second.
+            with pq.ParquetFile(self._whole(asset)) as file:
+                yield file
+        except FileNotFoundError as error:  # it went since it was looked at
+            raise self._missing(asset) from error
+        except (pa.ArrowException, OSError) as error:  # OSError: its thrift, or its compression
+            if isinstance(error, OSError) and error.errno:  # the system's: the file may be whole
+                raise _unreadable(self.path(asset), error) from error
+            raise self._damaged(asset) from error
 
     def _whole(self, asset: str) -> Path:
         path = self.path(asset)

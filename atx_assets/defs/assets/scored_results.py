@@ -11,7 +11,7 @@ from atx_assets import schemas
 from atx_assets.defs.assets import asset_page
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.models.bundles import Bundles
-from atx_assets.models.scored import counts, score_titles
+from atx_assets.models.scored import counts, scored_parts
 from atx_assets.sources.extracted import (
     fingerprint_metadata,
     layout_of,
@@ -35,21 +35,16 @@ if TYPE_CHECKING:
 )
 def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
     """Every film with the chance that it is a keep; where it is judged, without its verdict."""
-    from atx_assets.learning.scoring import as_learned, gone_since
-
     clock = asset_page.Clock()
     about = read_titles(files, ())
     bundle = Bundles(files).champion_of(layout_of(about).name)
     Bundles(files).copy_champion()
-    learned = bundle.learned_from
-    gone = gone_since(learned, (part["key"] for part in files.read_parts("titles", ["key"])))
     parts = {**files.fingerprints("titles"), "bundle": bundle.digest}
-    schema = with_snapshot(schemas.arrow_schema(schemas.SCORED_RESULTS), snapshot_of(about))
+    none = schemas.arrow_schema(schemas.SCORED_RESULTS).empty_table()
+    schema = with_snapshot(none, snapshot_of(about)).schema
     told = _Told()
-    # A part at a time: memory must not grow with the library.
     with files.writing_table("scored_results", schema, parts) as writer:
-        for titles in files.read_parts("titles"):
-            scored = score_titles(as_learned(titles, learned, gone), bundle)
+        for scored in scored_parts(files, bundle):
             writer.write_table(scored)
             told.add(scored)
     shared = [c.name for c in schemas.SCORED_RESULTS if c in schemas.TITLES]
