@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 #: The name under which parquet files carry a snapshot along.
 _SNAPSHOT = b"atx"
-#: The same, of how many rows were read when some were set aside.
-_ROWS_READ = b"atx_rows_read"
 
 
 def with_snapshot(table: pa.Table, snapshot: Mapping[str, Any]) -> pa.Table:
@@ -128,16 +126,11 @@ def set_aside(files: DataFolder) -> tuple[int, int]:
     if not files.path("quarantine").exists():
         return 0, 0
     quarantine = files.read_table("quarantine", ())
-    read = json.loads((quarantine.schema.metadata or {}).get(_ROWS_READ, b"0"))
+    said = json.loads((quarantine.schema.metadata or {}).get(_SNAPSHOT, b"{}"))
+    read: int = said.get("rows_read", 0)
     if not read and files.path("raw_media").exists():  # an earlier atx made it
         read = files.read_table("raw_media", ()).num_rows
     return quarantine.num_rows, read
-
-
-def with_rows_read(quarantine: pa.Table, read: int) -> pa.Table:
-    """Return the table of rows that are set aside, carrying of how many rows they are."""
-    metadata = {**(quarantine.schema.metadata or {}), _ROWS_READ: str(read).encode()}
-    return quarantine.replace_schema_metadata(metadata)
 
 
 def told_if_any(files: DataFolder) -> str:

@@ -1,5 +1,6 @@
 """Which model scores, run by run: what promotes one, what keeps one out, and what a person says."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -169,6 +170,19 @@ def test_a_champion_of_an_earlier_atx_is_replaced_by_training(copied):
     said = told(run(copied))
     assert (said["version"], said["place"]) == (2, "champion")
     assert said["because"] == "the first model for these films"
+
+
+def test_a_champion_that_this_xgboost_reads_otherwise_is_met_by_its_recipe(copied):
+    """Kept out: the next version promoted as "the first model" after an update of XGBoost."""
+    file = Bundles(copied.files).champion().folder / "bundle.json"
+    about = json.loads(file.read_text())
+    about["answers"] = {"xgboost": "2.1.4", "sha256": "0" * 64}
+    file.write_text(json.dumps(about))
+    sums_of(file).unlink()
+    assert not Bundles(copied.files).champion().answers_as_then
+    said = told(run(copied))
+    assert said["version"] == 2
+    assert said["because"] == "not worse; the recipe is that of version 1"
 
 
 def test_a_search_of_an_earlier_atx_says_to_run_full_rebuild(copied):

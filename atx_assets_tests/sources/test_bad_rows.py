@@ -21,7 +21,7 @@ from psycopg import errors, sql
 from atx_assets.definitions import build_defs
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.sources.contract import SortedRows, sort_rows
-from atx_assets.sources.extracted import snapshot_of, with_rows_read, with_snapshot
+from atx_assets.sources.extracted import snapshot_of, with_snapshot
 from atx_assets.sources.layouts import LAYOUTS
 from atx_assets.sources.quarantine import quarantine_table
 from atx_assets.sources.read.extract import DATES, NOT_UTF8, mended_on_reading
@@ -332,7 +332,7 @@ def test_the_same_rows_make_the_same_bytes(bad: Sorted, tmp_path: Path):
     before = bad.files.path("quarantine").read_bytes()
     again = DataFiles(directory=str(tmp_path))
     snapshot = snapshot_of(bad.files.read_table("quarantine"))
-    carried = with_rows_read(with_snapshot(made, snapshot), bad.found.read)
+    carried = with_snapshot(made, {**snapshot, "rows_read": bad.found.read})
     parts = bad.files.made_from("quarantine")
     assert again.write_table("quarantine", carried, parts).read_bytes() == before
     assert bad.files.path("quarantine").stat().st_size < 100_000

@@ -19,7 +19,6 @@ from atx_assets.sources.extracted import (
     read_sorted,
     snapshot_of,
     too_many,
-    with_rows_read,
     with_snapshot,
 )
 
@@ -88,7 +87,7 @@ def _quarantine(
 
     source = files.path("raw_media")
     table = quarantine_table(source, found, layout)
-    carried = with_rows_read(with_snapshot(table, snapshot), found.read)
+    carried = with_snapshot(table, {**snapshot, "rows_read": found.read})
     path = files.write_table("quarantine", carried, parts)
     mends = found.mends | {f"while reading: {k}": n for k, n in mended_on_reading(source).items()}
     return dg.MaterializeResult(
