@@ -14,7 +14,13 @@ from atx_assets.automation.tags import LABELS_STILL_THERE
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.models.training_data import read_training_data
 from atx_assets.settings import read_settings
-from atx_assets.sources.extracted import in_words, read_sorted, read_titles, snapshot_of, too_many
+from atx_assets.sources.extracted import (
+    in_words,
+    layout_of,
+    read_titles,
+    snapshot_of,
+    too_many,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,26 +38,23 @@ def source_contract(files: DataFiles) -> dg.AssetCheckResult:
     import pyarrow.parquet as pq
 
     from atx_assets.sources.contract import wrong_columns
-    from atx_assets.sources.layouts import LAYOUTS
     from atx_assets.sources.quarantine import keys_to_list
+    from atx_assets.sources.sorted_library import sort_extracted
 
-    layout = LAYOUTS[snapshot_of(files.read_table("raw_media", ()))["layout"]]
-    file = pq.ParquetFile(files.path("raw_media"))
-    if faults := wrong_columns(file.schema_arrow, layout):
+    layout = layout_of(files.read_table("raw_media", ()))
+    file = pq.read_metadata(files.path("raw_media"))
+    if faults := wrong_columns(file.schema.to_arrow_schema(), layout):
         return dg.AssetCheckResult(
             passed=False, description=f"atp.{layout.table}: {'; '.join(faults)}"
         )
-    found, _, _ = read_sorted(files)
+    found = sort_extracted(files)
+    go_on = found.good + found.mended
     listed = files.read_table("quarantine")
-    wanted = keys_to_list(file.read([layout.key]), found, layout)
-    if (
-        found.good + found.mended != found.rows.num_rows
-        or found.rows.num_rows + listed.num_rows != file.metadata.num_rows
-        or listed["source_key"].to_pylist() != wanted
-    ):
+    wanted = keys_to_list(files.path("raw_media"), found, layout)
+    if go_on + listed.num_rows != file.num_rows or listed["source_key"].to_pylist() != wanted:
         return dg.AssetCheckResult(
             passed=False,
-            description=f"{file.metadata.num_rows} rows were read, {found.rows.num_rows} go on "
+            description=f"{file.num_rows} rows were read, {go_on} go on "
             f"({found.good} good, {found.mended} mended), and quarantine lists {listed.num_rows} "
             f"rows where {found.quarantined} are set aside, or others: materialise quarantine "
             "again",

@@ -7,20 +7,21 @@ What a column may hold is in `schemas.py`, as tests over columns in `rules.py`, 
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from atx_assets.errors import AtxError
 from atx_assets.schemas import UNKNOWN_TEXT, Column, arrow_type
-from atx_assets.sources.layouts import Layout
+from atx_assets.sources.layouts import FILM, Layout
 from atx_assets.sources.mends import mends
 from atx_assets.sources.rules import broken_rules
-from atx_assets.sources.verdicts import FILM
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
 
 MEDIA_TYPE, RATING = "media_type", "imdb_rating"
 #: With the key: a row that is right in these holds a verdict on a title, whatever else is wrong.
@@ -29,28 +30,25 @@ _SAYS_VERDICT = (MEDIA_TYPE, "imdb_id", "rejection_status", "rejection_reason", 
 _VERDICT = ("rejection_reason",)
 _SCALE = "on the scale that most are not on"
 
+_Mask = NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
-class SortedRows:
-    """The rows of a source table, sorted. Each is counted once: `good + mended + quarantined`.
+class RowCounts:
+    """What sorting found. Each row is counted once: `good + mended + quarantined`.
 
     Attributes:
-        rows: the rows to go on with, in their order, mended where needed.
         read, good, mended, quarantined: how many rows; `good` are those that came as they stay.
         mends: how many values were mended, by column and kind, in the rows to go on with.
         broken: rows set aside by column and rule: ascending places in the table that was read.
-        verdicts: those of the rows set aside whose verdict counts: an owner's keep is none the
-            less one when the film's votes are negative.
     """
 
-    rows: pa.Table
     read: int
     good: int
     mended: int
     quarantined: int
     mends: dict[str, int]
-    broken: dict[tuple[str, str], np.ndarray[Any, Any]]
-    verdicts: pa.Table
+    broken: dict[tuple[str, str], NDArray[np.int64]]
 
     @property
     def share(self) -> float:
@@ -58,10 +56,8 @@ class SortedRows:
         return self.quarantined / self.read if self.read else 0.0
 
     @property
-    def set_aside(self) -> np.ndarray[Any, Any]:
+    def set_aside(self) -> NDArray[np.int64]:
         """The places of the rows that are set aside, ascending."""
-        import numpy as np
-
         return np.unique(np.concatenate([np.zeros(0, np.int64), *self.broken.values()]))
 
     @property
@@ -71,8 +67,22 @@ class SortedRows:
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
+@dataclass(frozen=True)
+class SortedRows(RowCounts):
+    """The rows of a source table, sorted, and what sorting found.
+
+    Attributes:
+        rows: the rows to go on with, in their order, mended where needed.
+        verdicts: those of the rows set aside whose verdict counts: an owner's keep is none the
+            less one when the film's votes are negative.
+    """
+
+    rows: pa.Table
+    verdicts: pa.Table
+
+
 def wrong_columns(schema: pa.Schema, layout: Layout) -> list[str]:
-    """Say which columns are missing or of another type: then no row can be judged."""
+    """Say which columns are missing or of another type: then no row can be sorted."""
     there = dict(zip(schema.names, schema.types, strict=True))
     faults = []
     for column in layout.columns:
@@ -84,94 +94,157 @@ def wrong_columns(schema: pa.Schema, layout: Layout) -> list[str]:
 
 
 def sort_rows(rows: pa.Table, layout: Layout) -> SortedRows:
-    """Sort the rows of a source table by its layout's contract.
+    """Sort the rows of a source table by its layout's contract; see `RowSorter`."""
+    sorter = RowSorter(layout)
+    goes_on, verdicts = sorter.sort(rows)
+    return SortedRows(**vars(sorter.counts()), rows=goes_on, verdicts=verdicts)
 
-    A film is judged by the columns that atx uses, and mended in them; what is no film by its key
+
+class RowSorter:
+    """Sorts the rows of a source table by its layout's contract, a part of the table at a time.
+
+    A film is sorted by the columns that atx uses, and mended in them; what is no film by its key
     and its media type alone, since it is left alone, and may be odd: a season's year is often
     its resolution. Of rows with one key nobody can say which is right: none of them goes on. The
-    result does not depend on the order of the rows.
-
-    Args:
-        rows: the table as extracted.
-        layout: the layout it is in.
-
-    Raises:
-        AtxError: a column that atx uses is missing, or any is of another type.
+    result does not depend on the order of the rows within a part.
     """
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
 
-    if faults := wrong_columns(rows.schema, layout):
-        raise AtxError(f"atp.{layout.table}: {'; '.join(faults)}: materialise raw_media again")
-    films = _numpy(pc.equal(rows[MEDIA_TYPE], FILM))
-    changed: dict[str, np.ndarray[Any, Any]] = {}
-    broken: dict[tuple[str, str], np.ndarray[Any, Any]] = {}
-    named = {column.name: column for column in layout.columns}
+    def __init__(self, layout: Layout) -> None:
+        """Begin with no row."""
+        self._layout = layout
+        self._read = self._stays = 0
+        self._mends: Counter[str] = Counter()
+        self._broken: dict[tuple[str, str], list[NDArray[np.int64]]] = defaultdict(list)
+        self._mended = 0
+        self._ratings = _RatingScales()
 
-    def judge(name: str, words: str, mask: np.ndarray[Any, Any]) -> None:
-        if mask.any():
-            before = broken.get((name, words), np.zeros(0, np.int64))
-            broken[name, words] = np.union1d(before, np.flatnonzero(mask))
+    def sort(self, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+        """Sort one part.
 
-    after = rows
-    for column in judged_columns(layout):
-        values = rows[column.name]
-        for kind, mended, mask in () if column.name in _VERDICT else mends(values, column):
+        Args:
+            rows: as extracted; rows with the same key are all in one part.
+
+        Returns:
+            The rows to go on with and the rows set aside whose verdict counts, see `SortedRows`.
+
+        Raises:
+            AtxError: a column that atx uses is missing, or any is of another type.
+        """
+        layout = self._layout
+        if faults := wrong_columns(rows.schema, layout):
+            raise AtxError(f"atp.{layout.table}: {'; '.join(faults)}: materialise raw_media again")
+        films = _numpy(pc.equal(rows[MEDIA_TYPE], FILM))
+        rows, changed = _mend_films(rows, films, layout)
+        goes_on = np.ones(rows.num_rows, bool)
+        says_verdict = films.copy()
+        for name, words, mask in _broken_rows(rows, films, layout):
+            self._broken[name, words].append(self._read + np.flatnonzero(mask))
+            goes_on &= ~mask
+            if name in (layout.key, *_SAYS_VERDICT):
+                says_verdict &= ~mask
+        self._count(rows, films, goes_on, changed)
+        verdicts = rows.filter(pa.array(says_verdict & ~goes_on))
+        return (rows if goes_on.all() else rows.filter(pa.array(goes_on))), verdicts
+
+    def _count(
+        self, rows: pa.Table, films: _Mask, goes_on: _Mask, changed: dict[str, _Mask]
+    ) -> None:
+        touched = np.zeros(rows.num_rows, bool)
+        for kind, mask in changed.items():
+            self._mends[kind] += int(np.count_nonzero(mask & goes_on))
+            touched |= mask
+        self._read += rows.num_rows
+        self._stays += int(np.count_nonzero(goes_on))
+        self._mended += int(np.count_nonzero(touched & goes_on))
+        self._ratings.add(rows[RATING], films & goes_on, touched)
+
+    def counts(self) -> RowCounts:
+        """Return what sorting found in all parts so far."""
+        on_other_scale, newly_mended = self._ratings.fewer()
+        mended = self._mended + newly_mended
+        kinds = {**self._mends, f"{RATING} {_SCALE}": on_other_scale}
+        return RowCounts(
+            read=self._read,
+            good=self._stays - mended,
+            mended=mended,
+            quarantined=self._read - self._stays,
+            mends={kind: number for kind, number in sorted(kinds.items()) if number},
+            broken={rule: np.concatenate(at) for rule, at in sorted(self._broken.items())},
+        )
+
+
+@dataclass
+class _RatingScales:
+    """How many ratings are on either scale, 1 to 10 and 10 to 100.
+
+    Those on the scale that fewer are on count as mended, and which that is shows at the end. They
+    are only counted here: the encoder puts them on one scale, and remembers which a 10 was on.
+    """
+
+    #: On either scale: the ratings, and those whose row is mended in nothing else.
+    small: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
+    large: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
+
+    def add(self, ratings: pa.ChunkedArray, counted: _Mask, touched: _Mask) -> None:
+        """Count the ratings of the rows in `counted`; those in `touched` are mended anyway."""
+        numbers = ratings.fill_null(np.nan).to_numpy()
+        for of_scale, mask in (
+            (self.small, (numbers > 0) & (numbers < 10) & counted),
+            (self.large, (numbers > 10) & counted),
+        ):
+            of_scale += np.count_nonzero(mask), np.count_nonzero(mask & ~touched)
+
+    def fewer(self) -> tuple[int, int]:
+        """Return the counts of the scale that fewer ratings are on."""
+        ratings, newly_mended = self.small if self.small[0] <= self.large[0] else self.large
+        return int(ratings), int(newly_mended)
+
+
+def checked_columns(layout: Layout) -> list[Column]:
+    """Return the columns by which films are sorted, beside key and media type."""
+    return [c for c in layout.columns if c.required and c.name not in (layout.key, MEDIA_TYPE)]
+
+
+def _mend_films(rows: pa.Table, films: _Mask, layout: Layout) -> tuple[pa.Table, dict[str, _Mask]]:
+    """Return the rows with what can be mended in films, and where each kind of mend was made."""
+    changed: dict[str, _Mask] = {}
+    for column in checked_columns(layout):
+        if column.name in _VERDICT:
+            continue
+        values = before = rows[column.name]
+        for kind, mended, mask in mends(before, column):
             here = _numpy(mask) & films
             if here.any():
                 changed[f"{column.name} {kind}"] = here
                 values = mended if films.all() else pc.if_else(pa.array(films), mended, values)
-        if values is not rows[column.name]:
-            at = after.column_names.index(column.name)
-            after = after.set_column(at, after.schema.field(at), values)
-        for words, mask in broken_rules(values, column):
-            judge(column.name, words, _numpy(mask) & films)
+        if values is not before:
+            at = rows.column_names.index(column.name)
+            rows = rows.set_column(at, rows.schema.field(at), values)
+    return rows, changed
+
+
+def _broken_rows(rows: pa.Table, films: _Mask, layout: Layout) -> Iterator[tuple[str, str, _Mask]]:
+    """Yield each rule that some row breaks once: the column, the rule in words, and where."""
+    named = {column.name: column for column in layout.columns}
+    # A title's name may be missing in a column that must have one, and in all that may hold it.
+    nameless = films & np.logical_and.reduce([_unknown(rows[name]) for name in layout.names])
+    first_name = layout.names[0]
+    for column in checked_columns(layout):
+        found = {
+            words: _numpy(mask) & films for words, mask in broken_rules(rows[column.name], column)
+        }
+        if column.name == first_name:
+            found["is missing"] = found.get("is missing", False) | nameless
+        yield from ((column.name, words, mask) for words, mask in found.items() if mask.any())
     for words, mask in broken_rules(rows[MEDIA_TYPE], named[MEDIA_TYPE]):
-        judge(MEDIA_TYPE, words, _numpy(mask))
+        yield MEDIA_TYPE, words, _numpy(mask)
     for words, mask in _broken_keys(rows[layout.key], named[layout.key]):
-        judge(layout.key, words, mask)
-    nameless = np.logical_and.reduce([_unknown(after[name]) for name in layout.names])
-    judge(layout.names[0], "is missing", nameless & films)
-
-    goes_on = np.ones(rows.num_rows, bool)
-    says_verdict = films.copy()
-    for (name, _), places in broken.items():
-        goes_on[places] = False
-        if name in (layout.key, *_SAYS_VERDICT):
-            says_verdict[places] = False
-    if (other_scale := _other_scale(after[RATING], films & goes_on)) is not None:
-        changed[f"{RATING} {_SCALE}"] = other_scale
-    touched = np.zeros(rows.num_rows, bool)
-    for mask in changed.values():
-        touched |= mask
-    mended = int(np.count_nonzero(touched & goes_on))
-    counted = {kind: int(np.count_nonzero(mask & goes_on)) for kind, mask in changed.items()}
-    stays = int(np.count_nonzero(goes_on))
-    return SortedRows(
-        rows=after if stays == rows.num_rows else after.filter(pa.array(goes_on)),
-        read=rows.num_rows,
-        good=stays - mended,
-        mended=mended,
-        quarantined=rows.num_rows - stays,
-        mends={kind: number for kind, number in sorted(counted.items()) if number},
-        broken=dict(sorted(broken.items())),
-        verdicts=after.take(np.flatnonzero(says_verdict & ~goes_on)),
-    )
+        if mask.any():
+            yield layout.key, words, mask
 
 
-def judged_columns(layout: Layout) -> list[Column]:
-    """Return the columns by which films are judged, beside key and media type."""
-    return [c for c in layout.columns if c.required and c.name not in (layout.key, MEDIA_TYPE)]
-
-
-def _broken_keys(
-    keys: pa.ChunkedArray, column: Column
-) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+def _broken_keys(keys: pa.ChunkedArray, column: Column) -> Iterator[tuple[str, _Mask]]:
     """Yield what is wrong with which keys. A key is never mended: the row is known by it."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     missing = _unknown(keys)
     yield "is missing", missing
     yield (
@@ -187,30 +260,10 @@ def _broken_keys(
     yield "stands more than once", _numpy(pc.is_in(encoded.indices, twice)) & ~missing
 
 
-def _unknown(texts: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
+def _unknown(texts: pa.ChunkedArray) -> _Mask:
     return _numpy(pc.or_(texts.is_null(), pc.is_in(texts, pa.array(UNKNOWN_TEXT, pa.string()))))
 
 
-def _other_scale(
-    ratings: pa.ChunkedArray, counted: np.ndarray[Any, Any]
-) -> np.ndarray[Any, Any] | None:
-    """Say which ratings are on the scale, 1 to 10 or 10 to 100, that fewer are on; None if none.
-
-    They are only counted here: the encoder puts them on one scale, and remembers which a 10 was on.
-    """
-    import numpy as np
-
-    numbers = ratings.fill_null(np.nan).to_numpy()
-    small, large = (numbers > 0) & (numbers < 10) & counted, (numbers > 10) & counted
-    fewer = small if np.count_nonzero(small) <= np.count_nonzero(large) else large
-    return fewer if fewer.any() else None
-
-
-def _numpy(mask: Any) -> np.ndarray[Any, Any]:
+def _numpy(mask: Any) -> _Mask:
     """Return a mask as numpy, null as false."""
-    import numpy as np
-
     return np.asarray(mask.fill_null(False))

@@ -1,6 +1,6 @@
-"""The extracted rows sorted, and the titles made of them, as assets and commands read them.
+"""What extracted rows and titles carry along, and how many rows are set aside, in words.
 
-Not here: what sorting and titles are (`contract.py`, `titles.py`).
+Not here: sorting rows and making titles (`sorted_library.py`).
 """
 
 from __future__ import annotations
@@ -9,15 +9,12 @@ import json
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from atx_assets import schemas
-from atx_assets.errors import AtxError
 from atx_assets.settings import Settings
 from atx_assets.storage.data_folder import DataFolder
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from atx_assets.sources.contract import SortedRows
     from atx_assets.sources.layouts import Layout
 
 #: The name under which parquet files carry a snapshot along.
@@ -40,52 +37,6 @@ def fingerprint_metadata(snapshot: Mapping[str, Any]) -> dict[str, Any]:
     return {f"atx/{k}": v for k, v in snapshot["fingerprints"].items()}
 
 
-def read_sorted(files: DataFolder) -> tuple[SortedRows, dict[str, Any], Layout]:
-    """Sort the extracted rows; return them with what they are a snapshot of, and their layout.
-
-    They have the columns that atx uses alone: one film's overview may be larger than a library.
-
-    Raises:
-        AtxError: the file is missing, damaged, or not of its layout.
-    """
-    from atx_assets.sources.contract import sort_rows
-    from atx_assets.sources.layouts import LAYOUTS
-
-    used = {
-        column.name
-        for layout in LAYOUTS.values()
-        for column in layout.columns
-        if column.required or column.type in (schemas.BOOL, schemas.TIME)
-    }
-    rows = files.read_table("raw_media", used)
-    snapshot = snapshot_of(rows)
-    layout = LAYOUTS[snapshot["layout"]]
-    return sort_rows(rows, layout), snapshot, layout
-
-
-def make_titles(
-    found: SortedRows, snapshot: Mapping[str, Any], layout: Layout, by_model: Collection[str]
-) -> pa.Table:
-    """Make the titles from the rows that can be used, carrying what they are a snapshot of.
-
-    Args:
-        found, snapshot, layout: as `read_sorted` returns them.
-        by_model: keys of reviewed rows whose label is a model's.
-
-    Raises:
-        AtxError: there is no film among the rows.
-    """
-    from atx_assets.sources.titles import titles
-    from atx_assets.sources.verdicts import FILM
-
-    if found.quarantined and FILM not in found.rows["media_type"].unique().to_pylist():
-        raise AtxError(
-            f"no film of atp.{layout.table} can be used, {in_words(found.quarantined, found.read)}"
-            f" ({next(iter(found.reasons))}): `atx show quarantine` names them"
-        )
-    return with_snapshot(titles(found.rows, layout, found.verdicts, by_model), snapshot)
-
-
 def read_titles(files: DataFolder, columns: Collection[str] | None = None) -> pa.Table:
     """Read the titles, or those of their columns that are named.
 
@@ -95,11 +46,11 @@ def read_titles(files: DataFolder, columns: Collection[str] | None = None) -> pa
     return files.read_table("titles", columns)
 
 
-def layout_of(titles: pa.Table) -> Layout:
-    """Return the layout of the source that titles were made from."""
+def layout_of(table: pa.Table) -> Layout:
+    """Return the layout of the source that extracted rows or titles are from."""
     from atx_assets.sources.layouts import LAYOUTS
 
-    return LAYOUTS[snapshot_of(titles)["layout"]]
+    return LAYOUTS[snapshot_of(table)["layout"]]
 
 
 def in_words(quarantined: int, read: int) -> str:

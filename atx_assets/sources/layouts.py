@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import psycopg
 
 SCHEMA = "atp"
+#: The media type of a film.
+FILM = "movie"
 
 
 @dataclass(frozen=True)

@@ -9,24 +9,24 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from atx_assets.schemas import QUARANTINE, arrow_schema
-from atx_assets.sources.contract import SortedRows
+from atx_assets.sources.contract import RowCounts
 from atx_assets.sources.layouts import Layout
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy as np
-    import pyarrow as pa
 
 #: What is kept of a text, and of a list, in a row's JSON, in a cell, and in a reason. The whole
 #: row is in the file it was read from, and in the source.
 KEPT_TEXT, KEPT_ENTRIES, KEPT_CELL, KEPT_VALUE = 2_000, 250, 300, 60
 
 
-def quarantine_table(path: Path, found: SortedRows, layout: Layout) -> pa.Table:
+def quarantine_table(path: Path, found: RowCounts, layout: Layout) -> pa.Table:
     """Make the table of the rows that are set aside, in their order.
 
     Args:
@@ -37,8 +37,6 @@ def quarantine_table(path: Path, found: SortedRows, layout: Layout) -> pa.Table:
     Returns:
         The columns of `schemas.QUARANTINE`; the same rows give the same bytes.
     """
-    import pyarrow as pa
-
     places = found.set_aside
     broken: dict[int, list[tuple[str, str]]] = {int(place): [] for place in places}
     for rule, at in found.broken.items():
@@ -47,35 +45,37 @@ def quarantine_table(path: Path, found: SortedRows, layout: Layout) -> pa.Table:
     schema = arrow_schema(QUARANTINE)
     batches = [
         pa.RecordBatch.from_pylist(
-            [_record(row, broken[place], layout) for place, row in rows], schema
+            [
+                _record(row, broken[int(place)], layout)
+                for place, row in zip(here, rows.to_pylist(), strict=True)
+            ],
+            schema,
         )
-        for rows in _rows_at(path, places)
+        for here, rows in _rows_at(path, places)
     ]
     return pa.Table.from_batches(batches, schema)
 
 
-def keys_to_list(rows: pa.Table, found: SortedRows, layout: Layout) -> list[str | None]:
-    """Return the keys that the list of the rows that are set aside must hold, in its order."""
-    import pyarrow as pa
+def keys_to_list(path: Path, found: RowCounts, layout: Layout) -> list[str | None]:
+    """Return the keys that the list of the rows that are set aside must hold, in its order.
 
-    keys = rows[layout.key].take(pa.array(found.set_aside)).to_pylist()
-    return [_cut(key, KEPT_CELL) for key in keys]
+    Args:
+        path, found, layout: as `quarantine_table` takes them.
+    """
+    parts = _rows_at(path, found.set_aside, [layout.key])
+    return [_cut(key, KEPT_CELL) for _, rows in parts for key in rows[layout.key].to_pylist()]
 
 
 def _rows_at(
-    path: Path, places: np.ndarray[Any, Any]
-) -> Iterator[list[tuple[int, dict[str, Any]]]]:
-    """Yield rows by their places in the file; of a large one, only the parts that have any."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    path: Path, places: NDArray[np.int64], columns: list[str] | None = None
+) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
+    """Yield places and the rows at them; of a large file, only the parts that have any are read."""
     file, start = pq.ParquetFile(path), 0
     for part in range(file.num_row_groups):
         end = start + file.metadata.row_group(part).num_rows
         here = places[(places >= start) & (places < end)]
         if len(here):
-            rows = file.read_row_group(part).take(pa.array(here - start)).to_pylist()
-            yield list(zip(map(int, here), rows, strict=True))
+            yield here, file.read_row_group(part, columns).take(pa.array(here - start))
         start = end
 
 

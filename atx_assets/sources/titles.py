@@ -6,25 +6,28 @@ Both layouts end in the same table. Not here: cleaning of features (`learning/fe
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from atx_assets import schemas
 from atx_assets.errors import AtxError
-from atx_assets.sources.layouts import Layout
+from atx_assets.sources.by_title import RowsByTitle, TitleRows
+from atx_assets.sources.layouts import FILM, Layout
 from atx_assets.sources.verdicts import (
-    FILM,
     UNJUDGED,
     VERDICTS,
+    Judged,
     flag,
     ids_and_keys,
     judge_releases,
     name_of,
     training_flags,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
 
 
 def titles(
@@ -33,7 +36,7 @@ def titles(
     verdicts: pa.Table | None = None,
     by_model: Collection[str] = (),
 ) -> pa.Table:
-    """Make one row a film from the source's rows.
+    """Make one row per film from the source's rows, in memory.
 
     Args:
         rows: the source table as extracted; other media types are left out.
@@ -43,25 +46,53 @@ def titles(
         by_model: of the training layout, keys of reviewed rows whose label is a model's.
 
     Returns:
-        A table ordered bytewise by `key`: the columns of `schemas.TITLES` (those of which nothing
-        is known are null), then the layout's other feature columns as the source has them.
+        As `titles_of`, of all titles.
 
     Raises:
         AtxError: there is no film.
     """
-    import pyarrow.compute as pc
-
     films = rows.filter(pc.equal(rows["media_type"], FILM))
     if films.num_rows == 0:
-        kinds = ", ".join(sorted(str(k) for k in set(rows["media_type"].to_pylist()))) or "no row"
-        raise AtxError(
-            f"atp.{layout.table} holds no film: media_type is never 'movie' ({kinds}); "
-            "load a library with `atx load FILE`"
-        )
+        raise no_film(set(rows["media_type"].to_pylist()), layout)
+    by_title = RowsByTitle(layout, [], Path())
+    by_title.add(films, films.slice(0, 0) if verdicts is None else verdicts)
+    return pa.concat_tables(titles_of(part, layout, by_model) for part in by_title.ranges())
+
+
+def no_film(kinds: Collection[str | None], layout: Layout) -> AtxError:
+    """Say that no row is a film's; `kinds` are the media types that there are."""
+    there = ", ".join(sorted(map(str, kinds))) or "no row"
+    return AtxError(
+        f"atp.{layout.table} holds no film: media_type is never 'movie' ({there}); "
+        "load a library with `atx load FILE`"
+    )
+
+
+def titles_of(rows: TitleRows, layout: Layout, by_model: Collection[str] = ()) -> pa.Table:
+    """Make one row per film from all rows of these films.
+
+    Args:
+        rows: of a range of titles.
+        layout: the layout that the rows are in.
+        by_model: of the training layout, keys of reviewed rows whose label is a model's.
+
+    Returns:
+        A table ordered bytewise by `key`, with the columns of `titles_schema`.
+    """
     if layout.name == "training":
-        return _from_training(films, layout, by_model).sort_by("key")
-    aside = films.slice(0, 0) if verdicts is None else verdicts.select(films.column_names)
-    return _from_media(films, layout, aside).sort_by("key")
+        made = _from_training(rows.films, layout, by_model)
+    else:
+        made = _from_media(rows, layout)
+    return made.sort_by("key")
+
+
+def titles_schema(source: pa.Schema, layout: Layout) -> pa.Schema:
+    """Return the columns of titles: those of `schemas.TITLES` (those of which nothing is known are
+    null), then the layout's other feature columns as the source has them.
+    """
+    own = schemas.arrow_schema(schemas.TITLES)
+    features = [source.field(name) for name in layout.features if name not in own.names]
+    return pa.schema([*own, *features])
 
 
 def title_keys(films: pa.Table, layout: Layout) -> pa.Array:
@@ -78,19 +109,17 @@ def title_keys(films: pa.Table, layout: Layout) -> pa.Array:
 
 
 def _assemble(films: pa.Table, layout: Layout, made: dict[str, Any]) -> pa.Table:
-    """Put the columns of `titles` together, from `made` or else from the source."""
-    import pyarrow as pa
-
-    known = {name: films[name] for name in _AS_THEY_CAME if name in films.column_names} | made
+    """Put the columns of titles together, from `made` or else from the source."""
+    known = {name: films[name] for name in films.column_names if name in _AS_THEY_CAME}
+    known |= {name: films[name] for name in layout.features} | made
     known["kind"] = pa.repeat(schemas.FILM_KIND, films.num_rows)
     known["media_title"] = name_of(films)
-    known["trains"] = pa.array(made["trains"], pa.bool_())
-    columns = {}
-    for field in schemas.arrow_schema(schemas.TITLES):
-        values = known.get(field.name)
-        columns[field.name] = pa.nulls(films.num_rows, field.type) if values is None else values
-    features = {name: films[name] for name in layout.features if name not in columns}
-    return pa.table(columns | features)
+    schema = titles_schema(films.schema, layout)
+    columns = [
+        known[field.name] if field.name in known else pa.nulls(films.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
 
 
 #: Those of the titles' own columns that are the source's.
@@ -98,10 +127,6 @@ _AS_THEY_CAME = ("tmdb_id", "release_year", "hash", "original_title")
 
 
 def _from_training(films: pa.Table, layout: Layout, by_model: Collection[str]) -> pa.Table:
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     judged = films["label"].is_valid().to_numpy()
     taught, human = training_flags(films, by_model)
     source = np.where(human, "human", np.where(taught, "rule", "model"))
@@ -122,47 +147,38 @@ def _from_training(films: pa.Table, layout: Layout, by_model: Collection[str]) -
     )
 
 
-def _from_media(films: pa.Table, layout: Layout, aside: pa.Table) -> pa.Table:
-    import numpy as np
-    import pyarrow as pa
-
-    found = judge_releases(films, aside)
-    # Those that are set aside come after the films.
-    title, of_title, verdict = found.title[: films.num_rows], found.of_title, found.verdict
-    skipped = verdict == VERDICTS.index((False, "rule"))
-    stands = _representatives(title, films, layout)
-    keep = np.array([v[0] for v in VERDICTS], object)
-    source = np.array([v[1] for v in VERDICTS], object)
+def _from_media(rows: TitleRows, layout: Layout) -> pa.Table:
+    found = judge_releases(rows.films, rows.keys, rows.aside)
+    stands = pa.array(_representatives(rows.films, found.of_films, layout))
+    keep = np.array([keep for keep, _ in VERDICTS], object)
+    source = np.array([source for _, source in VERDICTS], object)
     return _assemble(
-        films.take(pa.array(stands)),
+        rows.films.take(stands),
         layout,
         {
             "key": found.keys,
             # That of the title: the release that stands for it may have none of its own.
-            "imdb_id": found.ids.take(pa.array(stands)),
-            "label": pa.array(keep[of_title], pa.bool_()),
-            "label_source": pa.array(source[of_title], pa.string()),
-            "label_reason": _reasons(found.title[skipped], found.reason.filter(skipped), of_title),
-            "trains": of_title != UNJUDGED,
-            "created_at": _first_seen(title, films),
-            "label_date": _last_touched(found.title, verdict, of_title, found.rows),
+            "imdb_id": rows.ids.take(stands),
+            "label": pa.array(keep[found.of_title], pa.bool_()),
+            "label_source": pa.array(source[found.of_title], pa.string()),
+            "label_reason": _reasons(found),
+            "trains": found.of_title != UNJUDGED,
+            "created_at": _first_seen(rows.films, found.of_films),
+            "label_date": _last_touched(found),
         },
     )
 
 
 def _representatives(
-    title: np.ndarray[Any, Any], films: pa.Table, layout: Layout
-) -> np.ndarray[Any, Any]:
+    films: pa.Table, title: NDArray[np.int64], layout: Layout
+) -> NDArray[np.int64]:
     """The release that stands for each title: the most complete, then the newest, then by hash.
 
     The order does not look at labels: what is known of a title must not depend on its verdict.
     Releases come in the order of their hashes.
     """
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
 
-    def known(name: str) -> np.ndarray[Any, Any]:
+    def known(name: str) -> NDArray[np.bool_]:
         column = films[name]
         if pa.types.is_list(column.type):
             column = pc.greater(pc.list_value_length(column), 0).fill_null(False)
@@ -176,46 +192,33 @@ def _representatives(
     return best_first[first]
 
 
-def _first_seen(title: np.ndarray[Any, Any], films: pa.Table) -> pa.Array:
+def _first_seen(films: pa.Table, title: NDArray[np.int64]) -> pa.Array:
     """When the first release of each title came to the database."""
-    import pyarrow as pa
-
     seen = pa.table({"title": title, "created_at": films["created_at"]}).group_by("title")
     return seen.aggregate([("created_at", "min")]).sort_by("title")["created_at_min"]
 
 
-def _last_touched(
-    title: np.ndarray[Any, Any],
-    verdict: np.ndarray[Any, Any],
-    of_title: np.ndarray[Any, Any],
-    films: pa.Table,
-) -> pa.Array:
+def _last_touched(found: Judged) -> pa.Array:
     """When a release with the title's label was last touched; null for titles without one."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     never = np.iinfo(np.int64).min
-    touched = pc.cast(films["updated_at"], pa.int64()).fill_null(never).to_numpy()
-    holds = (verdict == of_title[title]) & (verdict != UNJUDGED)
-    last = np.full(len(of_title), never)
-    np.maximum.at(last, title[holds], touched[holds])
-    return pa.array(last, films["updated_at"].type, mask=last == never)
+    updated_at = found.rows["updated_at"]
+    touched = pc.cast(updated_at, pa.int64()).fill_null(never).to_numpy()
+    holds = (found.verdict == found.of_title[found.title]) & (found.verdict != UNJUDGED)
+    last = np.full(len(found.of_title), never)
+    np.maximum.at(last, found.title[holds], touched[holds])
+    return pa.array(last, updated_at.type, mask=last == never)
 
 
-def _reasons(
-    title: np.ndarray[Any, Any], reason: pa.Array, of_title: np.ndarray[Any, Any]
-) -> pa.Array:
+def _reasons(found: Judged) -> pa.Array:
     """Why rules skipped each title: the distinct reasons, joined by '; '; null for other titles."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    distinct = pa.table({"title": title, "reason": reason}).group_by(["title", "reason"])
-    distinct = distinct.aggregate([]).sort_by([("title", "ascending"), ("reason", "ascending")])
+    by_rule = VERDICTS.index((False, "rule"))
+    skips = (found.verdict == by_rule) & (found.of_title[found.title] == by_rule)
+    said = pa.table({"title": found.title[skips], "reason": found.reason.filter(pa.array(skips))})
+    distinct = said.group_by(["title", "reason"]).aggregate([])
+    distinct = distinct.sort_by([("title", "ascending"), ("reason", "ascending")])
     by_title = distinct.group_by("title", use_threads=False).aggregate([("reason", "list")])
     joined = pc.binary_join(by_title["reason_list"].combine_chunks(), "; ")
-    skipped = pa.array(np.flatnonzero(of_title == 3))
-    at = pc.index_in(pa.array(np.arange(len(of_title))), skipped)
-    found = pc.index_in(skipped, by_title["title"].combine_chunks())
-    return joined.take(found).take(at)
+    place = pc.index_in(
+        pa.array(np.arange(len(found.of_title))), by_title["title"].combine_chunks()
+    )
+    return joined.take(place)

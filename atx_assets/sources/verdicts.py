@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from atx_assets.schemas import UNKNOWN_TEXT
 from atx_assets.sources.layouts import Layout
 from atx_assets.text import key_without_id
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-
-FILM = "movie"
 
 #: Verdicts on a release, the strongest first: (keep, who gave it).
 VERDICTS = ((True, "human"), (False, "human"), (True, "rule"), (False, "rule"), (None, None))
@@ -34,16 +32,14 @@ def judged_rows(films: pa.Table, layout: Layout, verdicts: pa.Table) -> pa.Table
         A row per labelled row: `row` (its key in the source), `key` (its title's), `human` (a
         person gave the label), `said` (whether it says keep), `keep` (whether its title's is one).
     """
-    import numpy as np
-    import pyarrow as pa
-
     if layout.name == "training":
         judged, human = training_flags(films)
         keep = films["label"].to_numpy(zero_copy_only=False) == "would_watch"
         key = films["imdb_id"]
         made = {"row": key, "key": key, "human": human, "said": keep, "keep": keep}
         return pa.table(made).filter(pa.array(judged))
-    found = judge_releases(films, verdicts.select(films.column_names))
+    aside = verdicts.select(films.column_names)
+    found = judge_releases(films, ids_and_keys(films)[1], aside)
     keep = np.array([keep or False for keep, _ in VERDICTS])
     made = {
         "row": found.rows["hash"],
@@ -55,45 +51,51 @@ def judged_rows(films: pa.Table, layout: Layout, verdicts: pa.Table) -> pa.Table
     return pa.table(made).filter(pa.array(found.verdict != UNJUDGED))
 
 
-def given_by_person(films: pa.Table, layout: Layout) -> np.ndarray[Any, Any]:
+def given_by_person(films: pa.Table, layout: Layout) -> NDArray[np.bool_]:
     """Say which film rows hold a label that a person gave."""
     if layout.name == "training":
         return training_flags(films)[1]
-    human: np.ndarray[Any, Any] = _release_verdicts(films)[0] <= 1
-    return human
+    return _release_verdicts(films)[0] <= 1
 
 
 @dataclass(frozen=True)
 class Judged:
     """The releases whose verdicts count: the films, then those set aside, and their titles.
 
-    `keys` are the titles' keys; `ids` the IMDb id of each film's title. `title` is the place in
-    `keys` of each release's title, `verdict` and `reason` are what each release holds, `of_title`
-    is the verdict on each title.
+    `keys` are the titles' keys. `title` is the place in `keys` of each release's title, `verdict`
+    and `reason` are what each release holds, `of_title` is the verdict on each title; `films` is
+    how many releases go on.
     """
 
     rows: pa.Table
-    ids: pa.Array
     keys: pa.Array
-    title: np.ndarray[Any, Any]
-    verdict: np.ndarray[Any, Any]
+    title: NDArray[np.int64]
+    verdict: NDArray[np.int64]
     reason: pa.Array
-    of_title: np.ndarray[Any, Any]
+    of_title: NDArray[np.int64]
+    films: int
+
+    @property
+    def of_films(self) -> NDArray[np.int64]:
+        """The place in `keys` of the title of each release to go on with."""
+        return self.title[: self.films]
 
 
-def judge_releases(films: pa.Table, aside: pa.Table) -> Judged:
+def judge_releases(films: pa.Table, keys: pa.Array, aside: pa.Table) -> Judged:
     """Find the title of each release of the media layout, and the verdicts on both.
 
     Args:
         films: the releases to go on with.
+        keys: the key of each one's title.
         aside: those set aside whose verdict counts for the title with their IMDb id.
     """
-    ids, keys = ids_and_keys(films)
     encoded = keys.dictionary_encode()
-    rows, title = _with_aside(films, encoded.indices.to_numpy(), aside, encoded.dictionary)
+    rows, title = _with_aside(
+        films, encoded.indices.to_numpy().astype(np.int64), aside, encoded.dictionary
+    )
     verdict, reason = _release_verdicts(rows)
     of_title = _title_verdicts(title, verdict, rows, len(encoded.dictionary))
-    return Judged(rows, ids, encoded.dictionary, title, verdict, reason, of_title)
+    return Judged(rows, encoded.dictionary, title, verdict, reason, of_title, films.num_rows)
 
 
 def ids_and_keys(films: pa.Table) -> tuple[pa.Array, pa.Array]:
@@ -102,28 +104,57 @@ def ids_and_keys(films: pa.Table) -> tuple[pa.Array, pa.Array]:
     A release without `imdb_id` joins the title of the same name in normal form and year if
     exactly one has that pair; otherwise those without one group by the pair.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     imdb = known_text(films["imdb_id"]).combine_chunks()
     pair = keys_without_id(films)
-
     without = pc.unique(pair.filter(imdb.is_null()))
-    named = pa.table({"pair": pair, "imdb": imdb}).filter(
-        pc.and_(imdb.is_valid(), pc.is_in(pair, without))
-    )
-    ids = named.group_by("pair").aggregate([("imdb", "count_distinct"), ("imdb", "min")])
+    return join_by_name(imdb, pair, ids_of_names([named_ids(imdb, pair, without)]))
+
+
+def named_ids(imdb: pa.Array, pair: pa.Array, wanted: pa.Array) -> pa.Table:
+    """Return which IMDb ids the releases of the wanted pairs of name and year have.
+
+    Args:
+        imdb: the IMDb id of each release, null where it has none.
+        pair: the name and year of each, as `keys_without_id` returns them.
+        wanted: pairs, each once.
+
+    Returns:
+        A row per pair and id: `pair`, `imdb`.
+    """
+    if not len(wanted):
+        return pa.table({"pair": pair.slice(0, 0), "imdb": imdb.slice(0, 0)})
+    named = pa.table({"pair": pair, "imdb": imdb})
+    named = named.filter(pc.and_(imdb.is_valid(), pc.is_in(pair, wanted)))
+    return named.group_by(["pair", "imdb"]).aggregate([])
+
+
+def ids_of_names(named: list[pa.Table]) -> pa.Table:
+    """Return the pairs of name and year that exactly one IMDb id has, with that id.
+
+    Args:
+        named: what `named_ids` returns, of each part of the releases.
+    """
+    none = pa.schema({"pair": pa.string(), "imdb": pa.string()}).empty_table()
+    ids = pa.concat_tables([none, *named]).group_by("pair")
+    ids = ids.aggregate([("imdb", "count_distinct"), ("imdb", "min")])
     ids = ids.filter(pc.equal(ids["imdb_count_distinct"], 1)).combine_chunks()
-    joined = ids["imdb_min"].combine_chunks().take(pc.index_in(pair, ids["pair"]))
-    ids = pc.coalesce(imdb, joined)
-    return ids, pc.coalesce(ids, pair)
+    return ids.select(["pair", "imdb_min"])
+
+
+def join_by_name(imdb: pa.Array, pair: pa.Array, ids: pa.Table) -> tuple[pa.Array, pa.Array]:
+    """Return the IMDb id of each release's title, and the title's key.
+
+    Args:
+        imdb, pair: see `named_ids`.
+        ids: as `ids_of_names` returns them.
+    """
+    joined = ids["imdb_min"].combine_chunks().take(pc.index_in(pair, ids["pair"].combine_chunks()))
+    found = pc.coalesce(imdb, joined)
+    return found, pc.coalesce(found, pair)
 
 
 def keys_without_id(films: pa.Table) -> pa.Array:
     """The key that each release's title has where no id is known, each name folded once."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     name = name_of(films).combine_chunks().dictionary_encode()
     folded = pa.array([key_without_id(n, None) for n in name.dictionary.to_pylist()], pa.string())
     year = pc.coalesce(pc.cast(films["release_year"], pa.string()), "").combine_chunks()
@@ -132,8 +163,6 @@ def keys_without_id(films: pa.Table) -> pa.Array:
 
 def name_of(films: pa.Table) -> pa.ChunkedArray:
     """The film's title, or the name of the release where it is unknown."""
-    import pyarrow.compute as pc
-
     if "original_title" not in films.column_names:
         return films["media_title"]
     own_name = pc.utf8_trim_whitespace(films["original_title"])
@@ -142,35 +171,24 @@ def name_of(films: pa.Table) -> pa.ChunkedArray:
 
 def known_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return the column with 'N/A' and the empty string as null."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     unknown = pc.is_in(column, pa.array(UNKNOWN_TEXT, column.type))
     return pc.if_else(unknown, pa.scalar(None, column.type), column)
 
 
 def _with_aside(
-    films: pa.Table, title: np.ndarray[Any, Any], aside: pa.Table, keys: pa.Array
-) -> tuple[pa.Table, np.ndarray[Any, Any]]:
+    films: pa.Table, title: NDArray[np.int64], aside: pa.Table, keys: pa.Array
+) -> tuple[pa.Table, NDArray[np.int64]]:
     """The releases whose verdicts count, and the place in `keys` of each one's title."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     place = pc.index_in(known_text(aside["imdb_id"]), keys).combine_chunks()
     judged = pa.concat_tables([films, aside.filter(place.is_valid())])
     return judged, np.concatenate([title, place.drop_null().to_numpy()])
 
 
-def _release_verdicts(films: pa.Table) -> tuple[np.ndarray[Any, Any], pa.Array]:
+def _release_verdicts(films: pa.Table) -> tuple[NDArray[np.int64], pa.Array]:
     """The verdict on each release, as an index of `VERDICTS`, and the reason given for it."""
-    import numpy as np
-    import pyarrow.compute as pc
 
-    def is_(status: str) -> np.ndarray[Any, Any]:
-        equal = pc.equal(films["rejection_status"], status).fill_null(False)
-        found: np.ndarray[Any, Any] = equal.to_numpy()
-        return found
+    def is_(status: str) -> NDArray[np.bool_]:
+        return np.asarray(pc.equal(films["rejection_status"], status).fill_null(False))
 
     reason = known_text(films["rejection_reason"]).combine_chunks()
     by_person = reason.is_null().to_numpy(zero_copy_only=False)
@@ -180,13 +198,9 @@ def _release_verdicts(films: pa.Table) -> tuple[np.ndarray[Any, Any], pa.Array]:
 
 
 def _title_verdicts(
-    title: np.ndarray[Any, Any], verdict: np.ndarray[Any, Any], films: pa.Table, titles: int
-) -> np.ndarray[Any, Any]:
+    title: NDArray[np.int64], verdict: NDArray[np.int64], films: pa.Table, titles: int
+) -> NDArray[np.int64]:
     """The verdict on each title: the strongest of its releases."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     strongest = np.full(titles, UNJUDGED)
     np.minimum.at(strongest, title, verdict)
     # A person who said both is taken at the later word; at one instant, at the keep.
@@ -199,16 +213,13 @@ def _title_verdicts(
 
 def training_flags(
     films: pa.Table, by_model: Collection[str] = ()
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Say which rows hold a label by a person or a rule, and which one by a person.
 
     Args:
         films: rows of the training layout.
         by_model: keys of reviewed rows whose label is a model's.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     judged = films["label"].is_valid().to_numpy()
     human = judged & flag(films, "human_labeled", when_missing=False)
     reviewed = judged & flag(films, "reviewed", when_missing=True)
@@ -219,11 +230,8 @@ def training_flags(
     return human | reviewed, human
 
 
-def flag(films: pa.Table, name: str, *, when_missing: bool) -> np.ndarray[Any, Any]:
+def flag(films: pa.Table, name: str, *, when_missing: bool) -> NDArray[np.bool_]:
     """Return a column of yes and no, null as no; older tables lack some."""
-    import numpy as np
-
     if name not in films.column_names:
         return np.full(films.num_rows, when_missing)
-    flags: np.ndarray[Any, Any] = films[name].fill_null(False).to_numpy()
-    return flags
+    return np.asarray(films[name].fill_null(False))

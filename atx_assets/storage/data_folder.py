@@ -10,6 +10,7 @@ import errno
 import json
 import logging
 import os
+import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -48,6 +49,8 @@ REBUILD = "run `atx run --job refresh`"
 
 #: The name under which parquet files carry what they were made from, and the place in it.
 _CARRIED, _MADE_FROM = b"atx", "made_from"
+
+_SCRATCH = ".scratch"
 
 #: Why a file cannot be written, and what mends that. Of any other cause it is not said here.
 _UNWRITABLE = {
@@ -133,6 +136,21 @@ class DataFolder:
         ):
             yield writer
 
+    @contextmanager
+    def scratch(self, asset: str) -> Iterator[Path]:
+        """Yield an empty folder for what does not fit in memory; it goes when the block ends.
+
+        It is on the disk of the data folder: the system's temporary folder is often in memory.
+        """
+        folder = self.folder / f".{asset}{_SCRATCH}"
+        with writable(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(mode=0o700, parents=True)
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
     def write_text(self, asset: str, text: str, made_from: Mapping[str, str] | None = None) -> Path:
         """Write an asset's text in UTF-8; see `write_table`."""
         path = self.path(asset)
@@ -217,19 +235,24 @@ class DataFolder:
         with self._table(asset) as file:
             if columns is None:
                 return file.read()
-            wanted = [name for name in file.schema_arrow.names if name in columns]
+            wanted = _there(file, columns)
             # By name again: "a" reads a column "a.b" of somebody's table, too.
             return file.read(columns=wanted).select(wanted)
 
     def read_parts(self, asset: str, columns: Collection[str] | None = None) -> Iterator[pa.Table]:
-        """Read an asset's table, or some of its columns, a row group at a time.
+        """Read an asset's table, or those of its columns that are named, a row group at a time.
+
+        There is one part at least, be it an empty one.
 
         Raises:
             AtxError: see `read_table`.
         """
         with self._table(asset) as file:
+            wanted = file.schema_arrow.names if columns is None else _there(file, columns)
+            if not file.num_row_groups:
+                yield file.schema_arrow.empty_table().select(wanted)
             for group in range(file.num_row_groups):
-                yield file.read_row_group(group, columns=columns and list(columns))
+                yield file.read_row_group(group, columns=wanted).select(wanted)
 
     def read_text(self, asset: str) -> str:
         """Read an asset's text.
@@ -294,6 +317,11 @@ class DataFolder:
 
     def _damaged(self, asset: str) -> AtxError:
         return AtxError(damaged(self.path(asset), asset))
+
+
+def _there(file: pq.ParquetFile, columns: Collection[str]) -> list[str]:
+    """Return which of the named columns a file has, in its order."""
+    return [name for name in file.schema_arrow.names if name in columns]
 
 
 def _unreadable(path: Path, error: OSError) -> AtxError:
@@ -412,6 +440,8 @@ def _sweep(folder: Path) -> None:
     with writable(folder):
         for left in ours:
             left.unlink(missing_ok=True)
+    for asset in FILES:
+        shutil.rmtree(folder / f".{asset}{_SCRATCH}", ignore_errors=True)
 
 
 def _is_ours(beside: str) -> bool:

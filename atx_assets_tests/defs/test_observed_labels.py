@@ -16,10 +16,10 @@ from atx_assets import schemas
 from atx_assets.automation.observe import fingerprints_now
 from atx_assets.commands.doctor.media import MediaDatabase
 from atx_assets.settings import read_settings
-from atx_assets.sources.extracted import make_titles, read_sorted, snapshot_of
+from atx_assets.sources.extracted import snapshot_of
 from atx_assets.sources.load.load import load_file
-from atx_assets.sources.models_labels import models_labels_in
 from atx_assets.sources.observed_record import ObservedRecord
+from atx_assets.sources.sorted_library import SortedLibrary
 from atx_assets.storage import data_folder
 from atx_assets_tests.builders.workplace import Workplace, copy_home
 
@@ -78,7 +78,7 @@ def job_reviews(place: Workplace) -> None:
 
 
 def test_what_was_seen_is_said_on_the_page_by_doctor_and_nothing_learns_from_it(
-    filled: Workplace,
+    filled: Workplace, tmp_path: Path
 ) -> None:
     downloader_writes(filled)
     job_reviews(filled)
@@ -86,8 +86,7 @@ def test_what_was_seen_is_said_on_the_page_by_doctor_and_nothing_learns_from_it(
     assert page["labels of the downloader's"] == 1 + ROWS - REVIEWED
     assert "| Film 1 | keep | skip | changed by the downloader |" in page["not learned from"]
     assert "| Film 51 | keep | keep | reviewed by a job |" in page["not learned from"]
-    by_model = models_labels_in(filled.files.read_table("raw_media", ()))
-    titles = make_titles(*read_sorted(filled.files), by_model)
+    titles = pa.concat_tables(SortedLibrary(filled.files, tmp_path).titles())
     givers = dict(zip(titles["key"].to_pylist(), titles["label_source"].to_pylist(), strict=True))
     assert givers == {
         f"tt{n:07}": "rule" if 1 < n <= REVIEWED else "model" for n in range(1, ROWS + 1)

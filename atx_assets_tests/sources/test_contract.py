@@ -203,6 +203,17 @@ def test_a_row_breaks_several_rules_and_counts_once(release):
     assert found.reasons == {"imdb_votes is below 0": 1, "metascore is above 100": 1}
 
 
+def test_a_row_that_is_mended_twice_counts_once(release):
+    both = {"media_title": " Alien", "imdb_rating": 7.5}
+    scale = [{"imdb_rating": rating} for rating in (7.5, 75.0, 76.0, 77.0)]
+    found = sort_rows(media(release, both, *scale), MEDIA)
+    assert (found.good, found.mended) == (3, 2)
+    assert found.mends == {
+        "imdb_rating on the scale that most are not on": 2,
+        "media_title trimmed": 1,
+    }
+
+
 def test_every_row_of_a_key_that_stands_twice_is_set_aside(release):
     table = media(release, {}, {}, {"hash": f"{0:040x}", "media_type": "tv_show"})
     found = sort_rows(table, MEDIA)

@@ -346,9 +346,11 @@ class TestTheReleaseThatStandsForATitle:
             release(4, imdb_id="tt0000002", rt_score=60, created_at=LATER),
             release(5, imdb_id="tt0000003", rt_score=50),
             release(6, imdb_id="tt0000003", rt_score=60),
+            release(7, imdb_id=None, media_title="Twin"),
+            release(8, imdb_id="tt0000004", media_title="Twin"),
         ]
         made = by_key(titles_of("media", rows))
-        assert [int(made[f"tt000000{n}"]["hash"], 16) for n in (1, 2, 3)] == [2, 4, 5]
+        assert [int(made[f"tt000000{n}"]["hash"], 16) for n in (1, 2, 3, 4)] == [2, 4, 5, 7]
         assert [made[f"tt000000{n}"]["rt_score"] for n in (1, 2, 3)] == [50, 60, 50]
 
     @settings(max_examples=60, deadline=None)

@@ -16,7 +16,7 @@ from atx_assets.errors import AtxError
 from atx_assets.sample import MADE_UP, is_sample
 from atx_assets.settings import read_settings
 from atx_assets.sources.extracted import fingerprint_metadata
-from atx_assets.sources.verdicts import FILM
+from atx_assets.sources.layouts import FILM
 
 if TYPE_CHECKING:
     from atx_assets.sources.observed_labels import States

@@ -3,7 +3,8 @@
 Not here: which rows are set aside (`sources/contract.py`), what a title is (`sources/titles.py`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -11,23 +12,24 @@ import dagster as dg
 from atx_assets import schemas
 from atx_assets.defs.assets import asset_page
 from atx_assets.defs.resources.files import DataFiles
+from atx_assets.models.scored import counts
 from atx_assets.settings import read_settings
-from atx_assets.sources.extracted import (
-    fingerprint_metadata,
-    in_words,
-    make_titles,
-    read_sorted,
-    snapshot_of,
-    too_many,
-    with_snapshot,
-)
+from atx_assets.sources.extracted import fingerprint_metadata, in_words, too_many, with_snapshot
+from atx_assets.storage.data_folder import ROWS_A_GROUP
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from atx_assets.sources.contract import SortedRows
     from atx_assets.sources.layouts import Layout
+    from atx_assets.sources.sorted_library import SortedLibrary
 
+#: Who gives labels, in the words of the page.
+_GIVERS = {
+    "labelled by a person": "human",
+    "labelled by a rule": "rule",
+    "labelled by a model": "model",
+    "unlabelled": None,
+}
 #: Lines of a table of reasons or mends on the page.
 _KINDS_SHOWN = 12
 _RAW = dg.AssetKey("raw_media")
@@ -59,35 +61,34 @@ def titles(
     context: dg.AssetExecutionContext, files: DataFiles
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Sort the rows, set aside what cannot be used, and make the titles of all others."""
+    from atx_assets.sources.sorted_library import SortedLibrary
+
     clock = asset_page.Clock()
-    found, snapshot, layout = read_sorted(files)
-    parts = files.fingerprints("raw_media")
-    if QUARANTINE.key in context.selected_asset_keys:
-        yield _quarantine(files, found, snapshot, layout, parts, clock)
-    if TITLES.key not in context.selected_asset_keys:
-        return
-    if limit := too_many(found.quarantined, found.read, read_settings()):
-        # The titles that there are stay, and with them all that was made from them.
-        context.log.error("%s%s", in_words(found.quarantined, found.read), limit)
-        return
-    yield _titles(files, found, snapshot, layout, parts)
+    with files.scratch("titles") as folder:
+        library = SortedLibrary(files, folder)
+        parts = files.fingerprints("raw_media")
+        if QUARANTINE.key in context.selected_asset_keys:
+            yield _quarantine(files, library, parts, clock)
+        if TITLES.key not in context.selected_asset_keys:
+            return
+        counts = library.counts
+        if limit := too_many(counts.quarantined, counts.read, read_settings()):
+            # The titles that there are stay, and with them all that was made from them.
+            context.log.error("%s%s", in_words(counts.quarantined, counts.read), limit)
+            return
+        yield _titles(files, library, parts)
 
 
 def _quarantine(
-    files: DataFiles,
-    found: "SortedRows",
-    snapshot: Mapping[str, Any],
-    layout: "Layout",
-    parts: Mapping[str, str],
-    clock: asset_page.Clock,
+    files: DataFiles, library: "SortedLibrary", parts: Mapping[str, str], clock: asset_page.Clock
 ) -> dg.MaterializeResult[None]:
     """Write the rows that are set aside, and say what is told of them."""
     from atx_assets.sources.quarantine import quarantine_table
     from atx_assets.sources.read.extract import mended_on_reading
 
-    source = files.path("raw_media")
+    source, found, layout = files.path("raw_media"), library.counts, library.layout
     table = quarantine_table(source, found, layout)
-    carried = with_snapshot(table, {**snapshot, "rows_read": found.read})
+    carried = with_snapshot(table, {**library.snapshot, "rows_read": found.read})
     path = files.write_table("quarantine", carried, parts)
     mends = found.mends | {f"while reading: {k}": n for k, n in mended_on_reading(source).items()}
     return dg.MaterializeResult(
@@ -119,58 +120,62 @@ def _quarantine(
 
 
 def _titles(
-    files: DataFiles,
-    found: "SortedRows",
-    snapshot: Mapping[str, Any],
-    layout: "Layout",
-    parts: Mapping[str, str],
+    files: DataFiles, library: "SortedLibrary", parts: Mapping[str, str]
 ) -> dg.MaterializeResult[None]:
     """Make and write the titles, and say what is told of them."""
-    from atx_assets.sources.models_labels import models_labels_in
-
-    clock = asset_page.Clock()
-    by_model = models_labels_in(files.read_table("raw_media", ()))
-    table = make_titles(found, snapshot, layout, by_model)
-    path = files.write_table("titles", table, parts)
+    clock, told = asset_page.Clock(), _Told()
+    with files.writing_table("titles", library.schema, parts) as writer:
+        for table in library.titles():
+            writer.write_table(table, ROWS_A_GROUP)
+            told.add(table)
     return dg.MaterializeResult(
         asset_key=TITLES.key,
         metadata={
-            "dagster/row_count": table.num_rows,
-            "titles": table.num_rows,
-            **_givers(table),
-            "learned from": table["trains"].combine_chunks().true_count,
-            "layout": layout.name,
+            "dagster/row_count": told.titles,
+            "titles": told.titles,
+            **told.givers(),
+            "learned from": told.learned_from,
+            "layout": library.layout.name,
             "seconds": clock.seconds,
             "preview": asset_page.preview(
-                table.filter(table["trains"]).slice(0, asset_page.PREVIEW_ROWS),
-                ["media_title", "release_year", "label", "label_source"],
+                told.first, ["media_title", "release_year", "label", "label_source"]
             ),
             "the preview shows": "the first titles that a model learns from",
-            "dagster/column_schema": asset_page.table_schema(_columns(table, layout)),
-            "dagster/column_lineage": asset_page.lineage(_parents(layout)),
-            "file": dg.MetadataValue.path(str(path)),
-            **fingerprint_metadata(snapshot_of(table)),
+            "dagster/column_schema": asset_page.table_schema(
+                _columns(library.schema.names, library.layout)
+            ),
+            "dagster/column_lineage": asset_page.lineage(_parents(library.layout)),
+            "file": dg.MetadataValue.path(str(files.path("titles"))),
+            **fingerprint_metadata(library.snapshot),
         },
     )
 
 
-def _givers(table: "pa.Table") -> dict[str, int]:
-    """Count the titles by who gave their label."""
-    import pyarrow.compute as pc
+class _Told:
+    """What the asset's page says of the titles, added up part by part."""
 
-    found = {v["values"]: v["counts"] for v in pc.value_counts(table["label_source"]).to_pylist()}
-    told = {
-        "labelled by a person": "human",
-        "labelled by a rule": "rule",
-        "labelled by a model": "model",
-        "unlabelled": None,
-    }
-    return {words: found.get(source, 0) for words, source in told.items()}
+    def __init__(self) -> None:
+        self.titles = self.learned_from = 0
+        self.first: list[dict[str, Any]] = []
+        self._givers: Counter[str | None] = Counter()
+
+    def add(self, titles: "pa.Table") -> None:
+        """Count the titles of a part, and keep the first that a model learns from."""
+        trains = titles.filter(titles["trains"])
+        self.titles += titles.num_rows
+        self.learned_from += trains.num_rows
+        self._givers.update(counts(titles["label_source"]))
+        wanted = asset_page.PREVIEW_ROWS - len(self.first)
+        self.first += trains.slice(0, wanted).to_pylist()
+
+    def givers(self) -> dict[str, int]:
+        """Return how many titles have their label from whom."""
+        return {words: self._givers[source] for words, source in _GIVERS.items()}
 
 
-def _columns(table: "pa.Table", layout: "Layout") -> list[schemas.Column]:
+def _columns(names: Collection[str], layout: "Layout") -> list[schemas.Column]:
     known = {c.name: c for c in (*layout.columns, *schemas.TITLES)}
-    return [known[name] for name in table.column_names]
+    return [known[name] for name in names]
 
 
 def _parents(layout: "Layout") -> dict[str, list[tuple[dg.AssetKey, str]]]:

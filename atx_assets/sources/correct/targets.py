@@ -24,11 +24,10 @@ from atx_assets.sources.correct.plan import (
     fetched_note,
     label_words,
 )
-from atx_assets.sources.layouts import SourceTable
+from atx_assets.sources.layouts import FILM, SourceTable
 from atx_assets.sources.quarantine import quarantine_table
 from atx_assets.sources.read.extract import extract
 from atx_assets.sources.titles import title_keys, titles
-from atx_assets.sources.verdicts import FILM
 
 if TYPE_CHECKING:
     import psycopg

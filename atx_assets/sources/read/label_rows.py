@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from atx_assets.schemas import IMDB_ID, STRINGS, UNKNOWN_TEXT, Column
-from atx_assets.sources.contract import judged_columns, sort_rows
-from atx_assets.sources.layouts import SCHEMA, SourceTable
+from atx_assets.sources.contract import checked_columns, sort_rows
+from atx_assets.sources.layouts import FILM, SCHEMA, SourceTable
 from atx_assets.sources.read.extract import read_rows
-from atx_assets.sources.verdicts import FILM, given_by_person, judged_rows, keys_without_id
+from atx_assets.sources.verdicts import given_by_person, judged_rows, keys_without_id
 
 if TYPE_CHECKING:
     import psycopg
@@ -209,7 +209,7 @@ def _may_be_set_aside(source: SourceTable) -> sql.Composable:
     What a key must be is no part of it: the fingerprint changes with the key itself.
     """
     layout = source.layout
-    broken = [test for column in judged_columns(layout) for test in _may_break(column)]
+    broken = [test for column in checked_columns(layout) for test in _may_break(column)]
     nameless = sql.SQL(" AND ").join(
         sql.SQL("NOT {}").format(surely_known(name)) for name in layout.names
     )

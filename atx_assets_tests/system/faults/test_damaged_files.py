@@ -32,7 +32,8 @@ from atx_assets.models.integrity import check_models, check_results
 from atx_assets.models.scored import score_titles
 from atx_assets.models.training_data import read_training_data
 from atx_assets.settings import Settings, read_settings
-from atx_assets.sources.extracted import layout_of, read_sorted, read_titles
+from atx_assets.sources.extracted import layout_of, read_titles
+from atx_assets.sources.sorted_library import sort_extracted
 from atx_assets.storage.checksums import sums_of
 from atx_assets.web.report_server import report_server
 from atx_assets_tests.builders.failures import failure
@@ -53,7 +54,7 @@ class Folder:
 
     def readers(self) -> dict[str, Callable[[], Any]]:
         return {
-            "raw_media": lambda: read_sorted(self.files)[0].rows.to_pylist(),
+            "raw_media": lambda: sort_extracted(self.files).reasons,
             "titles": lambda: read_titles(self.files).to_pylist(),
             "training": lambda: read_training_data(self.files).matrix.tobytes(),
             "search": lambda: read_search(self.files)[:2],

@@ -1,0 +1,228 @@
+"""The film rows of a library brought together by title, a range of keys at a time.
+
+A library that fits a range stays in memory. A larger one is distributed to a file per range, as an
+external distribution sort does: so memory does not grow with the library, and what is done with a
+range (`titles.py`) need not know of others.
+
+Not here: which rows go on (`contract.py`), what a title is made of (`titles.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from atx_assets.sources.layouts import Layout
+from atx_assets.sources.verdicts import (
+    ids_and_keys,
+    ids_of_names,
+    join_by_name,
+    keys_without_id,
+    known_text,
+    named_ids,
+)
+
+#: Rows of a range. What makes titles needs memory for a few times so many.
+ROWS_A_RANGE = 500_000
+#: Of so many rows, one is looked at when the ranges are laid out.
+_SAMPLED = 64
+
+#: Columns of ours that rows carry while they wait: place in the source, id and key of the title.
+_PLACE, _ID, _KEY, _ASIDE = "atx_place", "atx_id", "atx_key", "atx_aside"
+_OURS = [_PLACE, _ID, _KEY, _ASIDE]
+
+
+@dataclass(frozen=True)
+class TitleRows:
+    """All rows of the titles in a range of keys.
+
+    Attributes:
+        films: the rows to go on with, in the order of the source's key.
+        ids, keys: the IMDb id (null where none is known) and the key of each one's title.
+        aside: rows set aside whose verdict may count for one of these titles.
+    """
+
+    films: pa.Table
+    ids: pa.Array
+    keys: pa.Array
+    aside: pa.Table
+
+
+def range_bounds(samples: Iterable[pa.Table], rows: int, layout: Layout) -> list[str]:
+    """Return the keys at which the ranges of titles begin, but for the first range.
+
+    Args:
+        samples: some of the library's rows, see `sample`, with the columns that keys are made of.
+        rows: how many the library has.
+        layout: the layout they are in.
+    """
+    ranges = -(-rows // ROWS_A_RANGE)
+    if ranges < 2:
+        return []
+    keys = pa.chunked_array([_keys(part, layout) for part in samples], pa.string())
+    keys = keys.drop_null().sort()
+    at = [len(keys) * number // ranges for number in range(1, ranges)]
+    return sorted({keys[place].as_py() for place in at if place < len(keys)})
+
+
+def sample(rows: pa.Table) -> pa.Table:
+    """Return the rows of a part of the library by which ranges are laid out."""
+    return rows.take(pa.array(range(0, rows.num_rows, _SAMPLED), pa.int64()))
+
+
+def _keys(rows: pa.Table, layout: Layout) -> pa.Array:
+    if layout.name == "training":
+        return rows["imdb_id"].combine_chunks()
+    return ids_and_keys(rows)[1]
+
+
+class RowsByTitle:
+    """Takes the rows of a library part by part, and gives them back by ranges of titles."""
+
+    def __init__(self, layout: Layout, bounds: list[str], folder: Path) -> None:
+        """Lay the ranges out.
+
+        Args:
+            layout: the layout that the rows are in.
+            bounds: as `range_bounds` returns them.
+            folder: where rows wait that are not of one range alone.
+        """
+        self._layout = layout
+        self._bounds = bounds
+        names = [*map(str, range(len(bounds))), "last", "without_id"]
+        *self._ranges, self._without_id = [
+            _OnDisk(folder / f"{name}.arrow") if bounds else _InMemory() for name in names
+        ]
+        self._names_without_id: list[pa.Array] = []
+        self._taken = 0
+
+    def add(self, films: pa.Table, aside: pa.Table) -> None:
+        """Take some rows.
+
+        Args:
+            films: film rows to go on with, after those before them by the source's key.
+            aside: rows set aside whose verdict counts for the title with their IMDb id.
+        """
+        films = self._with_places(films)
+        aside = self._with_places(aside.select(films.column_names[:-1]))
+        ids = known_text(films["imdb_id"]).combine_chunks()
+        if self._layout.name == "media" and ids.null_count:
+            without = films.filter(ids.is_null())
+            self._without_id.append(without.replace_schema_metadata(None))
+            self._names_without_id.append(pc.unique(keys_without_id(without)))
+            films, ids = films.filter(ids.is_valid()), ids.drop_null()
+        self._distribute(films, ids, ids, aside=False)
+        ids = known_text(aside["imdb_id"]).combine_chunks()
+        self._distribute(aside.filter(ids.is_valid()), ids.drop_null(), ids.drop_null(), aside=True)
+
+    def _with_places(self, rows: pa.Table) -> pa.Table:
+        """Number the rows, after all that came before."""
+        places = np.arange(self._taken, self._taken + rows.num_rows)
+        self._taken += rows.num_rows
+        return rows.append_column(_PLACE, pa.array(places))
+
+    def ranges(self) -> Iterator[TitleRows]:
+        """Yield the rows of each range that has a title, in the order of the titles' keys."""
+        self._place_those_without_id()
+        for waiting in self._ranges:
+            if not (parts := list(waiting.parts())):
+                continue
+            rows = pa.concat_tables(parts)
+            films = rows.filter(pc.invert(rows[_ASIDE]))
+            if self._names_without_id:  # they came after all others
+                films = films.sort_by(_PLACE)
+            if films.num_rows:
+                yield TitleRows(
+                    films.drop_columns(_OURS),
+                    films[_ID].combine_chunks(),
+                    films[_KEY].combine_chunks(),
+                    rows.filter(rows[_ASIDE]).drop_columns(_OURS),
+                )
+
+    def _place_those_without_id(self) -> None:
+        """Find the title of each release that has no IMDb id, now that all names are known."""
+        if not self._names_without_id:
+            return
+        wanted = pc.unique(pa.chunked_array(self._names_without_id))
+        needed = ["imdb_id", *self._layout.names, "release_year", _ASIDE]
+        named = []
+        for part in (part for waiting in self._ranges for part in waiting.parts(needed)):
+            films = part.filter(pc.invert(part[_ASIDE]))
+            ids = known_text(films["imdb_id"]).combine_chunks()
+            named.append(named_ids(ids, keys_without_id(films), wanted))
+        ids = ids_of_names(named)
+        for part in self._without_id.parts():
+            none = pa.nulls(part.num_rows, pa.string())
+            self._distribute(part, *join_by_name(none, keys_without_id(part), ids), aside=False)
+
+    def _distribute(self, rows: pa.Table, ids: pa.Array, keys: pa.Array, *, aside: bool) -> None:
+        """Put each row to the range of its title."""
+        rows = (
+            rows.replace_schema_metadata(None)
+            .append_column(_ID, ids)
+            .append_column(_KEY, keys)
+            .append_column(_ASIDE, pa.repeat(aside, rows.num_rows))
+        )
+        of_range = np.zeros(rows.num_rows, np.int64)
+        for bound in self._bounds:
+            of_range += np.asarray(pc.greater_equal(keys, bound))
+        by_range = rows.take(np.argsort(of_range, kind="stable")) if self._bounds else rows
+        start = 0
+        for waiting, here in zip(self._ranges, np.bincount(of_range), strict=False):
+            if here:
+                waiting.append(by_range.slice(start, here))
+            start += here
+
+
+class _Waiting(Protocol):
+    """Rows that wait for their turn."""
+
+    def append(self, rows: pa.Table) -> None:
+        """Add rows to those that wait."""
+
+    def parts(self, columns: Collection[str] | None = None) -> Iterator[pa.Table]:
+        """Yield the rows that wait, or those of their columns that are named."""
+
+
+class _InMemory:
+    def __init__(self) -> None:
+        self._rows: list[pa.Table] = []
+
+    def append(self, rows: pa.Table) -> None:
+        self._rows.append(rows)
+
+    def parts(self, columns: Collection[str] | None = None) -> Iterator[pa.Table]:
+        for rows in self._rows:
+            yield rows if columns is None else rows.select(columns)
+
+
+class _OnDisk:
+    """Rows that wait in a file, which goes with its folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer: pa.ipc.RecordBatchStreamWriter | None = None
+
+    def append(self, rows: pa.Table) -> None:
+        if self._writer is None:
+            self._names = rows.column_names
+            options = pa.ipc.IpcWriteOptions(compression="lz4")
+            self._writer = pa.ipc.new_stream(str(self._path), rows.schema, options=options)
+        # As one batch: the rows come in the chunks that they were filtered from.
+        self._writer.write_table(rows.combine_chunks())
+
+    def parts(self, columns: Collection[str] | None = None) -> Iterator[pa.Table]:
+        if self._writer is None:
+            return
+        wanted = [at for at, n in enumerate(self._names) if columns is None or n in columns]
+        options = pa.ipc.IpcReadOptions(included_fields=wanted)
+        # A stream may be read while more is written to it: it need not say where it ends.
+        with pa.OSFile(str(self._path)) as file, pa.ipc.open_stream(file, options=options) as found:
+            for batch in found:
+                yield pa.Table.from_batches([batch])

@@ -1,0 +1,147 @@
+"""The extracted rows of a library of any size: read and sorted in parts, and made titles.
+
+Not here: what sorting and titles are (`contract.py`, `titles.py`), the assets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from atx_assets import schemas
+from atx_assets.errors import AtxError
+from atx_assets.sources.by_title import RowsByTitle, range_bounds, sample
+from atx_assets.sources.contract import RowCounts, RowSorter
+from atx_assets.sources.extracted import in_words, layout_of, snapshot_of, with_snapshot
+from atx_assets.sources.layouts import FILM, Layout
+from atx_assets.sources.models_labels import models_labels_in
+from atx_assets.sources.titles import no_film, titles_of, titles_schema
+from atx_assets.storage.data_folder import DataFolder
+
+
+class SortedLibrary:
+    """The extracted rows, sorted, on their way to be titles.
+
+    Attributes:
+        layout: the layout that the rows are in.
+        snapshot: what they are a snapshot of.
+        counts: what sorting found.
+        schema: the columns of the titles, carrying what they are a snapshot of.
+    """
+
+    def __init__(self, files: DataFolder, folder: Path) -> None:
+        """Sort the rows of the data folder.
+
+        Args:
+            files: the data folder.
+            folder: an empty folder, where the rows of a large library wait.
+
+        Raises:
+            AtxError: the file is missing, damaged, or not of its layout.
+        """
+        about = files.read_table("raw_media", ())
+        self.layout, self.snapshot = layout_of(about), snapshot_of(about)
+        self._by_model = models_labels_in(about)
+        sorter = RowSorter(self.layout)
+        by_title = RowsByTitle(self.layout, _bounds(files, about, self.layout), folder)
+        self._kinds: set[str | None] = set()
+        for part in _parts(files, self.layout):
+            rows, verdicts = sorter.sort(part)
+            self._kinds.update(rows["media_type"].unique().to_pylist())
+            by_title.add(rows.filter(pc.equal(rows["media_type"], FILM)), verdicts)
+        self._by_title = by_title
+        self.counts = sorter.counts()
+        none = titles_schema(rows.schema, self.layout).empty_table()
+        self.schema = with_snapshot(none, self.snapshot).schema
+
+    def titles(self) -> Iterator[pa.Table]:
+        """Make the titles of the rows that go on, in parts, in the order of their keys.
+
+        Can be done once: the rows are forgotten on the way.
+
+        Raises:
+            AtxError: there is no film among the rows.
+        """
+        if FILM not in self._kinds:
+            raise self._no_film()
+        for rows in self._by_title.ranges():
+            yield titles_of(rows, self.layout, self._by_model)
+
+    def _no_film(self) -> AtxError:
+        counts = self.counts
+        if not counts.quarantined:
+            return no_film(self._kinds, self.layout)
+        return AtxError(
+            f"no film of atp.{self.layout.table} can be used, "
+            f"{in_words(counts.quarantined, counts.read)} ({next(iter(counts.reasons))}): "
+            "`atx show quarantine` names them"
+        )
+
+
+def sort_extracted(files: DataFolder) -> RowCounts:
+    """Sort the extracted rows, and return what was found.
+
+    Raises:
+        AtxError: the file is missing, damaged, or not of its layout.
+    """
+    layout = layout_of(files.read_table("raw_media", ()))
+    sorter = RowSorter(layout)
+    for part in _parts(files, layout):
+        sorter.sort(part)
+    return sorter.counts()
+
+
+def _bounds(files: DataFolder, about: pa.Table, layout: Layout) -> list[str]:
+    """Lay out the ranges of titles in which a library comes together."""
+    needed = {"media_type", "imdb_id", *layout.names, "release_year"}
+    parts = files.read_parts("raw_media", needed) if about.num_rows else ()
+    samples = (sample(part) for part in parts)
+    return range_bounds(samples, about.num_rows, layout)
+
+
+def _parts(files: DataFolder, layout: Layout) -> Iterator[pa.Table]:
+    """Read the columns that atx uses, in parts; rows with the same key are in one.
+
+    Other columns stay unread: one film's overview may be larger than a library.
+
+    Raises:
+        AtxError: the rows are not in the order of their keys.
+    """
+    used = {
+        column.name
+        for column in layout.columns
+        if column.required or column.type in (schemas.BOOL, schemas.TIME)
+    }
+    yield from _whole_keys(files.read_parts("raw_media", used), layout.key)
+
+
+def _whole_keys(parts: Iterable[pa.Table], key: str) -> Iterator[pa.Table]:
+    """Cut a table that is in the order of a key so that rows with the same key are in one part.
+
+    Args:
+        parts: the table's parts, one at least.
+        key: the column; null comes last.
+    """
+    before: pa.Table | None = None
+    for part in parts:
+        if before is None or not before.num_rows or not part.num_rows:
+            before = part if before is None else pa.concat_tables([before, part])
+            continue
+        last, first = before[key][-1], part[key][0]
+        if pc.less(first, last).as_py():
+            raise AtxError(
+                "media.parquet is not in the order of its keys: materialise raw_media again "
+                "(`atx run --select key:raw_media`)"
+            )
+        whole = before.num_rows
+        if first.equals(last):
+            others = np.flatnonzero(~np.asarray(pc.equal(before[key], last).fill_null(False)))
+            whole = int(others[-1]) + 1 if len(others) else 0
+        if whole:
+            yield before.slice(0, whole)
+        before = pa.concat_tables([before.slice(whole), part])
+    yield before
