@@ -11,6 +11,11 @@ log(t2 / t1) / log(n2 / n1): 1 where time is proportional to the films; n log n 
 to 100,000, 1.08 from there to 1,000,000. To reach: not over that by more than a third of the time,
 which is how much seconds differ between two runs on a machine that does other things, in any line
 that takes `WORTH_IT` seconds at the larger size; and that the graph ends.
+
+With `--memory` it is another question: whether the memory of `titles` and `scored_results` grows,
+from 1,000,000 to 10,000,000 films. 100,000 are labelled at either size, the search is off, and only
+what the two need is made. To reach: `titles` (with `quarantine`, and its checks) below 4 GB at the
+larger size, and `scored_results` with its checks at most 1.1 times what it takes at the smaller.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -42,6 +48,18 @@ NOISE = 1.33
 #: Seconds from which on an exponent says something, and anybody waits.
 WORTH_IT = 2.0
 CHECKS, ALL = "checks of ", "all"
+#: What memory is measured on: films, those labelled, steps that are needed, and the two limits.
+LARGE, LABELLED = (1_000_000, 10_000_000), 100_000
+NEEDED = (
+    "raw_media",
+    "titles",
+    "feature_encoding",
+    "training_table",
+    "hyperparameters",
+    "tuned_classifier",
+    "scored_results",
+)
+TITLES_MB, SCORES_GROWTH = 4096, 1.1
 
 
 @dataclass(frozen=True)
@@ -65,15 +83,15 @@ def steps() -> dict[str, list[str]]:
     return found
 
 
-def fill(settings: Settings, films: int) -> None:
-    """Make the library in the home's database."""
+def fill(settings: Settings, films: int, judged: float) -> None:
+    """Make the library in the home's database, a share of it labelled."""
     import library
 
     from atx_assets.sources.read.database import connect
 
     with connect(settings.database, statement_timeout=3600) as connection:
         library.fill_database(
-            connection, int(films * RELEASES_A_FILM), judged=JUDGED, films=1, taste=True
+            connection, int(films * RELEASES_A_FILM), judged=judged, films=1, taste=True
         )
 
 
@@ -111,7 +129,11 @@ def make(assets: list[str]) -> None:
 
 
 def measure(
-    films: int, names: dict[str, list[str]], keep: Path | None, settings: dict[str, str]
+    films: int,
+    names: dict[str, list[str]],
+    keep: Path | None,
+    settings: dict[str, str],
+    judged: float = JUDGED,
 ) -> dict[str, Cost]:
     """Fill a home with so many films, and run every step in a process of its own."""
     from atx_assets.home.home import exports, open_home
@@ -123,7 +145,7 @@ def measure(
         values = environment(home) | settings
         with open_home(read_settings(values)) as ready:
             print(f"{films:,} films ...", file=sys.stderr)
-            fill(ready, films)
+            fill(ready, films, judged)
             for name, made in names.items():
                 told = _child(made, values | exports(ready))
                 _warn(told["failed"])
@@ -145,6 +167,20 @@ def _child(assets: list[str], values: dict[str, str]) -> dict[str, Any]:
 def _warn(failed: list[str]) -> None:
     for line in failed:
         print(f"  did not pass: {line}", file=sys.stderr)
+
+
+def measure_memory(sizes: Sequence[int], keep: Path | None) -> bool:
+    """Print the peaks of memory of what is made of a large library; say whether all is reached."""
+    names = {name: made for name, made in steps().items() if name in NEEDED}
+    off = {"ATX_SEARCH": "off"}
+    costs = {films: measure(films, names, keep, off, LABELLED / films) for films in sizes}
+    print_costs(costs)
+    small, large = (costs[films] for films in sizes)
+    titles = large["titles"].peak_mb or math.inf
+    grown = (large["scored_results"].peak_mb or math.inf) / (small["scored_results"].peak_mb or 1)
+    print(f"titles at {sizes[-1]:,} films: {titles:,.0f} MB of {TITLES_MB:,}")
+    print(f"scored_results: {grown:.2f} times the memory, of {SCORES_GROWTH}")
+    return titles <= TITLES_MB and grown <= SCORES_GROWTH
 
 
 def exponent(one: float, other: float, before: int, after: int) -> float:
@@ -213,7 +249,8 @@ def _shown(costs: dict[int, dict[str, Cost]], name: str, span: tuple[int, int]) 
 def main() -> None:
     """Measure each size, print the table, and fail where something grows too fast."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--films", type=int, nargs="+", default=FILMS, help="sizes to measure")
+    parser.add_argument("--films", type=int, nargs="+", help="sizes to measure")
+    parser.add_argument("--memory", action="store_true", help="memory alone, of large libraries")
     parser.add_argument("--keep", type=Path, help="keep the homes in this folder")
     parser.add_argument("--no-search", action="store_true", help="with plain hyperparameters")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
@@ -225,7 +262,11 @@ def main() -> None:
     for sent in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sent, lambda number, _: sys.exit(128 + number))
     settings = {"ATX_SEARCH": "off"} if options.no_search else {}
-    sizes = sorted(options.films)
+    if options.memory:
+        reached = measure_memory(sorted(options.films or LARGE), options.keep)
+        print("reached" if reached else "MISSED")
+        sys.exit(not reached)
+    sizes = sorted(options.films or FILMS)
     names = steps()
     costs = {films: measure(films, names, options.keep, settings) for films in sizes}
     found = print_costs(costs)

@@ -3,6 +3,8 @@
 Not here: tests of our code. A check looks at the files as they lie there.
 """
 
+from collections import Counter
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -241,30 +243,55 @@ def encoder_round_trip(files: DataFiles) -> dg.AssetCheckResult:
 @dg.asset_check(asset="scored_results", additional_deps=["titles"], op_tags=_AFTER_ALL)
 def every_film_scored_once(files: DataFiles) -> dg.AssetCheckResult:
     """Each film that was read has one score, a number from 0 to 1."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    results = files.read_table("scored_results")
-    titles = read_titles(files)
-    repeated = results.num_rows - len(pc.unique(results["key"]))
-    keys = results["key"].combine_chunks()
-    missing = titles["key"].filter(pc.invert(pc.is_in(titles["key"], keys)))
-    strange = keys.filter(pc.invert(pc.is_in(keys, titles["key"].combine_chunks())))
-    probability = results["probability"]
-    inside = pc.and_(pc.greater_equal(probability, 0), pc.less_equal(probability, 1))
-    no_number = results.num_rows - (pc.sum(pc.cast(inside, pa.int64())).as_py() or 0)
-    faults = {
-        "scored more than once": repeated,
-        "not scored": len(missing),
-        "scored but not read": len(strange),
-        "without a probability": no_number,
-    }
+    rows, no_number, same = _compare_scores(files)
+    faults = {"scored more than once": 0, "not scored": 0, "scored but not read": 0}
+    if not same:
+        faults = _differing_films(files)
+    faults["without a probability"] = no_number
     found = ", ".join(f"{number} films {what}" for what, number in faults.items() if number)
     return dg.AssetCheckResult(
         passed=not found,
-        description=found or f"all {titles.num_rows} films are scored, each once",
+        description=found or f"all {rows} films are scored, each once",
         metadata=dict(faults),
     )
+
+
+def _compare_scores(files: DataFiles) -> tuple[int, int, bool]:
+    """Go through scores and titles side by side, a part at a time.
+
+    Returns:
+        How many scores there are, how many are no number from 0 to 1, and whether both have the
+        same films in the same parts, each once and in the order of their keys.
+    """
+    import numpy as np
+    import pyarrow.compute as pc
+
+    rows, no_number, same, last = 0, 0, True, ""
+    scores = files.read_parts("scored_results", ["key", "probability"])
+    for scored, titles in zip_longest(scores, files.read_parts("titles", ["key"])):
+        if scored is None:
+            return rows, no_number, False
+        keys, probability = scored["key"], scored["probability"].to_numpy()
+        rows += len(keys)
+        no_number += int(np.count_nonzero(~((probability >= 0) & (probability <= 1))))
+        same &= titles is not None and keys.equals(titles["key"])
+        if len(keys):
+            same &= (
+                keys[0].as_py() > last and pc.all(pc.less(keys[:-1], keys[1:])).as_py() is not False
+            )
+            last = keys[-1].as_py()
+    return rows, no_number, same
+
+
+def _differing_films(files: DataFiles) -> dict[str, int]:
+    """Count the films by which scores and titles differ."""
+    scored = Counter(files.read_table("scored_results", ["key"])["key"].to_pylist())
+    titles = set(read_titles(files, ["key"])["key"].to_pylist())
+    return {
+        "scored more than once": sum(scored.values()) - len(scored),
+        "not scored": len(titles - scored.keys()),
+        "scored but not read": len(scored.keys() - titles),
+    }
 
 
 def _agrees(files: DataFiles, asset: str, kind: str) -> dg.AssetCheckResult:

@@ -152,10 +152,13 @@ class RowsByTitle:
         wanted = pc.unique(pa.chunked_array(self._names_without_id))
         needed = ["imdb_id", *self._layout.names, "release_year", _ASIDE]
         named = []
-        for part in (part for waiting in self._ranges for part in waiting.parts(needed)):
-            films = part.filter(pc.invert(part[_ASIDE]))
-            ids = known_text(films["imdb_id"]).combine_chunks()
-            named.append(named_ids(ids, keys_without_id(films), wanted))
+        for waiting in self._ranges:
+            # A range at once: releases of one title have one name, which is folded once.
+            if parts := list(waiting.parts(needed)):
+                rows = pa.concat_tables(parts)
+                films = rows.filter(pc.invert(rows[_ASIDE]))
+                ids = known_text(films["imdb_id"]).combine_chunks()
+                named.append(named_ids(ids, keys_without_id(films), wanted))
         ids = ids_of_names(named)
         for part in self._without_id.parts():
             none = pa.nulls(part.num_rows, pa.string())
