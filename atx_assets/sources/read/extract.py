@@ -8,28 +8,29 @@ from __future__ import annotations
 import json
 import secrets
 import selectors
-import threading
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from queue import Queue
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from psycopg import errors, sql
 from psycopg.pq import DiagnosticField, ExecStatus
+from pyarrow import csv
 
 from atx_assets.schemas import BOOL, FLOAT, INT, STRING, STRINGS, TIME, arrow_type
 from atx_assets.sources.layouts import SCHEMA, SourceTable
 from atx_assets.sources.models_labels import models_labels_metadata
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import psycopg
-    import pyarrow as pa
-    from psycopg.pq.abc import PGresult
+    from psycopg.pq.abc import PGconn, PGresult
 
 _BATCH_BYTES = 16 << 20
 _EVERY_ROW = sql.SQL("true")
@@ -79,58 +80,38 @@ def extract(
     Returns:
         The number of rows.
     """
-    import pyarrow.parquet as pq
-
     about = {b"atx": json.dumps(dict(snapshot)), **models_labels_metadata(source.by_model)}
     schema = _arrow_schema(source).with_metadata(about)
-    chunks: Queue[bytes | None] = Queue(maxsize=2)
-    rows, failures = 0, list[BaseException]()
     marks, mended = _Marks(), Counter[str]()
+    # A parallel sort in memory beats a walk along the primary key's index, which reads the
+    # table in random order; and the order of "C" does not depend on the database's locale.
+    connection.execute("SET LOCAL work_mem = '64MB'")
+    # A database may be set to spell times in a way that Arrow cannot read.
+    connection.execute("SET LOCAL datestyle = 'ISO'")
+    with (
+        pq.ParquetWriter(path, schema, **_parquet_options(schema)) as writer,
+        ThreadPoolExecutor(1, "atx-extract") as parsing,
+        ThreadPoolExecutor(1, "atx-extract") as writing,
+        closing(_copy(connection, source, marks)) as batches,
+    ):
 
-    def parse_and_write() -> None:
-        nonlocal rows
-        chunk: bytes | None = b""
-        try:
-            with (
-                pq.ParquetWriter(path, schema, **_parquet_options(schema)) as writer,
-                ThreadPoolExecutor(1) as beside,
-            ):
-                written: Future[None] | None = None
-                while (chunk := chunks.get()) is not None:
-                    # A batch is parsed while the one before it is compressed and written.
-                    table = _parse(chunk, schema, marks, mended)
-                    rows += table.num_rows
-                    if written:
-                        written.result()
-                    written = beside.submit(writer.write_table, table)
-                if written:
-                    written.result()
-                if mended:
-                    writer.add_key_value_metadata({_MENDED: json.dumps(dict(mended))})
-        except BaseException as failure:
-            failures.append(failure)
-            # Keep taking, or the reading side waits for ever on a full queue; but not beyond its
-            # end, which was taken already where the last write fails.
-            while chunk is not None:
-                chunk = chunks.get()
+        def write(parsed: Future[pa.Table]) -> int:
+            table = parsed.result()
+            writer.write_table(table)
+            rows: int = table.num_rows
+            return rows
 
-    writer_thread = threading.Thread(target=parse_and_write, name="atx-extract")
-    writer_thread.start()
-    try:
-        # A parallel sort in memory beats a walk along the primary key's index, which reads the
-        # table in random order; and the order of "C" does not depend on the database's locale.
-        connection.execute("SET LOCAL work_mem = '64MB'")
-        # A database may be set to spell times in a way that Arrow cannot read.
-        connection.execute("SET LOCAL datestyle = 'ISO'")
-        for chunk in _copy(connection, source, marks):
-            if failures:
-                break
-            chunks.put(chunk)
-    finally:
-        chunks.put(None)
-        writer_thread.join()
-    if failures:
-        raise failures[0]
+        # One batch is received while the one before is parsed, and that before it is compressed
+        # and written. No more: memory is bounded.
+        rows, under_way = 0, deque[Future[int]]()
+        for batch in batches:
+            parsed = parsing.submit(_parse, batch, schema, marks, mended)
+            under_way.append(writing.submit(write, parsed))
+            if len(under_way) > 2:
+                rows += under_way.popleft().result()
+        rows += sum(written.result() for written in under_way)
+        if mended:
+            writer.add_key_value_metadata({_MENDED: json.dumps(dict(mended))})
     return rows
 
 
@@ -138,8 +119,6 @@ def read_rows(
     connection: psycopg.Connection, source: SourceTable, where: sql.Composable
 ) -> pa.Table:
     """Read the rows that a condition picks into memory, as `extract` would have read them."""
-    import pyarrow as pa
-
     connection.execute("SET LOCAL datestyle = 'ISO'")
     schema, marks, mended = _arrow_schema(source), _Marks(), Counter[str]()
     chunks = _copy(connection, source, marks, where)
@@ -148,8 +127,6 @@ def read_rows(
 
 def mended_on_reading(path: Path) -> dict[str, int]:
     """Return how many values of each kind `extract` has changed in the file at `path`."""
-    import pyarrow.parquet as pq
-
     found: dict[str, int] = json.loads(pq.read_metadata(path).metadata.get(_MENDED, b"{}"))
     return found
 
@@ -159,12 +136,25 @@ def _copy(
     source: SourceTable,
     marks: _Marks,
     where: sql.Composable = _EVERY_ROW,
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     """Yield the table, or the rows that a condition picks, as CSV, cut between rows, in batches."""
+    query = _copy_query(connection, source, marks, where).as_bytes(connection)
+    finished = False
+    try:
+        yield from _received(connection.pgconn, query)
+        finished = True
+    finally:
+        if not finished:  # the connection is still full of rows, or of the failure's results
+            connection.close()
+
+
+def _copy_query(
+    connection: psycopg.Connection, source: SourceTable, marks: _Marks, where: sql.Composable
+) -> sql.Composed:
     known = {column.name: column.type for column in source.known}
     # SQL_ASCII is no encoding: the server would only refuse what is no UTF-8 in such a database.
     ascii_ = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
-    query = sql.SQL(
+    return sql.SQL(
         "COPY (SELECT {columns} FROM {table} WHERE {where} ORDER BY {order}) TO STDOUT "
         "(FORMAT csv, ENCODING {encoding})"
     ).format(
@@ -177,44 +167,48 @@ def _copy(
         where=where,
         order=_order(source),
     )
-    # The low-level interface: iterating over psycopg's copy object takes ten times the time a row.
-    libpq = connection.pgconn
-    parts, size, finished = list[bytes](), 0, False
-    waiting = selectors.DefaultSelector()
-    waiting.register(libpq.socket, selectors.EVENT_READ)
 
-    def wait() -> None:
-        # libpq would wait by itself: without another thread running, or Ctrl-C.
-        waiting.select()
-        libpq.consume_input()
 
-    try:
-        libpq.send_query(query.as_bytes(connection))
+def _received(libpq: PGconn, query: bytes) -> Iterator[bytes]:
+    """Yield what a COPY sends, cut between rows, in batches.
+
+    By libpq itself: iterating over psycopg's copy object takes ten times the time a row.
+    """
+    with _waiting_for(libpq) as wait:
+        libpq.send_query(query)
         while libpq.flush():
             # A long query does not fit the socket at once: its rest waits for room there.
-            waiting.modify(libpq.socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
-            wait()
-        waiting.modify(libpq.socket, selectors.EVENT_READ)
+            wait(selectors.EVENT_READ | selectors.EVENT_WRITE)
         while libpq.is_busy():
-            wait()
+            wait(selectors.EVENT_READ)
         _raise_unless(libpq.get_result(), ExecStatus.COPY_OUT)
+        rows, size = list[bytes](), 0
         while (got := libpq.get_copy_data(1))[0] >= 0:
             if not got[0]:  # nothing has come yet
-                wait()
+                wait(selectors.EVENT_READ)
                 continue
-            parts.append(bytes(got[1]))
+            rows.append(bytes(got[1]))
             size += got[0]
             if size >= _BATCH_BYTES:
-                yield b"".join(parts)
-                parts, size = [], 0
+                yield b"".join(rows)
+                rows, size = [], 0
         while (result := libpq.get_result()) is not None:
             _raise_unless(result, ExecStatus.COMMAND_OK)
-        finished = True
-    finally:
-        waiting.close()
-        if not finished:  # the connection is still full of rows, or of the failure's results
-            connection.close()
-    yield b"".join(parts)
+    yield b"".join(rows)
+
+
+@contextmanager
+def _waiting_for(libpq: PGconn) -> Iterator[Callable[[int], None]]:
+    """Yield what waits for the server; libpq itself would let no thread run, nor Ctrl-C."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(libpq.socket, selectors.EVENT_READ)
+
+        def wait(events: int) -> None:
+            selector.modify(libpq.socket, events)
+            selector.select()
+            libpq.consume_input()
+
+        yield wait
 
 
 def _raise_unless(result: PGresult | None, wanted: ExecStatus) -> None:
@@ -259,16 +253,12 @@ def _expression(name: str, kind: str, stored_as: str, marks: _Marks) -> sql.Comp
 
 
 def _arrow_schema(source: SourceTable) -> pa.Schema:
-    import pyarrow as pa
-
     known = {column.name: column.type for column in source.known}
     return pa.schema([(name, arrow_type(known.get(name, STRING))) for name in source.columns])
 
 
 def _parse(chunk: bytes, schema: pa.Schema, marks: _Marks, mended: Counter[str]) -> pa.Table:
     """Make a table of a batch, and add to `mended` what could not come as it was."""
-    import pyarrow as pa
-
     if not chunk:
         return schema.empty_table()
     try:
@@ -294,18 +284,12 @@ def _parse(chunk: bytes, schema: pa.Schema, marks: _Marks, mended: Counter[str])
 
 def _known_times(times: pa.ChunkedArray) -> tuple[pa.ChunkedArray, int]:
     """Return times with what stands for none of Arrow's as null, and how many these were."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     none = pc.equal(times, pa.scalar(_NO_TIME, times.type))
     found = pc.sum(none).as_py() or 0
     return pc.if_else(none, pa.scalar(None, times.type), times), found
 
 
 def _from_csv(chunk: bytes, schema: pa.Schema) -> pa.Table:
-    import pyarrow as pa
-    from pyarrow import csv
-
     lists = [field.name for field in schema if pa.types.is_list(field.type)]
     flat = {f.name: pa.string() if f.name in lists else f.type for f in schema}
     return csv.read_csv(
@@ -327,9 +311,6 @@ def _from_csv(chunk: bytes, schema: pa.Schema) -> pa.Table:
 
 def _split(flat: pa.Array, marks: _Marks) -> pa.Array:
     """Undo `array_to_string`: '' is the empty array, null is null."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if isinstance(flat, pa.ChunkedArray):
         flat = flat.combine_chunks()
     # Few lists are distinct, so each is split once.
@@ -350,8 +331,6 @@ def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
 
     Building a dictionary of a million hashes or paths costs time and memory, and is thrown away.
     """
-    import pyarrow as pa
-
     distinct = {"hash", "imdb_id", "media_title", "original_title", "original_media_title"}
     distinct |= {"parent_path", "target_path", "original_path", "original_link"}
     distinct |= {"tagline", "overview"}
