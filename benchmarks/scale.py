@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from atx_assets.settings import Settings
 
 FILMS = (10_000, 100_000, 1_000_000)
-JUDGED = 0.1
+LABELLED = 0.1
 RELEASES_A_FILM = 1.5
 #: By so much two runs of one thing may differ.
 NOISE = 1.33
@@ -73,7 +73,7 @@ def fill(settings: Settings, films: int) -> None:
 
     with connect(settings.database, statement_timeout=3600) as connection:
         library.fill_database(
-            connection, int(films * RELEASES_A_FILM), judged=JUDGED, films=1, taste=True
+            connection, int(films * RELEASES_A_FILM), labelled=LABELLED, films=1, taste=True
         )
 
 

@@ -6,7 +6,7 @@ import click
 
 @click.group()
 def show() -> None:
-    """Print a list: the mistakes, what to judge next, what to watch, what is set aside."""
+    """Print a list: the mistakes, what to label next, what to watch, what is set aside."""
 
 
 _GENRE = click.option(
@@ -40,7 +40,7 @@ def errors(kind: str | None, genres: tuple[str, ...], limit: int | None, json_: 
 @_LIMIT
 @_JSON
 def queue(genres: tuple[str, ...], limit: int | None, json_: bool) -> None:
-    """The films to judge, or to judge again, next."""
+    """The films to label, or to label again, next."""
     from atx_assets.commands.show import show_queue
     from atx_assets.settings import read_settings
 
@@ -52,7 +52,7 @@ def queue(genres: tuple[str, ...], limit: int | None, json_: bool) -> None:
 @_LIMIT
 @_JSON
 def recommendations(genres: tuple[str, ...], limit: int | None, json_: bool) -> None:
-    """The unjudged films that the model would keep, best first."""
+    """The unlabelled films that the model would keep, best first."""
     from atx_assets.commands.show import show_recommendations
     from atx_assets.settings import read_settings
 

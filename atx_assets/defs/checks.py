@@ -147,7 +147,7 @@ def enough_labels(files: DataFiles) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset="training_table", blocking=True)
 def only_trusted_labels(files: DataFiles) -> dg.AssetCheckResult:
-    """No training row is unjudged, and none has a verdict that a model gave."""
+    """No training row is unlabelled, and none has a verdict that a model gave."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -157,9 +157,9 @@ def only_trusted_labels(files: DataFiles) -> dg.AssetCheckResult:
     examples = ", ".join(bad["key"].slice(0, _EXAMPLES).to_pylist())
     return dg.AssetCheckResult(
         passed=bad.num_rows == 0,
-        description=f"{bad.num_rows} training rows are unjudged or judged by a model: {examples}"
+        description=f"{bad.num_rows} training rows have no label, or one by a model: {examples}"
         if bad.num_rows
-        else f"all {table.num_rows} training rows were judged by a person or a rule",
+        else f"all {table.num_rows} training rows were labelled by a person or a rule",
         metadata={"untrusted": bad.num_rows},
     )
 

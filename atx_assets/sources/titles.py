@@ -13,11 +13,11 @@ from atx_assets.errors import AtxError
 from atx_assets.sources.layouts import Layout
 from atx_assets.sources.verdicts import (
     FILM,
-    UNJUDGED,
+    UNLABELLED,
     VERDICTS,
+    find_verdicts,
     flag,
     ids_and_keys,
-    judge_releases,
     name_of,
     training_flags,
 )
@@ -102,7 +102,7 @@ def _from_training(films: pa.Table, layout: Layout, by_model: Collection[str]) -
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    judged = films["label"].is_valid().to_numpy()
+    labelled = films["label"].is_valid().to_numpy()
     taught, human = training_flags(films, by_model)
     source = np.where(human, "human", np.where(taught, "rule", "model"))
     # What the downloader decided by itself is a model's verdict: a model must not learn from it.
@@ -114,7 +114,7 @@ def _from_training(films: pa.Table, layout: Layout, by_model: Collection[str]) -
             "key": films["imdb_id"],
             "imdb_id": films["imdb_id"],
             "label": pc.equal(films["label"], "would_watch"),
-            "label_source": pa.array(source, pa.string(), mask=~judged),
+            "label_source": pa.array(source, pa.string(), mask=~labelled),
             "trains": trains,
             "created_at": films["created_at"],
             "label_date": pc.if_else(films["label"].is_valid(), films["updated_at"], None),
@@ -126,7 +126,7 @@ def _from_media(films: pa.Table, layout: Layout, aside: pa.Table) -> pa.Table:
     import numpy as np
     import pyarrow as pa
 
-    found = judge_releases(films, aside)
+    found = find_verdicts(films, aside)
     # Those that are set aside come after the films.
     title, of_title, verdict = found.title[: films.num_rows], found.of_title, found.verdict
     skipped = verdict == VERDICTS.index((False, "rule"))
@@ -143,7 +143,7 @@ def _from_media(films: pa.Table, layout: Layout, aside: pa.Table) -> pa.Table:
             "label": pa.array(keep[of_title], pa.bool_()),
             "label_source": pa.array(source[of_title], pa.string()),
             "label_reason": _reasons(found.title[skipped], found.reason.filter(skipped), of_title),
-            "trains": of_title != UNJUDGED,
+            "trains": of_title != UNLABELLED,
             "created_at": _first_seen(title, films),
             "label_date": _last_touched(found.title, verdict, of_title, found.rows),
         },
@@ -197,7 +197,7 @@ def _last_touched(
 
     never = np.iinfo(np.int64).min
     touched = pc.cast(films["updated_at"], pa.int64()).fill_null(never).to_numpy()
-    holds = (verdict == of_title[title]) & (verdict != UNJUDGED)
+    holds = (verdict == of_title[title]) & (verdict != UNLABELLED)
     last = np.full(len(of_title), never)
     np.maximum.at(last, title[holds], touched[holds])
     return pa.array(last, films["updated_at"].type, mask=last == never)

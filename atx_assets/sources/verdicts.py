@@ -21,10 +21,10 @@ FILM = "movie"
 
 #: Verdicts on a release, the strongest first: (keep, who gave it).
 VERDICTS = ((True, "human"), (False, "human"), (True, "rule"), (False, "rule"), (None, None))
-UNJUDGED = 4
+UNLABELLED = 4
 
 
-def judged_rows(films: pa.Table, layout: Layout, verdicts: pa.Table) -> pa.Table:
+def labelled_rows(films: pa.Table, layout: Layout, verdicts: pa.Table) -> pa.Table:
     """Return the film rows that hold a label of a title, each with that title and its label.
 
     Args:
@@ -38,12 +38,12 @@ def judged_rows(films: pa.Table, layout: Layout, verdicts: pa.Table) -> pa.Table
     import pyarrow as pa
 
     if layout.name == "training":
-        judged, human = training_flags(films)
+        labelled, human = training_flags(films)
         keep = films["label"].to_numpy(zero_copy_only=False) == "would_watch"
         key = films["imdb_id"]
         made = {"row": key, "key": key, "human": human, "said": keep, "keep": keep}
-        return pa.table(made).filter(pa.array(judged))
-    found = judge_releases(films, verdicts.select(films.column_names))
+        return pa.table(made).filter(pa.array(labelled))
+    found = find_verdicts(films, verdicts.select(films.column_names))
     keep = np.array([keep or False for keep, _ in VERDICTS])
     made = {
         "row": found.rows["hash"],
@@ -52,7 +52,7 @@ def judged_rows(films: pa.Table, layout: Layout, verdicts: pa.Table) -> pa.Table
         "said": keep[found.verdict],
         "keep": keep[found.of_title[found.title]],
     }
-    return pa.table(made).filter(pa.array(found.verdict != UNJUDGED))
+    return pa.table(made).filter(pa.array(found.verdict != UNLABELLED))
 
 
 def given_by_person(films: pa.Table, layout: Layout) -> np.ndarray[Any, Any]:
@@ -64,7 +64,7 @@ def given_by_person(films: pa.Table, layout: Layout) -> np.ndarray[Any, Any]:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ReleaseVerdicts:
     """The releases whose verdicts count: the films, then those set aside, and their titles.
 
     `keys` are the titles' keys; `ids` the IMDb id of each film's title. `title` is the place in
@@ -81,7 +81,7 @@ class Judged:
     of_title: np.ndarray[Any, Any]
 
 
-def judge_releases(films: pa.Table, aside: pa.Table) -> Judged:
+def find_verdicts(films: pa.Table, aside: pa.Table) -> ReleaseVerdicts:
     """Find the title of each release of the media layout, and the verdicts on both.
 
     Args:
@@ -93,7 +93,7 @@ def judge_releases(films: pa.Table, aside: pa.Table) -> Judged:
     rows, title = _with_aside(films, encoded.indices.to_numpy(), aside, encoded.dictionary)
     verdict, reason = _release_verdicts(rows)
     of_title = _title_verdicts(title, verdict, rows, len(encoded.dictionary))
-    return Judged(rows, ids, encoded.dictionary, title, verdict, reason, of_title)
+    return ReleaseVerdicts(rows, ids, encoded.dictionary, title, verdict, reason, of_title)
 
 
 def ids_and_keys(films: pa.Table) -> tuple[pa.Array, pa.Array]:
@@ -158,8 +158,8 @@ def _with_aside(
     import pyarrow.compute as pc
 
     place = pc.index_in(known_text(aside["imdb_id"]), keys).combine_chunks()
-    judged = pa.concat_tables([films, aside.filter(place.is_valid())])
-    return judged, np.concatenate([title, place.drop_null().to_numpy()])
+    counted = pa.concat_tables([films, aside.filter(place.is_valid())])
+    return counted, np.concatenate([title, place.drop_null().to_numpy()])
 
 
 def _release_verdicts(films: pa.Table) -> tuple[np.ndarray[Any, Any], pa.Array]:
@@ -176,7 +176,7 @@ def _release_verdicts(films: pa.Table) -> tuple[np.ndarray[Any, Any], pa.Array]:
     by_person = reason.is_null().to_numpy(zero_copy_only=False)
     rejected = is_("rejected")
     cases = [is_("override"), rejected & by_person, is_("accepted"), rejected]
-    return np.select(cases, [0, 1, 2, 3], UNJUDGED), reason
+    return np.select(cases, [0, 1, 2, 3], UNLABELLED), reason
 
 
 def _title_verdicts(
@@ -187,7 +187,7 @@ def _title_verdicts(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    strongest = np.full(titles, UNJUDGED)
+    strongest = np.full(titles, UNLABELLED)
     np.minimum.at(strongest, title, verdict)
     # A person who said both is taken at the later word; at one instant, at the keep.
     people = np.flatnonzero(verdict <= 1)
@@ -209,9 +209,9 @@ def training_flags(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    judged = films["label"].is_valid().to_numpy()
-    human = judged & flag(films, "human_labeled", when_missing=False)
-    reviewed = judged & flag(films, "reviewed", when_missing=True)
+    labelled = films["label"].is_valid().to_numpy()
+    human = labelled & flag(films, "human_labeled", when_missing=False)
+    reviewed = labelled & flag(films, "reviewed", when_missing=True)
     if by_model:
         # Not NumPy's: of texts it compares every row with every key.
         keys = pa.array(sorted(by_model), films["imdb_id"].type)

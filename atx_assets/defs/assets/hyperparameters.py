@@ -94,7 +94,7 @@ def hyperparameters(
             "within one standard error of the best": int(result.near_best.sum()),
             "nested PR-AUC": record["nested"]["pr_auc"]["mean"],
             "nested means": "search, threshold and model were made without the fold that they are "
-            "measured on: what a model of this recipe is worth on films that nobody has judged",
+            "measured on: what a model of this recipe is worth on films that nobody has labelled",
             "preview": asset_page.preview(best_first, shown),
             "dagster/column_lineage": asset_page.lineage(
                 {

@@ -63,7 +63,7 @@ def model_page(
         "PR-AUC of the best single-feature rule": _rounded(rule["pr_auc"]["mean"]),
         "the rule": quality["the_rule"],
         "all measures": dg.MetadataValue.md(first[1]),
-        "by who judged, and for the newest": dg.MetadataValue.md(
+        "by who labelled, and for the newest": dg.MetadataValue.md(
             "\n\n".join(f"**{heading}**\n\n{table}" for heading, table in parts)
         ),
         "calibration table": dg.MetadataValue.md(markdown(calibration_table(quality))),
