@@ -386,4 +386,4 @@ def test_a_planted_leak_is_told_and_stops_nothing(copied):
     assert result.success
     described = warned(result, "no_feature_tells_the_label")
     assert "rt_score_norm (ROC-AUC 1.000)" in described
-    assert "a feature that tells the verdict by itself may have been made from it" in described
+    assert "a feature that predicts the label by itself may be derived from it" in described

@@ -38,7 +38,7 @@ PEOPLE = 10
     metadata={"dagster/column_schema": asset_page.table_schema(schemas.REVIEW_QUEUE)},
 )
 def review_queue(files: DataFiles) -> dg.MaterializeResult[None]:
-    """Films to label, or to label again, next, and keeps that nobody has labelled; and why."""
+    """Films to label or label again next, and recommended films, each with the reason."""
     import numpy as np
 
     clock = asset_page.Clock()

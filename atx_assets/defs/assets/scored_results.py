@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     metadata={"dagster/column_schema": asset_page.table_schema(schemas.SCORED_RESULTS)},
 )
 def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
-    """Every film with the chance that it is a keep; where it is labelled, without its verdict."""
+    """Every film with its probability of a keep, by models that have not seen its label."""
     clock = asset_page.Clock()
     about = read_titles(files, ())
     bundle = Bundles(files).champion_of(layout_of(about).name)

@@ -101,7 +101,7 @@ def feature_encoding(files: DataFiles) -> dg.MaterializeResult[None]:
 def training_table(
     context: dg.AssetExecutionContext, files: DataFiles
 ) -> dg.MaterializeResult[None]:
-    """One row a labelled film: its verdict, who gave it, and its features."""
+    """One row per labelled film: its label, who gave it, and its features."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
