@@ -182,6 +182,16 @@ def test_queue_and_recommendations_share_a_file_and_no_film(show):
     assert "To label" not in recommended
 
 
+@pytest.mark.parametrize("words", [[], ["--json"]], ids=["table", "json"])
+def test_a_queue_of_an_earlier_atx_is_shown_with_the_tasks_of_today(show, files, words):
+    before = {"label_again": "judge again", "label": "judge", "recommended": "recommended"}
+    lists = ("queue", "recommendations")
+    today = [show(name, *words) for name in lists]
+    records = files.read_records("review_queue")
+    files.write_records("review_queue", [r | {"task": before[r["task"]]} for r in records])
+    assert [show(name, *words) for name in lists] == today
+
+
 def test_json_is_the_records_and_harmless_to_a_terminal(show, files):
     text = show("errors", "--json", "--kind", "fp")
     assert json.loads(text) == files.read_records("false_positives")
