@@ -140,7 +140,7 @@ MEDIA = (
     Column(
         "rejection_status",
         STRING,
-        "the verdict: override (a person's keep), accepted, rejected, unfiltered (unjudged)",
+        "the verdict: override (a person's keep), accepted, rejected, unfiltered (unlabelled)",
         "atp.rejection_status",
         required=True,
         values=REJECTION_STATUSES,
@@ -204,7 +204,7 @@ TRAINING = (
         pattern=IMDB_ID,
     ),
     Column("tmdb_id", INT, "TMDb id of the title", "int"),
-    Column("label", STRING, "the verdict; none: unjudged", "atp.label", True, values=LABELS),
+    Column("label", STRING, "the verdict; none: unlabelled", "atp.label", True, values=LABELS),
     Column("human_labeled", BOOL, "a person gave the verdict", "bool"),
     Column("anomalous", BOOL, "right but odd: never trained on", "bool"),
     Column(
@@ -288,7 +288,7 @@ QUARANTINE = (
 _KEY = Column("key", STRING, "what the title is known by: its IMDb id, or title|year without one")
 _IMDB = Column("imdb_id", STRING, "IMDb id, where there is one")
 _TITLE = Column("media_title", STRING, "title of the film")
-_SOURCE = Column("label_source", STRING, "who judged it: human, rule, model; none: unjudged")
+_SOURCE = Column("label_source", STRING, "who labelled it: human, rule, model; none: unlabelled")
 
 #: `titles`: these, then the layout's feature columns as they came, but for the year.
 TITLES = (
@@ -319,7 +319,7 @@ TRAINING_TABLE = (
     _IMDB,
     _TITLE,
     Column("label", BOOL, "the verdict: true keep, false skip"),
-    Column("label_source", STRING, "who judged it: human or rule"),
+    Column("label_source", STRING, "who labelled it: human or rule"),
 )
 
 #: `scored_results`: one row a film.
@@ -370,11 +370,13 @@ ERROR_RECORDS = (
 )
 
 #: The tasks of the review queue.
-AGAIN, JUDGE, RECOMMENDED = "judge again", "judge", "recommended"
-#: `review_queue`: one record a title to judge.
+AGAIN, LABEL, RECOMMENDED = "label_again", "label", "recommended"
+#: Their names in files that an earlier atx wrote, and which are still read.
+EARLIER_TASKS = {"judge again": AGAIN, "judge": LABEL}
+#: `review_queue`: one record per title to label.
 REVIEW_QUEUE = (
     Column("rank", INT, "1 for the first of its task"),
-    Column("task", STRING, f"{AGAIN}, {JUDGE}, or {RECOMMENDED} (a keep that nobody has judged)"),
+    Column("task", STRING, f"{AGAIN}, {LABEL}, or {RECOMMENDED} (a keep that nobody has labelled)"),
     Column("because", STRING, "why it is there"),
     Column("doubted_at", FLOAT, "chance of a keep by the models that doubt the label"),
     *ERROR_RECORDS,

@@ -48,7 +48,7 @@ def test_nothing_is_lost_but_what_is_meant_to_go_or_was_nowhere_else() -> None:
             lost.append(cells[column])
     assert lost.count("nothing") > 90
     assert {cell for cell in lost if cell != "nothing"} == {
-        "history older than `ATX_KEEP_DAYS`, as meant",
+        "history older than `ATX_KEEP_DAYS`, as intended",
         "what came after the backup",
         "older versions of the model; a backup has them",
     }

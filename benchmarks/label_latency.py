@@ -152,7 +152,7 @@ class Bench:
             (LABELS,),
         ).fetchall()
         if len(rows) < LABELS:
-            raise SystemExit("the library has too few judged films")
+            raise SystemExit("the library has too few labelled films")
         return [key for (key,) in rows]
 
     def change_labels(self) -> float:

@@ -44,7 +44,7 @@ LIKED = {
     "Drama": 0.3, "Horror": -1.2, "Romance": -0.5, "Family": -0.7, "Reality": -1.0,
     "Musical": -0.6, "English": 0.6, "Hindi": -0.6, "Tamil": -0.6,
 }  # fmt: skip
-#: The least liking of a keep: some 17 of 100 judged films have it, as in real libraries.
+#: The least liking of a keep: some 17 of 100 labelled films have it, as in real libraries.
 KEPT_FROM = 3.0
 
 
@@ -53,7 +53,7 @@ def releases(
     *,
     titles: int,
     seed: int = 0,
-    judged: float = 0.75,
+    labelled: float = 0.75,
     films: float = 0.92,
     taste: bool = False,
 ) -> pa.Table:
@@ -63,19 +63,19 @@ def releases(
         count: how many.
         titles: how many films they are of; release i is of film i modulo this.
         seed: another seed makes other releases of the same films.
-        judged: the share of the films that have a verdict.
+        labelled: the share of the films that have a verdict.
         films: the share of the releases that are films.
         taste: verdicts are those of a taste, with noise; else they are drawn by lot.
 
     Returns:
         The columns of `schemas.MEDIA`, ordered by hash.
     """
-    made = _blocks(count, titles=titles, seed=seed, judged=judged, films=films, taste=taste)
+    made = _blocks(count, titles=titles, seed=seed, labelled=labelled, films=films, taste=taste)
     return pa.concat_tables(made).sort_by("hash")
 
 
 def _blocks(
-    count: int, *, titles: int, seed: int, judged: float, films: float, taste: bool = False
+    count: int, *, titles: int, seed: int, labelled: float, films: float, taste: bool = False
 ) -> Iterator[pa.Table]:
     pools = {
         "genre": _lists(GENRES, 4000, np.random.default_rng(1)),
@@ -83,14 +83,14 @@ def _blocks(
     }
     for start in range(0, count, BLOCK):
         film = np.arange(start, min(start + BLOCK, count)) % titles
-        yield _block(film, np.random.default_rng([seed, start]), pools, judged, films, taste)
+        yield _block(film, np.random.default_rng([seed, start]), pools, labelled, films, taste)
 
 
 def _block(
     film: np.ndarray[Any, Any],
     dice: np.random.Generator,
     pools: dict[str, pa.Array],
-    judged: float,
+    labelled: float,
     films: float,
     taste: bool,
 ) -> pa.Table:
@@ -106,7 +106,7 @@ def _block(
     name = _join(title, " (", pc.cast(year, pa.string()), ") [", resolution, "] [", upload, "]")
     stored = dice.random(n) < 0.3
 
-    verdict = own.uniform("verdict") / judged
+    verdict = own.uniform("verdict") / labelled
     keep, human = verdict < 0.16, verdict < 0.06
     if taste:
         keep, human = _liking(own, pools) >= KEPT_FROM, own.uniform("who") < 0.1
@@ -248,7 +248,7 @@ def fill_database(
     count: int,
     *,
     seed: int = 0,
-    judged: float = 0.75,
+    labelled: float = 0.75,
     films: float = 0.92,
     taste: bool = False,
 ) -> None:
@@ -271,7 +271,9 @@ def fill_database(
     # Unlogged: the log of a table that is thrown away would double the time of filling it.
     connection.execute(f"CREATE UNLOGGED TABLE atp.media ({columns})".encode())
     titles = count * 2 // 3
-    for block in _blocks(count, titles=titles, seed=seed, judged=judged, films=films, taste=taste):
+    for block in _blocks(
+        count, titles=titles, seed=seed, labelled=labelled, films=films, taste=taste
+    ):
         with connection.cursor().copy("COPY atp.media FROM STDIN (FORMAT csv)") as copy:
             copy.write(_csv(block))
     connection.execute("ALTER TABLE atp.media ADD PRIMARY KEY (hash)")

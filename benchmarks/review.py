@@ -4,7 +4,7 @@ What: labels of an export are turned round, and each ranking is asked which thos
 the first 50 and 100, and the area under the precision-recall curve, mean over seeds. The noise is
 5% and 10% of all labels, or skips of rules that become keeps of rules. Then, without any planting:
 which labels of a `media` export have another verdict in a later `training` export. Last, what
-spreading the unjudged titles costs and brings, and what more seeds of the folds bring.
+spreading the unlabelled titles costs and brings, and what more seeds of the folds bring.
 
 Against: cleanlab's scores (in two classes its three are one order, unless adjusted for the classes'
 mean confidence) and its filters; confident learning in numpy (Northcutt, Jiang and Chuang 2021);
@@ -299,13 +299,13 @@ def show_seeds(library: Library, known: Array, wrong: Array) -> None:
 
 
 def show_spread(library: Library) -> None:
-    """Print what spreading the unjudged titles costs and brings, in the first ten."""
-    unjudged = library.films.filter(library.films["label_source"].is_null())
-    matrix = library.encoding.matrix(unjudged)
+    """Print what spreading the unlabelled titles costs and brings, in the first ten."""
+    unlabelled = library.films.filter(library.films["label_source"].is_null())
+    matrix = library.encoding.matrix(unlabelled)
     model = fit(library.matrix, library.labels, PLAIN)
     probability, threshold = predict(model, matrix).astype(float), 0.4
     unsure = review.unsureness(probability, threshold)
-    chosen, _ = review.worth_judging(
+    chosen, _ = review.worth_labelling(
         probability, threshold, lambda rows: leaves(model, matrix[rows]), 50
     )
     rows = []
@@ -318,8 +318,8 @@ def show_spread(library: Library) -> None:
         np.fill_diagonal(alike, 0)
         nearest = alike.max(axis=1).mean()
         rows.append((name, f"{unsure[order[:10]].mean():.2f}", f"{nearest:.2f}"))
-    of = f"{len(chosen)} of {len(probability)} unjudged are asked about"
-    print(f"\nThe first ten unjudged titles ({of}; threshold {threshold})\n")
+    of = f"{len(chosen)} of {len(probability)} unlabelled are asked about"
+    print(f"\nThe first ten unlabelled titles ({of}; threshold {threshold})\n")
     timing.print_table(("order", "unsureness, mean", "alike to the nearest, mean"), rows)
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from atx_assets.settings import Settings
 
 FILMS = (10_000, 100_000, 1_000_000)
-JUDGED = 0.1
+LABELLED = 0.1
 RELEASES_A_FILM = 1.5
 #: By so much two runs of one thing may differ.
 NOISE = 1.33
@@ -49,7 +49,7 @@ NOISE = 1.33
 WORTH_IT = 2.0
 CHECKS, ALL = "checks of ", "all"
 #: What memory is measured on: films, those labelled, steps that are needed, and the two limits.
-LARGE, LABELLED = (1_000_000, 10_000_000), 100_000
+LARGE, LABELLED_FILMS = (1_000_000, 10_000_000), 100_000
 NEEDED = (
     "raw_media",
     "titles",
@@ -83,7 +83,7 @@ def steps() -> dict[str, list[str]]:
     return found
 
 
-def fill(settings: Settings, films: int, judged: float) -> None:
+def fill(settings: Settings, films: int, labelled: float) -> None:
     """Make the library in the home's database, a share of it labelled."""
     import library
 
@@ -91,7 +91,7 @@ def fill(settings: Settings, films: int, judged: float) -> None:
 
     with connect(settings.database, statement_timeout=3600) as connection:
         library.fill_database(
-            connection, int(films * RELEASES_A_FILM), judged=judged, films=1, taste=True
+            connection, int(films * RELEASES_A_FILM), labelled=labelled, films=1, taste=True
         )
 
 
@@ -133,7 +133,7 @@ def measure(
     names: dict[str, list[str]],
     keep: Path | None,
     settings: dict[str, str],
-    judged: float = JUDGED,
+    labelled: float = LABELLED,
 ) -> dict[str, Cost]:
     """Fill a home with so many films, and run every step in a process of its own."""
     from atx_assets.home.home import exports, open_home
@@ -145,7 +145,7 @@ def measure(
         values = environment(home) | settings
         with open_home(read_settings(values)) as ready:
             print(f"{films:,} films ...", file=sys.stderr)
-            fill(ready, films, judged)
+            fill(ready, films, labelled)
             for name, made in names.items():
                 told = _child(made, values | exports(ready))
                 _warn(told["failed"])
@@ -173,7 +173,7 @@ def measure_memory(sizes: Sequence[int], keep: Path | None) -> bool:
     """Print the peaks of memory of what is made of a large library; say whether all is reached."""
     names = {name: made for name, made in steps().items() if name in NEEDED}
     off = {"ATX_SEARCH": "off"}
-    costs = {films: measure(films, names, keep, off, LABELLED / films) for films in sizes}
+    costs = {films: measure(films, names, keep, off, LABELLED_FILMS / films) for films in sizes}
     print_costs(costs)
     small, large = (costs[films] for films in sizes)
     titles = large["titles"].peak_mb or math.inf

@@ -1,8 +1,8 @@
 """Scoring 1,000,000 titles from parquet to parquet: ours against asking the model alone.
 
 What: from a parquet file of titles (as `sources/titles.py` makes them, media layout, some 4,000
-judged) to the results file: reading, encoding, the champion (200 trees, depth 7), the
-out-of-fold models of the judged titles, all columns of `scored_results`, writing. As the asset
+labelled) to the results file: reading, encoding, the champion (200 trees, depth 7), the
+out-of-fold models of the labelled titles, all columns of `scored_results`, writing. As the asset
 does it; its bundle is made beforehand, and read within the time.
 
 Against: reading the ready dense float32 matrix from parquet, `inplace_predict` of the same
@@ -54,7 +54,7 @@ def make(rows: int, folder: Path) -> None:
         folder / "releases.parquet",
         compression="zstd",
     )
-    made = titles(library.releases(rows, titles=rows, judged=0.004, films=1), MEDIA)
+    made = titles(library.releases(rows, titles=rows, labelled=0.004, films=1), MEDIA)
     pq.write_table(made, folder / "titles.parquet", compression="zstd")
     training = made.filter(made["trains"])
     encoding = fit_encoding(
@@ -86,7 +86,7 @@ def make(rows: int, folder: Path) -> None:
 
 
 def promote(training: pa.Table, encoding: FeatureEncoding, folder: Path) -> None:
-    """Train a bundle on the judged titles and make it the champion of `folder`."""
+    """Train a bundle on the labelled titles and make it the champion of `folder`."""
     import numpy as np
     import pyarrow as pa
 

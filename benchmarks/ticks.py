@@ -70,8 +70,10 @@ class Bench:
         self.settings = stack.enter_context(open_home(read_settings()))
         os.environ |= exports(self.settings)
         rows = pq.read_table(LIBRARY)
-        judged = pc.not_equal(rows["rejection_status"], "unfiltered")
-        halves = [rows.filter(part).slice(0, RELEASES // 2) for part in (judged, pc.invert(judged))]
+        labelled = pc.not_equal(rows["rejection_status"], "unfiltered")
+        halves = [
+            rows.filter(part).slice(0, RELEASES // 2) for part in (labelled, pc.invert(labelled))
+        ]
         file = home / "library.parquet"
         pq.write_table(pa.concat_tables(halves), file)
         with connect(self.settings.database, statement_timeout=300) as connection:

@@ -117,7 +117,7 @@ def make_titles(rows: int, into: Path) -> None:
     from atx_assets.sources.layouts import MEDIA
     from atx_assets.sources.titles import titles
 
-    releases = library.releases(rows, titles=rows, judged=1, films=1)
+    releases = library.releases(rows, titles=rows, labelled=1, films=1)
     pq.write_table(titles(releases, MEDIA), into)
 
 

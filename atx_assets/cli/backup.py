@@ -8,9 +8,9 @@ import click
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 def backup(file: Path | None) -> None:
-    """Write all of the home and its data into one FILE, while `atx up` may go on.
+    """Back up the home and its data into one FILE. `atx up` may go on running.
 
-    By default it is atx-backup-<date>-<time>.tar.gz in the current folder.
+    The default FILE is atx-backup-<date>-<time>.tar.gz in the current folder.
     """
     from atx_assets.home.backup.backup import backup as make_backup
     from atx_assets.settings import read_settings

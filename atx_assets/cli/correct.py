@@ -8,19 +8,19 @@ import click
 
 @click.group()
 def correct() -> None:
-    """Correct labels in the database, or undo that; a preview, unless --write is given."""
+    """Correct labels in the database, or undo a correction. Without --write, show a preview."""
 
 
-_WRITE = "Write it; without, it is only shown."
+_WRITE = "Write the change. Without it, only show a preview."
 
 
 @correct.command()
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.option("--write", is_flag=True, help=_WRITE)
 def keep(ids: tuple[str, ...], write: bool) -> None:
-    """Say that films are keeps; a downloader may then fetch them.
+    """Label films as keeps. A downloader may then fetch them.
 
-    An ID is an IMDb id or the hash of a release; - reads them from standard input.
+    An ID is an IMDb id or the hash of a release. Use - to read IDs from standard input.
     """
     _correct(ids, "keep", write)
 
@@ -29,9 +29,9 @@ def keep(ids: tuple[str, ...], write: bool) -> None:
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.option("--write", is_flag=True, help=_WRITE)
 def skip(ids: tuple[str, ...], write: bool) -> None:
-    """Say that films are skips.
+    """Label films as skips.
 
-    An ID is an IMDb id or the hash of a release; - reads them from standard input.
+    An ID is an IMDb id or the hash of a release. Use - to read IDs from standard input.
     """
     _correct(ids, "skip", write)
 
@@ -49,7 +49,7 @@ def _correct(ids: tuple[str, ...], verdict: Literal["keep", "skip"], write: bool
 @click.argument("number", type=click.IntRange(1))
 @click.option("--write", is_flag=True, help=_WRITE)
 def undo(number: int, write: bool) -> None:
-    """Undo the correction of that NUMBER, but for rows that have changed since."""
+    """Undo the correction NUMBER, except for rows that have changed since."""
     from atx_assets.commands.correct import undo as undo_correction
     from atx_assets.settings import read_settings
 
@@ -58,7 +58,7 @@ def undo(number: int, write: bool) -> None:
 
 @correct.command("list")
 def list_() -> None:
-    """List the corrections recorded in this home, the newest first."""
+    """List the corrections recorded in this home, newest first."""
     from atx_assets.commands.correct import list_corrections
     from atx_assets.settings import read_settings
 

@@ -9,7 +9,7 @@ from atx_assets.cli.options import JSON_OUTCOME, QUIET, output
 @QUIET
 @JSON_OUTCOME
 def demo(quiet: bool, json_: bool) -> None:
-    """Run everything on the sample library, on the embedded servers."""
+    """Run everything on the sample library, with the embedded servers."""
     told_by = output(quiet, json_)
     from atx_assets.commands.demo import demo as run_demo
     from atx_assets.commands.run import telling

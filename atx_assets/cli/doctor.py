@@ -6,11 +6,13 @@ import click
 @click.command()
 @click.option("--send-test-alert", is_flag=True, help="Send a test message to ATX_ALERT_URL.")
 @click.option(
-    "--deep", is_flag=True, help="Also make and delete an MLflow run and an artifact; seconds."
+    "--deep",
+    is_flag=True,
+    help="Also make and delete an MLflow run and an artifact. This takes seconds.",
 )
 @click.pass_obj
 def doctor(ignored: tuple[str, ...], send_test_alert: bool, deep: bool) -> None:
-    """Check each connection, permission and setting, a line each, with the mend."""
+    """Check each connection, permission and setting: one line each, with the fix."""
     from atx_assets.commands.doctor.doctor import doctor as run_doctor
     from atx_assets.settings import read_settings
 

@@ -8,9 +8,9 @@ import click
 
 @click.command()
 def env() -> None:
-    """Print the exports with which `dagster dev` and other programs reach the same servers.
+    """Print the exports that let `dagster dev` and other programs reach the same servers.
 
-    Passwords are in them, unless they go to a terminal, where others see them.
+    They include passwords, except on a terminal, where others could see them.
     """
     from atx_assets.home.home import exports, running_home, secret_exports
     from atx_assets.settings import read_settings

@@ -5,11 +5,13 @@ import click
 
 @click.command()
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--json", "json_", is_flag=True, help="Print the record as JSON; of many, a list.")
+@click.option(
+    "--json", "json_", is_flag=True, help="Print the record as JSON, or a list for several films."
+)
 def explain(ids: tuple[str, ...], json_: bool) -> None:
-    """Say why films got their chance: reasons, and the labelled films most like them.
+    """Explain the probability of films: reasons, and the labelled films most like them.
 
-    An ID is an IMDb id, a key of the files, or a title such as "Dune" or "Dune (2021)".
+    An ID is an IMDb id, a key from the files, or a title such as "Dune" or "Dune (2021)".
     """
     from atx_assets.commands.explain import explain as explain_films
     from atx_assets.settings import read_settings

@@ -10,17 +10,17 @@ import click
 @click.option(
     "--beside-other-tables",
     is_flag=True,
-    help="Make atp's tables even in a database that holds tables atx does not know.",
+    help="Create atp's tables even if the database has tables that atx does not know.",
 )
 @click.option(
     "--overwrite-verdicts",
     is_flag=True,
-    help="Take the file's verdicts even where a person gave another one.",
+    help="Take the file's verdicts even if a person gave another one.",
 )
 def load(file: Path, beside_other_tables: bool, overwrite_verdicts: bool) -> None:
-    """Put a parquet export of either layout into the database.
+    """Load a parquet export of either layout into the database.
 
-    Verdicts of people are named, and stay, unless the file has newer ones of people.
+    People's verdicts stay, and are named, unless the file has newer ones by people.
     """
     from atx_assets.commands.load import load as load_export
     from atx_assets.settings import read_settings

@@ -1,7 +1,7 @@
 """The program `atx`: which commands there are, and what a failure looks like.
 
 Failures are raised, not printed: `main` makes the one line and the exit status of them. Not here:
-the commands (a file each), nor what they do (`local/`).
+the commands (a file each), nor what they do (`commands/`).
 """
 
 import importlib

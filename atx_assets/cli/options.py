@@ -8,12 +8,12 @@ import click
 if TYPE_CHECKING:
     from atx_assets.commands.output.display import Output
 
-QUIET = click.option("--quiet", is_flag=True, help="Print nothing but warnings and failures.")
+QUIET = click.option("--quiet", is_flag=True, help="Print only warnings and failures.")
 JSON_OUTCOME = click.option(
     "--json",
     "json_",
     is_flag=True,
-    help="Print one JSON object at the end; progress on standard error.",
+    help="Print one JSON object at the end, and progress on standard error.",
 )
 
 

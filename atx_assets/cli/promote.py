@@ -6,7 +6,7 @@ import click
 @click.command()
 @click.argument("version", type=click.IntRange(1))
 def promote(version: int) -> None:
-    """Make a VERSION that is kept in the data folder the champion."""
+    """Make a VERSION from the data folder the champion."""
     from atx_assets.commands.promote import promote as promote_version
     from atx_assets.settings import read_settings
 

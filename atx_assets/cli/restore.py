@@ -10,10 +10,10 @@ import click
 @click.option(
     "--trust-code",
     is_flag=True,
-    help="Restore functions, triggers and views of your own: only from a backup that you made.",
+    help="Restore your own functions, triggers and views. Use it only for a backup that you made.",
 )
 def restore(file: Path, trust_code: bool) -> None:
-    """Put what a backup FILE holds into an empty ATX_HOME and ATX_DATA_DIR."""
+    """Restore a backup FILE into an empty ATX_HOME and ATX_DATA_DIR."""
     from atx_assets.home.backup.restore import restore as restore_home
     from atx_assets.settings import read_settings
 

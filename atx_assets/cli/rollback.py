@@ -5,7 +5,7 @@ import click
 
 @click.command()
 def rollback() -> None:
-    """Make the champion before this one the champion again."""
+    """Make the previous champion the champion again."""
     from atx_assets.commands.promote import roll_back
     from atx_assets.settings import read_settings
 

@@ -9,18 +9,18 @@ from atx_assets.cli.options import JSON_OUTCOME, QUIET, output
 @click.option(
     "--job",
     type=click.Choice(["full_rebuild", "refresh", "score"]),
-    help="All, which is the default; all but the hyperparameter search; or scoring alone.",
+    help="Run everything (the default), everything but the search, or only the scoring.",
 )
 @click.option(
     "--select",
     metavar="ASSETS",
-    help="Assets instead of a job, as Dagster selects them: 'key:scored_results+'.",
+    help="Run these assets instead of a job, in Dagster's syntax: 'key:scored_results+'.",
 )
-@click.option("--figures", is_flag=True, help="Print all that was measured at the end.")
+@click.option("--figures", is_flag=True, help="At the end, print all measured figures.")
 @QUIET
 @JSON_OUTCOME
 def run(job: str | None, select: str | None, figures: bool, quiet: bool, json_: bool) -> None:
-    """Materialise the assets without the UI, and tell what was found."""
+    """Materialise the assets without the UI, and print the results."""
     if select and job:
         raise click.UsageError("name a --job or --select assets, not both")
     told_by = output(quiet, json_)

@@ -9,10 +9,10 @@ import click
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 def score(file: Path | None) -> None:
-    """Ask the champion about titles: JSON in, from FILE or standard input, and JSON out.
+    """Score titles with the champion: JSON in, from FILE or standard input, and JSON out.
 
-    A title is an object with the columns of your table that are known of it: {"imdb_id":
-    "tt0133093", "release_year": 1999, "genre": ["Action", "Sci-Fi"]}; many are a list.
+    A title is an object with the columns of your table that you know: {"imdb_id": "tt0133093",
+    "release_year": 1999, "genre": ["Action", "Sci-Fi"]}. For several titles, pass a list.
     """
     from atx_assets.commands.score import read_given
     from atx_assets.commands.score import score as score_titles

@@ -6,14 +6,19 @@ import click
 
 @click.group()
 def show() -> None:
-    """Print a list: the mistakes, what to judge next, what to watch, what is set aside."""
+    """Print a list: mistakes, films to label next, recommendations, or rows set aside."""
 
 
 _GENRE = click.option(
-    "--genre", "genres", multiple=True, help="Films of this genre alone; of any, if repeated."
+    "--genre",
+    "genres",
+    multiple=True,
+    help="Only films of this genre. If repeated, of any of them.",
 )
 _LIMIT = click.option(
-    "--limit", type=click.IntRange(1), help="How many to print: 20, with --json all."
+    "--limit",
+    type=click.IntRange(1),
+    help="How many to print. The default is 20, or all with --json.",
 )
 _JSON = click.option("--json", "json_", is_flag=True, help="Print the records as JSON.")
 
@@ -22,13 +27,13 @@ _JSON = click.option("--json", "json_", is_flag=True, help="Print the records as
 @click.option(
     "--kind",
     type=click.Choice(["fp", "fn"]),
-    help="False positives or false negatives alone: predicted keep, labelled skip; or vice versa.",
+    help="Only false positives (predicted keep, labelled skip) or only false negatives.",
 )
 @_GENRE
 @_LIMIT
 @_JSON
 def errors(kind: str | None, genres: tuple[str, ...], limit: int | None, json_: bool) -> None:
-    """The films that the model gets wrong, the surest mistake first."""
+    """List the films that the model gets wrong, the surest mistake first."""
     from atx_assets.commands.show import show_errors
     from atx_assets.settings import read_settings
 
@@ -40,7 +45,7 @@ def errors(kind: str | None, genres: tuple[str, ...], limit: int | None, json_: 
 @_LIMIT
 @_JSON
 def queue(genres: tuple[str, ...], limit: int | None, json_: bool) -> None:
-    """The films to judge, or to judge again, next."""
+    """List the films to label or label again next."""
     from atx_assets.commands.show import show_queue
     from atx_assets.settings import read_settings
 
@@ -52,7 +57,7 @@ def queue(genres: tuple[str, ...], limit: int | None, json_: bool) -> None:
 @_LIMIT
 @_JSON
 def recommendations(genres: tuple[str, ...], limit: int | None, json_: bool) -> None:
-    """The unjudged films that the model would keep, best first."""
+    """List the unlabelled films that the model would keep, best first."""
     from atx_assets.commands.show import show_recommendations
     from atx_assets.settings import read_settings
 
@@ -63,7 +68,7 @@ def recommendations(genres: tuple[str, ...], limit: int | None, json_: bool) -> 
 @_LIMIT
 @_JSON
 def quarantine(limit: int | None, json_: bool) -> None:
-    """The rows of your table that cannot be used, and why."""
+    """List the rows of your table that cannot be used, and why."""
     from atx_assets.commands.show import show_quarantine
     from atx_assets.settings import read_settings
 

@@ -5,7 +5,7 @@ import click
 
 @click.command()
 def stop() -> None:
-    """Stop the embedded servers that `atx start` has left running."""
+    """Stop the embedded servers that `atx start` left running."""
     from atx_assets.home.home import stop_servers
     from atx_assets.settings import read_settings
 

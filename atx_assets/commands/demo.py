@@ -30,7 +30,7 @@ def demo(settings: Settings, told: Telling) -> None:
     if apart != settings:
         say(f"PG_HOST or MLFLOW_HOST is set: the demo keeps away from them, in {apart.home}")
     with open_home(apart) as ready:
-        say(f"sample library: 17,470 real films, judged by a made-up viewer ({ready.database})")
+        say(f"sample library: 17,470 real films, labelled by a made-up viewer ({ready.database})")
         _load_sample(ready, say)
         run_job(ready, told)
         told.summarise(ready)

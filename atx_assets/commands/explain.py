@@ -156,7 +156,7 @@ def _told(record: dict[str, Any], scored: Scored) -> Iterator[str]:
 
 def _label(record: dict[str, Any]) -> str:
     if record["label_source"] is None:
-        return "none: nobody has judged it"
+        return "none: nobody has labelled it"
     giver = giver_in_words(record["label_source"])
     verdict = {True: "keep", False: "skip", None: "verdict"}[record["label"]]
     reason = f" ({record['label_reason']})" if record["label_reason"] else ""

@@ -57,13 +57,13 @@ _OF_QUEUE = _Listing(
     columns=(*_FILM, "task", "label", "because", _WHY, _LIKE),
     narrow=(*_FILM, "because", _WHY),
     wide=(*_FILM, "because", _WHY, _LIKE),
-    none="nothing to judge",
+    none="nothing to label",
 )
 _OFRECOMMENDED = _Listing(
     columns=(*_FILM, "genre", "because", _WHY, _LIKE),
     narrow=(*_FILM, "genre", _WHY),
     wide=(*_FILM, "genre", "because", _WHY, _LIKE),
-    none="no unjudged film is predicted keep",
+    none="no unlabelled film is predicted keep",
 )
 
 
@@ -104,7 +104,7 @@ def show_queue(
     limit: int | None = None,
     as_json: bool = False,
 ) -> None:
-    """Print the films to judge, or to judge again, the best of each kind first.
+    """Print the films to label, or to label again, the best of each kind first.
 
     The arguments and errors are those of `show_errors`.
     """
@@ -121,7 +121,7 @@ def show_recommendations(
     limit: int | None = None,
     as_json: bool = False,
 ) -> None:
-    """Print the films that the model would keep and nobody has judged, best first.
+    """Print the films that the model would keep and nobody has labelled, best first.
 
     The arguments and errors are those of `show_errors`.
     """
@@ -250,7 +250,7 @@ def _cells(record: Record, columns: Iterable[str]) -> dict[str, list[str]]:
 def _label(record: Record) -> list[str]:
     """Say a record's label, who gave it, and when it was last touched."""
     if record["label_source"] is None:
-        return ["unjudged"]
+        return ["unlabelled"]
     giver = giver_in_words(record["label_source"])
     verdict = {True: "keep", False: "skip", None: "not learned from, given"}[record["actual"]]
     return [f"{verdict} by {giver}", *([record["label_date"]] if record["label_date"] else [])]

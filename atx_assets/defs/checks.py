@@ -36,7 +36,7 @@ _AFTER_ALL = {"dagster/priority": "-1"}
 
 @dg.asset_check(asset="quarantine", additional_deps=["raw_media"], blocking=True)
 def source_contract(files: DataFiles) -> dg.AssetCheckResult:
-    """Few rows of the source are set aside, and none is lost: what is read is sorted whole."""
+    """Few rows of the source are set aside, and every row that was read is accounted for."""
     import pyarrow.parquet as pq
 
     from atx_assets.sources.contract import wrong_columns
@@ -104,7 +104,7 @@ def _unique(table: "pa.Table", key: str, what: str) -> dg.AssetCheckResult:
         passed=passed,
         description=f"{table.num_rows} {what}, each {key} once"
         if passed
-        else f"{twice.num_rows} values of {key} stand more than once ({examples}), {missing} are "
+        else f"{twice.num_rows} values of {key} occur more than once ({examples}), {missing} are "
         "missing",
         metadata={"repeated": twice.num_rows, "missing": missing},
     )
@@ -114,7 +114,7 @@ def _unique(table: "pa.Table", key: str, what: str) -> dg.AssetCheckResult:
 def labels_still_there(
     context: dg.AssetCheckExecutionContext, files: DataFiles
 ) -> dg.AssetCheckResult:
-    """Labels and films are there as before, unless a person has started the run."""
+    """Labels and films are still there, unless a person started the run."""
     snapshot = snapshot_of(files.read_table("raw_media", ()))["fingerprints"]
     held = held_of(context.instance, files.folder)
     limit = read_settings().automation.label_drop_limit
@@ -128,7 +128,7 @@ def labels_still_there(
 
 @dg.asset_check(asset="training_table", blocking=True)
 def training_keys_unique(files: DataFiles) -> dg.AssetCheckResult:
-    """Each training row has a key, and no two the same."""
+    """Each training row has a key, and no two rows share one."""
     return _unique(files.read_table("training_table"), "key", "training rows")
 
 
@@ -152,7 +152,7 @@ def enough_labels(files: DataFiles) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset="training_table", blocking=True)
 def only_trusted_labels(files: DataFiles) -> dg.AssetCheckResult:
-    """No training row is unjudged, and none has a verdict that a model gave."""
+    """No training row is unlabelled, and a model labelled none."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -162,16 +162,16 @@ def only_trusted_labels(files: DataFiles) -> dg.AssetCheckResult:
     examples = ", ".join(bad["key"].slice(0, _EXAMPLES).to_pylist())
     return dg.AssetCheckResult(
         passed=bad.num_rows == 0,
-        description=f"{bad.num_rows} training rows are unjudged or judged by a model: {examples}"
+        description=f"{bad.num_rows} training rows have no label, or one by a model: {examples}"
         if bad.num_rows
-        else f"all {table.num_rows} training rows were judged by a person or a rule",
+        else f"all {table.num_rows} training rows were labelled by a person or a rule",
         metadata={"untrusted": bad.num_rows},
     )
 
 
 @dg.asset_check(asset="training_table", additional_deps=["feature_encoding"], op_tags=_AFTER_ALL)
 def no_feature_tells_the_label(files: DataFiles) -> dg.AssetCheckResult:
-    """No single feature ranks keeps before skips all but perfectly, as a leaked label would."""
+    """No single feature ranks keeps before skips almost perfectly, as a leaked label would."""
     from atx_assets.learning.leaks import TOO_GOOD, telling_features
 
     data = read_training_data(files)
@@ -180,8 +180,8 @@ def no_feature_tells_the_label(files: DataFiles) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=not found,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{told}: a feature that tells the verdict by itself may have been made from "
-        "it; see where the column comes from"
+        description=f"{told}: a feature that predicts the label by itself may be derived from it; "
+        "check where the column comes from"
         if found
         else f"no feature's own ROC-AUC exceeds {TOO_GOOD}",
         metadata={"features": [name for name, _ in found]},
@@ -190,7 +190,7 @@ def no_feature_tells_the_label(files: DataFiles) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset="tuned_classifier", op_tags=_AFTER_ALL)
 def champion_passes_guards(files: DataFiles) -> dg.AssetCheckResult:
-    """The version that scores beats the best single-feature rule, and promises what it keeps."""
+    """The version that scores beats the best single-feature rule, and is calibrated."""
     from atx_assets.learning.promotion import failed_guards
     from atx_assets.models.bundles import Bundles
 
@@ -209,7 +209,7 @@ def champion_passes_guards(files: DataFiles) -> dg.AssetCheckResult:
     asset="training_table", additional_deps=["feature_encoding", "titles"], op_tags=_AFTER_ALL
 )
 def encoder_round_trip(files: DataFiles) -> dg.AssetCheckResult:
-    """The encoding, read back from its file, makes the training table's numbers, bit for bit."""
+    """The encoding, read back from its file, gives the training table's numbers, bit for bit."""
     import numpy as np
     import pyarrow as pa
 
@@ -235,7 +235,7 @@ def encoder_round_trip(files: DataFiles) -> dg.AssetCheckResult:
         passed=not different,
         description=f"features that differ: {', '.join(different[:_EXAMPLES])}"
         if different
-        else f"{len(encoding.names)} features of {table.num_rows} titles are the same again",
+        else f"{len(encoding.names)} features of {table.num_rows} titles are the same",
         metadata={"different features": len(different)},
     )
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Titles in the preview.
 SHOWN = 300
 
-_DRY_RUN = "Only show what would change, and write nothing. false writes."
+_DRY_RUN = "Only show what would change, and write nothing. Set false to write."
 
 
 class Verdict(Enum):
@@ -32,13 +32,13 @@ class CorrectLabels(dg.Config):
     """Which titles, and the verdict on them."""
 
     ids: list[str] = Field(
-        description="IMDb ids such as tt0133093, or hashes of releases (40 hex digits, where the "
-        "table has a row a release). Any of them stands for its whole title. If one cannot be "
+        description="IMDb ids such as tt0133093, or hashes of releases (40 hex digits, if the "
+        "table has one row per release). Each of them means its whole title. If one cannot be "
         "used, nothing is written.",
     )
     verdict: Verdict = Field(
-        description="keep or skip, as a person's own verdict. A keep in the layout with a row a "
-        "release lets the downloader fetch the title."
+        description="keep or skip, as a person's own verdict. In the layout with one row per "
+        "release, a keep lets the downloader fetch the title."
     )
     dry_run: bool = Field(default=True, description=_DRY_RUN)
 
@@ -48,8 +48,7 @@ class UndoCorrection(dg.Config):
 
     correction: int = Field(
         ge=1,
-        description="The number of the correction: its run shows it, and so does "
-        "`atx correct list`.",
+        description="The number of the correction: its run and `atx correct list` show it.",
     )
     dry_run: bool = Field(default=True, description=_DRY_RUN)
 
@@ -81,10 +80,10 @@ def undo(context: dg.OpExecutionContext, config: UndoCorrection) -> None:
 
 
 @dg.job(
-    description="Gives titles the owner's verdict, keep or skip, in the database: all of them or, "
-    "if one cannot be used, none. A keep, in the layout with a row a release, lets the downloader "
-    "fetch the title. A dry run, which is the default, shows what would change. What was written "
-    "is in the record `corrections.jsonl` of ATX_HOME."
+    description="Gives titles the owner's verdict, keep or skip, in the database. If one title "
+    "cannot be used, it changes none. In the layout with one row per release, a keep lets the "
+    "downloader fetch the title. A dry run, which is the default, shows what would change. The "
+    "record `corrections.jsonl` in ATX_HOME has what was written."
 )
 def correct_labels() -> None:
     """Correct labels."""
@@ -92,9 +91,9 @@ def correct_labels() -> None:
 
 
 @dg.job(
-    description="Makes the rows of a recorded correction what they were before it. Rows that have "
-    "changed since are named and left. A dry run, which is the default, shows what would change. "
-    "It is recorded as a correction itself, and so can be undone."
+    description="Restores the rows of a recorded correction to what they were before it. It names "
+    "and leaves rows that have changed since. A dry run, which is the default, shows what would "
+    "change. The undo is itself recorded as a correction, so you can undo it."
 )
 def undo_correction() -> None:
     """Undo a correction."""

@@ -21,8 +21,8 @@ _CRON = "30 4 * * *"
 _DESCRIPTION = (
     "Prunes what is older than ATX_KEEP_DAYS (90), every day at 4:30 ({zone}; ATX_TIMEZONE): ended "
     "runs of Dagster with their events and log files, and runs of the embedded MLflow store with "
-    "their models. Kept whatever their age: the last materialisation, observation and checks of "
-    "each asset, what the sensors look back at, and the models that are champion, challenger or "
+    "their models. It keeps, whatever their age, the last materialisation, observation and checks "
+    "of each asset, what the sensors look back at, and the models that are champion, challenger or "
     "among the versions in the data folder. To quiet it, switch it off on this page (Automation); "
     "it stays off until you switch it on."
 )
@@ -73,8 +73,8 @@ def prune_models(context: dg.OpExecutionContext) -> None:
 
 @dg.job(
     name=HOUSEKEEPING,
-    description="Prunes runs, events, log files and models that are older than ATX_KEEP_DAYS; the "
-    "last of each asset, and the models in use, are kept.",
+    description="Prunes runs, events, log files and models that are older than ATX_KEEP_DAYS. It "
+    "keeps the last records of each asset, and the models in use.",
 )
 def housekeeping() -> None:
     """Prune what is old; one half goes on where the other fails."""

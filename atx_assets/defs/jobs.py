@@ -31,13 +31,13 @@ full_rebuild = dg.define_asset_job(
 refresh = dg.define_asset_job(
     "refresh",
     dg.AssetSelection.all() - _SEARCH,
-    description="Everything but the search: trains anew with the hyperparameters found last.",
+    description="Everything but the search: train with the latest hyperparameters, score, report.",
     tags=WRITES,
 )
 score = dg.define_asset_job(
     "score",
     dg.AssetSelection.assets(*SCORED),
-    description="No training: read the films, score them by the champion, report.",
+    description="No training: read the films, score them with the champion, report.",
     tags=WRITES,
 )
 

@@ -26,12 +26,11 @@ from atx_assets.settings import Settings, read_settings
 _logger = logging.getLogger(__name__)
 
 _DESCRIPTION = (
-    "Rebuilds everything every night, at {cron} ({zone}; ATX_RETRAIN_CRON, ATX_TIMEZONE). When "
-    "labels, films and code are those of the last search and training, nothing is searched and "
-    "trained, and everything is scored and reported, so that it stays fresh; "
-    "ATX_RETRAIN_ALWAYS=yes trains all the same. A night that was missed is caught up "
-    "at the next start. To quiet it, switch it off on this page (Automation); it stays off until "
-    "you switch it on."
+    "Rebuilds everything every night, at {cron} ({zone}; ATX_RETRAIN_CRON, ATX_TIMEZONE). If "
+    "labels, films and code are those of the last search and training, it skips both, and only "
+    "scores and reports, so that the results stay fresh. ATX_RETRAIN_ALWAYS=yes trains all the "
+    "same. After a missed night, it runs at the next start. To quiet it, switch it off on this "
+    "page (Automation); it stays off until you switch it on."
 )
 
 

@@ -110,13 +110,13 @@ def tick(
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Learns from changed labels. Every 5 seconds it compares the labels in the database with "
-        "those that the results were made from, and asks for the job refresh where they differ: "
-        "once they have been quiet for ATX_LABEL_QUIET_SECONDS (20), after at most "
-        "ATX_LABEL_MAX_WAIT_SECONDS (300); for labels that only rules gave, at most once in "
-        "ATX_RULE_LABEL_INTERVAL (an hour). A run that fails is tried again after "
-        f"{_TRIES} minutes, then left until something changes or the night. It refuses, and tells "
-        "you, when more than half of the labels are gone at once, or the data folder is empty that "
-        "held results." + _QUIET
+        "those that the results were made from. If they differ, it asks for the job refresh, once "
+        "they have been quiet for ATX_LABEL_QUIET_SECONDS (20), or after "
+        "ATX_LABEL_MAX_WAIT_SECONDS (300) at the latest. For labels that only rules gave, it asks "
+        "at most once per ATX_RULE_LABEL_INTERVAL (an hour). It tries a failed run again after "
+        f"{_TRIES} minutes, then waits for a change or the nightly run. It refuses, and sends an "
+        "alert, if more than half of the labels are gone at once, or if the data folder held "
+        "results and is empty now." + _QUIET
     ),
 )
 def label_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -131,10 +131,11 @@ def label_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     minimum_interval_seconds=FILM_INTERVAL,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Scores new films. Every 30 seconds it compares the films in the database, with all that "
-        "scoring reads of them, with those that the results were made from, and asks for the job "
-        "score where they differ; nothing is trained. It waits for quiet, tries again and refuses "
-        "like label_sensor, and leaves films to the refresh that changed labels bring." + _QUIET
+        "Scores new films. Every 30 seconds it compares the films in the database, with everything "
+        "that scoring reads of them, with those that the results were made from. If they differ, "
+        "it asks for the job score, which trains nothing. It waits for quiet, tries again and "
+        "refuses like label_sensor. If labels changed as well, their refresh also scores the "
+        "films." + _QUIET
     ),
 )
 def film_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -145,9 +146,9 @@ def film_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 @dg.run_failure_sensor(
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Tells you what will not mend itself: a blocking check stopped a run, the last attempt of "
-        "a sensor failed, the nightly run failed, or old runs could not be pruned. "
-        "One message for each cause, to ATX_ALERT_URL if that is set, and to the log." + _QUIET
+        "Sends an alert if something needs a person: a blocking check stopped a run, the last "
+        "attempt of a sensor failed, the nightly run failed, or old runs could not be pruned. "
+        "It sends one message per cause, to ATX_ALERT_URL if that is set, and to the log." + _QUIET
     ),
 )
 def alert_on_failure(context: dg.RunFailureSensorContext) -> None:
@@ -162,9 +163,9 @@ def alert_on_failure(context: dg.RunFailureSensorContext) -> None:
     monitored_jobs=[full_rebuild, refresh, score, housekeeping],
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "After each nightly run that ends well, calls ATX_HEARTBEAT_URL, if that is set: a "
-        "dead-man switch tells you when the call fails to come. After any run that ends well, what "
-        "it healed may raise an alert again." + _QUIET
+        "After each nightly run that ends well, calls ATX_HEARTBEAT_URL, if that is set, so that a "
+        "dead-man switch notices when the call does not come. After any run that ends well, the "
+        "causes that it fixed may send an alert again." + _QUIET
     ),
 )
 def heartbeat_on_success(context: dg.RunStatusSensorContext) -> None:

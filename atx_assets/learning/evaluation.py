@@ -119,5 +119,5 @@ def too_few_labels(keeps: int, skips: int) -> str:
     """Say in a line that there are too few labels."""
     return (
         f"not enough labels to learn from: {keeps} keeps and {skips} skips, and at least "
-        f"{LEAST_LABELS} of each are needed; judge more films, or check ATX_SOURCE"
+        f"{LEAST_LABELS} of each are needed; label more films, or check ATX_SOURCE"
     )

@@ -1,4 +1,4 @@
-"""Which titles to judge, or judge again, next: doubtful labels, and what the model cannot tell.
+"""Which titles to label, or label again, next: doubtful labels, and what the model cannot tell.
 
 Not here: how the titles are shown (`defs/assets/review_queue.py`). What else was tried for doubtful
 labels is in `benchmarks/review.py`: confident learning and cleanlab ranked them no better.
@@ -120,13 +120,13 @@ def unsureness(probability: np.ndarray[Any, Any], threshold: float) -> np.ndarra
     return unsure
 
 
-def worth_judging(
+def worth_labelling(
     probability: np.ndarray[Any, Any],
     threshold: float,
     leaves: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]],
     number: int,
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Choose unjudged titles to ask about: the most unsure first, spread over kinds of titles.
+    """Choose unlabelled titles to ask about: the most unsure first, spread over kinds of titles.
 
     Each next one has the most unsureness times unlikeness to the nearest of those chosen before;
     so the second of two that no tree tells apart comes last. A form of maximal marginal relevance:

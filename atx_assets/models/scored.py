@@ -67,12 +67,12 @@ def scored_parts(files: DataFolder, bundle: Bundle) -> Iterator[pa.Table]:
         yield score_titles(as_learned(titles, learned, gone), bundle)
 
 
-def unjudged_keeps(results: pa.Table) -> np.ndarray[Any, Any]:
-    """Return the rows of the predicted keeps among unjudged films, the surest first."""
+def unlabelled_keeps(results: pa.Table) -> np.ndarray[Any, Any]:
+    """Return the rows of the predicted keeps among unlabelled films, the surest first."""
     import numpy as np
 
-    unjudged = results["label_source"].is_null().to_numpy()
-    wanted = np.flatnonzero(unjudged & results["predicted"].to_numpy())
+    unlabelled = results["label_source"].is_null().to_numpy()
+    wanted = np.flatnonzero(unlabelled & results["predicted"].to_numpy())
     # Ties by key, which is the order of the rows.
     order = np.argsort(-results["probability"].to_numpy()[wanted], kind="stable")
     rows: np.ndarray[Any, Any] = wanted[order]

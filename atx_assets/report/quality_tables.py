@@ -28,8 +28,8 @@ MEASURES = {
 }
 SLICES = {
     "all": "all labels",
-    "human": "judged by a person",
-    "rule": "judged by a rule",
+    "human": "labelled by a person",
+    "rule": "labelled by a rule",
     "newest": "newest in the database",
 }
 _NONE = "–"

@@ -29,7 +29,7 @@ from atx_assets.schemas import MEDIA, arrow_schema
 SOURCE_SHA256 = "1d9c6a02e488d0354b2309e16130c58820a91ac2ce417e814c5964f9579a65ac"
 
 SEED = "sample library 1"
-JUDGED_TITLES = 4000
+LABELLED_TITLES = 4000
 
 # The viewer. Taste is a sum in which above 0 is a keep.
 TASTE_BASE = -1.0
@@ -190,7 +190,7 @@ def names(listed: str | None) -> tuple[str, ...]:
 
 
 def meet(films: list[Film]) -> set[str]:
-    """The ids of the films judged, drawn without a look at taste, the known and recent likelier.
+    """The ids of the films labelled, drawn without a look at taste, the known and recent likelier.
 
     Weighted sampling without replacement: Efraimidis and Spirakis, "Weighted random sampling with
     a reservoir", 2006.
@@ -200,7 +200,7 @@ def meet(films: list[Film]) -> set[str]:
         weight = math.sqrt(1 + film.reviews) * (1 + (film.year - 1940) / 75)
         return math.log(chance(film, "met").random()) / weight
 
-    return {film.imdb_id for film in heapq.nlargest(JUDGED_TITLES, films, key=luck)}
+    return {film.imdb_id for film in heapq.nlargest(LABELLED_TITLES, films, key=luck)}
 
 
 def wants(film: Film) -> bool:
@@ -238,10 +238,10 @@ def resolutions(film: Film) -> list[str]:
     return sorted(offered, key=list(RESOLUTION_SHARES).index)
 
 
-def releases(film: Film, judged: bool) -> Iterator[dict[str, object]]:
+def releases(film: Film, labelled: bool) -> Iterator[dict[str, object]]:
     """The rows of one film: the downloader's verdict on each, but the viewer's on the best."""
     offered = resolutions(film)
-    if not judged:
+    if not labelled:
         yield from (release(film, resolution, "unfiltered") for resolution in offered)
         return
     wanted = wants(film)
@@ -319,8 +319,8 @@ def times(film: Film, resolution: str, by_person: bool) -> tuple[dt.datetime, dt
 def make_table() -> pa.Table:
     """The whole library, one row a release, ordered by hash."""
     films = read_films()
-    judged = meet(films)
-    rows = [row for film in films for row in releases(film, film.imdb_id in judged)]
+    labelled = meet(films)
+    rows = [row for film in films for row in releases(film, film.imdb_id in labelled)]
     return pa.Table.from_pylist(
         sorted(rows, key=lambda row: str(row["hash"])), schema=arrow_schema(MEDIA)
     )

@@ -19,12 +19,12 @@ from atx_assets.errors import AtxError
 from atx_assets.sources.by_title import RowsByTitle, TitleRows
 from atx_assets.sources.layouts import FILM, Layout
 from atx_assets.sources.verdicts import (
-    UNJUDGED,
+    UNLABELLED,
     VERDICTS,
-    Judged,
+    ReleaseVerdicts,
+    find_verdicts,
     flag,
     ids_and_keys,
-    judge_releases,
     name_of,
     training_flags,
 )
@@ -127,7 +127,7 @@ _AS_THEY_CAME = ("tmdb_id", "release_year", "hash", "original_title")
 
 
 def _from_training(films: pa.Table, layout: Layout, by_model: Collection[str]) -> pa.Table:
-    judged = films["label"].is_valid().to_numpy()
+    labelled = films["label"].is_valid().to_numpy()
     taught, human = training_flags(films, by_model)
     source = np.where(human, "human", np.where(taught, "rule", "model"))
     # What the downloader decided by itself is a model's verdict: a model must not learn from it.
@@ -139,7 +139,7 @@ def _from_training(films: pa.Table, layout: Layout, by_model: Collection[str]) -
             "key": films["imdb_id"],
             "imdb_id": films["imdb_id"],
             "label": pc.equal(films["label"], "would_watch"),
-            "label_source": pa.array(source, pa.string(), mask=~judged),
+            "label_source": pa.array(source, pa.string(), mask=~labelled),
             "trains": trains,
             "created_at": films["created_at"],
             "label_date": pc.if_else(films["label"].is_valid(), films["updated_at"], None),
@@ -148,7 +148,7 @@ def _from_training(films: pa.Table, layout: Layout, by_model: Collection[str]) -
 
 
 def _from_media(rows: TitleRows, layout: Layout) -> pa.Table:
-    found = judge_releases(rows.films, rows.keys, rows.aside)
+    found = find_verdicts(rows.films, rows.keys, rows.aside)
     stands = pa.array(_representatives(rows.films, found.of_films, layout))
     keep = np.array([keep for keep, _ in VERDICTS], object)
     source = np.array([source for _, source in VERDICTS], object)
@@ -162,7 +162,7 @@ def _from_media(rows: TitleRows, layout: Layout) -> pa.Table:
             "label": pa.array(keep[found.of_title], pa.bool_()),
             "label_source": pa.array(source[found.of_title], pa.string()),
             "label_reason": _reasons(found),
-            "trains": found.of_title != UNJUDGED,
+            "trains": found.of_title != UNLABELLED,
             "created_at": _first_seen(rows.films, found.of_films),
             "label_date": _last_touched(found),
         },
@@ -198,18 +198,18 @@ def _first_seen(films: pa.Table, title: NDArray[np.int64]) -> pa.Array:
     return seen.aggregate([("created_at", "min")]).sort_by("title")["created_at_min"]
 
 
-def _last_touched(found: Judged) -> pa.Array:
+def _last_touched(found: ReleaseVerdicts) -> pa.Array:
     """When a release with the title's label was last touched; null for titles without one."""
     never = np.iinfo(np.int64).min
     updated_at = found.rows["updated_at"]
     touched = pc.cast(updated_at, pa.int64()).fill_null(never).to_numpy()
-    holds = (found.verdict == found.of_title[found.title]) & (found.verdict != UNJUDGED)
+    holds = (found.verdict == found.of_title[found.title]) & (found.verdict != UNLABELLED)
     last = np.full(len(found.of_title), never)
     np.maximum.at(last, found.title[holds], touched[holds])
     return pa.array(last, updated_at.type, mask=last == never)
 
 
-def _reasons(found: Judged) -> pa.Array:
+def _reasons(found: ReleaseVerdicts) -> pa.Array:
     """Why rules skipped each title: the distinct reasons, joined by '; '; null for other titles."""
     by_rule = VERDICTS.index((False, "rule"))
     skips = (found.verdict == by_rule) & (found.of_title[found.title] == by_rule)

@@ -19,10 +19,10 @@ from atx_assets.text import key_without_id
 
 #: Verdicts on a release, the strongest first: (keep, who gave it).
 VERDICTS = ((True, "human"), (False, "human"), (True, "rule"), (False, "rule"), (None, None))
-UNJUDGED = 4
+UNLABELLED = 4
 
 
-def judged_rows(films: pa.Table, layout: Layout, verdicts: pa.Table) -> pa.Table:
+def labelled_rows(films: pa.Table, layout: Layout, verdicts: pa.Table) -> pa.Table:
     """Return the film rows that hold a label of a title, each with that title and its label.
 
     Args:
@@ -33,13 +33,13 @@ def judged_rows(films: pa.Table, layout: Layout, verdicts: pa.Table) -> pa.Table
         person gave the label), `said` (whether it says keep), `keep` (whether its title's is one).
     """
     if layout.name == "training":
-        judged, human = training_flags(films)
+        labelled, human = training_flags(films)
         keep = films["label"].to_numpy(zero_copy_only=False) == "would_watch"
         key = films["imdb_id"]
         made = {"row": key, "key": key, "human": human, "said": keep, "keep": keep}
-        return pa.table(made).filter(pa.array(judged))
+        return pa.table(made).filter(pa.array(labelled))
     aside = verdicts.select(films.column_names)
-    found = judge_releases(films, ids_and_keys(films)[1], aside)
+    found = find_verdicts(films, ids_and_keys(films)[1], aside)
     keep = np.array([keep or False for keep, _ in VERDICTS])
     made = {
         "row": found.rows["hash"],
@@ -48,7 +48,7 @@ def judged_rows(films: pa.Table, layout: Layout, verdicts: pa.Table) -> pa.Table
         "said": keep[found.verdict],
         "keep": keep[found.of_title[found.title]],
     }
-    return pa.table(made).filter(pa.array(found.verdict != UNJUDGED))
+    return pa.table(made).filter(pa.array(found.verdict != UNLABELLED))
 
 
 def given_by_person(films: pa.Table, layout: Layout) -> NDArray[np.bool_]:
@@ -59,7 +59,7 @@ def given_by_person(films: pa.Table, layout: Layout) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ReleaseVerdicts:
     """The releases whose verdicts count: the films, then those set aside, and their titles.
 
     `keys` are the titles' keys. `title` is the place in `keys` of each release's title, `verdict`
@@ -81,7 +81,7 @@ class Judged:
         return self.title[: self.films]
 
 
-def judge_releases(films: pa.Table, keys: pa.Array, aside: pa.Table) -> Judged:
+def find_verdicts(films: pa.Table, keys: pa.Array, aside: pa.Table) -> ReleaseVerdicts:
     """Find the title of each release of the media layout, and the verdicts on both.
 
     Args:
@@ -95,7 +95,9 @@ def judge_releases(films: pa.Table, keys: pa.Array, aside: pa.Table) -> Judged:
     )
     verdict, reason = _release_verdicts(rows)
     of_title = _title_verdicts(title, verdict, rows, len(encoded.dictionary))
-    return Judged(rows, encoded.dictionary, title, verdict, reason, of_title, films.num_rows)
+    return ReleaseVerdicts(
+        rows, encoded.dictionary, title, verdict, reason, of_title, films.num_rows
+    )
 
 
 def ids_and_keys(films: pa.Table) -> tuple[pa.Array, pa.Array]:
@@ -180,8 +182,8 @@ def _with_aside(
 ) -> tuple[pa.Table, NDArray[np.int64]]:
     """The releases whose verdicts count, and the place in `keys` of each one's title."""
     place = pc.index_in(known_text(aside["imdb_id"]), keys).combine_chunks()
-    judged = pa.concat_tables([films, aside.filter(place.is_valid())])
-    return judged, np.concatenate([title, place.drop_null().to_numpy()])
+    counted = pa.concat_tables([films, aside.filter(place.is_valid())])
+    return counted, np.concatenate([title, place.drop_null().to_numpy()])
 
 
 def _release_verdicts(films: pa.Table) -> tuple[NDArray[np.int64], pa.Array]:
@@ -194,14 +196,14 @@ def _release_verdicts(films: pa.Table) -> tuple[NDArray[np.int64], pa.Array]:
     by_person = reason.is_null().to_numpy(zero_copy_only=False)
     rejected = is_("rejected")
     cases = [is_("override"), rejected & by_person, is_("accepted"), rejected]
-    return np.select(cases, [0, 1, 2, 3], UNJUDGED), reason
+    return np.select(cases, [0, 1, 2, 3], UNLABELLED), reason
 
 
 def _title_verdicts(
     title: NDArray[np.int64], verdict: NDArray[np.int64], films: pa.Table, titles: int
 ) -> NDArray[np.int64]:
     """The verdict on each title: the strongest of its releases."""
-    strongest = np.full(titles, UNJUDGED)
+    strongest = np.full(titles, UNLABELLED)
     np.minimum.at(strongest, title, verdict)
     # A person who said both is taken at the later word; at one instant, at the keep.
     people = np.flatnonzero(verdict <= 1)
@@ -220,9 +222,9 @@ def training_flags(
         films: rows of the training layout.
         by_model: keys of reviewed rows whose label is a model's.
     """
-    judged = films["label"].is_valid().to_numpy()
-    human = judged & flag(films, "human_labeled", when_missing=False)
-    reviewed = judged & flag(films, "reviewed", when_missing=True)
+    labelled = films["label"].is_valid().to_numpy()
+    human = labelled & flag(films, "human_labeled", when_missing=False)
+    reviewed = labelled & flag(films, "reviewed", when_missing=True)
     if by_model:
         # Not NumPy's: of texts it compares every row with every key.
         keys = pa.array(sorted(by_model), films["imdb_id"].type)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.errors import AtxError
+from atx_assets.schemas import EARLIER_TASKS
 from atx_assets.storage.checksums import announce, is_damaged, made_from, sum_of
 from atx_assets.storage.file_lock import take_lock
 
@@ -268,13 +269,14 @@ class DataFolder:
             raise self._damaged(asset) from error
 
     def read_records(self, asset: str) -> list[dict[str, Any]]:
-        """Read an asset's records.
+        """Read an asset's records, with today's names for the tasks of an earlier review queue.
 
         Raises:
             AtxError: they are not there, or not as they were written.
         """
         try:
-            records: list[dict[str, Any]] = json.loads(self.read_text(asset))
+            hook = _rename_task if asset == "review_queue" else None
+            records: list[dict[str, Any]] = json.loads(self.read_text(asset), object_hook=hook)
         except (ValueError, RecursionError) as error:  # a number too long, lists too deep
             raise self._damaged(asset) from error
         return records
@@ -322,6 +324,12 @@ class DataFolder:
 def _there(file: pq.ParquetFile, columns: Collection[str]) -> list[str]:
     """Return which of the named columns a file has, in its order."""
     return [name for name in file.schema_arrow.names if name in columns]
+
+
+def _rename_task(record: dict[str, Any]) -> dict[str, Any]:
+    task = record.get("task")
+    now = EARLIER_TASKS.get(task) if isinstance(task, str) else None
+    return {**record, "task": now} if now else record
 
 
 def _unreadable(path: Path, error: OSError) -> AtxError:

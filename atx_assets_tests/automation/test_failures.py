@@ -159,7 +159,7 @@ def test_a_dead_address_breaks_nothing_and_is_not_shown(living, receiver, monkey
 # -- runs that a person re-executes: Dagster gives them the tags of sensor and schedule
 
 
-def unjudge(living) -> None:
+def unlabel(living) -> None:
     living.connection.execute(
         "UPDATE atp.media SET rejection_status = 'unfiltered', rejection_reason = NULL"
         " WHERE right(hash, 1) < 'c'"
@@ -168,7 +168,7 @@ def unjudge(living) -> None:
 
 def test_a_night_that_was_stopped_is_re_executed_by_hand(living, receiver):
     """Kept out: the guard took the person for the schedule, and told them to do it by hand."""
-    unjudge(living)
+    unlabel(living)
     night = living.run("score", NIGHT)
     assert not ends(living, night)
     again = living.reexecute(night.run_id)

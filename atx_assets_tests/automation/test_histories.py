@@ -72,7 +72,7 @@ class History:
         self._changes()
         if self.open and title in self.changed_titles:
             return  # it would wait for the open transaction, and we are both
-        self.living.judge(self.titles[title], verdict)
+        self.living.label(self.titles[title], verdict)
 
     def _delete_and_put_back(self, title):
         self._changes()

@@ -187,7 +187,7 @@ class Living:
     def runs(self, job: str = "refresh") -> Sequence[dg.DagsterRun]:
         return self.instance.get_runs(dg.RunsFilter(job_name=job))
 
-    def judge(self, title: str, status: str, reason: str | None = None) -> None:
+    def label(self, title: str, status: str, reason: str | None = None) -> None:
         self.connection.execute(
             "UPDATE atp.media SET rejection_status = %s::atp.rejection_status,"
             " rejection_reason = %s WHERE imdb_id = %s",

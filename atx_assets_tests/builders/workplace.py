@@ -60,7 +60,7 @@ class Workplace:
     def files(self) -> DataFiles:
         return DataFiles(directory=str(self.home / "data"))
 
-    def judge_some(self, films: int = 20) -> None:
+    def label_some(self, films: int = 20) -> None:
         """Turn some of the skips into keeps, so that the next model would be promoted."""
         with self.connect() as connection:
             connection.execute(
@@ -156,17 +156,17 @@ def workplace(database: Database, tmp_path: Path) -> Workplace:
 
 @pytest.fixture(scope="session")
 def small_library() -> Path:
-    """A part of the sample library: 1,500 releases, half of them judged."""
+    """A part of the sample library: 1,500 releases, half of them labelled."""
     return made_once("small-library", _write_small_library) / "small.parquet"
 
 
 def _write_small_library(folder: Path) -> None:
     rows = pq.read_table(LIBRARY)
-    judged = pc.not_equal(rows["rejection_status"], "unfiltered")
+    labelled = pc.not_equal(rows["rejection_status"], "unfiltered")
     part = pa.concat_tables(
         [
-            rows.filter(judged).slice(0, RELEASES // 2),
-            rows.filter(pc.invert(judged)).slice(0, RELEASES // 2),
+            rows.filter(labelled).slice(0, RELEASES // 2),
+            rows.filter(pc.invert(labelled)).slice(0, RELEASES // 2),
         ]
     )
     pq.write_table(part, folder / "small.parquet")

@@ -85,7 +85,7 @@ def test_preview_write_undo_and_list(atx: Callable[..., Done], home: Path) -> No
     assert preview.stdout.splitlines() == [
         "atp.media: 3 titles, 2 to change (2 rows), 1 already a person's keep",
         "  title   year  IMDb id    releases  now           becomes       note",
-        "  Film 1  2001  tt0000001         1  unjudged      keep (human)",
+        "  Film 1  2001  tt0000001         1  unlabelled    keep (human)",
         "  Film 3  2001  tt0000003         1  keep (rule)   keep (human)  1 transferred: may be "
         "fetched again",
         "  Film 2  2001  tt0000002         1  keep (human)  unchanged",
@@ -116,7 +116,7 @@ def test_preview_write_undo_and_list(atx: Callable[..., Done], home: Path) -> No
     undone = atx("correct", "undo", "1", "--write")
     assert undone.returncode == 0, undone.stderr
     assert "written, as correction 2" in undone.stdout
-    assert "keep (human)  unjudged" in undone.stdout
+    assert "keep (human)  unlabelled" in undone.stdout
 
     listed = atx("correct", "list").stdout.splitlines()
     assert listed[0].split() == [

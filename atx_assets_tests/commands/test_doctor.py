@@ -481,14 +481,14 @@ class TestChangedDatabase:
         self, copied, examined: Callable[[], dict[str, str]]
     ) -> None:
         assert examined()["labels"] == "ok    labels: labels and films are there as before"
-        unjudge = (
+        unlabel = (
             "UPDATE atp.media SET rejection_status = 'unfiltered', rejection_reason = NULL"
             " WHERE hash NOT IN (SELECT hash FROM atp.media WHERE media_type = 'movie'"
             " AND rejection_status <> 'unfiltered' ORDER BY hash LIMIT %s)"
         )
         with copied.instance() as instance, copied.connect() as connection:
             connection.autocommit = True
-            connection.execute(unjudge, [100])
+            connection.execute(unlabel, [100])
             refusal = Living(copied, instance, connection).tick()
             told = examined()
             assert told["labels"] == f"FAIL  labels: {refusal}"
@@ -496,8 +496,8 @@ class TestChangedDatabase:
             assert "`atx run`" in told["labels"]
             # Nothing else tells of it.
             assert [line for line in told.values() if line.startswith("FAIL")] == [told["labels"]]
-            # Where too few are left to learn from, to judge more is not the mend.
-            connection.execute(unjudge, [0])
+            # Where too few are left to learn from, to label more is not the mend.
+            connection.execute(unlabel, [0])
             told = examined()
         assert told["media database"].startswith("FAIL")
         assert "gone at once" in told["labels"]

@@ -41,7 +41,7 @@ def unique(films) -> dict[str, object]:
     return next(f for f in films if titles.count(f["media_title"].casefold()) == 1)
 
 
-def test_a_judged_film_is_told_whole(explain, films, finished):
+def test_a_labelled_film_is_told_whole(explain, films, finished):
     film = one(films, actual=False, label_source="rule")
     status, out, err = explain(film["imdb_id"])
     assert (status, err) == (0, "")
@@ -59,10 +59,10 @@ def test_a_judged_film_is_told_whole(explain, films, finished):
     assert f"https://www.imdb.com/title/{film['imdb_id']}/" in lines[-1]
 
 
-def test_an_unjudged_film_is_the_champions_answer(explain, films):
+def test_an_unlabelled_film_is_the_champions_answer(explain, films):
     film = one(films, label_source=None)
     _, out, _ = explain(film["key"])
-    assert "label      none: nobody has judged it" in out
+    assert "label      none: nobody has labelled it" in out
     assert f"{film['probability']:.1%} of a keep, by the champion" in out
 
 

@@ -31,7 +31,7 @@ def record(title: str, number: int, **changed: object) -> dict[str, object]:
     return {
         **{column.name: None for column in REVIEW_QUEUE},
         "rank": number,
-        "task": "judge again",
+        "task": "label_again",
         "because": f"a person said keep, but models blind to that put a keep at {number}%",
         "media_title": title,
         "release_year": 2000 + number,
@@ -57,14 +57,14 @@ def files(tmp_path, monkeypatch) -> DataFiles:
     records = [record(title, number) for number, title in enumerate(ODD, 1)]
     found.write_records("false_positives", [r for r in records if r["cm_value"] == "fp"])
     found.write_records("false_negatives", [r for r in records if r["cm_value"] == "fn"])
-    unjudged = {"actual": None, "label_source": None, "cm_value": None, "label_date": None}
+    unlabelled = {"actual": None, "label_source": None, "cm_value": None, "label_date": None}
     found.write_records(
         "review_queue",
         [
             *records[:2],
-            record("To judge", 1, task="judge", **unjudged),
-            record("To watch", 2, task="recommended", **unjudged),
-            record("To watch first", 1, task="recommended", **unjudged),
+            record("To label", 1, task="label", **unlabelled),
+            record("To watch", 2, task="recommended", **unlabelled),
+            record("To watch first", 1, task="recommended", **unlabelled),
         ],
     )
     monkeypatch.setenv("ATX_DATA_DIR", found.directory)
@@ -176,10 +176,20 @@ def test_twenty_are_shown_and_all_of_them_as_json(show, files):
 def test_queue_and_recommendations_share_a_file_and_no_film(show):
     queue, recommended = show("queue"), show("recommendations")
     assert "To watch" not in queue
-    assert "judge again" in queue
-    assert "unjudged" in next(line for line in queue.splitlines() if "To judge" in line)
+    assert "label_again" in queue
+    assert "unlabelled" in next(line for line in queue.splitlines() if "To label" in line)
     assert re.findall(r"tt\d+", recommended) == ["tt0000001", "tt0000002"]
-    assert "To judge" not in recommended
+    assert "To label" not in recommended
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]], ids=["table", "json"])
+def test_a_queue_of_an_earlier_atx_is_shown_with_the_tasks_of_today(show, files, words):
+    before = {"label_again": "judge again", "label": "judge", "recommended": "recommended"}
+    lists = ("queue", "recommendations")
+    today = [show(name, *words) for name in lists]
+    records = files.read_records("review_queue")
+    files.write_records("review_queue", [r | {"task": before[r["task"]]} for r in records])
+    assert [show(name, *words) for name in lists] == today
 
 
 def test_json_is_the_records_and_harmless_to_a_terminal(show, files):
@@ -190,8 +200,8 @@ def test_json_is_the_records_and_harmless_to_a_terminal(show, files):
 
 def test_an_empty_list_says_so(show, files):
     files.write_records("review_queue", [])
-    assert show("recommendations") == "no unjudged film is predicted keep\n"
-    assert show("queue", "--genre", "drama") == "nothing to judge\n"
+    assert show("recommendations") == "no unlabelled film is predicted keep\n"
+    assert show("queue", "--genre", "drama") == "nothing to label\n"
     assert json.loads(show("queue", "--json")) == []
 
 

@@ -104,7 +104,12 @@ def test_all_figures_are_told_with_thresholds_and_calibration(finished):
     assert f"{quality['nested']['pr_auc']['mean']:.3f} ±" in row
     assert f"{quality['model']['all']['pr_auc']['mean']:.3f} ±" in row
     assert f"{quality['rule']['all']['pr_auc']['mean']:.3f} ±" in row
-    for heading in ("all labels: ", "judged by a person: ", "judged by a rule: ", "newest in the"):
+    for heading in (
+        "all labels: ",
+        "labelled by a person: ",
+        "labelled by a rule: ",
+        "newest in the",
+    ):
         assert heading in text
     assert "thresholds, out of fold" in text
     used = next(line for line in lines if "(in use)" in line)

@@ -124,7 +124,7 @@ def test_a_dry_run_is_the_default_and_shows_a_table_of_the_titles(
     told = shown(result)
     assert told["written"] is False
     assert (
-        "&#60;i&#62;It's &#124; 100%s&#60;/i&#62; | 2001 | tt0000001 | 1 | unjudged"
+        "&#60;i&#62;It's &#124; 100%s&#60;/i&#62; | 2001 | tt0000001 | 1 | unlabelled"
         in told["preview"]
     )
     assert "Film 2 | 2001 | tt0000002 | 1 | keep (human) | unchanged" in told["preview"]

@@ -71,17 +71,17 @@ def test_the_threshold_is_the_score_of_a_title_out_of_fold(finished):
     """Kept out: a threshold chosen on the labels that a model learned from."""
     champion = Bundles(finished.files).champion()
     results = finished.files.read_table("scored_results")
-    judged = results.filter(results["actual"].is_valid())
-    assert champion.threshold in judged["probability"].to_pylist()
+    labelled = results.filter(results["actual"].is_valid())
+    assert champion.threshold in labelled["probability"].to_pylist()
     (used,) = [a for a in champion.about["quality"]["alternatives"] if a["in_use"]]
     assert used["threshold"] == champion.threshold
-    counts = Counter(judged["cm_value"].to_pylist())
+    counts = Counter(labelled["cm_value"].to_pylist())
     assert used["predicted_keep"] == counts["tp"] + counts["fp"]
     # What it gives is told by thresholds that did not see the fold, and less than it seems here.
     assert used["recall"] == pytest.approx(counts["tp"] / (counts["tp"] + counts["fn"]), abs=0.1)
 
 
-def test_a_judged_film_is_scored_by_models_that_did_not_see_it(finished):
+def test_a_labelled_film_is_scored_by_models_that_did_not_see_it(finished):
     """Kept out: probabilities of labelled titles taken from the model that learned from them."""
     results = finished.files.read_table("scored_results")
     bundle = Bundles(finished.files).champion()
@@ -161,19 +161,19 @@ def test_scoring_alone_trains_nothing_and_scores_a_new_film(copied):
     assert (copied.home / "data" / "models" / "champion.json").read_bytes() == models
 
 
-def test_a_film_judged_since_training_is_asked_of_the_champion(copied):
+def test_a_film_labelled_since_training_is_asked_of_the_champion(copied):
     results = copied.files.read_table("scored_results")
-    unjudged = results.filter(results["label_source"].is_null()).to_pylist()[0]
+    unlabelled = results.filter(results["label_source"].is_null()).to_pylist()[0]
     with copied.connect() as connection:
         connection.execute(
             "UPDATE atp.media SET rejection_status = 'override' WHERE imdb_id = %s",
-            (unjudged["imdb_id"],),
+            (unlabelled["imdb_id"],),
         )
     assert copied.learns("score").success
     results = copied.files.read_table("scored_results")
-    now = results.filter(pc.equal(results["key"], unjudged["key"])).to_pylist()[0]
+    now = results.filter(pc.equal(results["key"], unlabelled["key"])).to_pylist()[0]
     assert now["actual"] is True
-    assert now["probability"] == now["probability_in_sample"] == unjudged["probability"]
+    assert now["probability"] == now["probability_in_sample"] == unlabelled["probability"]
 
 
 def test_an_unchanged_model_is_not_registered_again(copied):
@@ -312,7 +312,7 @@ def test_a_connection_that_is_lost_after_the_last_row_leaves_the_old_file(copied
             owner.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
         return rows
 
-    copied.judge_some()
+    copied.label_some()
     before = copied.contents()
     with monkeypatch.context() as patch:
         patch.setattr("atx_assets.sources.read.extract.extract", extract_and_lose)

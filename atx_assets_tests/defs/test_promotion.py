@@ -39,8 +39,8 @@ def warned(result: dg.ExecuteInProcessResult, check: str) -> str:
     return found.description
 
 
-def judge_at_random(place) -> None:
-    """Give every judged film another verdict that has nothing to do with it."""
+def label_at_random(place) -> None:
+    """Give every labelled film another verdict that has nothing to do with it."""
     with place.connect() as connection:
         connection.execute(
             "CREATE TABLE verdicts AS SELECT hash, rejection_status, rejection_reason, updated_at"
@@ -53,7 +53,7 @@ def judge_at_random(place) -> None:
         )
 
 
-def judge_as_before(place) -> None:
+def label_as_before(place) -> None:
     with place.connect() as connection:
         connection.execute(
             "UPDATE atp.media SET rejection_status = v.rejection_status,"
@@ -78,7 +78,7 @@ def copies(place, count: int) -> None:
 
 def test_labels_at_random_make_a_challenger_and_the_champion_goes_on_scoring(copied):
     champion = copied.files.path("tuned_classifier").read_bytes()
-    judge_at_random(copied)
+    label_at_random(copied)
     said = told(run(copied))
     assert (said["version"], said["place"], said["version that scores"]) == (2, "challenger", 1)
     assert said["because"].startswith("a guard fails: PR-AUC 0.")
@@ -102,7 +102,7 @@ def test_labels_at_random_make_a_challenger_and_the_champion_goes_on_scoring(cop
     assert (again["version"], again["place"]) == (2, "challenger")
     assert copied.contents() == before
 
-    judge_as_before(copied)
+    label_as_before(copied)
     back = told(run(copied))
     assert (back["version"], back["place"]) == (1, "champion")
     assert Bundles(copied.files).versions() == [1, 2]
@@ -112,9 +112,9 @@ def test_labels_at_random_make_a_challenger_and_the_champion_goes_on_scoring(cop
 
 def test_a_challenger_of_labels_that_are_gone_waits_no_more(copied):
     """The one that was trained last is the champion: nobody has to choose."""
-    judge_at_random(copied)
+    label_at_random(copied)
     assert told(run(copied))["place"] == "challenger"
-    judge_as_before(copied)
+    label_as_before(copied)
     assert told(run(copied))["place"] == "champion"
     assert Bundles(copied.files).challenger() is None
 
@@ -122,7 +122,7 @@ def test_a_challenger_of_labels_that_are_gone_waits_no_more(copied):
 def test_challengers_do_not_fill_the_disk(copied):
     """Kept out: a folder that grows by a version a night as long as none is promoted."""
     copies(copied, 11)
-    judge_at_random(copied)
+    label_at_random(copied)
     assert told(run(copied))["place"] == "challenger"
     assert Bundles(copied.files).versions() == [1, *range(4, 14)]
 
@@ -147,7 +147,7 @@ def test_a_recipe_that_is_worse_on_the_same_labels_stays_out(copied):
 
 
 def test_the_first_model_is_champion_with_a_warning_when_a_guard_fails(copied):
-    judge_at_random(copied)
+    label_at_random(copied)
     shutil.rmtree(Bundles(copied.files).folder)
     result = run(copied)
     said = told(result)
@@ -199,7 +199,7 @@ def test_a_search_of_an_earlier_atx_says_to_run_full_rebuild(copied):
 
 def test_what_a_person_rolled_back_is_not_put_back_by_training(copied):
     shutil.rmtree(copied.home / "mlflow")
-    copied.judge_some()
+    copied.label_some()
     said = told(run(copied))
     assert (said["version"], said["place"]) == (2, "champion")
     assert said["because"].startswith("the labels changed and all guards pass; the recipe ")
@@ -226,7 +226,7 @@ def test_what_was_rolled_back_before_the_last_is_not_put_back_either(copied):
     pointer = Bundles(copied.files).folder / "champion.json"
     pointer.write_text('{"version": 2, "before": [1]}')
     sums_of(pointer).unlink()
-    copied.judge_some()
+    copied.label_some()
     assert told(run(copied))["version"] == Bundles(copied.files).place().version == 3
     with copied.environment(ATX_MLFLOW="off"):
         roll_back(read_settings(), lambda line: None)
@@ -243,7 +243,7 @@ def change_ratings(place) -> None:
         connection.execute("UPDATE atp.media SET rt_score = (rt_score + 7) % 101 WHERE hash < '08'")
 
 
-def judge_one_more(place) -> None:
+def label_one_more(place) -> None:
     with place.connect() as connection:
         connection.execute(
             "UPDATE atp.media SET rejection_status = 'override', rejection_reason = NULL WHERE"
@@ -253,7 +253,7 @@ def judge_one_more(place) -> None:
 
 def test_a_rollback_holds_until_there_are_newer_labels(copied):
     """Kept out: another rating, other bytes, and the model that was taken down is back."""
-    copied.judge_some()
+    copied.label_some()
     assert told(run(copied))["version that scores"] == 2
     with copied.environment(ATX_MLFLOW="off"):
         roll_back(read_settings(), lambda line: None)
@@ -264,14 +264,14 @@ def test_a_rollback_holds_until_there_are_newer_labels(copied):
         assert said["because"].startswith("a person put version 1 in its place; no label is newer;")
     assert Bundles(copied.files).place() == Place(1, (), declined=(2,), challenger=4)
 
-    judge_one_more(copied)
+    label_one_more(copied)
     said = told(run(copied))
     assert (said["version"], said["place"]) == (5, "champion")
     assert Bundles(copied.files).place() == Place(5, (1,))
 
 
 def test_a_rollback_is_lifted_by_whoever_promotes_the_version_that_it_kept_out(copied):
-    copied.judge_some()
+    copied.label_some()
     run(copied)
     with copied.environment(ATX_MLFLOW="off"):
         roll_back(read_settings(), lambda line: None)
@@ -305,8 +305,8 @@ def test_another_operating_point_moves_threshold_verdicts_and_lists(copied):
     kept = results["probability"].to_numpy() >= champion.threshold
     assert np.array_equal(results["predicted"], kept)
     assert 0 < kept.sum() < np.sum(before["predicted"].to_numpy())
-    judged = results.filter(results["actual"].is_valid())
-    right = judged.filter(judged["predicted"])["actual"].to_numpy()
+    labelled = results.filter(results["actual"].is_valid())
+    right = labelled.filter(labelled["predicted"])["actual"].to_numpy()
     assert right.mean() >= 0.9
     # The very titles that the threshold was chosen on are those that it keeps.
     assert len(right) == in_use[0]["predicted_keep"]
@@ -314,7 +314,7 @@ def test_another_operating_point_moves_threshold_verdicts_and_lists(copied):
 
 
 def test_an_operating_point_out_of_reach_is_one_line_and_leaves_the_champion(copied):
-    judge_at_random(copied)
+    label_at_random(copied)
     models = Bundles(copied.files).folder
 
     def kept() -> dict[Path, bytes]:
@@ -386,4 +386,4 @@ def test_a_planted_leak_is_told_and_stops_nothing(copied):
     assert result.success
     described = warned(result, "no_feature_tells_the_label")
     assert "rt_score_norm (ROC-AUC 1.000)" in described
-    assert "a feature that tells the verdict by itself may have been made from it" in described
+    assert "a feature that predicts the label by itself may be derived from it" in described

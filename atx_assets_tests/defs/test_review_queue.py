@@ -13,12 +13,12 @@ import pytest
 from atx_assets import schemas
 from atx_assets.defs.assets.review_queue import (
     AGAIN,
-    JUDGE,
+    LABEL,
     MOST,
     RECOMMENDED,
     _again,
     _doubt,
-    _to_judge,
+    _to_label,
     review_queue,
     surest_keeps,
 )
@@ -70,8 +70,8 @@ def test_ranks_count_within_a_task_and_the_questions_take_turns(finished):
         assert [r["rank"] for r in records if r["task"] == task] == list(range(1, count + 1))
     asked = [r for r in records if r["task"] != RECOMMENDED]
     assert records == asked + of_task(finished.files, RECOMMENDED)
-    both = 2 * min(counts[AGAIN], counts[JUDGE])
-    assert [r["task"] for r in asked[:both]] == [AGAIN, JUDGE] * (both // 2)
+    both = 2 * min(counts[AGAIN], counts[LABEL])
+    assert [r["task"] for r in asked[:both]] == [AGAIN, LABEL] * (both // 2)
     assert len({r["task"] for r in asked[both:]}) <= 1
 
 
@@ -83,12 +83,12 @@ def test_no_film_comes_twice(finished):
 def test_the_page_counts_and_shows_the_films_of_each_task(finished):
     metadata = review_queue(files=finished.files).metadata
     counts = Counter(r["task"] for r in finished.files.read_records("review_queue"))
-    assert metadata["to judge again"] == counts[AGAIN]
-    assert metadata["to judge"] == counts[JUDGE]
+    assert metadata["to label again"] == counts[AGAIN]
+    assert metadata["to label"] == counts[LABEL]
     assert metadata["recommended"] == counts[RECOMMENDED]
     assert metadata["dagster/row_count"] == sum(counts.values())
     assert metadata["labels doubted"] >= counts[AGAIN]
-    for name, task in (("preview", AGAIN), ("preview: judge", JUDGE)):
+    for name, task in (("preview", AGAIN), ("preview: label", LABEL)):
         assert of_task(finished.files, task)[0]["media_title"] in metadata[name].md_str
     surest = of_task(finished.files, RECOMMENDED)[0]["media_title"]
     assert surest in metadata["preview: recommended"].md_str
@@ -98,7 +98,7 @@ def test_the_page_counts_and_shows_the_films_of_each_task(finished):
 
 
 def test_rows_that_nobody_asks_a_person_about_are_in_no_task(copied):
-    """A label by a model, or an odd film: judged, and no training row."""
+    """A label by a model, or an odd film: labelled, and no training row."""
     keys = {r["key"] for r in copied.files.read_records("review_queue")}
 
     def by_a_model(row):
@@ -120,7 +120,7 @@ def test_a_library_without_any_question_has_an_empty_queue(copied):
 
     with_results(copied.files, sure)
     scored = read_scored(copied.files)
-    assert len(_to_judge(scored, np.zeros(0, int))[0]) == 0
+    assert len(_to_label(scored, np.zeros(0, int))[0]) == 0
     assert len(surest_keeps(scored, 20)) == 0
     bundle = SimpleNamespace(learned_from=scored.bundle.learned_from.drop_columns("sceptical"))
     assert len(_doubt(replace(scored, bundle=bundle)).rows) == 0
@@ -136,13 +136,13 @@ def test_a_recommended_film_is_not_asked_about_even_if_the_model_is_unsure_of_it
     with_results(copied.files, barely_kept)
     review_queue(files=copied.files)
     recommended = {r["key"] for r in of_task(copied.files, RECOMMENDED)}
-    to_judge = {r["key"] for r in of_task(copied.files, JUDGE)}
+    to_label = {r["key"] for r in of_task(copied.files, LABEL)}
     assert len(recommended) == MOST[RECOMMENDED]
-    assert len(to_judge) == MOST[JUDGE]
-    assert not recommended & to_judge
+    assert len(to_label) == MOST[LABEL]
+    assert not recommended & to_label
 
 
-# -- labels to judge again
+# -- labels to label again
 
 
 def test_labels_are_doubted_by_models_that_do_not_trust_the_keeps_of_rules(finished):
@@ -253,8 +253,8 @@ def test_a_bundle_without_sceptical_models_doubts_by_what_the_models_of_its_fold
 
 def test_a_label_given_since_training_is_doubted_by_the_champion(copied):
     results = copied.files.read_table("scored_results")
-    unjudged = results.filter(results["label_source"].is_null())
-    film = unjudged.sort_by("probability").to_pylist()[0]
+    unlabelled = results.filter(results["label_source"].is_null())
+    film = unlabelled.sort_by("probability").to_pylist()[0]
     with copied.connect() as connection:
         connection.execute(
             "UPDATE atp.media SET rejection_status = 'accepted' WHERE imdb_id = %s",
@@ -269,18 +269,18 @@ def test_a_label_given_since_training_is_doubted_by_the_champion(copied):
     assert record["rank"] == 1
 
 
-# -- unjudged films
+# -- unlabelled films
 
 
-def test_films_to_judge_are_unjudged_and_not_certain(finished):
-    records = of_task(finished.files, JUDGE)
+def test_films_to_label_are_unlabelled_and_not_certain(finished):
+    records = of_task(finished.files, LABEL)
     threshold = Bundles(finished.files).champion().threshold
     for record in records:
         assert record["actual"] is record["label_source"] is None
         assert unsureness(np.array([record["probability"]]), threshold)[0] >= LEAST_UNSURE
 
 
-def test_the_film_to_judge_first_is_the_most_unsure_that_is_not_recommended(finished):
+def test_the_film_to_label_first_is_the_most_unsure_that_is_not_recommended(finished):
     results = finished.files.read_table("scored_results")
     threshold = Bundles(finished.files).champion().threshold
     recommended = [r["key"] for r in of_task(finished.files, RECOMMENDED)]
@@ -291,11 +291,11 @@ def test_the_film_to_judge_first_is_the_most_unsure_that_is_not_recommended(fini
         )
     )
     unsure = unsureness(others["probability"].to_numpy(), threshold)
-    assert of_task(finished.files, JUDGE)[0]["key"] == others["key"][int(unsure.argmax())].as_py()
+    assert of_task(finished.files, LABEL)[0]["key"] == others["key"][int(unsure.argmax())].as_py()
 
 
-def test_films_to_judge_say_how_like_the_model_holds_them_to_those_above(finished):
-    records = of_task(finished.files, JUDGE)
+def test_films_to_label_say_how_like_the_model_holds_them_to_those_above(finished):
+    records = of_task(finished.files, LABEL)
     scored = read_scored(finished.files)
     keys = scored.titles["key"].to_pylist()
     titles = scored.titles.take([keys.index(r["key"]) for r in records])
@@ -306,19 +306,19 @@ def test_films_to_judge_say_how_like_the_model_holds_them_to_those_above(finishe
         assert record["because"].endswith(f"; {alike[at, :at].max():.0%} like the nearest above it")
 
 
-def test_films_to_judge_say_of_how_many_the_model_is_surer(finished):
+def test_films_to_label_say_of_how_many_the_model_is_surer(finished):
     results = finished.files.read_table("scored_results")
     threshold = Bundles(finished.files).champion().threshold
-    unjudged = results.filter(results["label_source"].is_null())
-    unsure = unsureness(unjudged["probability"].to_numpy(), threshold)
-    for record in of_task(finished.files, JUDGE):
+    unlabelled = results.filter(results["label_source"].is_null())
+    unsure = unsureness(unlabelled["probability"].to_numpy(), threshold)
+    for record in of_task(finished.files, LABEL):
         own = unsureness(np.array([record["probability"]]), threshold)[0]
         said = f"surer of {int(100 * np.mean(unsure < own))}% of such films"
         assert said in record["because"]
         assert f"a keep at {record['probability']:.0%}, and the threshold is" in record["because"]
 
 
-def test_recommended_films_are_the_surest_keeps_that_nobody_judged(finished):
+def test_recommended_films_are_the_surest_keeps_that_nobody_labelled(finished):
     results = finished.files.read_table("scored_results")
     wanted = [r for r in results.to_pylist() if r["label_source"] is None and r["predicted"]]
     wanted.sort(key=lambda r: -r["probability"])

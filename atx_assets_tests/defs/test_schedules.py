@@ -108,7 +108,7 @@ class TestTheNight:
         assert asked(living).asset_selection is not None
 
     def test_what_changed_since_the_last_search_is_searched_and_trained(self, living):
-        living.judge(living.some_titles(1)[0], "override")
+        living.label(living.some_titles(1)[0], "override")
         living.follows()
         # Learned from by the refresh, with hyperparameters that do not know it.
         request = asked(living)

@@ -35,7 +35,7 @@ def test_without_a_change_there_is_nothing_to_do(living):
 
 def test_a_new_label_waits_for_quiet_and_is_in_the_results(living):
     title = living.some_titles(1)[0]
-    living.judge(title, "override")
+    living.label(title, "override")
     assert "quiet for 0 s of 20" in living.tick()
     living.passes(19)
     assert "quiet for 19 s of 20" in living.tick()
@@ -56,7 +56,7 @@ def test_a_tick_shortly_before_the_quiet_is_full_waits_for_it_and_looks_again(li
         living.now += seconds
         return living.now
 
-    living.judge(first, "override")
+    living.label(first, "override")
     living.tick(wait=wait)
     living.now += 14
     assert "quiet for 14 s of 20" in living.tick(wait=wait)
@@ -64,7 +64,7 @@ def test_a_tick_shortly_before_the_quiet_is_full_waits_for_it_and_looks_again(li
     living.now += 3
 
     def disturbed(seconds: float) -> float:
-        living.judge(second, "override")
+        living.label(second, "override")
         return wait(seconds)
 
     assert "quiet for 2 s of 20" in living.tick(wait=disturbed)
@@ -78,7 +78,7 @@ def test_a_tick_shortly_before_the_quiet_is_full_waits_for_it_and_looks_again(li
 def test_each_label_of_a_burst_begins_the_quiet_anew_but_no_longer_than_the_longest_wait(living):
     titles = living.some_titles(30)
     for title in titles:
-        living.judge(title, "override")
+        living.label(title, "override")
         answer = living.tick()
         if isinstance(answer, dg.RunRequest):
             break
@@ -90,8 +90,8 @@ def test_each_label_of_a_burst_begins_the_quiet_anew_but_no_longer_than_the_long
 
 def test_a_run_says_which_labels_it_was_for(living):
     first, second, third = living.some_titles(3)
-    living.judge(first, "override")
-    living.judge(second, "unfiltered")
+    living.label(first, "override")
+    living.label(second, "unfiltered")
     living.connection.execute("DELETE FROM atp.media WHERE imdb_id = %s", (third,))
     assert living.start(asked(living.ticks()))
     tags = living.runs()[0].tags
@@ -107,14 +107,14 @@ def test_a_run_says_which_labels_it_was_for(living):
 
 def test_a_run_under_way_is_let_end_and_a_change_during_it_brings_one_more(living):
     first, second = living.some_titles(2)
-    living.judge(first, "override")
+    living.label(first, "override")
     request = asked(living.ticks())
     answers = []
 
     def meanwhile(event):
         # Raw data are read: what changes now is not in this run.
         if event.event_type_value == "ASSET_MATERIALIZATION" and not answers:
-            living.judge(second, "override")
+            living.label(second, "override")
             living.passes(60)
             answers.append(living.tick())
 
@@ -135,7 +135,7 @@ def test_a_late_commit_is_seen(living):
         open_transaction.execute(
             "UPDATE atp.media SET rejection_status = 'override' WHERE imdb_id = %s", (late,)
         )
-        living.judge(early, "override")
+        living.label(early, "override")
         assert living.follows()
         assert actual(living, early) == [True]
         assert actual(living, late) == [False]
@@ -156,9 +156,9 @@ def test_a_label_put_back_before_a_run_needs_none(living):
     reason = living.connection.execute(
         "SELECT rejection_reason FROM atp.media WHERE imdb_id = %s", (title,)
     ).fetchone()[0]
-    living.judge(title, "override")
+    living.label(title, "override")
     assert "differ" in living.tick()
-    living.judge(title, "rejected", reason)
+    living.label(title, "rejected", reason)
     assert living.ticks() == "the results hold the 750 labels there are"
     assert living.runs() == []
 
@@ -167,7 +167,7 @@ def test_labels_put_back_and_forth_run_each_time(living):
     """Kept out: one key for both ways there, and the second change was never learned from."""
     title = living.some_titles(1, "override")[0]
     for runs, (verdict, keep) in enumerate([("rejected", False), ("override", True)] * 2, 1):
-        living.judge(title, verdict)
+        living.label(title, verdict)
         living.follows()
         assert actual(living, title) == [keep]
         assert len(living.runs()) == runs
@@ -175,7 +175,7 @@ def test_labels_put_back_and_forth_run_each_time(living):
 
 def test_failed_runs_are_tried_again_after_their_delays_and_then_left(living):
     title = living.some_titles(1)[0]
-    living.judge(title, "override")
+    living.label(title, "override")
     request = asked(living.tick(ATX_LABEL_QUIET_SECONDS="0"))
     assert not living.start(request, fails=True)
     for attempt, minutes in ((2, 1), (3, 5), (4, 25)):
@@ -194,14 +194,14 @@ def test_failed_runs_are_tried_again_after_their_delays_and_then_left(living):
 
 
 def test_a_failed_run_is_followed_by_one_that_succeeds(living):
-    living.judge(living.some_titles(1)[0], "override")
+    living.label(living.some_titles(1)[0], "override")
     assert not living.start(asked(living.ticks()), fails=True)
     living.passes(60)
     assert living.follows() == "the results hold the 750 labels there are"
 
 
 def test_a_run_that_a_check_stopped_is_not_repeated_until_films_change(living):
-    living.judge(living.some_titles(1)[0], "override")
+    living.label(living.some_titles(1)[0], "override")
     living.connection.execute("UPDATE atp.media SET release_year = 9999 WHERE right(hash, 1) < '8'")
     before = living.place.files.path("false_positives").read_bytes()
     assert not living.start(asked(living.ticks()))
@@ -219,7 +219,7 @@ def test_a_label_on_a_row_that_is_set_aside_is_waited_for_by_nobody(living):
     living.connection.execute(
         "UPDATE atp.media SET release_year = 9999 WHERE imdb_id = %s", (title,)
     )
-    living.judge(title, "override")
+    living.label(title, "override")
     assert living.follows() == "the results hold the 750 labels there are"
     assert actual(living, title) == []
     assert len(living.runs()) == 1
@@ -234,12 +234,12 @@ def test_a_label_on_a_row_that_is_set_aside_is_waited_for_by_nobody(living):
 
 def test_labels_that_only_rules_gave_are_learned_from_once_an_hour(living):
     title, by_person = living.some_titles(2)
-    living.judge(title, "accepted")
+    living.label(title, "accepted")
     assert "all of it by rules: learned from at most once in 60 min" in living.ticks()
-    living.judge(by_person, "override")
+    living.label(by_person, "override")
     assert living.follows() == "the results hold the 750 labels there are"
     assert actual(living, title) == [True]
-    living.judge(title, "unfiltered")
+    living.label(title, "unfiltered")
     living.passes_since_last_run(3500)
     assert "learned from at most once in 60 min" in living.ticks(seconds=30)
     living.passes_since_last_run(3601)
@@ -247,7 +247,7 @@ def test_labels_that_only_rules_gave_are_learned_from_once_an_hour(living):
 
 
 def test_a_database_that_is_down_concludes_nothing(living):
-    living.judge(living.some_titles(1)[0], "override")
+    living.label(living.some_titles(1)[0], "override")
     living.tick()
     cursor = living.cursors["label_sensor"]
     answer = living.tick(PG_HOST="127.0.0.1", PG_PORT="9", PG_PASS="a secret")
@@ -314,7 +314,7 @@ def test_a_few_labels_gone_are_learned_from(living):
 
 def test_two_daemons_ask_for_the_same_run(living):
     """Their requests carry one key, and Dagster starts one run for it."""
-    living.judge(living.some_titles(1)[0], "override")
+    living.label(living.some_titles(1)[0], "override")
     living.tick()
     living.passes(25)
     cursor = living.cursors["label_sensor"]
@@ -329,7 +329,7 @@ def test_two_daemons_ask_for_the_same_run(living):
 
 def test_a_lost_cursor_loses_no_label(living):
     title = living.some_titles(1)[0]
-    living.judge(title, "override")
+    living.label(title, "override")
     for _ in range(3):
         assert isinstance(living.tick(), str)
         living.passes(15)
@@ -339,7 +339,7 @@ def test_a_lost_cursor_loses_no_label(living):
 
 
 def test_a_run_whose_process_is_gone_is_tried_again(living):
-    living.judge(living.some_titles(1)[0], "override")
+    living.label(living.some_titles(1)[0], "override")
     request = asked(living.ticks())
     run = living.instance.create_run_for_job(
         job_def=build_job(living, "refresh"),
@@ -386,7 +386,7 @@ def test_new_films_and_changed_ones_are_scored_and_nothing_is_trained(living):
 def test_a_scoring_run_that_read_new_labels_does_not_keep_them_from_being_learned(living):
     """Kept out: its lists carry the new labels, which the model has not seen."""
     title = living.some_titles(1)[0]
-    living.judge(title, "override")
+    living.label(title, "override")
     assert living.place.run("score", living.instance).success
     assert actual(living, title) == [True]
     assert isinstance(living.ticks(), dg.RunRequest)
@@ -395,7 +395,7 @@ def test_a_scoring_run_that_read_new_labels_does_not_keep_them_from_being_learne
 def test_films_are_left_to_the_refresh_of_a_persons_labels(living):
     first, second = living.some_titles(2)
     living.connection.execute("UPDATE atp.media SET metascore = 1 WHERE imdb_id = %s", (first,))
-    living.judge(second, "override")
+    living.label(second, "override")
     assert "their refresh reads the films as well" in living.ticks("film_sensor", seconds=30)
     living.follows()
     assert living.tick("film_sensor") == "the results hold the 1,500 films there are"

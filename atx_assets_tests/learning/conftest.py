@@ -161,7 +161,7 @@ def protocol(shared_data: Path) -> ModuleType:
 
 @cache
 def made_up_films(count: int = 300) -> pa.Table:
-    """Films with a taste in them, the last sixth unjudged, as `sources/titles.py` makes them."""
+    """Films with a taste in them, the last sixth unlabelled, as `sources/titles.py` makes them."""
     draw = np.random.default_rng(7)
     genres = np.array(["Drama", "Comedy", "Horror", "Sci-Fi"])
     genre = [sorted(set(draw.choice(genres, 2))) for _ in range(count)]
@@ -169,12 +169,12 @@ def made_up_films(count: int = 300) -> pa.Table:
     unknown = draw.random(count) < 0.2
     taste = (metascore > 60) ^ np.array(["Horror" in g for g in genre])
     keep = np.where(draw.random(count) < 0.1, ~taste, taste)
-    judged = np.arange(count) < count - count // 6
+    labelled = np.arange(count) < count - count // 6
     return make_table(
         key=[f"tt{n:07}" for n in range(count)],
-        label=pa.array(np.where(judged, keep, None), pa.bool_()),
-        label_source=pa.array(np.where(judged, "rule", None), pa.string()),
-        trains=judged,
+        label=pa.array(np.where(labelled, keep, None), pa.bool_()),
+        label_source=pa.array(np.where(labelled, "rule", None), pa.string()),
+        trains=labelled,
         metascore=[None if u else int(m) for m, u in zip(metascore, unknown, strict=True)],
         release_year=[int(year) for year in draw.integers(1950, 2025, count)],
         imdb_rating=[float(r) for r in draw.integers(20, 95, count) / 10],
@@ -190,7 +190,7 @@ def films() -> pa.Table:
 
 @pytest.fixture(scope="session")
 def made_up(films: pa.Table) -> Taught:
-    """The judged ones of the made-up films."""
+    """The labelled ones of the made-up films."""
     return taught(films, "media", {})
 
 

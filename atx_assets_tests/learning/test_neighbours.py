@@ -19,12 +19,12 @@ RECIPE = {"max_depth": 2, "learning_rate": 0.3, "n_estimators": 6}
 
 
 @pytest.fixture
-def judged(made_up):
+def labelled(made_up):
     return made_up.titles
 
 
 @pytest.fixture
-def unjudged(films):
+def unlabelled(films):
     return films.filter(films["label"].is_null())
 
 
@@ -116,104 +116,108 @@ def check(rows, shares, alike) -> None:
         assert np.sort(near)[-len(found)] == pytest.approx(share[-1], abs=1e-6)
 
 
-def test_a_judged_title_is_asked_of_the_five_models_that_did_not_see_it(judged, bundle):
+def test_a_labelled_title_is_asked_of_the_five_models_that_did_not_see_it(labelled, bundle):
     fresh = replace(bundle, asked=[])
-    titles = judged.slice(10, 4)
+    titles = labelled.slice(10, 4)
     folds = [[bundle.learned_from[f"seed{s}"][10 + n].as_py() for s in range(5)] for n in range(4)]
-    rows, shares = nearest(titles, judged, fresh, 5)
+    rows, shares = nearest(titles, labelled, fresh, 5)
     assert set(fresh.asked) == {(s, f[s]) for f in folds for s in range(5)}
     blind = [[bundle.fold_models[s][f[s]] for s in range(5)] for f in folds]
-    check(rows, shares, expected(titles, judged, lambda row: blind[row], bundle))
+    check(rows, shares, expected(titles, labelled, lambda row: blind[row], bundle))
 
 
-def test_an_unjudged_title_is_asked_of_the_champion_alone(unjudged, judged, bundle):
+def test_an_unlabelled_title_is_asked_of_the_champion_alone(unlabelled, labelled, bundle):
     fresh = replace(bundle, asked=[])
-    titles = unjudged.slice(0, 5)
-    rows, shares = nearest(titles, judged, fresh, 4)
+    titles = unlabelled.slice(0, 5)
+    rows, shares = nearest(titles, labelled, fresh, 4)
     assert fresh.asked == []
-    check(rows, shares, expected(titles, judged, lambda _: [bundle.model], bundle))
+    check(rows, shares, expected(titles, labelled, lambda _: [bundle.model], bundle))
 
 
-def test_judged_and_unjudged_titles_together_find_what_they_find_apart(unjudged, judged, bundle):
-    both = pa.concat_tables([unjudged.slice(0, 3), judged.slice(0, 3), unjudged.slice(3, 2)])
-    rows, shares = nearest(both, judged, bundle, 3)
+def test_labelled_and_unlabelled_titles_together_find_what_they_find_apart(
+    unlabelled, labelled, bundle
+):
+    both = pa.concat_tables([unlabelled.slice(0, 3), labelled.slice(0, 3), unlabelled.slice(3, 2)])
+    rows, shares = nearest(both, labelled, bundle, 3)
     for at in range(both.num_rows):
-        alone, share = nearest(both.slice(at, 1), judged, bundle, 3)
+        alone, share = nearest(both.slice(at, 1), labelled, bundle, 3)
         assert rows[at].tolist() == alone[0].tolist()
         assert shares[at].tolist() == share[0].tolist()
 
 
-def test_a_title_is_never_its_own_neighbour(judged, bundle):
-    number = judged.num_rows - 1
-    rows, shares = nearest(judged, judged, bundle, number)
+def test_a_title_is_never_its_own_neighbour(labelled, bundle):
+    number = labelled.num_rows - 1
+    rows, shares = nearest(labelled, labelled, bundle, number)
     for at, found in enumerate(rows):
         assert at not in found
         assert len(set(found.tolist())) == number
     assert (shares >= 0).all()
 
 
-def test_a_title_is_not_its_own_neighbour_in_another_place_of_the_table(judged, bundle):
-    turned = judged.take(list(range(judged.num_rows))[::-1])
-    rows, _ = nearest(judged.slice(0, 20), turned, bundle, 3)
+def test_a_title_is_not_its_own_neighbour_in_another_place_of_the_table(labelled, bundle):
+    turned = labelled.take(list(range(labelled.num_rows))[::-1])
+    rows, _ = nearest(labelled.slice(0, 20), turned, bundle, 3)
     keys = turned["key"].to_pylist()
-    for key, found in zip(judged["key"].to_pylist()[:20], rows, strict=True):
+    for key, found in zip(labelled["key"].to_pylist()[:20], rows, strict=True):
         assert key not in [keys[at] for at in found]
 
 
-def test_equals_come_in_the_rows_order(judged, bundle):
+def test_equals_come_in_the_rows_order(labelled, bundle):
     """Five titles like one of the labelled, under keys of their own."""
-    film = judged.slice(0, 1)
+    film = labelled.slice(0, 1)
     twins = [
         film.set_column(film.column_names.index("key"), "key", pa.array([f"tt99{n:05}"]))
         for n in range(5)
     ]
-    labelled = pa.concat_tables([judged.slice(50, 30), *twins, judged.slice(80, 30)])
+    labelled = pa.concat_tables([labelled.slice(50, 30), *twins, labelled.slice(80, 30)])
     rows, shares = nearest(film, labelled, bundle, 5)
     assert rows[0].tolist() == [30, 31, 32, 33, 34]
     assert shares[0].tolist() == pytest.approx([1] * 5)
 
 
-def test_there_are_fewer_where_fewer_are_labelled(judged, unjudged, bundle):
-    rows, shares = nearest(judged.slice(0, 3), judged.slice(0, 3), bundle, 5)
+def test_there_are_fewer_where_fewer_are_labelled(labelled, unlabelled, bundle):
+    rows, shares = nearest(labelled.slice(0, 3), labelled.slice(0, 3), bundle, 5)
     assert rows.shape == shares.shape == (3, 2)
-    assert nearest(unjudged, judged.slice(0, 0), bundle, 3)[0].shape == (unjudged.num_rows, 0)
+    assert nearest(unlabelled, labelled.slice(0, 0), bundle, 3)[0].shape == (unlabelled.num_rows, 0)
 
 
-def test_no_titles_have_no_neighbours(judged, bundle):
-    rows, shares = nearest(judged.slice(0, 0), judged, bundle, 3)
+def test_no_titles_have_no_neighbours(labelled, bundle):
+    rows, shares = nearest(labelled.slice(0, 0), labelled, bundle, 3)
     assert rows.shape == shares.shape == (0, 3)
 
 
 def test_of_too_many_labelled_titles_evenly_spaced_ones_are_looked_through(
-    judged, unjudged, bundle, monkeypatch
+    labelled, unlabelled, bundle, monkeypatch
 ):
-    every = nearest(unjudged, judged.take(list(range(0, judged.num_rows, 3))), bundle, 4)
-    monkeypatch.setattr(neighbours, "MOST", -(-judged.num_rows // 3))
-    rows, shares = nearest(unjudged, judged, bundle, 4)
+    every = nearest(unlabelled, labelled.take(list(range(0, labelled.num_rows, 3))), bundle, 4)
+    monkeypatch.setattr(neighbours, "MOST", -(-labelled.num_rows // 3))
+    rows, shares = nearest(unlabelled, labelled, bundle, 4)
     np.testing.assert_array_equal(rows, every[0] * 3)
     np.testing.assert_array_equal(shares, every[1])
 
 
 def test_a_title_is_not_its_own_neighbour_among_the_evenly_spaced_either(
-    judged, bundle, monkeypatch
+    labelled, bundle, monkeypatch
 ):
     monkeypatch.setattr(neighbours, "MOST", 100)
-    rows, _ = nearest(judged, judged, bundle, 10)
-    assert not (rows == np.arange(judged.num_rows)[:, None]).any()
-    assert rows.max() < judged.num_rows
+    rows, _ = nearest(labelled, labelled, bundle, 10)
+    assert not (rows == np.arange(labelled.num_rows)[:, None]).any()
+    assert rows.max() < labelled.num_rows
 
 
-def test_as_many_as_are_looked_through_are_not_thinned_out(judged, unjudged, bundle, monkeypatch):
-    before = nearest(unjudged, judged, bundle, 3)[0]
-    monkeypatch.setattr(neighbours, "MOST", judged.num_rows)
-    np.testing.assert_array_equal(nearest(unjudged, judged, bundle, 3)[0], before)
+def test_as_many_as_are_looked_through_are_not_thinned_out(
+    labelled, unlabelled, bundle, monkeypatch
+):
+    before = nearest(unlabelled, labelled, bundle, 3)[0]
+    monkeypatch.setattr(neighbours, "MOST", labelled.num_rows)
+    np.testing.assert_array_equal(nearest(unlabelled, labelled, bundle, 3)[0], before)
 
 
-def test_titles_compared_in_small_parts_find_the_same(judged, unjudged, bundle, monkeypatch):
-    titles = pa.concat_tables([judged.slice(0, 20), unjudged.slice(0, 13)])
-    before = nearest(titles, judged, bundle, 3)
+def test_titles_compared_in_small_parts_find_the_same(labelled, unlabelled, bundle, monkeypatch):
+    titles = pa.concat_tables([labelled.slice(0, 20), unlabelled.slice(0, 13)])
+    before = nearest(titles, labelled, bundle, 3)
     monkeypatch.setattr(neighbours, "_AT_ONCE", 7)
-    for one, other in zip(nearest(titles, judged, bundle, 3), before, strict=True):
+    for one, other in zip(nearest(titles, labelled, bundle, 3), before, strict=True):
         np.testing.assert_array_equal(one, other)
 
 

@@ -197,7 +197,7 @@ def test_precision_and_recall_that_a_threshold_promises_hold_on_fresh_titles(see
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_wrong_labels_come_first_among_those_to_judge_again(seed):
+def test_wrong_labels_come_first_among_those_to_label_again(seed):
     honest = planted(seed)
     wrong = np.zeros(TITLES, bool)
     wrong[np.random.default_rng(1000 + seed).choice(TITLES, TITLES // 20, replace=False)] = True

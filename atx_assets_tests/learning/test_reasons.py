@@ -84,9 +84,9 @@ class TestWords:
         assert skipped.startswith("original language not en: -")
 
     def test_the_number_is_the_contribution_with_its_sign_and_one_digit(self, films, bundle):
-        unjudged = films.slice(260)
-        found = contributions_of(bundle.model, bundle.encoding.matrix(unjudged))[:, :-1]
-        for title, row in zip(reasons(unjudged, bundle), found, strict=True):
+        unlabelled = films.slice(260)
+        found = contributions_of(bundle.model, bundle.encoding.matrix(unlabelled))[:, :-1]
+        for title, row in zip(reasons(unlabelled, bundle), found, strict=True):
             strongest = row[np.argsort(-np.abs(row), kind="stable")[: len(title)]]
             assert [r.rsplit(": ", 1)[1] for r in title] == [f"{v:+.1f}" for v in strongest]
 
@@ -107,7 +107,7 @@ class TestContributions:
 
 
 class TestWhoIsAsked:
-    def test_a_judged_title_is_explained_by_the_models_that_did_not_see_its_label(
+    def test_a_labelled_title_is_explained_by_the_models_that_did_not_see_its_label(
         self, films, bundle, monkeypatch
     ):
         explained = []
@@ -129,11 +129,13 @@ class TestWhoIsAsked:
             ]
             assert sums[at] == pytest.approx(np.mean(blind, axis=0)[0, :-1].sum(), abs=1e-6)
 
-    def test_a_title_judged_since_is_explained_by_the_champion(self, films, bundle):
+    def test_a_title_labelled_since_is_explained_by_the_champion(self, films, bundle):
         last = films.slice(films.num_rows - 1)
-        judged = last.set_column(last.schema.get_field_index("trains"), "trains", pa.array([True]))
-        assert reasons(judged, bundle) == reasons(last, bundle)
-        assert blind_answers(judged, bundle)[0].tolist() == []
+        labelled = last.set_column(
+            last.schema.get_field_index("trains"), "trains", pa.array([True])
+        )
+        assert reasons(labelled, bundle) == reasons(last, bundle)
+        assert blind_answers(labelled, bundle)[0].tolist() == []
 
     def test_at_most_three_reasons_come_the_strongest_first(self, films, bundle):
         found = reasons(films, bundle)

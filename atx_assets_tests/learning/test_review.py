@@ -1,4 +1,4 @@
-"""Which titles are worth a judgement, and in which order."""
+"""Which titles are worth a label, and in which order."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ from atx_assets.learning.review import (
     likely_wrong,
     sceptical_probabilities,
     unsureness,
-    worth_judging,
+    worth_labelling,
 )
 
 KEEP, SKIP = 1, 0
@@ -26,7 +26,7 @@ PERSON, RULE = True, False
 RECIPE = {"max_depth": 3, "learning_rate": 0.2, "n_estimators": 30}
 
 
-# -- labels to judge again
+# -- labels to label again
 
 
 def doubted(*titles: tuple[float, int, bool]) -> list[int]:
@@ -179,7 +179,7 @@ def test_wrong_keeps_of_rules_are_found_better_by_models_that_do_not_trust_them(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_wrong_keeps_of_rules_are_the_first_to_judge_again(seed):
+def test_wrong_keeps_of_rules_are_the_first_to_label_again(seed):
     matrix, truth, by_person = library(seed)
     labels, wrong = with_wrong_keeps(truth, 40, seed)
     assert can_be_sceptical(labels, by_person)
@@ -190,14 +190,14 @@ def test_wrong_keeps_of_rules_are_the_first_to_judge_again(seed):
     assert not by_person[first].any()
 
 
-# -- unjudged titles to judge
+# -- unlabelled titles to label
 
 
 def chosen(
     probability: Sequence[float], leaves: Sequence[Sequence[int]], number: int = 50
 ) -> tuple[list[int], list[float]]:
     where = np.array(leaves)
-    rows, alike = worth_judging(np.array(probability), 0.4, lambda at: where[at], number)
+    rows, alike = worth_labelling(np.array(probability), 0.4, lambda at: where[at], number)
     return rows.tolist(), alike.tolist()
 
 
@@ -225,7 +225,7 @@ def test_of_titles_unlike_each_other_the_most_unsure_come_first():
     assert alike == [0] * 5
 
 
-def test_a_title_of_which_the_model_is_certain_is_not_worth_a_judgement():
+def test_a_title_of_which_the_model_is_certain_is_not_worth_a_label():
     assert chosen([0, 1, 0.4 * LEAST_UNSURE / 2, 0.99], unlike(4)) == ([], [])
     assert chosen([0.05], unlike(1))[0] == [0]
 
@@ -260,7 +260,7 @@ def test_leaves_are_asked_for_once_and_for_the_most_unsure_alone():
         asked.append(rows)
         return np.arange(len(rows))[:, None]
 
-    worth_judging(probability, 0.4, leaves, 10)
+    worth_labelling(probability, 0.4, leaves, 10)
     (rows,) = asked
     assert len(rows) == 10 * review._POOL
     assert (
@@ -274,7 +274,7 @@ def test_no_titles_need_no_leaves():
         raise AssertionError("asked for leaves of nothing")
 
     for probability, number in ((np.zeros(0), 10), (np.full(5, 0.4), 0), (np.ones(5), 10)):
-        rows, alike = worth_judging(probability, 0.4, leaves, number)
+        rows, alike = worth_labelling(probability, 0.4, leaves, number)
         assert len(rows) == len(alike) == 0
 
 

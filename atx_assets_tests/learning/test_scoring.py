@@ -101,9 +101,9 @@ class TestOutOfFold:
         assert np.array_equal(before, after, equal_nan=True)
 
     def test_titles_that_the_bundle_did_not_learn_from_are_said_to_be_unknown(self, films, bundle):
-        unjudged = np.flatnonzero(~films["trains"].to_numpy())
-        assert len(unjudged)
-        assert np.isnan(blind_means(films, bundle)[unjudged]).all()
+        unlabelled = np.flatnonzero(~films["trains"].to_numpy())
+        assert len(unlabelled)
+        assert np.isnan(blind_means(films, bundle)[unlabelled]).all()
         mixed = pa.concat_tables([stranger(films, "new|2025"), films])
         assert np.isnan(blind_means(mixed, bundle)[:3]).tolist() == [True, False, False]
 
@@ -118,7 +118,7 @@ class TestOutOfFold:
         assert np.array_equal(now, before)
 
     def test_a_namesake_with_an_imdb_id_of_its_own_is_another_title(self, films, bundle):
-        """Kept out: an unjudged film told by the models of a judged one with its name."""
+        """Kept out: an unlabelled film told by the models of a labelled one with its name."""
         namesake = stranger(films, "tt9999999", films["media_title"][0].as_py())
         assert blind_answers(namesake, bundle)[0].tolist() == []
         nameless = stranger(films, "a key of its own", films["media_title"][0].as_py())

@@ -16,34 +16,34 @@ def scored(finished):
     return read_scored(finished.files)
 
 
-def rows_of(scored, *, judged: bool, number: int = 20) -> np.ndarray:
+def rows_of(scored, *, labelled: bool, number: int = 20) -> np.ndarray:
     known = scored.results["actual"].is_valid().to_numpy()
-    return np.flatnonzero(known == judged)[:number]
+    return np.flatnonzero(known == labelled)[:number]
 
 
 def test_a_record_has_the_columns_of_its_schema_in_an_order_that_reads(scored):
-    for record in records_of(scored, rows_of(scored, judged=True)):
+    for record in records_of(scored, rows_of(scored, labelled=True)):
         assert set(record) == {c.name for c in schemas.ERROR_RECORDS}
         assert next(iter(record)) == "media_title"
 
 
 def test_how_far_a_film_is_beyond_the_threshold_agrees_with_its_verdict(scored):
-    rows = rows_of(scored, judged=True)
+    rows = rows_of(scored, labelled=True)
     for record in records_of(scored, rows):
         assert record["beyond_threshold"] == record["probability"] - scored.bundle.threshold
         assert (record["beyond_threshold"] >= 0) == record["predicted"]
 
 
-def test_a_judged_film_says_when_its_label_was_last_touched_and_another_says_nothing(scored):
-    for judged in (True, False):
-        rows = rows_of(scored, judged=judged)
+def test_a_labelled_film_says_when_its_label_was_last_touched_and_another_says_nothing(scored):
+    for labelled in (True, False):
+        rows = rows_of(scored, labelled=labelled)
         dates = scored.titles["label_date"].take(rows).to_pylist()
         for record, date in zip(records_of(scored, rows), dates, strict=True):
-            assert record["label_date"] == (date.date().isoformat() if judged else None)
+            assert record["label_date"] == (date.date().isoformat() if labelled else None)
 
 
 def test_the_nearest_are_other_labelled_films_with_their_labels(scored):
-    rows = rows_of(scored, judged=False, number=5)
+    rows = rows_of(scored, labelled=False, number=5)
     labelled = scored.titles.filter(scored.titles["trains"])
     encoding, model = scored.bundle.encoding, scored.bundle.model
     ours = leaves(model, encoding.matrix(scored.titles.take(rows)))
@@ -62,7 +62,7 @@ def test_the_nearest_are_other_labelled_films_with_their_labels(scored):
 
 def test_in_a_long_list_the_first_alone_are_compared_with_all_labelled_films(scored, monkeypatch):
     monkeypatch.setattr(module, "COMPARED", 2)
-    found = records_of(scored, rows_of(scored, judged=True, number=4))
+    found = records_of(scored, rows_of(scored, labelled=True, number=4))
     assert [len(record["nearest"]) for record in found] == [module.NEAREST, module.NEAREST, 0, 0]
     assert all(record["why"] for record in found)
 

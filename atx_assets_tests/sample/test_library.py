@@ -15,7 +15,7 @@ from xgboost import XGBClassifier
 
 from atx_assets.sample import LIBRARY
 from atx_assets.sample.make_library import (
-    JUDGED_TITLES,
+    LABELLED_TITLES,
     TASTE,
     Clause,
     Film,
@@ -38,7 +38,7 @@ def titles() -> pd.DataFrame:
     releases = shipped().to_pandas()
     by_rule = releases["rejection_reason"].notna()
     releases["label"] = releases["rejection_status"].map(
-        {"override": "0 human keep", "accepted": "2 rule keep", "unfiltered": "4 unjudged"}
+        {"override": "0 human keep", "accepted": "2 rule keep", "unfiltered": "4 unlabelled"}
     )
     rejected = releases["rejection_status"] == "rejected"
     releases.loc[rejected & ~by_rule, "label"] = "1 human skip"
@@ -47,13 +47,13 @@ def titles() -> pd.DataFrame:
 
 
 @cache
-def judged() -> pd.DataFrame:
+def labelled() -> pd.DataFrame:
     found = titles()
-    return found[found["label"] != "4 unjudged"].reset_index(drop=True)
+    return found[found["label"] != "4 unlabelled"].reset_index(drop=True)
 
 
 def keeps() -> np.ndarray:
-    return judged()["label"].str.endswith("keep").to_numpy()
+    return labelled()["label"].str.endswith("keep").to_numpy()
 
 
 def test_it_has_the_columns_of_the_media_layout_in_order():
@@ -98,7 +98,7 @@ def test_what_the_source_does_not_have_is_not_made_up(column: str):
     assert shipped()[column].null_count == shipped().num_rows
 
 
-def test_a_release_was_never_judged_before_it_came():
+def test_a_release_was_never_labelled_before_it_came():
     assert pc.all(pc.less(shipped()["created_at"], shipped()["updated_at"])).as_py()
 
 
@@ -127,14 +127,14 @@ def test_some_titles_have_two_releases_of_different_resolution():
     assert releases["size"].max() == 2
 
 
-def test_a_few_thousand_titles_are_judged_and_fewer_than_a_fifth_kept():
+def test_a_few_thousand_titles_are_labelled_and_fewer_than_a_fifth_kept():
     assert len(titles()) == 17470
-    assert len(judged()) == JUDGED_TITLES == 4000
+    assert len(labelled()) == LABELLED_TITLES == 4000
     assert 0.15 < keeps().mean() < 0.20
 
 
 def test_people_and_rules_both_gave_verdicts_of_both_kinds():
-    counts = judged()["label"].value_counts()
+    counts = labelled()["label"].value_counts()
     assert counts["0 human keep"] > 400
     assert counts["1 human skip"] > 400
     assert counts["2 rule keep"] > 100
@@ -154,24 +154,24 @@ def test_making_it_anew_gives_the_same_bytes(tmp_path: Path):
 
 
 @cache
-def judged_films() -> dict[str, Film]:
-    ids = set(judged()["imdb_id"])
+def labelled_films() -> dict[str, Film]:
+    ids = set(labelled()["imdb_id"])
     return {film.imdb_id: film for film in read_films() if film.imdb_id in ids}
 
 
 @pytest.mark.parametrize("clause", TASTE, ids=lambda clause: clause.words)
 def test_each_part_of_the_taste_shows_in_the_verdicts(clause: Clause):
-    concerned = judged()["imdb_id"].map(lambda imdb_id: clause.holds(judged_films()[imdb_id]))
+    concerned = labelled()["imdb_id"].map(lambda imdb_id: clause.holds(labelled_films()[imdb_id]))
     assert concerned.sum() >= 25
     kept = keeps()[concerned].mean()
     assert kept > 0.7 if clause.weight > 0 else kept < 0.13
 
 
 def features() -> pd.DataFrame:
-    table = judged()[list(NUMERIC)].astype("float32")
+    table = labelled()[list(NUMERIC)].astype("float32")
     for column in ("genre", "language"):
         table = table.join(
-            judged()[column].explode().str.get_dummies().groupby(level=0).max().add_prefix(column)
+            labelled()[column].explode().str.get_dummies().groupby(level=0).max().add_prefix(column)
         )
     return table
 
@@ -182,7 +182,7 @@ def test_a_small_model_beats_ranking_by_the_best_single_feature():
     probability = cross_val_predict(model, features(), keeps(), cv=folds, method="predict_proba")
     of_model = average_precision_score(keeps(), probability[:, 1])
     of_rankings = [
-        average_precision_score(keeps(), (sign * judged()[name]).fillna(-9999))
+        average_precision_score(keeps(), (sign * labelled()[name]).fillna(-9999))
         for name in NUMERIC
         for sign in (1, -1)
     ]

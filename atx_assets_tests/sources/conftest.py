@@ -36,7 +36,7 @@ ENUMS = {
 
 
 def make_release(number: int, **known: Any) -> Row:
-    """One row of `atp.media`: an unjudged film whose hash ends in `number`."""
+    """One row of `atp.media`: an unlabelled film whose hash ends in `number`."""
     assert known.keys() <= {c.name for c in schemas.MEDIA}, known
     return {
         **dict.fromkeys(c.name for c in schemas.MEDIA),
@@ -54,7 +54,7 @@ def make_release(number: int, **known: Any) -> Row:
 
 
 def make_entry(number: int, **known: Any) -> Row:
-    """One row of `atp.training`: an unjudged film whose id ends in `number`."""
+    """One row of `atp.training`: an unlabelled film whose id ends in `number`."""
     assert known.keys() <= {c.name for c in schemas.TRAINING}, known
     return {
         **dict.fromkeys(c.name for c in schemas.TRAINING),

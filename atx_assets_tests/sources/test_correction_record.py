@@ -24,7 +24,7 @@ ROW = RowChange(
     {"rejection_status": "override", "rejection_reason": None, "error_status": False},
 )
 PLAN = Plan(
-    MEDIA, "keep", (TitleChange("a|", "A", None, None, 1, "unjudged", "keep (human)", (ROW,)),)
+    MEDIA, "keep", (TitleChange("a|", "A", None, None, 1, "unlabelled", "keep (human)", (ROW,)),)
 )
 
 

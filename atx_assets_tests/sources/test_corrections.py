@@ -44,7 +44,7 @@ def test_only_rows_of_the_titles_named_are_touched(media: Place) -> None:
     assert media.labels()["nobody's|1990"] == (True, "human")
 
 
-def test_a_title_that_a_person_already_judged_so_is_not_written_at_all(media: Place) -> None:
+def test_a_title_that_a_person_already_labelled_so_is_not_written_at_all(media: Place) -> None:
     before = media.rows()
     for verdict, id_ in (("keep", "tt0000002"), ("skip", "tt0000003")):
         done = media.correct(verdict, id_)
@@ -187,7 +187,7 @@ def test_the_preview_says_title_label_giver_and_what_becomes_of_it(media: Place)
             "year": 2001,
             "IMDb id": "tt0000005",
             "releases": 1,
-            "now": "unjudged",
+            "now": "unlabelled",
             "becomes": "keep (human)",
             "note": "",
         },

@@ -328,7 +328,7 @@ class TestMediaLayout:
 class TestTrainingLayout:
     @pytest.fixture
     def filled(self, library, entry):
-        """Titles 1 to 5: judged by a person, by rules, by the model, not at all, and a series."""
+        """Titles 1 to 5: labelled by a person, by rules, by the model, not at all, and a series."""
         library.create(
             "training",
             [

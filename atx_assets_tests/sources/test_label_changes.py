@@ -77,7 +77,7 @@ def test_another_reason_of_a_rule_is_no_change(changes):
     assert changes({1: RULE_SKIP}, {1: other}).first == []
 
 
-@pytest.mark.parametrize("before", [{}, {1: {}}], ids=["a new title", "an unjudged one"])
+@pytest.mark.parametrize("before", [{}, {1: {}}], ids=["a new title", "an unlabelled one"])
 def test_a_label_that_was_not_there_is_added(changes, before):
     found = changes(before, {1: SKIP})
     assert found == LabelChanges(1, 0, 0, [told("Film 1", "no label", "skip by a person")])

@@ -20,7 +20,7 @@ from atx_assets.sources.contract import sort_rows
 from atx_assets.sources.layouts import MEDIA
 from atx_assets.sources.read.fingerprints import Fingerprints
 from atx_assets.sources.titles import titles
-from atx_assets.sources.verdicts import judged_rows
+from atx_assets.sources.verdicts import labelled_rows
 from atx_assets_tests.builders.scale import times
 
 DAY = datetime(2025, 4, 1, tzinfo=UTC)
@@ -93,7 +93,7 @@ def truth_of(rows: list[Row]) -> Truth:
     raw = {row["hash"]: row["imdb_id"] for row in rows}
     ends = [
         f"{end} {raw[end['row']]!r}"
-        for end in judged_rows(films, MEDIA, found.verdicts).to_pylist()
+        for end in labelled_rows(films, MEDIA, found.verdicts).to_pylist()
     ]
     return Truth(labels, [label for label in labels if label.endswith("human")], sorted(ends))
 

@@ -37,7 +37,7 @@ LOOKS: dict[str, tuple[str, Callable[[Place], object]]] = {
 def test_rows_that_are_all_hidden_are_told_with_the_policy_that_shows_them(
     place: Place, look: str
 ) -> None:
-    """Kept out: "0 labelled rows: judge more films", said of a library full of labels."""
+    """Kept out: "0 labelled rows: label more films", said of a library full of labels."""
     user, action = LOOKS[look]
     line = told_by(lambda: action(place))
     hidden = f"row-level security hides every row of atp.media from user {user}: "
@@ -45,7 +45,7 @@ def test_rows_that_are_all_hidden_are_told_with_the_policy_that_shows_them(
     assert told == hidden
     place.library.execute(statement)
     if look == "doctor":
-        assert "judge more films" not in told_by(lambda: action(place))
+        assert "label more films" not in told_by(lambda: action(place))
     else:
         action(place)
 

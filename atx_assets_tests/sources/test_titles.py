@@ -22,14 +22,14 @@ HUMAN_KEEP = {"rejection_status": "override", "rejection_reason": "resolution 72
 HUMAN_SKIP = {"rejection_status": "rejected", "rejection_reason": None}
 RULE_KEEP = {"rejection_status": "accepted"}
 RULE_SKIP = {"rejection_status": "rejected", "rejection_reason": "rt_score is null"}
-UNJUDGED = {"rejection_status": "unfiltered"}
+UNLABELLED = {"rejection_status": "unfiltered"}
 #: The strongest first, with the label and its provenance.
 VERDICTS = (
     (HUMAN_KEEP, (True, "human")),
     (HUMAN_SKIP, (False, "human")),
     (RULE_KEEP, (True, "rule")),
     (RULE_SKIP, (False, "rule")),
-    (UNJUDGED, (None, None)),
+    (UNLABELLED, (None, None)),
 )
 
 
@@ -71,7 +71,7 @@ class TestVerdictOfARelease:
         row = release(1, rejection_status=status, rejection_reason=reason)
         assert verdict(only(titles_of("media", [row]))) == expected
 
-    def test_a_table_in_which_nothing_is_judged_has_no_labels(self, release, titles_of):
+    def test_a_table_in_which_nothing_is_labelled_has_no_labels(self, release, titles_of):
         made = titles_of("media", [release(1), release(2)])
         assert made["label"].null_count == made["label_source"].null_count == 2
         assert made["label_reason"].null_count == 2
@@ -162,7 +162,7 @@ class TestVerdictOfAReleaseThatIsSetAside:
     def test_a_rules_skip_counts_with_its_reason(self, release, titles_of):
         rows = [
             release(1, imdb_id="tt0000009", metascore=101, **RULE_SKIP),
-            release(2, imdb_id="tt0000009", **UNJUDGED),
+            release(2, imdb_id="tt0000009", **UNLABELLED),
         ]
         made = only(titles_of("media", rows, is_sorted=True))
         assert verdict(made) == (False, "rule", True)
@@ -200,7 +200,7 @@ class TestVerdictOfAReleaseThatIsSetAside:
             for number in range(draw(st.integers(1, 6)))
         ]
         # One of each title goes on in any case.
-        rows += [release(n, imdb_id=f"tt000000{n - 10}", **UNJUDGED) for n in (11, 12)]
+        rows += [release(n, imdb_id=f"tt000000{n - 10}", **UNLABELLED) for n in (11, 12)]
         spoilt = [row | {"imdb_votes": draw(st.sampled_from([5, -1]))} for row in rows[:-2]]
         columns = ["key", "label", "label_source", "label_reason", "trains", "label_date"]
         whole = titles_of("media", rows, is_sorted=True).select(columns)
@@ -219,7 +219,7 @@ class TestGrouping:
         self, release, titles_of
     ):
         rows = [
-            release(1, imdb_id="tt0000009", media_title="Straße der Sehnsucht", **UNJUDGED),
+            release(1, imdb_id="tt0000009", media_title="Straße der Sehnsucht", **UNLABELLED),
             release(2, imdb_id=None, media_title="STRASSE DER SEHNSUCHT", **HUMAN_KEEP),
         ]
         made = only(titles_of("media", rows))
@@ -232,7 +232,7 @@ class TestGrouping:
     ):
         """Kept out: one film as two titles, for a character that nobody sees."""
         rows = [
-            release(1, imdb_id="tt0000009", media_title="Amélie Poulain", **UNJUDGED),
+            release(1, imdb_id="tt0000009", media_title="Amélie Poulain", **UNLABELLED),
             release(2, imdb_id=None, media_title=spelling, **HUMAN_KEEP),
         ]
         made = only(titles_of("media", rows, is_sorted=True))
@@ -287,7 +287,7 @@ class TestGrouping:
             release(1, imdb_id="tt0000008", media_title="Borderline", **HUMAN_KEEP),
             release(2, imdb_id="tt0000009", media_title="Borderline", **RULE_KEEP),
             release(3, imdb_id=None, media_title="borderline", **HUMAN_SKIP),
-            release(4, imdb_id=None, media_title="BORDERLINE", **UNJUDGED),
+            release(4, imdb_id=None, media_title="BORDERLINE", **UNLABELLED),
         ]
         made = by_key(titles_of("media", rows))
         assert list(made) == ["borderline|2001", "tt0000008", "tt0000009"]
@@ -565,7 +565,7 @@ class TestTrainingLayout:
         assert made["hash"] is made["original_title"] is made["label_reason"] is None
         assert made["created_at"] == DAY
 
-    def test_an_unjudged_title_has_no_date_of_a_label(self, entry, titles_of):
+    def test_an_unlabelled_title_has_no_date_of_a_label(self, entry, titles_of):
         rows = [entry(1, label="would_watch", updated_at=DAY), entry(2, label=None)]
         dates = titles_of("training", rows)["label_date"].to_pylist()
         assert dates == [DAY, None]
@@ -658,10 +658,10 @@ class TestRealLibraries:
         assert (len(joined), apart) == (9, 1)
         ours = titles(real_rows("media"), MEDIA)
         assert ours.num_rows + len(joined) - apart == 3143
-        joined_unjudged = sum(without_id[pair] == {"unfiltered"} for pair in joined)
-        assert ours["label"].null_count + joined_unjudged == 740
+        joined_unlabelled = sum(without_id[pair] == {"unfiltered"} for pair in joined)
+        assert ours["label"].null_count + joined_unlabelled == 740
         labelled = sum(ours["trains"].to_pylist())
-        assert labelled + len(joined) - joined_unjudged - apart == 2403
+        assert labelled + len(joined) - joined_unlabelled - apart == 2403
 
     def test_the_training_export_has_these_titles_and_labels(self, real_rows):
         made = titles(real_rows("training"), TRAINING)

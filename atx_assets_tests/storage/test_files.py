@@ -1,8 +1,10 @@
 """Files under the data folder: replaced in one step, written by one run at a time."""
 
+import json
 import logging
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -164,6 +166,18 @@ def test_whatever_is_written_is_read_back(files, records):
     files.write_records("review_queue", records)
     assert files.read_records("review_queue") == records
     assert not is_damaged(files.path("review_queue"))
+
+
+def test_the_tasks_of_an_earlier_review_queue_have_the_names_of_today(files):
+    """Kept out: an empty queue on the day of an upgrade, until the next run makes it anew."""
+    earlier = Path(__file__).parents[1] / "earlier/before_titles/data.tar.xz"
+    with tarfile.open(earlier) as packed:
+        packed.extractall(files.folder.parent, filter="data")
+    written = json.loads(files.path("review_queue").read_text())
+    assert {record["task"] for record in written} == {"judge again", "judge", "recommended"}
+    read = files.read_records("review_queue")
+    today = {"judge again": "label_again", "judge": "label", "recommended": "recommended"}
+    assert read == [{**record, "task": today[record["task"]]} for record in written]
 
 
 @settings(

@@ -20,14 +20,14 @@ from atx_assets_tests.builders.scale import soaking
 
 #: Folds of the contract's own measurement: mean PR-AUC and its standard deviation a fold.
 EXPECTED = {
-    # The contract counts 3143 titles and 740 unjudged: a program that let no release without an
+    # The contract counts 3143 titles and 740 unlabelled: a program that let no release without an
     # id join the title of its name and year. See test_titles.py.
     "media": {
         "rows": 7744,
         "films": 3135,
         "training": 2397,
         "keeps": 414,
-        "unjudged": 738,
+        "unlabelled": 738,
         "pr_auc": (0.958, 0.022),
     },
     "training": {
@@ -35,7 +35,7 @@ EXPECTED = {
         "films": 1481,
         "training": 1481,
         "keeps": 159,
-        "unjudged": 0,
+        "unlabelled": 0,
         "pr_auc": (0.887, 0.048),
     },
 }
@@ -78,11 +78,11 @@ def test_a_real_library_gives_what_the_contract_says_and_the_same_bytes_twice(
     results = pq.read_table(data / "binomial_classifier_results.parquet")
     assert results.schema.remove_metadata() == schemas.arrow_schema(schemas.SCORED_RESULTS)
     assert results.num_rows == expected["films"]
-    assert results["label_source"].null_count == expected["unjudged"]
+    assert results["label_source"].null_count == expected["unlabelled"]
     assert results["key"].to_pylist() == sorted(set(results["key"].to_pylist()))
-    judged = results.filter(results["actual"].is_valid()).to_pylist()
-    assert len(judged) == expected["training"]
-    for row in judged:
+    labelled = results.filter(results["actual"].is_valid()).to_pylist()
+    assert len(labelled) == expected["training"]
+    for row in labelled:
         assert (
             row["cm_value"]
             == {
@@ -93,7 +93,7 @@ def test_a_real_library_gives_what_the_contract_says_and_the_same_bytes_twice(
             }[row["predicted"], row["actual"]]
         )
     assert results.filter(results["actual"].is_null())["cm_value"].null_count == (
-        results.num_rows - len(judged)
+        results.num_rows - len(labelled)
     )
 
     version = json.loads((data / "models" / "champion.json").read_text())["version"]
@@ -122,12 +122,12 @@ def test_the_demo_tells_what_a_newcomer_wants_to_know(demo):
     for words in (
         "made-up viewer",
         "films read and scored 17,470",
-        "judged, learned from 4,000 (747 keeps)",
-        "unjudged 13,470",
+        "labelled, learned from 4,000 (747 keeps)",
+        "unlabelled 13,470",
         "best single-feature rule",
         "false positives",
         "false negatives",
-        "unjudged films predicted keep",
+        "unlabelled films predicted keep",
         "report.html",
         "http://127.0.0.1:3000",
     ):

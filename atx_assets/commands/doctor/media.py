@@ -78,7 +78,7 @@ class MediaDatabase:
             raise AtxError(
                 f"atp.{source.layout.table} has {labels} labelled rows; at least {LEAST_LABELS} "
                 f"keeps and {LEAST_LABELS} skips are needed: "
-                + (f"row-level security hides some; {visible}" if filtered else "judge more films")
+                + (f"row-level security hides some; {visible}" if filtered else "label more films")
             )
         told = f"{where}atp.{source.layout.table}, {films} rows of films, {labels} with a label"
         if filtered:

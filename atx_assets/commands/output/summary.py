@@ -12,7 +12,7 @@ from typing import Any
 
 from atx_assets.models.bundle import Bundle
 from atx_assets.models.bundles import Bundles
-from atx_assets.models.scored import counts, unjudged_keeps
+from atx_assets.models.scored import counts, unlabelled_keeps
 from atx_assets.plain_text import plain as printable
 from atx_assets.report.quality_tables import (
     calibration_table,
@@ -34,7 +34,7 @@ def findings(settings: Settings) -> dict[str, Any] | None:
 
     Returns:
         Counts of films, labels, rows set aside and mistakes; the version that scored, its place
-        and threshold; PR-AUC (mean and std over folds) beside what it must beat; the unjudged
+        and threshold; PR-AUC (mean and std over folds) beside what it must beat; the unlabelled
         films most surely keeps; where report and files are.
     """
     files = DataFolder(settings.data_dir)
@@ -46,14 +46,14 @@ def findings(settings: Settings) -> dict[str, Any] | None:
     quality, learned = bundle.about["quality"], bundle.about["learned_from"]
     outcomes = counts(results["cm_value"])
     challenger = bundles.challenger()
-    keeps = results.take(unjudged_keeps(results))
+    keeps = results.take(unlabelled_keeps(results))
     report = files.path("analysis_report")
     quarantined, read = set_aside(files)
     return {
         "films": results.num_rows,
-        "judged": learned["rows"],
+        "labelled": learned["rows"],
         "keeps": learned["keeps"],
-        "unjudged": results["label_source"].null_count,
+        "unlabelled": results["label_source"].null_count,
         "set_aside": quarantined,
         "rows_read": read,
         "version": bundle.version,
@@ -67,7 +67,7 @@ def findings(settings: Settings) -> dict[str, Any] | None:
         "always_skip": {"pr_auc": quality["always_skip"]["all"]["pr_auc"]},
         "false_positives": outcomes.get("fp", 0),
         "false_negatives": outcomes.get("fn", 0),
-        "unjudged_keeps": keeps.num_rows,
+        "unlabelled_keeps": keeps.num_rows,
         "recommended": keeps.slice(0, RECOMMENDED)
         .select(["media_title", "release_year", "probability", "imdb_id", "key"])
         .to_pylist(),
@@ -102,8 +102,8 @@ def summary(settings: Settings, *, figures: bool = False) -> Iterator[str]:
 
 def _films(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"  films read and scored  {found['films']:>8,}"
-    yield f"  judged, learned from   {found['judged']:>8,}   ({found['keeps']:,} keeps)"
-    yield f"  unjudged               {found['unjudged']:>8,}"
+    yield f"  labelled, learned from {found['labelled']:>8,}   ({found['keeps']:,} keeps)"
+    yield f"  unlabelled             {found['unlabelled']:>8,}"
     if found["set_aside"]:
         yield (
             f"  rows set aside         {found['set_aside']:>8,}   of {found['rows_read']:,} read: "
@@ -159,11 +159,11 @@ def _waiting(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _verdicts(found: Mapping[str, Any]) -> Iterator[str]:
-    fp, fn, keeps = found["false_positives"], found["false_negatives"], found["unjudged_keeps"]
+    fp, fn, keeps = found["false_positives"], found["false_negatives"], found["unlabelled_keeps"]
     yield f"  false positives        {fp:>8,}   predicted keep, labelled skip"
     yield f"  false negatives        {fn:>8,}   predicted skip, labelled keep"
     yield ""
-    yield f"  unjudged films predicted keep (from {found['threshold']:.0%} on): {keeps:,}"
+    yield f"  unlabelled films predicted keep (from {found['threshold']:.0%} on): {keeps:,}"
     for film in found["recommended"]:
         year, title = film["release_year"] or "?", printable(film["media_title"])
         yield f"    {film['probability']:4.0%}  {title} ({year})"
@@ -174,7 +174,7 @@ def _next(found: Mapping[str, Any]) -> Iterator[str]:
     program = "atx" if shutil.which("atx") else os.path.relpath(Path(sys.executable).parent / "atx")
     if Path(found["data"]).resolve() != read_settings().data_dir.resolve():  # of a demo apart
         program = f"ATX_DATA_DIR={shlex.quote(found['data'])} {program}"
-    yield f"  next    {program} show queue           what to judge, or judge again"
+    yield f"  next    {program} show queue           what to label, or label again"
     if film := next(iter(found["recommended"]), None):
         yield f"          {program} show recommendations what to watch"
         key = printable(shlex.quote(film["imdb_id"] or film["key"]))

@@ -43,11 +43,17 @@ _SECTION = "section"
 #: What the page has, in its order: no table, but its parts are what people look for.
 _PARTS = (
     Column("what changed since the last model", _SECTION, "labels, and films with another verdict"),
-    Column("what to judge next", _SECTION, "doubtful labels, films it cannot tell, surest keeps"),
-    Column("where it errs", _SECTION, "both kinds of mistakes with reasons; parts it is weak in"),
-    Column("how good it is", _SECTION, "curves, thresholds, all measures beside what it must beat"),
-    Column("what it goes by", _SECTION, "importance of features; what is kept by genre, ..."),
-    Column("the films", _SECTION, "how numbers are distributed, and go together"),
+    Column(
+        "what to label next", _SECTION, "doubtful labels, films it is unsure about, surest keeps"
+    ),
+    Column(
+        "where it errs", _SECTION, "both kinds of mistakes with reasons, and parts where it is weak"
+    ),
+    Column("how good it is", _SECTION, "curves, thresholds, all measures and what they must beat"),
+    Column(
+        "what it goes by", _SECTION, "importance of features, and shares of keeps by genre, ..."
+    ),
+    Column("the films", _SECTION, "how numbers are distributed and correlated"),
 )
 _LINEAGE = {
     _PARTS[0].name: [(dg.AssetKey("tuned_classifier"), "probability")],
@@ -80,7 +86,7 @@ _LINEAGE = {
     metadata={"dagster/column_schema": asset_page.table_schema(_PARTS)},
 )
 def analysis_report(files: DataFiles) -> dg.MaterializeResult[None]:
-    """One page to look at: how good the model is, where it errs, what to judge next."""
+    """One page: how good the model is, where it errs, and what to label next."""
     clock = asset_page.Clock()
     scored = read_scored(files)
     blind = blind_of(scored)
@@ -229,11 +235,11 @@ def _cards(scored: Scored, since: SinceLast | None) -> Iterator[dict[str, str]]:
         "what": f"trained on {bundle.made.day} {bundle.made:%B %Y}",
         "more": _compared(bundle, since),
     }
-    unjudged = scored.results["label_source"].null_count
+    unlabelled = scored.results["label_source"].null_count
     yield {
         "figure": f"{scored.results.num_rows:,}",
         "what": "films scored",
-        "more": f"{unjudged:,} of them unjudged",
+        "more": f"{unlabelled:,} of them unlabelled",
     }
 
 

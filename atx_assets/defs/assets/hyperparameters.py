@@ -53,7 +53,7 @@ _COLUMNS = (
 def hyperparameters(
     context: dg.AssetExecutionContext, files: DataFiles, mlflow: Mlflow
 ) -> dg.MaterializeResult[None]:
-    """The combinations tried, scored in five folds; the simplest near the best one trains."""
+    """The combinations tried, scored in five folds. The simplest near the best is chosen."""
     import pyarrow as pa
 
     clock = asset_page.Clock()
@@ -84,8 +84,8 @@ def hyperparameters(
             "seconds": clock.seconds,
             "search": _SEARCHES[learning.search],
             "optimised": f"{score}, mean over five folds (ATX_OBJECTIVE)",
-            "chosen by": "of those scored in every fold, the simplest (fewest trees, then least "
-            f"depth) within one standard error of the best, {result.standard_error:.4f}",
+            "chosen by": "the simplest (fewest trees, then least depth) of those scored in every "
+            f"fold and within one standard error of the best, {result.standard_error:.4f}",
             "chosen": dict(result.combinations[result.chosen]),
             f"mean {score} of the chosen": chosen[f"mean_{score}"],
             "best": dict(result.combinations[result.best]),
@@ -93,8 +93,8 @@ def hyperparameters(
             "scored in every fold": int(result.in_every_fold.sum()),
             "within one standard error of the best": int(result.near_best.sum()),
             "nested PR-AUC": record["nested"]["pr_auc"]["mean"],
-            "nested means": "search, threshold and model were made without the fold that they are "
-            "measured on: what a model of this recipe is worth on films that nobody has judged",
+            "nested means": "search, threshold and model do not use the fold that they are "
+            "measured on: this is what to expect of such a model on unlabelled films",
             "preview": asset_page.preview(best_first, shown),
             "dagster/column_lineage": asset_page.lineage(
                 {
@@ -110,9 +110,9 @@ def hyperparameters(
 
 
 _SEARCHES = {
-    "race": "race: those that fall behind are dropped after one fold, and after two (ATX_SEARCH)",
+    "race": "race: drops combinations that fall behind, after one fold and after two (ATX_SEARCH)",
     "full": "full: every combination in every fold (ATX_SEARCH)",
-    "off": "off: plain hyperparameters, nothing is searched (ATX_SEARCH)",
+    "off": "off: plain hyperparameters, no search (ATX_SEARCH)",
 }
 
 

@@ -63,13 +63,14 @@ def model_page(
         "PR-AUC of the best single-feature rule": _rounded(rule["pr_auc"]["mean"]),
         "the rule": quality["the_rule"],
         "all measures": dg.MetadataValue.md(first[1]),
-        "by who judged, and for the newest": dg.MetadataValue.md(
+        "by who labelled, and for the newest": dg.MetadataValue.md(
             "\n\n".join(f"**{heading}**\n\n{table}" for heading, table in parts)
         ),
         "calibration table": dg.MetadataValue.md(markdown(calibration_table(quality))),
-        "evaluation": "mean and standard deviation of a fold: five folds, five seeds (of a part of "
-        "the labels: of the seeds); models that did not see the labels they are measured on, "
-        "thresholds from the other folds; 'nested': the hyperparameters, too. See docs/method.md",
+        "evaluation": "mean and standard deviation per fold, over five folds and five seeds (for a "
+        "part of the labels: over the seeds). The models did not see the labels that they are "
+        "measured on, and the thresholds come from the other folds. 'nested': so do the "
+        "hyperparameters. See docs/method.md",
         "hyperparameters": about["hyperparameters"],
     }
 

@@ -27,7 +27,7 @@ MEDIA_TABLE = dg.AssetSpec(
     group_name=asset_page.DATABASE,
     kinds={"postgres", "table"},
     owners=asset_page.OWNERS,
-    description="The downloader's table of releases; in the `media` layout the labels are here.",
+    description="The downloader's table of releases. It has the labels in the `media` layout.",
     metadata={"dagster/column_schema": asset_page.table_schema(schemas.MEDIA)},
 )
 TRAINING_SOURCE = dg.AssetSpec(
@@ -35,7 +35,7 @@ TRAINING_SOURCE = dg.AssetSpec(
     group_name=asset_page.DATABASE,
     kinds={"postgres", "table"},
     owners=asset_page.OWNERS,
-    description="The later database's table of titles; in the `training` layout, labels are here.",
+    description="The later database's table of titles. It has the labels in the `training` layout.",
     metadata={"dagster/column_schema": asset_page.table_schema(schemas.TRAINING)},
 )
 
@@ -50,7 +50,7 @@ TRAINING_SOURCE = dg.AssetSpec(
 def raw_media(
     context: dg.AssetExecutionContext, media_database: MediaDatabase, files: DataFiles
 ) -> dg.MaterializeResult[None]:
-    """The source table as it stands, every row and column, at one moment."""
+    """The source table, unchanged: every row and column at one moment."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 

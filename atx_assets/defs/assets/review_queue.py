@@ -1,4 +1,4 @@
-"""The review queue: which films to judge, to judge again, or to watch next. Not here: the ranking.
+"""The review queue: which films to label, to label again, or to watch next. Not here: the ranking.
 
 That is in `learning/review.py`.
 """
@@ -13,9 +13,9 @@ import dagster as dg
 from atx_assets import schemas
 from atx_assets.defs.assets import asset_page
 from atx_assets.defs.resources.files import DataFiles
-from atx_assets.models.scored import unjudged_keeps
+from atx_assets.models.scored import unlabelled_keeps
 from atx_assets.report.records import Scored, read_scored, records_of
-from atx_assets.schemas import AGAIN, JUDGE, RECOMMENDED
+from atx_assets.schemas import AGAIN, LABEL, RECOMMENDED
 from atx_assets.sources.extracted import fingerprint_metadata, snapshot_of
 from atx_assets.sources.label_changes import giver_in_words
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 #: How many films the queue names at most, of each task.
-MOST = {AGAIN: 50, JUDGE: 50, RECOMMENDED: 20}
-#: Places among those to judge again that rules' labels leave to people's.
+MOST = {AGAIN: 50, LABEL: 50, RECOMMENDED: 20}
+#: Places among those to label again that rules' labels leave to people's.
 PEOPLE = 10
 
 
@@ -34,26 +34,26 @@ PEOPLE = 10
     kinds={"json"},
     owners=asset_page.OWNERS,
     freshness_policy=asset_page.FRESHNESS,
-    code_version="2",
+    code_version="3",
     metadata={"dagster/column_schema": asset_page.table_schema(schemas.REVIEW_QUEUE)},
 )
 def review_queue(files: DataFiles) -> dg.MaterializeResult[None]:
-    """Films to judge, or to judge again, next, and keeps that nobody has judged; and why."""
+    """Films to label or label again next, and recommended films, each with the reason."""
     import numpy as np
 
     clock = asset_page.Clock()
     scored = read_scored(files)
     doubt = _doubt(scored)
     recommended = surest_keeps(scored, MOST[RECOMMENDED])
-    to_judge, why_judge = _to_judge(scored, recommended)
-    places = {AGAIN: _again(doubt), JUDGE: to_judge, RECOMMENDED: recommended}
+    to_label, why_label = _to_label(scored, recommended)
+    places = {AGAIN: _again(doubt), LABEL: to_label, RECOMMENDED: recommended}
     reasons = {
         AGAIN: [doubt.because(row) for row in places[AGAIN]],
-        JUDGE: why_judge,
+        LABEL: why_label,
         RECOMMENDED: _why_recommended(scored, recommended),
     }
     # The best of either kind of question first, and what to watch last.
-    asked = [(task, at) for at in range(max(MOST.values())) for task in (AGAIN, JUDGE)]
+    asked = [(task, at) for at in range(max(MOST.values())) for task in (AGAIN, LABEL)]
     order = [
         (task, at)
         for task, at in [*asked, *((RECOMMENDED, at) for at in range(MOST[RECOMMENDED]))]
@@ -100,8 +100,8 @@ def _again(doubt: _Doubt) -> np.ndarray[Any, Any]:
 
 
 def surest_keeps(scored: Scored, number: int) -> np.ndarray[Any, Any]:
-    """Return the rows of the surest predicted keeps among unjudged films, the surest first."""
-    return unjudged_keeps(scored.results)[:number]
+    """Return the rows of the surest predicted keeps among unlabelled films, the surest first."""
+    return unlabelled_keeps(scored.results)[:number]
 
 
 def _told(records: list[dict[str, Any]]) -> dict[str, Any]:
@@ -110,13 +110,13 @@ def _told(records: list[dict[str, Any]]) -> dict[str, Any]:
     by_people = sum(r["label_source"] == "human" for r in films[AGAIN])
     shown = ["rank", "media_title", "release_year", "because"]
     return {
-        "to judge again": len(films[AGAIN]),
+        "to label again": len(films[AGAIN]),
         "of these, labelled by a rule": len(films[AGAIN]) - by_people,
         "of these, labelled by a person": by_people,
-        "to judge": len(films[JUDGE]),
+        "to label": len(films[LABEL]),
         "recommended": len(films[RECOMMENDED]),
         "preview": asset_page.preview(films[AGAIN], shown),
-        "preview: judge": asset_page.preview(films[JUDGE], shown),
+        "preview: label": asset_page.preview(films[LABEL], shown),
         "preview: recommended": asset_page.preview(films[RECOMMENDED], shown),
     }
 
@@ -176,12 +176,12 @@ def _doubt(scored: Scored) -> _Doubt:
     if sceptical:
         probability = np.where(at < 0, probability, learned["sceptical"].to_numpy()[at])
 
-    judged = np.flatnonzero(results["actual"].is_valid().to_numpy())
-    labels = results["actual"].take(judged).to_numpy().astype(int)
-    by_person = pc.equal(results["label_source"].take(judged), "human").to_numpy()
-    blind = results["probability"].take(judged).to_numpy()
-    wrong = likely_wrong(labels, probability[judged], blind, by_person)
-    compared = (labels == 1) & (at[judged] >= 0) & (by_person | (not sceptical))
+    labelled = np.flatnonzero(results["actual"].is_valid().to_numpy())
+    labels = results["actual"].take(labelled).to_numpy().astype(int)
+    by_person = pc.equal(results["label_source"].take(labelled), "human").to_numpy()
+    blind = results["probability"].take(labelled).to_numpy()
+    wrong = likely_wrong(labels, probability[labelled], blind, by_person)
+    compared = (labels == 1) & (at[labelled] >= 0) & (by_person | (not sceptical))
     models = "models blind to that"
     if sceptical:
         models = "models taught to distrust rules' keeps"
@@ -189,39 +189,39 @@ def _doubt(scored: Scored) -> _Doubt:
         models += ", though taught by rules' keeps,"
     return _Doubt(
         scored=scored,
-        rows=judged[wrong],
+        rows=labelled[wrong],
         probability=probability,
         learned=at >= 0,
-        keeps=probability[judged[compared]],
+        keeps=probability[labelled[compared]],
         models=models,
         whose="people's" if sceptical else "all",
     )
 
 
-def _to_judge(
+def _to_label(
     scored: Scored, recommended: np.ndarray[Any, Any]
 ) -> tuple[np.ndarray[Any, Any], list[str]]:
-    """Choose unjudged films that the model cannot tell, and say of each why."""
+    """Choose unlabelled films that the model cannot tell, and say of each why."""
     import numpy as np
 
     from atx_assets.learning.neighbours import leaves
-    from atx_assets.learning.review import unsureness, worth_judging
+    from atx_assets.learning.review import unsureness, worth_labelling
 
     results, bundle = scored.results, scored.bundle
-    unjudged = np.flatnonzero(results["label_source"].is_null().to_numpy())
-    others = np.setdiff1d(unjudged, recommended)
+    unlabelled = np.flatnonzero(results["label_source"].is_null().to_numpy())
+    others = np.setdiff1d(unlabelled, recommended)
     probability = results["probability"].to_numpy()
 
     def leaves_of(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return leaves(bundle.model, bundle.encoding.matrix(scored.titles.take(others[rows])))
 
-    chosen, alike = worth_judging(probability[others], bundle.threshold, leaves_of, MOST[JUDGE])
+    chosen, alike = worth_labelling(probability[others], bundle.threshold, leaves_of, MOST[LABEL])
     rows = others[chosen]
-    surer = np.sort(unsureness(probability[unjudged], bundle.threshold))
+    surer = np.sort(unsureness(probability[unlabelled], bundle.threshold))
     shares = np.searchsorted(surer, unsureness(probability[rows], bundle.threshold))
     because = [
-        f"nobody has judged it, and the model is surer of {int(100 * share / len(surer))}% of such "
-        f"films: a keep at {probability[row]:.0%}, and the threshold is {bundle.threshold:.0%}"
+        f"nobody has labelled it, and the model is surer of {int(100 * share / len(surer))}% of "
+        f"such films: a keep at {probability[row]:.0%}, and the threshold is {bundle.threshold:.0%}"
         + (f"; {near:.0%} like the nearest above it" if place else "")
         for place, (row, share, near) in enumerate(zip(rows, shares, alike, strict=True))
     ]
@@ -232,15 +232,15 @@ def _why_recommended(scored: Scored, rows: np.ndarray[Any, Any]) -> list[str]:
     """Say of each recommended film how often the model was right where it was as sure."""
 
     results = scored.results
-    judged = results["actual"].is_valid().to_numpy()
+    labelled = results["actual"].is_valid().to_numpy()
     probability = results["probability"].to_numpy()
     kept = results["actual"].fill_null(False).to_numpy()
     because = []
     for row in rows:
-        as_sure = judged & (probability >= probability[row])
+        as_sure = labelled & (probability >= probability[row])
         because.append(
-            f"nobody has judged it, and the model puts a keep at {probability[row]:.0%}; of the "
-            f"judged films put there or higher, {int(kept[as_sure].sum())} of {int(as_sure.sum())} "
-            "are keeps"
+            f"nobody has labelled it, and the model puts a keep at {probability[row]:.0%}; of the "
+            f"labelled films put there or higher, {int(kept[as_sure].sum())} of "
+            f"{int(as_sure.sum())} are keeps"
         )
     return because

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     metadata={"dagster/column_schema": asset_page.table_schema(schemas.SCORED_RESULTS)},
 )
 def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
-    """Every film with the chance that it is a keep; where it is judged, without its verdict."""
+    """Every film with its probability of a keep, by models that have not seen its label."""
     clock = asset_page.Clock()
     about = read_titles(files, ())
     bundle = Bundles(files).champion_of(layout_of(about).name)
@@ -55,10 +55,10 @@ def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
             "preview": asset_page.preview(
                 told.surest, ["media_title", "release_year", "probability"]
             ),
-            "the preview shows": "the surest keeps among unjudged films",
+            "the preview shows": "the surest keeps among unlabelled films",
             "films": told.films,
-            "unjudged films": told.unjudged,
-            "unjudged films predicted keep": told.keeps,
+            "unlabelled films": told.unlabelled,
+            "unlabelled films predicted keep": told.keeps,
             **{name: told.outcomes[name] for name in ("tp", "fp", "tn", "fn")},
             "model version": bundle.version,
             "seconds": clock.seconds,
@@ -82,18 +82,18 @@ class _Told:
     """What the asset's page says of the scores, added up part by part."""
 
     def __init__(self) -> None:
-        self.films = self.unjudged = self.keeps = 0
+        self.films = self.unlabelled = self.keeps = 0
         self.outcomes: Counter[str] = Counter()
         self.surest: list[dict[str, Any]] = []
 
     def add(self, scored: pa.Table) -> None:
-        """Count the films of a part, and keep the surest keeps among those that nobody judged."""
-        unjudged = scored.filter(scored["label_source"].is_null())
+        """Count the films of a part, and keep the surest keeps among those that nobody labelled."""
+        unlabelled = scored.filter(scored["label_source"].is_null())
         self.films += scored.num_rows
-        self.unjudged += unjudged.num_rows
-        self.keeps += unjudged["predicted"].combine_chunks().true_count
+        self.unlabelled += unlabelled.num_rows
+        self.keeps += unlabelled["predicted"].combine_chunks().true_count
         self.outcomes.update(counts(scored["cm_value"]))
-        first = unjudged.sort_by([("probability", "descending"), ("key", "ascending")])
+        first = unlabelled.sort_by([("probability", "descending"), ("key", "ascending")])
         both = [*self.surest, *first.slice(0, asset_page.PREVIEW_ROWS).to_pylist()]
         both.sort(key=lambda row: (-row["probability"], row["key"]))
         self.surest = both[: asset_page.PREVIEW_ROWS]

@@ -41,7 +41,7 @@ QUARANTINE = dg.AssetSpec(
     kinds={"parquet"},
     owners=asset_page.OWNERS,
     code_version="2",
-    description="Rows of the source that cannot be used, each with its reasons; all others go on.",
+    description="Rows of the source that cannot be used, with the reasons. All others go on.",
     metadata={"dagster/column_schema": asset_page.table_schema(schemas.QUARANTINE)},
 )
 TITLES = dg.AssetSpec(

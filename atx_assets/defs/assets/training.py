@@ -101,7 +101,7 @@ def feature_encoding(files: DataFiles) -> dg.MaterializeResult[None]:
 def training_table(
     context: dg.AssetExecutionContext, files: DataFiles
 ) -> dg.MaterializeResult[None]:
-    """One row a judged film: its verdict, who gave it, and its features."""
+    """One row per labelled film: its label, who gave it, and its features."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -120,17 +120,17 @@ def training_table(
     path = files.write_table("training_table", with_snapshot(table, snapshot_of(titles)), parts)
     keeps = pc.sum(pc.cast(table["label"], "int64")).as_py() or 0
     by_person = pc.sum(pc.cast(pc.equal(table["label_source"], "human"), "int64")).as_py() or 0
-    unjudged = pc.sum(pc.cast(titles["label"].is_null(), "int64")).as_py() or 0
+    unlabelled = pc.sum(pc.cast(titles["label"].is_null(), "int64")).as_py() or 0
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": table.num_rows,
-            "judged films": table.num_rows,
+            "labelled films": table.num_rows,
             "keeps": keeps,
             "skips": table.num_rows - keeps,
-            "judged by a person": by_person,
-            "judged by a rule": table.num_rows - by_person,
-            "unjudged films, left out": unjudged,
-            "judged but left out": titles.num_rows - unjudged - table.num_rows,
+            "labelled by a person": by_person,
+            "labelled by a rule": table.num_rows - by_person,
+            "unlabelled films, left out": unlabelled,
+            "labelled but left out": titles.num_rows - unlabelled - table.num_rows,
             "features": len(encoding.names),
             "seconds": clock.seconds,
             **_changes_metadata(changes),

@@ -56,7 +56,7 @@ _UNCHANGED = "trained again, and the same to the last byte"
 def tuned_classifier(
     context: dg.AssetExecutionContext, files: DataFiles, mlflow: Mlflow
 ) -> dg.MaterializeResult[None]:
-    """The classifier trained on every judged film; champion, if it is not worse than the last."""
+    """The classifier, trained on every labelled film; champion if it is not worse."""
     from atx_assets.learning.curves import Blind
     from atx_assets.learning.evaluation import out_of_fold
     from atx_assets.learning.scoring import as_learned

@@ -190,7 +190,7 @@ def written_values(layout: Layout, verdict: Verdict, columns: Mapping[str, Any])
 def label_words(keep: bool | None, giver: str | None) -> str:
     """Say a label and who gave it."""
     if keep is None:
-        return "unjudged"
+        return "unlabelled"
     return f"{'keep' if keep else 'skip'} ({giver})"
 
 

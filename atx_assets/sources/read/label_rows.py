@@ -19,7 +19,7 @@ from atx_assets.schemas import IMDB_ID, STRINGS, UNKNOWN_TEXT, Column
 from atx_assets.sources.contract import checked_columns, sort_rows
 from atx_assets.sources.layouts import FILM, SCHEMA, SourceTable
 from atx_assets.sources.read.extract import read_rows
-from atx_assets.sources.verdicts import given_by_person, judged_rows, keys_without_id
+from atx_assets.sources.verdicts import given_by_person, keys_without_id, labelled_rows
 
 if TYPE_CHECKING:
     import psycopg
@@ -90,11 +90,11 @@ def hard_labels(
         more = more.filter(pc.invert(pc.is_in(more[key], rows[key].combine_chunks())))
         all_rows = pa.concat_tables([rows, more])
     found = sort_rows(all_rows.sort_by(key), layout)
-    yield from _outcomes(rows, judged_rows(found.rows, layout, found.verdicts), source)
+    yield from _outcomes(rows, labelled_rows(found.rows, layout, found.verdicts), source)
 
 
 def _needed(source: SourceTable) -> SourceTable:
-    """Return the table with the columns by which rows are sorted and judged, and no other."""
+    """Return the table with the columns by which rows are sorted and labelled, and no other."""
     names = {column.name for column in source.layout.columns if column.required} | {*_FLAGS}
     columns = {name: kind for name, kind in source.columns.items() if name in names}
     return SourceTable(source.layout, columns)
@@ -104,7 +104,7 @@ def _of_films(where: sql.Composable) -> sql.Composable:
     return sql.SQL("media_type::text = {} AND ({})").format(sql.Literal(FILM), where)
 
 
-def _outcomes(rows: pa.Table, judged: pa.Table, source: SourceTable) -> Iterator[LabelRow]:
+def _outcomes(rows: pa.Table, labelled: pa.Table, source: SourceTable) -> Iterator[LabelRow]:
     """Say where the labels of `rows` end: at a title, at one of two verdicts, or nowhere."""
     import pyarrow.compute as pc
 
@@ -112,7 +112,7 @@ def _outcomes(rows: pa.Table, judged: pa.Table, source: SourceTable) -> Iterator
     by_person = given_by_person(rows, layout)
     # `$` of RE2 is the text's end alone, as in PostgreSQL.
     proper = pc.match_substring_regex(rows["imdb_id"], IMDB_ID).fill_null(False).to_pylist()
-    ends = {end["row"]: end for end in judged.to_pylist()}
+    ends = {end["row"]: end for end in labelled.to_pylist()}
     for at, row in enumerate(rows[key].to_pylist()):
         if row not in ends:
             yield LabelRow(f"{row} is set aside", bool(by_person[at]))

@@ -120,7 +120,7 @@ def test_the_first_run_without_the_mlflow_that_is_wanted_leaves_no_half_of_a_mod
 def test_mlflow_that_breaks_while_it_is_told_is_one_line_and_the_champion_stays(
     word, how, words, copied, mlflow_server
 ):
-    copied.judge_some()
+    copied.label_some()
     assert copied.run(assets=UP_TO_TRAINING, ATX_MLFLOW="off").success
     champion = copied.files.path("tuned_classifier").read_bytes()
     with strange(**how, word=word, behind=mlflow_server.port) as server:
@@ -136,7 +136,7 @@ def test_a_slow_mlflow_is_given_up_instead_of_waited_for_a_hundred_times(
 ):
     """Kept out: a training that took 33 minutes, as each of 390 answers came after 5 s."""
     monkeypatch.setattr(ours, "PATIENCE", 4)
-    copied.judge_some()
+    copied.label_some()
     assert copied.run(assets=UP_TO_TRAINING, ATX_MLFLOW="off").success
     with strange(seconds=1.5, word="runs/log-batch", behind=mlflow_server.port) as server:
         result = copied.run(assets=TRAINING, ATX_MODEL_NAME="slow", **server.settings)
@@ -157,7 +157,7 @@ def test_an_mlflow_whose_disk_is_full_is_one_line_and_gets_the_model_once_there_
     """A real server, whose files may grow no more: its database, and its artifacts."""
     import mlflow
 
-    copied.judge_some()
+    copied.label_some()
     assert copied.run(assets=UP_TO_TRAINING, ATX_MLFLOW="off").success
     with mlflow_started(tmp_path) as server:
         settings = {**server.settings, "ATX_MODEL_NAME": "full"}

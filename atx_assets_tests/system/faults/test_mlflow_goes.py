@@ -122,7 +122,7 @@ def test_promotion_by_hand_without_the_mlflow_that_is_wanted_changes_nothing(
 def test_mlflow_that_dies_in_mid_run_is_one_line_and_the_champion_stays(
     word, silent, copied, mlflow_server
 ):
-    copied.judge_some()
+    copied.label_some()
     champion = copied.files.path("tuned_classifier").read_bytes()
     scored = copied.files.path("scored_results").read_bytes()
     how = {"dead": True, "seconds": 120 if silent else 0}
@@ -142,7 +142,7 @@ def test_mlflow_that_dies_in_mid_run_is_one_line_and_the_champion_stays(
 
 
 def test_a_run_that_mlflow_left_open_is_ended_by_the_next_training(copied, mlflow_server):
-    copied.judge_some()
+    copied.label_some()
     name = {"ATX_MODEL_NAME": "left open"}
     with copied.instance() as instance:
         with strange(dead=True, word="model-versions/create", behind=mlflow_server.port) as proxy:
@@ -162,7 +162,7 @@ def test_mlflow_that_goes_at_the_very_end_spoils_no_training_and_is_told_later(
     copied, mlflow_server
 ):
     """Kept out: a champion in place, a failed run, and MLflow's password in its error."""
-    copied.judge_some()
+    copied.label_some()
     named = {"ATX_MODEL_NAME": "very end"}
     with copied.instance() as instance:
         with strange(dead=True, word="runs/update", behind=mlflow_server.port) as proxy:
@@ -176,7 +176,7 @@ def test_mlflow_that_goes_at_the_very_end_spoils_no_training_and_is_told_later(
         ]
         assert any("MLflow does not take that its run is FINISHED" in str(e) for e in told)
         assert "hunter2" not in str(told)
-        copied.judge_some(40)
+        copied.label_some(40)
         assert copied.learns("refresh", instance, **mlflow_server.settings, **named).success
     assert run_of(mlflow_server, result).info.status == "FINISHED"
 

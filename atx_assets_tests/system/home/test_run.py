@@ -173,9 +173,9 @@ def test_json_is_one_object_with_what_was_made_and_found(atx, small, tmp_path):
     assert told["assets"]["training_table"]["seconds"] > 0
     assert told["assets"]["raw_media"]["rows"] == 1500
     found = told["summary"]
-    judged = told["assets"]["training_table"]["figures"]
-    assert found["judged"] == judged["judged films"]
-    assert found["keeps"] == judged["keeps"]
+    labelled = told["assets"]["training_table"]["figures"]
+    assert found["labelled"] == labelled["labelled films"]
+    assert found["keeps"] == labelled["keeps"]
     assert (found["version"], found["place"], found["challenger"]) == (1, "champion", None)
     for spread in (found["nested_pr_auc"], found["rule"]["pr_auc"], found["always_skip"]["pr_auc"]):
         assert 0 < spread["mean"] < 1

@@ -58,7 +58,7 @@ def patient(house: House) -> Iterator[House]:
     house.environment = before
 
 
-def judge_without_end(house: House) -> int:
+def label_without_end(house: House) -> int:
     """Change labels at an even pace, a commit each; return the most connections there were."""
     connections = 0
     with house.database() as connection:
@@ -90,7 +90,7 @@ def test_labels_that_change_a_hundred_times_a_second_cost_a_run_and_not_a_hundre
     """Kept out: a run for every look, a sensor that falls behind, connections that pile up."""
     run, _ = patient.trains()
     before, since = patient.runs(), time.time()
-    connections = judge_without_end(patient)
+    connections = label_without_end(patient)
     # The labels were never quiet, and the longest wait is five minutes.
     waited_for = SECONDS // 300
     assert len(patient.runs() - before) <= waited_for
