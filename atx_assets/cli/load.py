@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from atx_assets.cli.invocation import Invocation
+
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
@@ -17,16 +19,18 @@ import click
     is_flag=True,
     help="Take the file's verdicts even where a person gave another one.",
 )
-def load(file: Path, beside_other_tables: bool, overwrite_verdicts: bool) -> None:
+@click.pass_obj
+def load(
+    invocation: Invocation, file: Path, beside_other_tables: bool, overwrite_verdicts: bool
+) -> None:
     """Put a parquet export of either layout into the database.
 
     Verdicts of people are named, and stay, unless the file has newer ones of people.
     """
     from atx_assets.commands.load import load as load_export
-    from atx_assets.settings import read_settings
 
     load_export(
-        read_settings(),
+        invocation.settings,
         file,
         click.echo,
         beside_other_tables=beside_other_tables,

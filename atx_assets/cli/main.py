@@ -1,7 +1,7 @@
 """The program `atx`: which commands there are, and what a failure looks like.
 
 Failures are raised, not printed: `main` makes the one line and the exit status of them. Not here:
-the commands (a file each), nor what they do (`local/`).
+the commands (a file each), nor what they do (`commands/`).
 """
 
 import importlib
@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from atx_assets.cli.invocation import Invocation
 from atx_assets.cli.stopping import Stopping
 from atx_assets.cli.surroundings import explain_failure, have_home, open_closed_streams
 from atx_assets.errors import STOPPED, AtxError
@@ -104,7 +105,7 @@ def cli(context: click.Context, verbose: bool) -> None:
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
     logger.propagate = False
     # Before anything connects. `atx doctor` names what does not count.
-    context.obj = settle_environment() + settle_mlflow()
+    context.obj = Invocation(settle_environment() + settle_mlflow())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

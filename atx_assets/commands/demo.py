@@ -33,7 +33,7 @@ def demo(settings: Settings, told: Telling) -> None:
         say(f"sample library: 17,470 real films, judged by a made-up viewer ({ready.database})")
         _load_sample(ready, say)
         run_job(ready, told)
-        told.summarise(ready)
+        told.summarise(ready, usual_data=settings.data_dir)
     up = "make up" if apart == settings else _up_apart(apart)
     say(f"  UI      `{up}`, then http://127.0.0.1:{apart.ui_port}")
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -43,12 +44,14 @@ class Telling:
     outcome: Outcome = field(default_factory=Outcome)
     found: dict[str, Any] | None = None
 
-    def summarise(self, settings: Settings, *, figures: bool = False) -> None:
-        """Tell what was found, all that was measured or the headline."""
+    def summarise(
+        self, settings: Settings, *, figures: bool = False, usual_data: Path | None = None
+    ) -> None:
+        """Tell what was found, all that was measured or the headline; see `summary`."""
         if self.output is Output.JSON:
             self.found = findings(settings)
         elif self.output is Output.SHOWN:
-            for line in summary(settings, figures=figures):
+            for line in summary(settings, figures=figures, usual_data=usual_data):
                 self.display.say(line)
 
 

@@ -31,7 +31,7 @@ from atx_assets.models.mlflow_answers import (
 from atx_assets.models.mlflow_login import asks_with_login, only_client_can_log_in
 from atx_assets.models.registry import objection
 from atx_assets.models.sqlite_faults import store_fault
-from atx_assets.settings import Settings, read_settings
+from atx_assets.settings import Settings
 from atx_assets.storage.data_folder import why_unusable
 
 if TYPE_CHECKING:
@@ -122,12 +122,12 @@ def mlflow_client(settings: Settings) -> MlflowClient:
     return MlflowClient(tracking_uri(settings))
 
 
-def run_url(client: MlflowClient, run_id: str) -> str:
+def run_url(settings: Settings, client: MlflowClient, run_id: str) -> str:
     """Return the address of a run's page."""
     experiment = client.get_run(run_id).info.experiment_id
     # Else the page stands among those for chat bots.
     page = f"/#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
-    return web_url(read_settings()) + page
+    return web_url(settings) + page
 
 
 def be_quick() -> None:

@@ -19,6 +19,7 @@ from atx_assets.models.integrity import check_models
 from atx_assets.settings import read_settings
 from atx_assets.sources.read.fingerprints import Fingerprints
 from atx_assets.storage.data_folder import DataFolder
+from atx_assets_tests.builders.given_settings import given_settings
 
 pytestmark = pytest.mark.slow
 
@@ -149,8 +150,8 @@ def test_data_that_are_gone_are_told_and_nothing_is_made_in_their_place(living):
     line = f"the data are gone from {data}: mount their disk"
     for sensor in ("label_sensor", "film_sensor"):
         assert str(living.tick(sensor)).startswith(line)
-    with living.place.environment():
-        answer = nightly_request(dg.build_schedule_context(living.instance))
+    given = given_settings(living.place.settings())
+    answer = nightly_request(dg.build_schedule_context(living.instance), given)
     assert isinstance(answer, dg.SkipReason)
     assert list(json.loads(living.alerts())) == [GONE]
     night = living.run("full_rebuild", NIGHT)  # one that was asked for before

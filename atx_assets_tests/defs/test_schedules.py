@@ -13,6 +13,7 @@ from atx_assets.errors import AtxError
 from atx_assets.settings import read_settings
 from atx_assets.sources.layouts import MEDIA
 from atx_assets.sources.load.tables import ensure_table
+from atx_assets_tests.builders.given_settings import given_settings
 
 
 def nights(zone: str, first: datetime, days: int, cron: str = "0 2 * * *") -> list[datetime]:
@@ -75,15 +76,16 @@ def test_a_night_with_a_damaged_champion_trains(workplace):
     pointer = workplace.files.folder / "models" / "champion.json"
     pointer.parent.mkdir(parents=True)
     pointer.write_text("{")
-    with workplace.instance() as instance, workplace.environment():
-        request = nightly_request(dg.build_schedule_context(instance))
+    with workplace.instance() as instance:
+        given = given_settings(workplace.settings())
+        request = nightly_request(dg.build_schedule_context(instance), given)
     assert request.asset_selection is None
     assert request.tags["atx/why"].startswith(f"{pointer} is damaged")
 
 
 def asked(living, **settings) -> dg.RunRequest:
-    with living.place.environment(**settings):
-        return nightly_request(dg.build_schedule_context(living.instance))
+    given = given_settings(living.place.settings(**settings))
+    return nightly_request(dg.build_schedule_context(living.instance), given)
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from atx_assets.defs.sensors import tick
 from atx_assets.settings import read_settings
 from atx_assets.sources.layouts import MEDIA
 from atx_assets.sources.load.tables import ensure_table
+from atx_assets_tests.builders.given_settings import given_settings
 from atx_assets_tests.builders.living import let_sensors_see
 
 NIGHT = {"dagster/schedule_name": "nightly"}
@@ -115,8 +116,8 @@ def test_a_refusal_raises_an_alert_and_the_next_run_clears_it_and_says_why_it_is
 
     def answer(decision: Decision) -> dg.SensorResult:
         context = dg.build_sensor_context(instance)
-        with workplace.environment():
-            return tick(context, "label_sensor", lambda *_: decision, 1_000.0)
+        given = given_settings(workplace.settings())
+        return tick(context, given, "label_sensor", lambda *_: decision, 1_000.0)
 
     refused = answer(Decision("half of them are gone", seen, refused=LOST))
     assert str(refused.skip_reason.skip_message) == "half of them are gone"

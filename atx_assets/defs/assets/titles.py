@@ -10,8 +10,8 @@ import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.defs.assets import asset_page
+from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
-from atx_assets.settings import read_settings
 from atx_assets.sources.extracted import (
     fingerprint_metadata,
     in_words,
@@ -56,7 +56,7 @@ TITLES = dg.AssetSpec(
 
 @dg.multi_asset(name="titles", specs=[QUARANTINE, TITLES], can_subset=True)
 def titles(
-    context: dg.AssetExecutionContext, files: DataFiles
+    context: dg.AssetExecutionContext, current_settings: CurrentSettings, files: DataFiles
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Sort the rows, set aside what cannot be used, and make the titles of all others."""
     clock = asset_page.Clock()
@@ -66,7 +66,7 @@ def titles(
         yield _quarantine(files, found, snapshot, layout, parts, clock)
     if TITLES.key not in context.selected_asset_keys:
         return
-    if limit := too_many(found.quarantined, found.read, read_settings()):
+    if limit := too_many(found.quarantined, found.read, current_settings.read()):
         # The titles that there are stay, and with them all that was made from them.
         context.log.error("%s%s", in_words(found.quarantined, found.read), limit)
         return

@@ -8,6 +8,7 @@ from atx_assets.defs.schedules import nightly_request
 from atx_assets.models.bundles import Bundles
 from atx_assets.sources.layouts import MEDIA, TRAINING
 from atx_assets.sources.load.tables import ensure_table
+from atx_assets_tests.builders.given_settings import given_settings
 from atx_assets_tests.builders.living import Living
 
 #: What `atp.media` loses to `atp.training`.
@@ -68,8 +69,8 @@ def test_results_follow_a_database_that_changes_its_layout_and_back(living: Livi
     # All is there: both sensors and the night want it, and the old model does not score it.
     living.connection.execute("TRUNCATE atp.training")
     migrate(living)
-    with living.place.environment():
-        asked = nightly_request(dg.build_schedule_context(living.instance))
+    given = given_settings(living.place.settings())
+    asked = nightly_request(dg.build_schedule_context(living.instance), given)
     assert asked.asset_selection is None
     assert "labels, films changed" in asked.tags[WHY]
     scoring = living.place.run("score", living.instance)
