@@ -29,8 +29,7 @@ from atx_assets.defs.resources.media_database import MediaDatabase
 from atx_assets.defs.resources.mlflow import Mlflow
 from atx_assets.defs.schedules import nightly_schedule
 from atx_assets.defs.sensors import SENSORS
-from atx_assets.libpq import settle_environment
-from atx_assets.mlflow_environment import settle_mlflow
+from atx_assets.process_environment import settle_process
 
 ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
     raw_media.MEDIA_TABLE,
@@ -52,8 +51,7 @@ ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
 def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Put the graph together; a test hands in resources of its own by name."""
     # A code server that loads `.env` into its environment has opened the storage before that.
-    settle_environment()
-    settle_mlflow()
+    settle_process()
     overrides = dict(resource_overrides or {})
     current_settings = overrides.get("current_settings", CurrentSettings())
     settings = current_settings.read()

@@ -1,6 +1,6 @@
-"""What a shell, cron or a service manager leaves a command: its streams, its home, its folder.
+"""What a shell, cron or a service manager leaves a command: its streams, its folder.
 
-Not here: its settings, nor libpq's variables (`libpq.py`).
+Not here: its settings, nor its environment (`process_environment.py`).
 """
 
 from __future__ import annotations
@@ -28,17 +28,6 @@ def open_closed_streams() -> None:
             os.set_inheritable(null, True)
             if getattr(sys, name) is None:
                 setattr(sys, name, os.fdopen(null, mode, encoding="utf-8", closefd=False))
-
-
-def have_home() -> None:
-    """Give a user whom /etc/passwd does not name the home that containers give such a one.
-
-    Libraries ask for it when they are imported, and would fail in the middle of a run.
-    """
-    try:
-        Path.home()
-    except RuntimeError:
-        os.environ["HOME"] = "/"
 
 
 def explain_failure(error: Exception) -> str:

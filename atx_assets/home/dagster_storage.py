@@ -15,8 +15,26 @@ from atx_assets.libpq import obeyed_names
 from atx_assets.settings import Settings
 
 if TYPE_CHECKING:
+    import dagster as dg
     import psycopg
     from sqlalchemy.engine import URL
+
+
+def open_instance(settings: Settings) -> dg.DagsterInstance:
+    """Open Dagster's records of an open home, on the storage that the settings name.
+
+    Dagster's own `from_config` would look for its address in the environment of this process.
+    """
+    import dagster as dg
+    from dagster._core.instance.ref import InstanceRef
+
+    storage = {
+        "module": "atx_assets.defs.dagster_storage",
+        "class": "SettledPostgresStorage",
+        "config": {"postgres_url": settings.dagster_postgres_url},
+    }
+    folder, overrides = str(settings.dagster_home), {"storage": {"custom": storage}}
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(folder, overrides=overrides))
 
 
 def reach_storage(settings: Settings) -> str:

@@ -7,14 +7,12 @@ Not here: one MLflow run for each model trained (`defs/resources/mlflow.py`), th
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from atx_assets.direct import keep_direct
 from atx_assets.errors import AtxError
 from atx_assets.models.embedded_registry import read_names, recorded_home
 from atx_assets.models.mlflow_answers import (
@@ -31,6 +29,7 @@ from atx_assets.models.mlflow_answers import (
 from atx_assets.models.mlflow_login import asks_with_login, only_client_can_log_in
 from atx_assets.models.registry import objection
 from atx_assets.models.sqlite_faults import store_fault
+from atx_assets.process_environment import keep_direct
 from atx_assets.settings import Settings
 from atx_assets.storage.data_folder import why_unusable
 
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "atx"
-#: Seconds that MLflow may take to answer; its own default is two minutes, and seven tries.
-ANSWER = 10
 WITHOUT = "or set ATX_MLFLOW=off; the last model stays in place"
 
 
@@ -115,7 +112,6 @@ def mlflow_client(settings: Settings) -> MlflowClient:
         AtxError: MLflow does not answer within seconds.
     """
     reach(settings)
-    be_quick()
     from mlflow import MlflowClient
 
     be_quiet()
@@ -128,16 +124,6 @@ def run_url(settings: Settings, client: MlflowClient, run_id: str) -> str:
     # Else the page stands among those for chat bots.
     page = f"/#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
     return web_url(settings) + page
-
-
-def be_quick() -> None:
-    """Have MLflow give up within seconds, and print no address. Before it is imported."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(ANSWER))
-    # Else it prints each run's address, with the password in it and among what we print as JSON.
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    # Else a bar moves among the lines for each artifact that is read.
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from atx_assets.automation.losses import GONE, LOST
 from atx_assets.automation.results import READ, TRAINED, Made
 from atx_assets.commands.doctor.doctor import _checks
 from atx_assets.commands.doctor.records import check_labels
+from atx_assets.defs.resources.current_settings import given_settings
 from atx_assets.defs.schedules import nightly_request
 from atx_assets.errors import AtxError
 from atx_assets.models.integrity import check_models
 from atx_assets.settings import read_settings
 from atx_assets.sources.read.fingerprints import Fingerprints
 from atx_assets.storage.data_folder import DataFolder
-from atx_assets_tests.builders.given_settings import given_settings
 
 pytestmark = pytest.mark.slow
 

@@ -26,11 +26,10 @@ from atx_assets.automation.decide import Decision, State, decide_films, decide_l
 from atx_assets.automation.observe import results_of
 from atx_assets.automation.pruning import Pruned, prune_dagster
 from atx_assets.definitions import build_defs
-from atx_assets.defs.resources.current_settings import CurrentSettings
+from atx_assets.defs.resources.current_settings import CurrentSettings, given_settings
 from atx_assets.defs.sensors import alert_on_failure, heartbeat_on_success, tick
 from atx_assets.settings import ROOT, Automation
 from atx_assets.sources.read.database import connect
-from atx_assets_tests.builders.given_settings import given_settings
 from atx_assets_tests.builders.once import made_once
 from atx_assets_tests.builders.postgres import (
     dump_database,

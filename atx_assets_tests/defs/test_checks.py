@@ -9,11 +9,11 @@ import pytest
 
 from atx_assets.defs import checks
 from atx_assets.defs.assets.titles import titles
+from atx_assets.defs.resources.current_settings import given_settings
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.errors import AtxError
 from atx_assets.settings import read_settings
 from atx_assets.sources.extracted import snapshot_of, with_snapshot
-from atx_assets_tests.builders.given_settings import given_settings
 
 pytestmark = pytest.mark.slow
 

@@ -6,11 +6,10 @@ import dagster as dg
 import pytest
 
 from atx_assets.definitions import build_defs
-from atx_assets.defs.resources.current_settings import CurrentSettings
+from atx_assets.defs.resources.current_settings import CurrentSettings, given_settings
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.settings import Settings, read_settings
 from atx_assets_tests.builders.failures import failure
-from atx_assets_tests.builders.given_settings import given_settings
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 

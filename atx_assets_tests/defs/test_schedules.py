@@ -8,12 +8,12 @@ import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from atx_assets.defs.jobs import SCORED
+from atx_assets.defs.resources.current_settings import given_settings
 from atx_assets.defs.schedules import nightly_request, nightly_schedule
 from atx_assets.errors import AtxError
 from atx_assets.settings import read_settings
 from atx_assets.sources.layouts import MEDIA
 from atx_assets.sources.load.tables import ensure_table
-from atx_assets_tests.builders.given_settings import given_settings
 
 
 def nights(zone: str, first: datetime, days: int, cron: str = "0 2 * * *") -> list[datetime]:

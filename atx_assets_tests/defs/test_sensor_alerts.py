@@ -17,11 +17,11 @@ from atx_assets.alerts.messages import Alert
 from atx_assets.automation.decide import LAST_ATTEMPT, Decision, Request, Seen
 from atx_assets.automation.failures import CHECK_FAILED, NIGHT_FAILED, NOT_PRUNED
 from atx_assets.automation.losses import LOST
+from atx_assets.defs.resources.current_settings import given_settings
 from atx_assets.defs.sensors import tick
 from atx_assets.settings import read_settings
 from atx_assets.sources.layouts import MEDIA
 from atx_assets.sources.load.tables import ensure_table
-from atx_assets_tests.builders.given_settings import given_settings
 from atx_assets_tests.builders.living import let_sensors_see
 
 NIGHT = {"dagster/schedule_name": "nightly"}

@@ -29,3 +29,19 @@ class CurrentSettings(dg.ConfigurableResource):  # type: ignore[type-arg]
         if self._settings is None:
             self._settings = read_settings()
         return self._settings
+
+
+def given_settings(settings: Settings) -> CurrentSettings:
+    """Return the resource with these settings in it, whatever the environment says.
+
+    For who has the settings already: `atx run`, and tests.
+    """
+
+    # A class of its own: Dagster makes a resource anew from its fields for each run and tick.
+    class Given(CurrentSettings):
+        __doc__ = CurrentSettings.__doc__
+
+        def read(self) -> Settings:
+            return settings
+
+    return Given()

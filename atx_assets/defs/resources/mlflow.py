@@ -8,8 +8,6 @@ logged (`report/tracking.py`), the registered model (`models/registry.py`).
 from __future__ import annotations
 
 import logging
-import os
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,14 +18,13 @@ import dagster as dg
 
 from atx_assets.models.mlflow_proof import open_experiment, prove
 from atx_assets.models.mlflow_server import (
-    ANSWER,
     EXPERIMENT,
-    be_quick,
     failure,
     reach,
     shown_cause,
     tracking_uri,
 )
+from atx_assets.process_environment import impatient_after
 from atx_assets.settings import Settings
 
 #: Seconds of asking it this and that, after which it may take no more than one to answer: telling
@@ -57,7 +54,6 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
             yield None
             return
         reach(settings)
-        be_quick()
         state = "FAILED"
         try:
             with self.telling(settings):
@@ -76,26 +72,16 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
     def telling(self, settings: Settings) -> Iterator[None]:
         """Let the block tell MLflow something, and lose patience with it after `PATIENCE`.
 
-        MLflow asks a server with the timeout that stands in the environment at that moment.
-
         Raises:
             AtxError: MLflow stops to answer, answers with an error, or too slowly.
         """
         from mlflow.exceptions import MlflowException
 
-        name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-        before = os.environ.get(name, str(ANSWER))
-        hurry = threading.Timer(PATIENCE, os.environ.__setitem__, (name, "1"))
-        hurry.daemon = True
-        hurry.start()
         try:
-            yield
+            with impatient_after(PATIENCE):
+                yield
         except (MlflowException, OSError) as error:  # what requests raises is an OSError
             raise failure(error, settings) from shown_cause(error, settings)
-        finally:
-            hurry.cancel()
-            hurry.join()  # else it may fire after what comes next
-            os.environ[name] = before
 
     def check(self, settings: Settings, log: logging.Logger) -> None:
         """Make sure that MLflow takes what a training tells it, before minutes go into a search.
@@ -106,7 +92,6 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
         if not settings.mlflow_on:
             return
         reach(settings)
-        be_quick()
         with self.telling(settings):
             prove(settings, log)
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import dagster as dg
 
+from atx_assets.defs.resources.current_settings import given_settings
 from atx_assets.defs.schedules import nightly_request
 from atx_assets.models.bundles import Bundles
 from atx_assets.storage.checksums import is_damaged
 from atx_assets.storage.data_folder import FILES
 from atx_assets_tests.builders.failures import failure
-from atx_assets_tests.builders.given_settings import given_settings
 
 
 def cut(path: Path, share: float = 0.5) -> None:

@@ -4,11 +4,11 @@ import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.automation.tags import WHY
+from atx_assets.defs.resources.current_settings import given_settings
 from atx_assets.defs.schedules import nightly_request
 from atx_assets.models.bundles import Bundles
 from atx_assets.sources.layouts import MEDIA, TRAINING
 from atx_assets.sources.load.tables import ensure_table
-from atx_assets_tests.builders.given_settings import given_settings
 from atx_assets_tests.builders.living import Living
 
 #: What `atp.media` loses to `atp.training`.
