@@ -18,7 +18,7 @@ from atx_assets.automation.results import TRAINED
 from atx_assets.automation.tags import NIGHTLY, WHY
 from atx_assets.defs.jobs import SCORED, full_rebuild
 from atx_assets.defs.resources.current_settings import CurrentSettings
-from atx_assets.errors import AtxError
+from atx_assets.errors import AtxError, DamagedError, MissingError, SettingError
 from atx_assets.models.bundles import Bundles
 from atx_assets.models.recipe import recipe_version
 from atx_assets.settings import Settings
@@ -40,7 +40,7 @@ def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
     """Make the schedule.
 
     Raises:
-        AtxError: `ATX_RETRAIN_CRON` is no cron expression.
+        SettingError: `ATX_RETRAIN_CRON` is no cron expression.
     """
     automation = settings.automation
     try:
@@ -54,7 +54,7 @@ def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
         )
         return schedule(nightly_request)
     except dg.DagsterInvalidDefinitionError:  # it repeats the value, which may hold a secret
-        raise AtxError(
+        raise SettingError(
             "ATX_RETRAIN_CRON is not a cron expression; write for instance '0 2 * * *'"
         ) from None
 
@@ -79,7 +79,7 @@ def nightly_request(
 def _gone(instance: dg.DagsterInstance, current_settings: CurrentSettings) -> str:
     try:
         settings = current_settings.read()
-    except AtxError:  # the run meets it, and a failed night is told of
+    except SettingError:  # the run meets it, and a failed night is told of
         return ""
     if gone := gone_from(instance, settings.data_dir):
         raise_alert(settings, refusal(gone, GONE), _logger)
@@ -111,6 +111,6 @@ def _damage(settings: Settings) -> str:
     bundles = Bundles(DataFolder(settings.data_dir))
     try:
         champion = bundles.champion()
-    except AtxError as error:
+    except (MissingError, DamagedError) as error:
         return str(error)
     return "" if champion.is_whole else f"version {champion.version} of the model is damaged"

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import AtxError, MlflowError
 from atx_assets.home.moved_home import follow_home
 from atx_assets.home.postgres.server import EmbeddedPostgres
 from atx_assets.libpq import unasked
@@ -57,7 +57,7 @@ def start_servers(settings: Settings) -> Settings:
     prepare(settings)
     try:
         follow_home(settings)
-    except AtxError as error:  # PostgreSQL is not kept from whoever does without MLflow
+    except MlflowError as error:  # PostgreSQL is not kept from whoever does without MLflow
         logger.warning("%s", error)
     server = EmbeddedPostgres(settings.home)
     if _needs_server(settings, server):

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import AtxError, DamagedError, FileError, MissingError
 from atx_assets.storage.checksums import announce, is_damaged, made_from, sum_of
 from atx_assets.storage.file_lock import take_lock
 
@@ -154,7 +154,7 @@ class DataFolder:
         """Return what tells each asset's file from every other one, by the asset's name.
 
         Raises:
-            AtxError: one is not there.
+            MissingError: one is not there.
         """
         found = {}
         for asset in assets:
@@ -172,7 +172,9 @@ class DataFolder:
         Of a table they are in the file itself, of others in the file of sums beside it.
 
         Raises:
-            AtxError: the file is not there, or not as it was written.
+            MissingError: the file is not there.
+            DamagedError: it is not as it was written.
+            FileError: it cannot be read.
         """
         if self.path(asset).suffix == ".parquet":
             return parts_of(self.read_table(asset, ()))
@@ -212,7 +214,9 @@ class DataFolder:
         """Read an asset's table, or those of its columns that are named.
 
         Raises:
-            AtxError: it is not there, or not as it was written.
+            MissingError: it is not there.
+            DamagedError: it is not as it was written.
+            FileError: it cannot be read.
         """
         with self._table(asset) as file:
             if columns is None:
@@ -225,7 +229,7 @@ class DataFolder:
         """Read an asset's table, or some of its columns, a row group at a time.
 
         Raises:
-            AtxError: see `read_table`.
+            MissingError, DamagedError, FileError: see `read_table`.
         """
         with self._table(asset) as file:
             for group in range(file.num_row_groups):
@@ -235,7 +239,9 @@ class DataFolder:
         """Read an asset's text.
 
         Raises:
-            AtxError: it is not there, or not as it was written.
+            MissingError: it is not there.
+            DamagedError: it is not as it was written.
+            FileError: it cannot be read.
         """
         try:
             return self._whole(asset).read_text(encoding="utf-8")
@@ -248,7 +254,7 @@ class DataFolder:
         """Read an asset's records.
 
         Raises:
-            AtxError: they are not there, or not as they were written.
+            MissingError, DamagedError, FileError: see `read_text`.
         """
         try:
             records: list[dict[str, Any]] = json.loads(self.read_text(asset))
@@ -275,9 +281,9 @@ class DataFolder:
 
     def _whole(self, asset: str) -> Path:
         path = self.path(asset)
-        if not path.exists():
-            raise self._missing(asset)
         try:
+            if not path.exists():
+                raise self._missing(asset)
             if is_damaged(path):
                 raise self._damaged(asset)
         except FileNotFoundError as error:
@@ -286,18 +292,18 @@ class DataFolder:
             raise _unreadable(path, error) from error
         return path
 
-    def _missing(self, asset: str) -> AtxError:
-        return AtxError(
+    def _missing(self, asset: str) -> MissingError:
+        return MissingError(
             f"{self.path(asset)} is missing: materialise {asset} first, or run full_rebuild "
             "(`atx run`)"
         )
 
-    def _damaged(self, asset: str) -> AtxError:
-        return AtxError(damaged(self.path(asset), asset))
+    def _damaged(self, asset: str) -> DamagedError:
+        return DamagedError(damaged(self.path(asset), asset))
 
 
-def _unreadable(path: Path, error: OSError) -> AtxError:
-    return AtxError(f"{path} cannot be read: {why_unreadable(error)}")
+def _unreadable(path: Path, error: OSError) -> FileError:
+    return FileError(f"{path} cannot be read: {why_unreadable(error)}")
 
 
 def with_parts(schema: pa.Schema, parts: Mapping[str, str]) -> pa.Schema:
@@ -333,7 +339,7 @@ def replacing(
         made_from: the sums of what it is made from, by name, which its file of sums keeps.
 
     Raises:
-        AtxError: the disk is full or read-only, or the folder is gone.
+        FileError: the disk is full or read-only, or the folder is gone.
     """
     beside = path.with_name(f".{path.name}.new")
     with writable(path, setting):
@@ -355,7 +361,7 @@ def writable(path: Path, setting: str = "ATX_DATA_DIR") -> Iterator[None]:
     """Say in a line why `path`, a file or a folder, cannot be written, if the block finds so.
 
     Raises:
-        AtxError: see `_UNWRITABLE`.
+        FileError: see `_UNWRITABLE`.
     """
     try:
         yield
@@ -363,7 +369,7 @@ def writable(path: Path, setting: str = "ATX_DATA_DIR") -> Iterator[None]:
         mend = _UNWRITABLE.get(error.errno or 0)
         if mend is None:
             raise
-        raise AtxError(
+        raise FileError(
             f"{path} cannot be written ({mend}, or set {setting}); what was there stays in place"
         ) from error
 

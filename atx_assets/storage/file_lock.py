@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 from pathlib import Path
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import NoLocksError
 
 
 def take_lock(fd: int, path: Path, *, shared: bool = False) -> None:
@@ -18,14 +18,14 @@ def take_lock(fd: int, path: Path, *, shared: bool = False) -> None:
 
     Raises:
         BlockingIOError: another process holds it.
-        AtxError: files on that disk cannot be locked, as on some network shares.
+        NoLocksError: files on that disk cannot be locked, as on some network shares.
     """
     try:
         fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         raise
     except OSError as error:
-        raise AtxError(
+        raise NoLocksError(
             f"{path} cannot be locked ({error.strerror}), and two that write at once would damage "
             "what is there: mount that share with locks (NFS: without nolock; SMB: with nobrl), or "
             "keep it on a disk of this machine"

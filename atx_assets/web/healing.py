@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import AtxError, DatabaseError
 from atx_assets.home.dagster_storage import is_storage_failure, open_instance, reach_storage
 from atx_assets.home.home import own_databases, revive_server
 from atx_assets.home.logs import trim
@@ -111,7 +111,7 @@ class Healing:
     def _storage_is_there(self) -> bool:
         try:
             reach_storage(self._settings)
-        except AtxError as error:
+        except DatabaseError as error:
             self._lack_storage(str(error))
             return False
         self._storage_asked = time.monotonic()

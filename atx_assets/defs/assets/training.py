@@ -11,7 +11,7 @@ from atx_assets import schemas
 from atx_assets.defs.assets import asset_page
 from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
-from atx_assets.errors import AtxError
+from atx_assets.errors import DamagedError, MissingError
 from atx_assets.models.bundles import Bundles
 from atx_assets.settings import Settings
 from atx_assets.sources.extracted import (
@@ -166,7 +166,7 @@ def _label_changes(
         if trained is None:
             return None
         changes = label_changes(titles, trained.learned_from)
-    except AtxError as error:  # of another atx, or damaged: the training says what to do
+    except (MissingError, DamagedError) as error:  # the training says what to do
         context.log.warning("labels cannot be compared with the last training: %s", error)
         return None
     context.log.info("labels since the last training: %s", changes)

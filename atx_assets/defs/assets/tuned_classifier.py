@@ -14,7 +14,7 @@ from atx_assets.defs.assets.model_page import model_page
 from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.defs.resources.mlflow import Mlflow
-from atx_assets.errors import AtxError
+from atx_assets.errors import SettingError
 from atx_assets.models import registry
 from atx_assets.models.bundle import Bundle, NewBundle
 from atx_assets.models.bundles import Bundles
@@ -169,7 +169,7 @@ def _train(
     """Fit and measure; return all that makes the version, and its PR-AUC in each fold.
 
     Raises:
-        AtxError: no threshold reaches the operating point.
+        SettingError: no threshold reaches the operating point.
     """
     from atx_assets.learning.models import fit
     from atx_assets.learning.quality import measure_quality
@@ -177,7 +177,7 @@ def _train(
     quality, pr_auc = measure_quality(evidence, chosen, held_out, nested)
     in_use = next(row for row in quality["alternatives"] if row["in_use"])
     if in_use["threshold"] is None:
-        raise AtxError(
+        raise SettingError(
             f"ATX_OPERATING_POINT={evidence.point} is out of reach: no threshold comes to it out "
             "of fold; ask for less, or set f1. The last model stays in place"
         )

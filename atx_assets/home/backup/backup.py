@@ -88,7 +88,7 @@ def backup(settings: Settings, file: Path | None, say: Callable[[str], None]) ->
     for check in (check_results, check_models):
         try:
             check(settings)
-        except AtxError as error:
+        except AtxError as error:  # whatever it is, the backup is made
             say(f"WARNING, it is in the backup as it is: {error}")
     if code:
         say(

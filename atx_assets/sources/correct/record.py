@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import AtxError, FileError
 from atx_assets.sources.correct.plan import Plan, RowChange
 from atx_assets.storage.data_folder import why_unreadable, why_unusable
 from atx_assets.storage.file_lock import take_lock
@@ -94,7 +94,7 @@ class CorrectionRecord:
             return []
         except OSError as error:
             # Another ATX_HOME would begin a record without what can be undone.
-            raise AtxError(f"{self.path} cannot be read: {why_unreadable(error)}") from error
+            raise FileError(f"{self.path} cannot be read: {why_unreadable(error)}") from error
 
     def entry(self, number: int) -> Entry:
         """Return one correction.
@@ -123,7 +123,7 @@ class CorrectionRecord:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
             fd = os.open(self.path, flags, 0o600)
         except OSError as error:
-            raise AtxError(f"{self.path} {_cannot(error)}") from error
+            raise FileError(f"{self.path} {_cannot(error)}") from error
         try:
             self._lock(fd)
             yield Journal(self, fd)
@@ -160,7 +160,7 @@ class Journal:
         """Write down what is about to be committed, on the disk, and return its number.
 
         Raises:
-            AtxError: it cannot be written: then nothing may be committed.
+            FileError: it cannot be written: then nothing may be committed.
         """
         number = self.record.last_number() + 1
         self._add(
@@ -193,7 +193,7 @@ class Journal:
         """Write down what became of an intent.
 
         Raises:
-            AtxError: it cannot be written; an undo can do without.
+            FileError: it cannot be written; an undo can do without.
         """
         self._add(
             {"event": outcome, "number": number, "at": _now(), **({"why": why} if why else {})}
@@ -213,7 +213,7 @@ class Journal:
             if not size:
                 _sync_folder(self.record.path.parent)
         except OSError as error:
-            raise AtxError(f"{self.record.path} {_cannot(error)}") from error
+            raise FileError(f"{self.record.path} {_cannot(error)}") from error
 
 
 def _sync_folder(folder: Path) -> None:
