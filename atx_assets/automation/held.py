@@ -14,7 +14,8 @@ from pathlib import Path
 
 from atx_assets.automation.results import READ, TRAINED, Made
 from atx_assets.errors import FileError
-from atx_assets.storage.data_folder import DataFolder, why_unreadable
+from atx_assets.storage.data_folder import DataFolder
+from atx_assets.storage.disk_errors import why_unreadable
 
 #: Asked for together with `READ` and `TRAINED` whether anything was made.
 _SCORED = "scored_results"

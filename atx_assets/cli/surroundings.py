@@ -37,7 +37,7 @@ def explain_failure(error: Exception) -> str:
     if isinstance(error, FileNotFoundError) and _folder_is_gone():
         return "the current folder is gone: `cd` to one that is there"
     if _is_of_output(error.__traceback__):
-        from atx_assets.storage.data_folder import why_unusable
+        from atx_assets.storage.disk_errors import why_unusable
 
         return f"the output cannot be written: {why_unusable(error)}"
     return ""

@@ -23,7 +23,8 @@ from atx_assets.models.mlflow_server import (
     shown_cause,
 )
 from atx_assets.settings import Settings
-from atx_assets.storage.data_folder import DataFolder, only_writer
+from atx_assets.storage.data_folder import DataFolder
+from atx_assets.storage.writer_lock import only_writer
 
 Say = Callable[[str], None]
 

@@ -26,7 +26,8 @@ from atx_assets.models.bundle import (
     sync,
 )
 from atx_assets.storage.checksums import is_damaged
-from atx_assets.storage.data_folder import DataFolder, writable
+from atx_assets.storage.data_folder import DataFolder
+from atx_assets.storage.disk_errors import writable
 
 KEPT = 10
 

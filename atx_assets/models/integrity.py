@@ -10,7 +10,8 @@ from atx_assets.errors import AtxError, FileError, Note
 from atx_assets.models.bundles import Bundles
 from atx_assets.settings import Settings
 from atx_assets.storage.checksums import is_damaged
-from atx_assets.storage.data_folder import FILES, DataFolder, damaged, why_unreadable
+from atx_assets.storage.data_folder import FILES, DataFolder, damaged
+from atx_assets.storage.disk_errors import why_unreadable
 
 
 def check_results(settings: Settings) -> str:

@@ -31,7 +31,7 @@ from atx_assets.models.registry import objection
 from atx_assets.models.sqlite_faults import store_fault
 from atx_assets.process_environment import keep_direct
 from atx_assets.settings import Settings
-from atx_assets.storage.data_folder import why_unusable
+from atx_assets.storage.disk_errors import why_unusable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -28,7 +28,9 @@ from atx_assets.sources.observed_labels import (
     read_states,
 )
 from atx_assets.storage.checksums import is_damaged
-from atx_assets.storage.data_folder import DataFolder, replacing, why_unreadable
+from atx_assets.storage.data_folder import DataFolder
+from atx_assets.storage.disk_errors import why_unreadable
+from atx_assets.storage.replacing import replacing
 
 if TYPE_CHECKING:
     import psycopg

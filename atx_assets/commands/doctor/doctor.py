@@ -46,7 +46,7 @@ from atx_assets.home.dagster_storage import reach_storage
 from atx_assets.home.home import open_home
 from atx_assets.models.integrity import check_models, check_results
 from atx_assets.settings import Settings, guessed_zone
-from atx_assets.storage.data_folder import why_unreadable
+from atx_assets.storage.disk_errors import why_unreadable
 
 _LEAST_FREE = 1 << 30
 #: A time of every day, as nearly all have it; of anything else Dagster knows what it takes, whose

@@ -15,7 +15,7 @@ from atx_assets.home.backup.record import last_backup
 from atx_assets.settings import Settings
 from atx_assets.sources.extracted import in_words, set_aside, too_many
 from atx_assets.storage.data_folder import DataFolder
-from atx_assets.storage.file_lock import take_lock
+from atx_assets.storage.locks import take_lock
 
 #: A run makes some hundred files, and PostgreSQL as many.
 _LEAST_INODES = 2_000

@@ -13,7 +13,8 @@ import dagster as dg
 from pydantic import Field
 
 from atx_assets.defs.resources.current_settings import CurrentSettings
-from atx_assets.storage.data_folder import DataFolder, only_writer
+from atx_assets.storage.data_folder import DataFolder
+from atx_assets.storage.writer_lock import only_writer
 
 
 class DataFiles(dg.ConfigurableResource, DataFolder):  # type: ignore[type-arg]

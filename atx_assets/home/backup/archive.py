@@ -23,7 +23,7 @@ from atx_assets.errors import AtxError, NoLocksError
 from atx_assets.home.backup.record import FILE as RECORD
 from atx_assets.home.postgres.cluster import MADE
 from atx_assets.plain_text import shown
-from atx_assets.storage.file_lock import take_lock
+from atx_assets.storage.locks import take_lock
 
 #: Raised when a file of today can no longer be read as if it were of tomorrow.
 FORMAT = 1

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from atx_assets.errors import DamagedError, FileError
-from atx_assets.home.home import replace_file
+from atx_assets.storage.in_one_step import replace_file
 
 FILE = "last_backup.json"
 
@@ -22,7 +22,7 @@ def record_backup(home: Path, made: str) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    replace_file(home / FILE, (json.dumps({"made": made}) + "\n").encode())
+    replace_file(home / FILE, (json.dumps({"made": made}) + "\n").encode(), alone=False)
 
 
 def last_backup(home: Path) -> datetime | None:

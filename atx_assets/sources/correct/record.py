@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,8 +20,8 @@ from typing import Any
 
 from atx_assets.errors import AtxError, FileError
 from atx_assets.sources.correct.plan import Plan, RowChange
-from atx_assets.storage.data_folder import why_unreadable, why_unusable
-from atx_assets.storage.file_lock import take_lock
+from atx_assets.storage.disk_errors import why_unreadable, why_unusable
+from atx_assets.storage.locks import wait_for_lock
 
 FILE = "corrections.jsonl"
 
@@ -131,22 +130,14 @@ class CorrectionRecord:
             os.close(fd)  # and with it the lock
 
     def _lock(self, fd: int) -> None:
-        until, told = time.monotonic() + _LOCK_SECONDS, False
-        while True:
-            try:
-                take_lock(fd, self.path)
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise AtxError(
-                        f"another correction has held {self.path} for {_LOCK_SECONDS} s, and "
-                        "nothing was written: run it again when that has ended"
-                    ) from None
-                if not told:
-                    logger.info("waiting for another correction to end")
-                told = True
-                time.sleep(0.05)
-            else:
-                return
+        def tell() -> None:
+            logger.info("waiting for another correction to end")
+
+        if not wait_for_lock(fd, self.path, seconds=_LOCK_SECONDS, waiting=tell, pause=0.05):
+            raise AtxError(
+                f"another correction has held {self.path} for {_LOCK_SECONDS} s, and nothing was "
+                "written: run it again when that has ended"
+            )
 
 
 @dataclass(frozen=True)
