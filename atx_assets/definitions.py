@@ -23,14 +23,13 @@ from atx_assets.defs.assets import (
 from atx_assets.defs.checks import CHECKS
 from atx_assets.defs.housekeeping import housekeeping, housekeeping_schedule
 from atx_assets.defs.jobs import JOBS
+from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.defs.resources.media_database import MediaDatabase
 from atx_assets.defs.resources.mlflow import Mlflow
 from atx_assets.defs.schedules import nightly_schedule
 from atx_assets.defs.sensors import SENSORS
-from atx_assets.libpq import settle_environment
-from atx_assets.mlflow_environment import settle_mlflow
-from atx_assets.settings import read_settings
+from atx_assets.process_environment import settle_process
 
 ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
     raw_media.MEDIA_TABLE,
@@ -52,9 +51,10 @@ ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
 def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Put the graph together; a test hands in resources of its own by name."""
     # A code server that loads `.env` into its environment has opened the storage before that.
-    settle_environment()
-    settle_mlflow()
-    settings = read_settings()
+    settle_process()
+    overrides = dict(resource_overrides or {})
+    current_settings = overrides.get("current_settings", CurrentSettings())
+    settings = current_settings.read()
     multiprocess = settings.executor == "multiprocess"
     return dg.Definitions(
         assets=_with_links_to_the_code(ASSETS),
@@ -66,9 +66,10 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
         executor=dg.multiprocess_executor if multiprocess else dg.in_process_executor,
         resources={
             "media_database": MediaDatabase(),
-            "files": DataFiles(),
+            "current_settings": current_settings,
+            "files": DataFiles(current_settings=current_settings),
             "mlflow": Mlflow(),
-            **(resource_overrides or {}),
+            **overrides,
         },
     )
 

@@ -1,7 +1,8 @@
 """Which hosts are asked without the proxy of the environment: those that it is not there for.
 
 A proxy leads to the internet. It cannot reach this machine's own servers, mostly may not reach a
-home network's, and would read what is meant for them. Not here: the requests themselves.
+home network's, and would read what is meant for them. Not here: the requests themselves,
+nor writing the rules down (`process_environment.py`).
 """
 
 import os
@@ -33,16 +34,20 @@ def is_direct(host: str) -> bool:
     return not _has_rules() and not any(address.is_global for address in addresses)
 
 
-def keep_direct(host: str) -> None:
-    """Have the libraries of this process that read no_proxy ask `host` without a proxy, too."""
+def rules_with(host: str) -> str:
+    """Return the value of no_proxy with which libraries ask `host` without a proxy, too.
+
+    Empty where they do so already, or where the proxy is to be asked. The host is remembered: a
+    rule of ours is not one of the person's.
+    """
     if not is_direct(host):
-        return
+        return ""
     rules = _rules()
-    if "*" in rules:  # everything is; and it means so only as it stands there alone
-        return
-    if host not in rules:
-        os.environ["no_proxy"] = ",".join([*rules, host])
-        _added.add(host)
+    # A star alone stands for every host; beside other rules it means nothing.
+    if "*" in rules or host in rules:
+        return ""
+    _added.add(host)
+    return ",".join([*rules, host])
 
 
 def _rules() -> list[str]:

@@ -1,6 +1,6 @@
 """Where the embedded PostgreSQL of a home listens: a Unix socket in a short, plain path.
 
-Here, as the settings tell our own server by it from somebody's. Not here: the server (`local/`).
+The settings tell our own server from anybody else's by it. Not here: the server (`home/postgres/`).
 """
 
 import hashlib

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 #: Those that say where a connection goes, as whom, and what its session is like. Named one by one:
 #: PGID, PGDATA and others that begin alike are none of libpq's.
@@ -50,27 +51,35 @@ OBEYED: dict[str, tuple[str, str]] = {
 }
 
 
-def settle_environment() -> tuple[str, ...]:
-    """Leave libpq only those variables that count; return the names of the others.
+class Settled(NamedTuple):
+    """What becomes of libpq's variables: to be `removed`, and `added` where they are not set.
 
-    Called where a process of ours begins, before it connects to anything. What `.env` says of a
-    variable that counts holds, too: else a connection would be less safe than was asked for.
+    `ignored` names those of the removed that do not count: an old name of one that does is not
+    among them.
     """
-    from atx_assets.settings import environment
 
+    removed: tuple[str, ...]
+    added: dict[str, str]
+    ignored: tuple[str, ...]
+
+
+def settled(environ: Mapping[str, str], values: Mapping[str, str]) -> Settled:
+    """Say what leaves libpq only those variables that count.
+
+    What `.env` says of a variable that counts holds, too: else a connection would be less safe
+    than was asked for.
+
+    Args:
+        environ: the environment of the process, from which libpq reads.
+        values: the same, over those of `.env`.
+    """
+    removed = tuple(sorted(_IGNORED & environ.keys()))
+    added = {name: value for name, value in values.items() if name in OBEYED}
     # The old name of a demand for encryption: as libpq reads it.
-    values = environment()
-    required = values.get("PGREQUIRESSL", "").startswith("1")
-    ignored = sorted(_IGNORED & os.environ.keys())
-    for name in ignored:
-        del os.environ[name]
-    for name, value in values.items():
-        if name in OBEYED:
-            os.environ.setdefault(name, value)
-    if required:
-        os.environ.setdefault("PGSSLMODE", "require")
-        ignored = [name for name in ignored if name != "PGREQUIRESSL"]
-    return tuple(ignored)
+    if not values.get("PGREQUIRESSL", "").startswith("1"):
+        return Settled(removed, added, removed)
+    ignored = tuple(name for name in removed if name != "PGREQUIRESSL")
+    return Settled(removed, {"PGSSLMODE": "require", **added}, ignored)
 
 
 def obeyed_names() -> str:

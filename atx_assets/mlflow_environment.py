@@ -1,13 +1,14 @@
-"""MLflow's variables in the environment that say where it keeps what, and which run is meant.
+"""MLflow's variables in the environment: which do not count, and what others are by default.
 
 Its client and server take from the environment whatever they are not told, and some of it against
-what they are told. Not here: its login and certificates, which hold (`models/mlflow_login.py`), nor
-the settings `MLFLOW_HOST` and `MLFLOW_PORT`, which alone say where MLflow is (`settings.py`).
+what they are told. Not here: writing them (`process_environment.py`); its login and certificates,
+which hold (`models/mlflow_login.py`); the settings `MLFLOW_HOST` and `MLFLOW_PORT`, which alone say
+where MLflow is (`settings.py`).
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 
 #: Named one by one: what says how long it may take, or who we are, is obeyed as MLflow reads it.
 _IGNORED = frozenset(
@@ -27,12 +28,22 @@ _IGNORED = frozenset(
 )
 
 
-def settle_mlflow() -> tuple[str, ...]:
-    """Remove the variables that do not count from the environment; return their names.
+#: Seconds that MLflow may take to answer; its own default is two minutes, and seven tries.
+ANSWER = 10
 
-    Called where a process of ours begins, before it imports MLflow.
-    """
-    ignored = sorted(_IGNORED & os.environ.keys())
-    for name in ignored:
-        del os.environ[name]
-    return tuple(ignored)
+#: What holds unless the person has set it.
+DEFAULTS = {
+    # MLflow tells its makers how it is used, unless this stands there before it is imported.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER),
+    # Else it prints each run's address, with the password in it and among what we print as JSON.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # Else a bar moves among the lines for each artifact that is read.
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+def ignored(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the variables that are set and do not count."""
+    return tuple(sorted(_IGNORED & environ.keys()))

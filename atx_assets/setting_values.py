@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import SettingError
 from atx_assets.operating_point import OperatingPoint
 
 #: What a URL or a connection string has, and neither a folder nor the name of a database.
@@ -22,13 +22,13 @@ def read_path(values: Mapping[str, str], name: str, default: str, root: Path) ->
     """Return an absolute path; a relative one begins at `root`."""
     text = values.get(name) or default
     if "\0" in text:
-        raise AtxError(f"{name} is not a path: it holds a NUL character")
+        raise SettingError(f"{name} is not a path: it holds a NUL character")
     if _ADDRESS.search(text):
-        raise AtxError(f"{name} is not a path but an address: write the folder alone")
+        raise SettingError(f"{name} is not a path but an address: write the folder alone")
     try:
         return (root / Path(text).expanduser()).absolute()
     except RuntimeError:
-        raise AtxError(
+        raise SettingError(
             f"{name} has no home that is known for its ~: write the whole path"
         ) from None
 
@@ -39,7 +39,7 @@ def read_choice(
     """Return one of the words that are allowed."""
     value = values.get(name) or default
     if value not in allowed:
-        raise AtxError(f"{name} must be one of {', '.join(filter(None, allowed))}")
+        raise SettingError(f"{name} must be one of {', '.join(filter(None, allowed))}")
     return value
 
 
@@ -51,7 +51,7 @@ def read_integer(values: Mapping[str, str], name: str, default: int, low: int, h
     except ValueError:
         value = low - 1
     if not low <= value <= high:
-        raise AtxError(f"{name} must be a whole number from {low} to {high}")
+        raise SettingError(f"{name} must be a whole number from {low} to {high}")
     return value
 
 
@@ -60,7 +60,7 @@ def read_address(values: Mapping[str, str], name: str, default: str) -> str:
     try:
         return str(IPv4Address(values.get(name) or default))
     except ValueError:
-        raise AtxError(
+        raise SettingError(
             f"{name} must be an IPv4 address of this machine, such as 127.0.0.1, or 0.0.0.0 for "
             "all of them"
         ) from None
@@ -74,7 +74,7 @@ def read_hosts(values: Mapping[str, str], name: str) -> tuple[str, ...]:
         label = "[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
         known = re.fullmatch(rf"{label}(\.{label})*(:([1-9][0-9]{{0,4}}))?", host)
         if not known or int(known[5] or 1) > 65535:
-            raise AtxError(
+            raise SettingError(
                 f"{name} must name hosts, each with a port or without: write for instance "
                 "media.example.org or media.example.org:8443, with commas between"
             )
@@ -92,7 +92,7 @@ def read_share(
         value = -1.0
     if not (0 < value <= 1 or (none and value == 0)):
         least = "from 0 to 1" if none else "above 0 and up to 1"
-        raise AtxError(f"{name} must be a number {least}, such as {default}")
+        raise SettingError(f"{name} must be a number {least}, such as {default}")
     return value
 
 
@@ -107,14 +107,14 @@ def read_operating_point(values: Mapping[str, str], name: str) -> OperatingPoint
     try:
         return OperatingPoint.parse(text)
     except ValueError as error:
-        raise AtxError(f"{name} is not an operating point; {error}") from error
+        raise SettingError(f"{name} is not an operating point; {error}") from error
 
 
 def read_database_host(values: Mapping[str, str], name: str) -> str:
     """Return the host of a database: names, addresses or folders of sockets, commas between."""
     host = values.get(name, "")
     if _ADDRESS.search(host) or not all(map(_is_host, host.split(",") if host else ())):
-        raise AtxError(
+        raise SettingError(
             f"{name} is not a host: write its name, its address or the folder of its socket alone, "
             "and the rest in PG_PORT, PG_DB, PG_USER and PG_PASS"
         )
@@ -132,7 +132,7 @@ def read_database_name(values: Mapping[str, str], name: str, default: str) -> st
     """Return the name of a database or of its user."""
     text = values.get(name) or default
     if ":" in text or _ADDRESS.search(text):
-        raise AtxError(
+        raise SettingError(
             f"{name} is not a name but an address, or has a password in it: write the name alone, "
             "the host in PG_HOST and the password in "
             + ("ATX_CORRECTION_PG_PASS" if name.startswith("ATX_CORRECTION") else "PG_PASS")
@@ -144,7 +144,7 @@ def read_mlflow_host(values: Mapping[str, str], name: str) -> str:
     """Return a name or an address, with `http://` and a user and password before it, or without."""
     host = values.get(name, "")
     if host and not re.fullmatch(r"(https?://([^@/?#\s]*@)?)?([\w.-]+|\[[0-9a-fA-F:.]+\])", host):
-        raise AtxError(
+        raise SettingError(
             f"{name} is no name of a host: write for instance mlflow.home, or "
             "https://USER:PASSWORD@mlflow.home (with @, : and / in the password written as %40, "
             "%3A and %2F); the port is MLFLOW_PORT"
@@ -156,7 +156,7 @@ def read_model_name(values: Mapping[str, str], name: str) -> str:
     """Return the name of the registered model; MLflow takes no slash, colon or quote in it."""
     text = values.get(name) or "atx"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 _.-]*", text):
-        raise AtxError(f"{name} must be made of letters, digits, spaces and _ . - alone")
+        raise SettingError(f"{name} must be made of letters, digits, spaces and _ . - alone")
     return text
 
 
@@ -170,7 +170,7 @@ def read_timezone(values: Mapping[str, str], name: str) -> str:
     try:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError):
-        raise AtxError(
+        raise SettingError(
             f"{name} is not the name of a time zone; write for instance Europe/Berlin"
         ) from None
     return zone
@@ -180,7 +180,7 @@ def read_url(values: Mapping[str, str], name: str) -> str:
     """Return a web address."""
     url = values.get(name, "")
     if url and not url.startswith(("http://", "https://")):
-        raise AtxError(f"{name} is no address that begins with http:// or https://")
+        raise SettingError(f"{name} is no address that begins with http:// or https://")
     if not url.isprintable() or " " in url:
-        raise AtxError(f"{name} is no address: it holds a space, a line break or the like")
+        raise SettingError(f"{name} is no address: it holds a space, a line break or the like")
     return url

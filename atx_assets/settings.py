@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from atx_assets.embedded import data_folder, socket_folder
-from atx_assets.errors import AtxError
+from atx_assets.errors import SettingError
 from atx_assets.local_zone import is_understood
 from atx_assets.operating_point import OperatingPoint
 from atx_assets.schemas import FOLD_SCORES
@@ -142,10 +142,10 @@ class Settings:
         """The media database that `PG_*` names.
 
         Raises:
-            AtxError: `PG_HOST` is not set and no embedded server has been started for it.
+            SettingError: `PG_HOST` is not set and no embedded server has been started for it.
         """
         if not self.pg_host:
-            raise AtxError(
+            raise SettingError(
                 "PG_HOST is not set and the embedded PostgreSQL is not running: start it with "
                 '`atx start`, then `eval "$(atx env)"`, or set PG_HOST to your own server'
             )
@@ -159,7 +159,7 @@ class Settings:
         """The media database as the user who may correct labels in it.
 
         Raises:
-            AtxError: see `database`.
+            SettingError: see `database`.
         """
         if not self.correction_user:
             return self.database
@@ -172,7 +172,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     Paths are made absolute, from the repository root. An empty value counts as not set.
 
     Raises:
-        AtxError: a value that cannot be used, named with what would be.
+        SettingError: a value that cannot be used, named with what would be.
     """
     values = environment() if environ is None else environ
     quarantine_block = read_share(values, "ATX_QUARANTINE_BLOCK", 0.2, none=True)
@@ -181,7 +181,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         values, "ATX_QUARANTINE_WARN", min(0.01, quarantine_block), none=True
     )
     if quarantine_warn > quarantine_block:
-        raise AtxError(
+        raise SettingError(
             f"ATX_QUARANTINE_WARN={quarantine_warn:g} is above "
             f"ATX_QUARANTINE_BLOCK={quarantine_block:g}: a run would stop before it warns"
         )
@@ -238,7 +238,7 @@ def environment() -> dict[str, str]:
     """Return the process's environment over the values of `.env` in the repository root.
 
     Raises:
-        AtxError: `.env` is in another encoding than UTF-8.
+        SettingError: `.env` is in another encoding than UTF-8.
     """
     from dotenv import dotenv_values
 
@@ -247,7 +247,7 @@ def environment() -> dict[str, str]:
         values = dotenv_values(path, interpolate=False)
     except UnicodeDecodeError:
         # Not the cause: what cannot be read may be a password.
-        raise AtxError(f"{path} is not text in UTF-8: save it as UTF-8") from None
+        raise SettingError(f"{path} is not text in UTF-8: save it as UTF-8") from None
     beneath = {name: value for name, value in values.items() if value is not None}
     return {**beneath, **os.environ}
 

@@ -9,9 +9,10 @@ import pytest
 
 import atx_assets.direct
 from atx_assets.alerts.web_request import request
-from atx_assets.direct import is_direct, keep_direct
+from atx_assets.direct import is_direct
 from atx_assets.errors import AtxError
 from atx_assets.models.mlflow_server import reach
+from atx_assets.process_environment import keep_direct
 from atx_assets.settings import read_settings
 from atx_assets_tests.builders.http_server import HttpServer, http_server
 from atx_assets_tests.builders.outside import Outside, watched_outside

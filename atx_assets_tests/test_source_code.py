@@ -1,4 +1,5 @@
-"""What the source of atx may not hold: SQL put together from values, and ways to load code."""
+"""What the source of atx may not hold: SQL put together from values, ways to load code, and
+writes to the environment."""
 
 import ast
 from collections.abc import Iterator
@@ -245,3 +246,52 @@ def test_nothing_that_is_loaded_can_run_code(path: Path) -> None:
 )
 def test_a_way_to_run_code_would_be_found(source: str) -> None:
     assert list(ways_to_run_code(source))
+
+
+# -- the environment
+
+#: The one file that writes it, and says why.
+_WRITES = "process_environment.py"
+_CHANGING = {"update", "setdefault", "pop", "popitem", "clear", "__setitem__", "__delitem__"}
+
+
+def written_environment(tree: ast.AST) -> list[str]:
+    """Return the places that change `os.environ`."""
+    found = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=value, attr=name) if name in _CHANGING:
+                at = value
+            case ast.Subscript(value=value, ctx=ast.Store() | ast.Del()):
+                at = value
+            case ast.AugAssign(target=target):
+                at = target
+            case ast.Attribute(value=ast.Name(id="os"), attr="putenv" | "unsetenv"):
+                at = ast.Attribute(ast.Name("os"), "environ")
+            case _:
+                continue
+        if ast.unparse(at) == "os.environ":
+            found.append(ast.unparse(node))
+    return found
+
+
+def test_the_environment_is_written_in_one_file_alone() -> None:
+    """Kept out: settings that are passed through the environment, and seen by all that comes."""
+    writes = {path.name for path in MODULES if written_environment(ast.parse(path.read_text()))}
+    assert writes == {_WRITES}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "os.environ['A'] = 'b'",
+        "del os.environ['A']",
+        "os.environ |= more",
+        "os.environ.update(more)",
+        "threading.Timer(1, os.environ.__setitem__, ('A', 'b'))",
+        "os.putenv('A', 'b')",
+    ],
+)
+def test_a_write_to_the_environment_would_be_found(source: str) -> None:
+    assert written_environment(ast.parse(source))
+    assert not written_environment(ast.parse("os.environ.get('A'); x = os.environ['A'] | y"))

@@ -117,11 +117,12 @@ class Bench:
         """Let a sensor look once; return seconds."""
         import dagster as dg
 
+        from atx_assets.defs.resources.current_settings import CurrentSettings
         from atx_assets.defs.sensors import tick
 
         context = dg.build_sensor_context(self.instance)
         start = time.perf_counter()
-        answer = tick(context, name, decide, time.time())
+        answer = tick(context, CurrentSettings(), name, decide, time.time())
         seconds = time.perf_counter() - start
         assert "the results hold" in str(answer.skip_reason.skip_message), answer
         return seconds

@@ -14,7 +14,7 @@ from dataclasses import replace
 from atx_assets.alerts.file import AlertFile, Raised
 from atx_assets.alerts.messages import FORMATS, Alert, cut, in_one_line
 from atx_assets.alerts.web_request import host_of, request
-from atx_assets.errors import AtxError
+from atx_assets.errors import DeliveryError
 from atx_assets.settings import Settings
 
 #: How long an alert that did not arrive is tried again, and how long it rests in between.
@@ -104,10 +104,10 @@ def heartbeat(settings: Settings, log: logging.Logger) -> None:
     try:
         try:
             request(url, None, {})
-        except AtxError:
+        except DeliveryError:
             time.sleep(_PAUSE_SECONDS)
             request(url, None, {})
-    except AtxError as error:
+    except DeliveryError as error:
         log.warning("the heartbeat was not taken: %s", error)
 
 
@@ -115,7 +115,7 @@ def receiver(settings: Settings) -> str:
     """Return the host that alerts go to, which is all of `ATX_ALERT_URL` that may be shown.
 
     Raises:
-        AtxError: there is none in it.
+        DeliveryError: there is none in it.
     """
     return host_of(settings.automation.alert_url)
 
@@ -129,7 +129,7 @@ def send(settings: Settings, alert: Alert, at: float | None = None) -> None:
         at: when it was raised, in seconds since 1970; by default now.
 
     Raises:
-        AtxError: it did not arrive; the line names the host and the reason.
+        DeliveryError: it did not arrive; the line names the host and the reason.
     """
     message = FORMATS[settings.automation.alert_format]
     headers, body = message(alert, time.time() if at is None else at)
@@ -186,7 +186,7 @@ def _tell(settings: Settings, cause: str, entry: Raised, log: logging.Logger) ->
     """Send an alert that is recorded, and record that it has arrived; False if it has not."""
     try:
         send(settings, Alert(cause, entry.title, entry.text), entry.at)
-    except AtxError as error:
+    except DeliveryError as error:
         log.warning("an alert has not arrived and is tried again for a day: %s", error)
         return False
     if cause in _unrecorded:

@@ -3,7 +3,7 @@
 Not here: when a cause is raised, and telling it (`alerts.py`).
 """
 
-import fcntl
+import errno
 import json
 import logging
 import os
@@ -13,6 +13,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from atx_assets.errors import NoLocksError
+from atx_assets.storage.in_one_step import replace_file
+from atx_assets.storage.locks import unlock, wait_for_lock
 
 _KEPT_SECONDS = 30 * 86_400
 _LOCK_SECONDS = 10
@@ -76,20 +80,7 @@ class AlertFile:
             before = _written(entries)
             yield entries
             if (after := _written(entries)) != before:
-                self._replace(after)
-
-    def _replace(self, content: bytes) -> None:
-        # One name for all: who writes holds the lock, and a killed writer's rest is written over.
-        beside = self.path.with_name(f".{self.path.name}.new")
-        try:
-            fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(fd, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(fd)
-            beside.replace(self.path)
-        finally:
-            beside.unlink(missing_ok=True)
+                replace_file(self.path, after)
 
 
 def _written(entries: dict[str, Raised]) -> bytes:
@@ -111,29 +102,23 @@ def _entry(*, title: Any, text: Any, at: Any, tried: Any, told: Any) -> Raised:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a flock(2) lock, which the kernel gives back however its holder dies.
-
-    It lies beside the file: one on the file itself would be lost when that is replaced.
-    """
+    """Hold the lock beside the file: one on the file itself would be lost when that is replaced."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _lock(fd)
-        try:
-            yield
-        finally:
-            # For copies that a fork has made of the open file, too.
-            fcntl.flock(fd, fcntl.LOCK_UN)
-    finally:
+        _lock(fd, path)
+    except BaseException:
         os.close(fd)
+        raise
+    try:
+        yield
+    finally:
+        unlock(fd)
 
 
-def _lock(fd: int) -> None:
-    # Not without end: a holder that was stopped would hang the sensors with it.
-    until = time.monotonic() + _LOCK_SECONDS
-    while True:
-        try:
-            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() > until:
-                raise TimeoutError(error.errno, "another process has held it for long") from None
-        time.sleep(0.01)
+def _lock(fd: int, path: Path) -> None:
+    try:
+        # Not without end: a holder that was stopped would hang the sensors with it.
+        if not wait_for_lock(fd, path, seconds=_LOCK_SECONDS, pause=0.01):
+            raise TimeoutError(errno.EAGAIN, "another process has held it for long")
+    except NoLocksError as error:  # one more way in which the disk does not take the record
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK)) from error

@@ -17,7 +17,7 @@ from http import HTTPStatus
 from typing import Any
 
 from atx_assets.direct import is_direct
-from atx_assets.errors import AtxError
+from atx_assets.errors import DeliveryError
 
 _TIMEOUT = 10.0
 
@@ -33,14 +33,14 @@ def host_of(url: str) -> str:
     """Return the host of an address, which is all of it that may be shown.
 
     Raises:
-        AtxError: there is none in it.
+        DeliveryError: there is none in it.
     """
     try:
         host = urllib.parse.urlsplit(url).hostname
     except ValueError:
         host = None
     if not host:
-        raise AtxError("the address names no host")
+        raise DeliveryError("the address names no host")
     return host
 
 
@@ -48,7 +48,7 @@ def request(url: str, body: bytes | None, headers: dict[str, str]) -> None:
     """POST `body`, or GET without one, and take any 2xx for an answer.
 
     Raises:
-        AtxError: there was no such answer within seconds.
+        DeliveryError: there was no such answer within seconds.
     """
     host = host_of(url)
     faults: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -65,7 +65,7 @@ def request(url: str, body: bytes | None, headers: dict[str, str]) -> None:
     except RuntimeError:
         fault = "no thread can be started"
     if fault:
-        raise AtxError(f"{host}: {fault}")
+        raise DeliveryError(f"{host}: {fault}")
 
 
 def _fault(url: str, body: bytes | None, headers: dict[str, str]) -> str:

@@ -7,6 +7,7 @@ Not here: sending (`alerts/alerts.py`).
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +30,10 @@ CHECK_FAILED, NIGHT_FAILED, NOT_PRUNED = "check:", "nightly:", "housekeeping:"
 
 #: The titles of what is found alike by whoever looks.
 LABELS_GONE, DATA_GONE = "atx: labels are gone", "atx: the data are gone"
+
+
+#: How Dagster writes an error of ours, of whatever class.
+_OURS = re.compile(r"atx_assets\.errors\.\w+: ")
 
 
 def alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> Alert | None:
@@ -122,10 +127,9 @@ def failed_blocking_check(
 
 def cause_of(error: Any) -> str:
     """Find the line worth telling: ours if there is one, else the innermost error's."""
-    while error.cause is not None and error.cls_name != "AtxError":
+    while error.cause is not None and not _OURS.match(error.message):
         error = error.cause
-    message: str = error.message.strip().splitlines()[0]
-    return message.removeprefix("atx_assets.errors.AtxError: ")
+    return _OURS.sub("", error.message.strip().splitlines()[0])
 
 
 def _error_of(instance: dg.DagsterInstance, run_id: str) -> str:

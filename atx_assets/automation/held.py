@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atx_assets.automation.results import READ, TRAINED, Made
-from atx_assets.errors import AtxError
-from atx_assets.storage.data_folder import DataFolder, why_unreadable
+from atx_assets.errors import FileError
+from atx_assets.storage.data_folder import DataFolder
+from atx_assets.storage.disk_errors import why_unreadable
 
 #: Asked for together with `READ` and `TRAINED` whether anything was made.
 _SCORED = "scored_results"
@@ -97,7 +98,7 @@ def _may_have_results(folder: Path) -> bool:
 def _of_files(files: DataFolder) -> Iterator[tuple[str, str]]:
     """Yield the fingerprints of labels and films that files carry; else what the champion learned.
 
-    A file that is missing or damaged says nothing.
+    A file that is missing, damaged or not readable says nothing: see `Held.unknown`.
     """
     from atx_assets.sources.extracted import snapshot_of
 
@@ -105,7 +106,7 @@ def _of_files(files: DataFolder) -> Iterator[tuple[str, str]]:
     for asset in _CARRIERS:
         try:
             prints: Mapping[str, str] = snapshot_of(files.read_table(asset, ()))["fingerprints"]
-        except (AtxError, OSError, ValueError, KeyError):
+        except (FileError, OSError, ValueError, KeyError):
             continue
         known = True
         yield prints.get("labels", ""), prints.get("media", "")
@@ -122,5 +123,5 @@ def _learned(files: DataFolder) -> str:
 
     try:
         return f"{Bundles(files).champion().about['learned_from']['rows']:d}-"
-    except (AtxError, OSError, ValueError, KeyError, TypeError):
+    except (FileError, OSError, ValueError, KeyError, TypeError):
         return ""

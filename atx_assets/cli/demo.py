@@ -2,18 +2,19 @@
 
 import click
 
+from atx_assets.cli.invocation import Invocation
 from atx_assets.cli.options import JSON_OUTCOME, QUIET, output
 
 
 @click.command()
 @QUIET
 @JSON_OUTCOME
-def demo(quiet: bool, json_: bool) -> None:
+@click.pass_obj
+def demo(invocation: Invocation, quiet: bool, json_: bool) -> None:
     """Run everything on the sample library, with the embedded servers."""
     told_by = output(quiet, json_)
     from atx_assets.commands.demo import demo as run_demo
     from atx_assets.commands.run import telling
-    from atx_assets.settings import read_settings
 
     with telling(told_by) as told:
-        run_demo(read_settings(), told)
+        run_demo(invocation.settings, told)

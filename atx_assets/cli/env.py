@@ -5,17 +5,19 @@ import sys
 
 import click
 
+from atx_assets.cli.invocation import Invocation
+
 
 @click.command()
-def env() -> None:
+@click.pass_obj
+def env(invocation: Invocation) -> None:
     """Print the exports that let `dagster dev` and other programs reach the same servers.
 
     They include passwords, except on a terminal, where others could see them.
     """
     from atx_assets.home.home import exports, running_home, secret_exports
-    from atx_assets.settings import read_settings
 
-    settings = running_home(read_settings())
+    settings = running_home(invocation.settings)
     secret, shown = secret_exports(settings), sys.stdout.isatty()
     if secret and not shown:
         told = "atx: these lines hold passwords: of " + " and ".join(secret.values())

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from atx_assets.cli.invocation import Invocation
+
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
@@ -17,16 +19,18 @@ import click
     is_flag=True,
     help="Take the file's verdicts even if a person gave another one.",
 )
-def load(file: Path, beside_other_tables: bool, overwrite_verdicts: bool) -> None:
+@click.pass_obj
+def load(
+    invocation: Invocation, file: Path, beside_other_tables: bool, overwrite_verdicts: bool
+) -> None:
     """Load a parquet export of either layout into the database.
 
     People's verdicts stay, and are named, unless the file has newer ones by people.
     """
     from atx_assets.commands.load import load as load_export
-    from atx_assets.settings import read_settings
 
     load_export(
-        read_settings(),
+        invocation.settings,
         file,
         click.echo,
         beside_other_tables=beside_other_tables,

@@ -17,11 +17,11 @@ from typing import Any
 
 import click
 
+from atx_assets.cli.invocation import Invocation
 from atx_assets.cli.stopping import Stopping
-from atx_assets.cli.surroundings import explain_failure, have_home, open_closed_streams
+from atx_assets.cli.surroundings import explain_failure, open_closed_streams
 from atx_assets.errors import STOPPED, AtxError
-from atx_assets.libpq import settle_environment
-from atx_assets.mlflow_environment import settle_mlflow
+from atx_assets.process_environment import settle_process
 
 #: Each is the name of a command, of its file beside this one, and of the function in that.
 COMMANDS = (
@@ -103,8 +103,9 @@ def cli(context: click.Context, verbose: bool) -> None:
     logger.handlers = [handler]
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
     logger.propagate = False
-    # Before anything connects. `atx doctor` names what does not count.
-    context.obj = settle_environment() + settle_mlflow()
+    # `atx doctor` names what does not count.
+    bounded = context.invoked_subcommand == "load"
+    context.obj = Invocation(settle_process(bounded_memory=bounded))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,7 +113,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What we and all that we start write holds somebody's library: nobody else may read it.
     os.umask(0o077)
     open_closed_streams()
-    have_home()
     words = list(sys.argv[1:] if arguments is None else arguments)
     # So that `atx up --verbose` works like `atx --verbose up`.
     verbose = "--verbose" in words

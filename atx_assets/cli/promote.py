@@ -2,12 +2,14 @@
 
 import click
 
+from atx_assets.cli.invocation import Invocation
+
 
 @click.command()
 @click.argument("version", type=click.IntRange(1))
-def promote(version: int) -> None:
+@click.pass_obj
+def promote(invocation: Invocation, version: int) -> None:
     """Make a VERSION from the data folder the champion."""
     from atx_assets.commands.promote import promote as promote_version
-    from atx_assets.settings import read_settings
 
-    promote_version(read_settings(), version, click.echo)
+    promote_version(invocation.settings, version, click.echo)

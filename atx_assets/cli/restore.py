@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from atx_assets.cli.invocation import Invocation
+
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
@@ -12,9 +14,9 @@ import click
     is_flag=True,
     help="Restore your own functions, triggers and views. Use it only for a backup that you made.",
 )
-def restore(file: Path, trust_code: bool) -> None:
+@click.pass_obj
+def restore(invocation: Invocation, file: Path, trust_code: bool) -> None:
     """Restore a backup FILE into an empty ATX_HOME and ATX_DATA_DIR."""
     from atx_assets.home.backup.restore import restore as restore_home
-    from atx_assets.settings import read_settings
 
-    restore_home(read_settings(), file, click.echo, trust_code=trust_code)
+    restore_home(invocation.settings, file, click.echo, trust_code=trust_code)

@@ -2,11 +2,13 @@
 
 import click
 
+from atx_assets.cli.invocation import Invocation
+
 
 @click.command()
-def rollback() -> None:
+@click.pass_obj
+def rollback(invocation: Invocation) -> None:
     """Make the previous champion the champion again."""
     from atx_assets.commands.promote import roll_back
-    from atx_assets.settings import read_settings
 
-    roll_back(read_settings(), click.echo)
+    roll_back(invocation.settings, click.echo)

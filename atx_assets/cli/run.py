@@ -2,6 +2,7 @@
 
 import click
 
+from atx_assets.cli.invocation import Invocation
 from atx_assets.cli.options import JSON_OUTCOME, QUIET, output
 
 
@@ -19,7 +20,15 @@ from atx_assets.cli.options import JSON_OUTCOME, QUIET, output
 @click.option("--figures", is_flag=True, help="At the end, print all measured figures.")
 @QUIET
 @JSON_OUTCOME
-def run(job: str | None, select: str | None, figures: bool, quiet: bool, json_: bool) -> None:
+@click.pass_obj
+def run(
+    invocation: Invocation,
+    job: str | None,
+    select: str | None,
+    figures: bool,
+    quiet: bool,
+    json_: bool,
+) -> None:
     """Materialise the assets without the UI, and print the results."""
     if select and job:
         raise click.UsageError("name a --job or --select assets, not both")
@@ -28,7 +37,6 @@ def run(job: str | None, select: str | None, figures: bool, quiet: bool, json_: 
         raise click.UsageError("--figures is more to read: leave out --quiet and --json")
     from atx_assets.commands.run import run as run_assets
     from atx_assets.commands.run import telling
-    from atx_assets.settings import read_settings
 
     with telling(told_by) as told:
-        run_assets(read_settings(), told, job=job or "", select=select or "", figures=figures)
+        run_assets(invocation.settings, told, job=job or "", select=select or "", figures=figures)

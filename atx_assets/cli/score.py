@@ -5,10 +5,13 @@ from pathlib import Path
 
 import click
 
+from atx_assets.cli.invocation import Invocation
+
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
-def score(file: Path | None) -> None:
+@click.pass_obj
+def score(invocation: Invocation, file: Path | None) -> None:
     """Score titles with the champion: JSON in, from FILE or standard input, and JSON out.
 
     A title is an object with the columns of your table that you know: {"imdb_id": "tt0133093",
@@ -16,6 +19,5 @@ def score(file: Path | None) -> None:
     """
     from atx_assets.commands.score import read_given
     from atx_assets.commands.score import score as score_titles
-    from atx_assets.settings import read_settings
 
-    click.echo(score_titles(read_settings(), read_given(file, sys.stdin)))
+    click.echo(score_titles(invocation.settings, read_given(file, sys.stdin)))

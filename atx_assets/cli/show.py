@@ -3,6 +3,8 @@
 
 import click
 
+from atx_assets.cli.invocation import Invocation
+
 
 @click.group()
 def show() -> None:
@@ -32,44 +34,54 @@ _JSON = click.option("--json", "json_", is_flag=True, help="Print the records as
 @_GENRE
 @_LIMIT
 @_JSON
-def errors(kind: str | None, genres: tuple[str, ...], limit: int | None, json_: bool) -> None:
+@click.pass_obj
+def errors(
+    invocation: Invocation,
+    kind: str | None,
+    genres: tuple[str, ...],
+    limit: int | None,
+    json_: bool,
+) -> None:
     """List the films that the model gets wrong, the surest mistake first."""
     from atx_assets.commands.show import show_errors
-    from atx_assets.settings import read_settings
 
-    show_errors(read_settings(), click.echo, kind=kind, genres=genres, limit=limit, as_json=json_)
+    show_errors(
+        invocation.settings, click.echo, kind=kind, genres=genres, limit=limit, as_json=json_
+    )
 
 
 @show.command("queue")
 @_GENRE
 @_LIMIT
 @_JSON
-def queue(genres: tuple[str, ...], limit: int | None, json_: bool) -> None:
+@click.pass_obj
+def queue(invocation: Invocation, genres: tuple[str, ...], limit: int | None, json_: bool) -> None:
     """List the films to label or label again next."""
     from atx_assets.commands.show import show_queue
-    from atx_assets.settings import read_settings
 
-    show_queue(read_settings(), click.echo, genres=genres, limit=limit, as_json=json_)
+    show_queue(invocation.settings, click.echo, genres=genres, limit=limit, as_json=json_)
 
 
 @show.command("recommendations")
 @_GENRE
 @_LIMIT
 @_JSON
-def recommendations(genres: tuple[str, ...], limit: int | None, json_: bool) -> None:
+@click.pass_obj
+def recommendations(
+    invocation: Invocation, genres: tuple[str, ...], limit: int | None, json_: bool
+) -> None:
     """List the unlabelled films that the model would keep, best first."""
     from atx_assets.commands.show import show_recommendations
-    from atx_assets.settings import read_settings
 
-    show_recommendations(read_settings(), click.echo, genres=genres, limit=limit, as_json=json_)
+    show_recommendations(invocation.settings, click.echo, genres=genres, limit=limit, as_json=json_)
 
 
 @show.command("quarantine")
 @_LIMIT
 @_JSON
-def quarantine(limit: int | None, json_: bool) -> None:
+@click.pass_obj
+def quarantine(invocation: Invocation, limit: int | None, json_: bool) -> None:
     """List the rows of your table that cannot be used, and why."""
     from atx_assets.commands.show import show_quarantine
-    from atx_assets.settings import read_settings
 
-    show_quarantine(read_settings(), click.echo, limit=limit, as_json=json_)
+    show_quarantine(invocation.settings, click.echo, limit=limit, as_json=json_)

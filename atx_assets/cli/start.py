@@ -2,13 +2,15 @@
 
 import click
 
+from atx_assets.cli.invocation import Invocation
+
 
 @click.command()
-def start() -> None:
+@click.pass_obj
+def start(invocation: Invocation) -> None:
     """Start the embedded servers and leave them running until `atx stop`."""
     from atx_assets.home.home import start_servers
-    from atx_assets.settings import read_settings
 
-    settings = start_servers(read_settings())
+    settings = start_servers(invocation.settings)
     click.echo(f"media: {settings.database}")
     click.echo('for other programs: eval "$(atx env)"')

@@ -2,14 +2,16 @@
 
 import click
 
+from atx_assets.cli.invocation import Invocation
+
 
 @click.command()
-def stop() -> None:
+@click.pass_obj
+def stop(invocation: Invocation) -> None:
     """Stop the embedded servers that `atx start` left running."""
     from atx_assets.home.home import stop_servers
-    from atx_assets.settings import read_settings
 
-    settings = read_settings()
+    settings = invocation.settings
     if stop_servers(settings):
         click.echo("stopped")
     else:

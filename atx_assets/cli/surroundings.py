@@ -1,6 +1,6 @@
-"""What a shell, cron or a service manager leaves a command: its streams, its home, its folder.
+"""What a shell, cron or a service manager leaves a command: its streams, its folder.
 
-Not here: its settings, nor libpq's variables (`libpq.py`).
+Not here: its settings, nor its environment (`process_environment.py`).
 """
 
 from __future__ import annotations
@@ -30,17 +30,6 @@ def open_closed_streams() -> None:
                 setattr(sys, name, os.fdopen(null, mode, encoding="utf-8", closefd=False))
 
 
-def have_home() -> None:
-    """Give a user whom /etc/passwd does not name the home that containers give such a one.
-
-    Libraries ask for it when they are imported, and would fail in the middle of a run.
-    """
-    try:
-        Path.home()
-    except RuntimeError:
-        os.environ["HOME"] = "/"
-
-
 def explain_failure(error: Exception) -> str:
     """Return the line for a failure of the surroundings, empty for one of anything else."""
     if not isinstance(error, OSError):
@@ -48,7 +37,7 @@ def explain_failure(error: Exception) -> str:
     if isinstance(error, FileNotFoundError) and _folder_is_gone():
         return "the current folder is gone: `cd` to one that is there"
     if _is_of_output(error.__traceback__):
-        from atx_assets.storage.data_folder import why_unusable
+        from atx_assets.storage.disk_errors import why_unusable
 
         return f"the output cannot be written: {why_unusable(error)}"
     return ""

@@ -2,11 +2,13 @@
 
 import click
 
+from atx_assets.cli.invocation import Invocation
+
 
 @click.command()
-def up() -> None:
+@click.pass_obj
+def up(invocation: Invocation) -> None:
     """Open the Dagster UI with its daemon, and MLflow, until Ctrl-C."""
-    from atx_assets.settings import read_settings
     from atx_assets.web.up import up as run_up
 
-    run_up(read_settings(), click.echo)
+    run_up(invocation.settings, click.echo)

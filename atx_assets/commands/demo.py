@@ -33,7 +33,7 @@ def demo(settings: Settings, told: Telling) -> None:
         say(f"sample library: 17,470 real films, labelled by a made-up viewer ({ready.database})")
         _load_sample(ready, say)
         run_job(ready, told)
-        told.summarise(ready)
+        told.summarise(ready, usual_data=settings.data_dir)
     up = "make up" if apart == settings else _up_apart(apart)
     say(f"  UI      `{up}`, then http://127.0.0.1:{apart.ui_port}")
 
@@ -52,8 +52,20 @@ def _apart(settings: Settings) -> Settings:
         return settings
     defaults = read_settings({})
     home = settings.home.with_name(settings.home.name + "-demo")
-    apart = replace(defaults, home=home, data_dir=home / "data")
-    return replace(apart, ui_port=settings.ui_port, report_port=settings.report_port)
+    return replace(
+        settings,
+        home=home,
+        data_dir=home / "data",
+        pg_host=defaults.pg_host,
+        pg_port=defaults.pg_port,
+        pg_db=defaults.pg_db,
+        pg_user=defaults.pg_user,
+        pg_pass=defaults.pg_pass,
+        dagster_postgres_url=defaults.dagster_postgres_url,
+        source=defaults.source,
+        mlflow_host=defaults.mlflow_host,
+        mlflow_port=defaults.mlflow_port,
+    )
 
 
 def _load_sample(settings: Settings, say: Callable[[str], None]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import AtxError, SourceError
 from atx_assets.home.home import open_home
 from atx_assets.home.memory import bounded_memory
 from atx_assets.plain_text import plain
@@ -64,7 +64,7 @@ def _read_instead(
     """Say so where runs will not read the table that was loaded, but the other layout's."""
     try:
         read = find_source(connection, settings.source).layout
-    except AtxError as error:  # of the other table, for which runs would stop
+    except SourceError as error:  # of the other table, for which runs would stop
         return [f"  note: {error}"]
     if read.name == report.layout:
         return []

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import AtxError, DamagedError, MissingError
 from atx_assets.home.moved_home import follow_home
 from atx_assets.models import registry
 from atx_assets.models.bundle import Bundle
@@ -23,7 +23,8 @@ from atx_assets.models.mlflow_server import (
     shown_cause,
 )
 from atx_assets.settings import Settings
-from atx_assets.storage.data_folder import DataFolder, only_writer
+from atx_assets.storage.data_folder import DataFolder
+from atx_assets.storage.writer_lock import only_writer
 
 Say = Callable[[str], None]
 
@@ -87,7 +88,7 @@ def _alone(settings: Settings) -> Iterator[tuple[Bundles, Any]]:
 def _champion(bundles: Bundles) -> Bundle | None:
     try:
         return bundles.champion()
-    except AtxError:  # damaged or gone: promoting a version is the way to mend it
+    except (MissingError, DamagedError):  # promoting a version is the way to mend it
         return None
 
 

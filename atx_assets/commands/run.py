@@ -7,7 +7,6 @@ said of the results (`commands/output/summary.py`).
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,8 @@ from atx_assets.commands.output.progress import Outcome, Progress
 from atx_assets.commands.output.summary import findings, summary
 from atx_assets.commands.storage_watch import storage_watched
 from atx_assets.errors import STOPPED, AtxError
-from atx_assets.home.dagster_storage import storage_explained
-from atx_assets.home.home import exports, open_home
+from atx_assets.home.dagster_storage import open_instance, storage_explained
+from atx_assets.home.home import open_home
 from atx_assets.home.schema_upgrade import ready_stores
 from atx_assets.settings import Settings
 
@@ -43,12 +43,14 @@ class Telling:
     outcome: Outcome = field(default_factory=Outcome)
     found: dict[str, Any] | None = None
 
-    def summarise(self, settings: Settings, *, figures: bool = False) -> None:
-        """Tell what was found, all that was measured or the headline."""
+    def summarise(
+        self, settings: Settings, *, figures: bool = False, usual_data: Path | None = None
+    ) -> None:
+        """Tell what was found, all that was measured or the headline; see `summary`."""
         if self.output is Output.JSON:
             self.found = findings(settings)
         elif self.output is Output.SHOWN:
-            for line in summary(settings, figures=figures):
+            for line in summary(settings, figures=figures, usual_data=usual_data):
                 self.display.say(line)
 
 
@@ -114,14 +116,13 @@ def run_job(
         AtxError: the selection is empty, or an asset or a blocking check failed: the line says
             which, and why.
     """
-    # The resources read their settings where a Dagster process finds them: in the environment.
-    os.environ.update(exports(settings))
     import dagster as dg
 
     from atx_assets.automation.dead_runs import boot_tag
     from atx_assets.definitions import build_defs
+    from atx_assets.defs.resources.current_settings import given_settings
 
-    definitions, outcome = build_defs(), told.outcome
+    definitions, outcome = build_defs({"current_settings": given_settings(settings)}), told.outcome
     with _instance(settings, told) as instance:
         run_id = str(uuid.uuid4())
         made = _job(definitions, job, select)
@@ -150,12 +151,10 @@ def run_job(
 
 @contextmanager
 def _instance(settings: Settings, told: Telling) -> Iterator[dg.DagsterInstance]:
-    import dagster as dg
-
     from atx_assets.automation.dead_runs import fail_dead_runs, in_words
 
     ready_stores(settings)
-    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+    with open_instance(settings) as instance:
         # Without `atx up`, nobody else does; beside it, runs that have not begun are its own.
         for lost in fail_dead_runs(instance, starting_too=False):
             told.display.say(in_words(lost))

@@ -13,9 +13,9 @@ from atx_assets.automation.failures import started_by_itself
 from atx_assets.automation.losses import BY_HAND, lost_at_once
 from atx_assets.automation.observe import held_of
 from atx_assets.automation.tags import LABELS_STILL_THERE
+from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.models.training_data import read_training_data
-from atx_assets.settings import read_settings
 from atx_assets.sources.extracted import (
     in_words,
     layout_of,
@@ -35,7 +35,7 @@ _AFTER_ALL = {"dagster/priority": "-1"}
 
 
 @dg.asset_check(asset="quarantine", additional_deps=["raw_media"], blocking=True)
-def source_contract(files: DataFiles) -> dg.AssetCheckResult:
+def source_contract(current_settings: CurrentSettings, files: DataFiles) -> dg.AssetCheckResult:
     """Few rows of the source are set aside, and every row that was read is accounted for."""
     import pyarrow.parquet as pq
 
@@ -61,7 +61,7 @@ def source_contract(files: DataFiles) -> dg.AssetCheckResult:
             f"rows where {found.quarantined} are set aside, or others: materialise quarantine "
             "again",
         )
-    settings = read_settings()
+    settings = current_settings.read()
     block = too_many(found.quarantined, found.read, settings)
     warn = found.share > settings.quarantine_warn and not block
     limit = f", more than ATX_QUARANTINE_WARN ({settings.quarantine_warn:g})" if warn else block
@@ -112,12 +112,12 @@ def _unique(table: "pa.Table", key: str, what: str) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset="raw_media", name=LABELS_STILL_THERE, blocking=True)
 def labels_still_there(
-    context: dg.AssetCheckExecutionContext, files: DataFiles
+    context: dg.AssetCheckExecutionContext, current_settings: CurrentSettings, files: DataFiles
 ) -> dg.AssetCheckResult:
     """Labels and films are still there, unless a person started the run."""
     snapshot = snapshot_of(files.read_table("raw_media", ()))["fingerprints"]
     held = held_of(context.instance, files.folder)
-    limit = read_settings().automation.label_drop_limit
+    limit = current_settings.read().automation.label_drop_limit
     lost = lost_at_once(held, snapshot["labels"], snapshot["media"], limit)
     if not lost:
         return dg.AssetCheckResult(passed=True, description="labels and films are there as before")

@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from atx_assets.defs.assets import asset_page
-from atx_assets.settings import read_settings
+from atx_assets.defs.resources.current_settings import CurrentSettings
 
 if TYPE_CHECKING:
     from atx_assets.sources.correct.correction import Corrected
@@ -54,12 +54,14 @@ class UndoCorrection(dg.Config):
 
 
 @dg.op
-def correct(context: dg.OpExecutionContext, config: CorrectLabels) -> None:
+def correct(
+    context: dg.OpExecutionContext, config: CorrectLabels, current_settings: CurrentSettings
+) -> None:
     """Preview the titles and their labels; with dry_run off, write the verdict."""
     from atx_assets.sources.correct.correction import correct as make_correction
 
     done = make_correction(
-        read_settings(),
+        current_settings.read(),
         config.ids,
         config.verdict.value,
         write=not config.dry_run,
@@ -69,12 +71,17 @@ def correct(context: dg.OpExecutionContext, config: CorrectLabels) -> None:
 
 
 @dg.op
-def undo(context: dg.OpExecutionContext, config: UndoCorrection) -> None:
+def undo(
+    context: dg.OpExecutionContext, config: UndoCorrection, current_settings: CurrentSettings
+) -> None:
     """Preview what a correction's rows would be again; with dry_run off, make them so."""
     from atx_assets.sources.correct.correction import undo as undo_correction
 
     done = undo_correction(
-        read_settings(), config.correction, write=not config.dry_run, via=_via(context)
+        current_settings.read(),
+        config.correction,
+        write=not config.dry_run,
+        via=_via(context),
     )
     _tell(context, done)
 

@@ -2,7 +2,8 @@
 and without its warnings at each connection.
 
 Every process of Dagster's opens its storage before anything else, with `dagster dev` too, where no
-other code of ours has run. Not here: which variables count (`libpq.py`).
+other code of ours has run. Not here: what is settled in the environment
+(`process_environment.py`).
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import dagster as dg
 from dagster_postgres import DagsterPostgresStorage
 
 from atx_assets.defs.notices import hold_warnings_down
-from atx_assets.libpq import settle_environment
+from atx_assets.process_environment import settle_process
 
 _URL = "DAGSTER_POSTGRES_URL"
 
 
 class SettledPostgresStorage(DagsterPostgresStorage):
-    """Dagster's own storage, opened once libpq's variables are settled."""
+    """Dagster's own storage, opened once the environment is settled."""
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
@@ -37,7 +38,7 @@ class SettledPostgresStorage(DagsterPostgresStorage):
         Raises:
             click.ClickException: neither does. Dagster's commands end with its line alone.
         """
-        settle_environment()
+        settle_process()
         hold_warnings_down()
         url = config_value.get("postgres_url") or os.environ.get(_URL)
         if not url:

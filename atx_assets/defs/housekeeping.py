@@ -10,10 +10,11 @@ import dagster as dg
 
 from atx_assets.automation.pruning import ENDED, prune_dagster
 from atx_assets.automation.tags import HOUSEKEEPING
-from atx_assets.defs.resources.files import DataFiles
+from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.models.bundles import Bundles
 from atx_assets.models.mlflow_pruning import prune_mlflow
-from atx_assets.settings import Settings, read_settings
+from atx_assets.settings import Settings
+from atx_assets.storage.data_folder import DataFolder
 
 #: Well after the night's run, which is at 2:00 unless told; together they do each other no harm.
 _CRON = "30 4 * * *"
@@ -29,9 +30,9 @@ _DESCRIPTION = (
 
 
 @dg.op
-def prune_runs(context: dg.OpExecutionContext) -> None:
+def prune_runs(context: dg.OpExecutionContext, current_settings: CurrentSettings) -> None:
     """Prune Dagster's runs, with their events and log files."""
-    settings = read_settings()
+    settings = current_settings.read()
     storage = settings.dagster_home / "storage"
     before = _before(settings)
     done = prune_dagster(
@@ -47,11 +48,11 @@ def prune_runs(context: dg.OpExecutionContext) -> None:
 
 
 @dg.op
-def prune_models(context: dg.OpExecutionContext) -> None:
+def prune_models(context: dg.OpExecutionContext, current_settings: CurrentSettings) -> None:
     """Prune the runs and models of the embedded MLflow store."""
-    settings = read_settings()
+    settings = current_settings.read()
     before = _before(settings)
-    digests = Bundles(DataFiles(directory=str(settings.data_dir))).digests()
+    digests = Bundles(DataFolder(settings.data_dir)).digests()
 
     def is_over(run_id: str) -> bool:
         run = context.instance.get_run_by_id(run_id)

@@ -17,11 +17,12 @@ from atx_assets.automation.observe import SEARCHED, fingerprints_now, gone_from,
 from atx_assets.automation.results import TRAINED
 from atx_assets.automation.tags import NIGHTLY, WHY
 from atx_assets.defs.jobs import SCORED, full_rebuild
-from atx_assets.defs.resources.files import DataFiles
-from atx_assets.errors import AtxError
+from atx_assets.defs.resources.current_settings import CurrentSettings
+from atx_assets.errors import AtxError, DamagedError, MissingError, SettingError
 from atx_assets.models.bundles import Bundles
 from atx_assets.models.recipe import recipe_version
-from atx_assets.settings import Settings, read_settings
+from atx_assets.settings import Settings
+from atx_assets.storage.data_folder import DataFolder
 
 _logger = logging.getLogger(__name__)
 
@@ -38,53 +39,55 @@ def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
     """Make the schedule.
 
     Raises:
-        AtxError: `ATX_RETRAIN_CRON` is no cron expression.
+        SettingError: `ATX_RETRAIN_CRON` is no cron expression.
     """
     automation = settings.automation
     try:
-        return dg.ScheduleDefinition(
+        schedule = dg.schedule(
             name=NIGHTLY,
             job=full_rebuild,
             cron_schedule=automation.retrain_cron,
             execution_timezone=automation.timezone,
-            execution_fn=nightly_request,
             default_status=dg.DefaultScheduleStatus.RUNNING,
             description=_DESCRIPTION.format(cron=automation.retrain_cron, zone=automation.timezone),
         )
+        return schedule(nightly_request)
     except dg.DagsterInvalidDefinitionError:  # it repeats the value, which may hold a secret
-        raise AtxError(
+        raise SettingError(
             "ATX_RETRAIN_CRON is not a cron expression; write for instance '0 2 * * *'"
         ) from None
 
 
-def nightly_request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+def nightly_request(
+    context: dg.ScheduleEvaluationContext, current_settings: CurrentSettings
+) -> dg.RunRequest | dg.SkipReason:
     """Ask for the whole graph, or for its scoring where nothing has changed.
 
     Where the data are gone, nothing is asked for, and the owner is told: a first version would be
     trained into the empty folder of a disk that is not mounted.
     """
-    if gone := _gone(context.instance):
+    if gone := _gone(context.instance, current_settings):
         return dg.SkipReason(gone)
-    train, why = _decide(context.instance)
+    train, why = _decide(context.instance, current_settings)
     return dg.RunRequest(
         asset_selection=None if train else [dg.AssetKey(name) for name in SCORED],
         tags={WHY: why},
     )
 
 
-def _gone(instance: dg.DagsterInstance) -> str:
+def _gone(instance: dg.DagsterInstance, current_settings: CurrentSettings) -> str:
     try:
-        settings = read_settings()
-    except AtxError:  # the run meets it, and a failed night is told of
+        settings = current_settings.read()
+    except SettingError:  # the run meets it, and a failed night is told of
         return ""
     if gone := gone_from(instance, settings.data_dir):
         raise_alert(settings, refusal(gone, GONE), _logger)
     return gone
 
 
-def _decide(instance: dg.DagsterInstance) -> tuple[bool, str]:
+def _decide(instance: dg.DagsterInstance, current_settings: CurrentSettings) -> tuple[bool, str]:
     try:
-        settings = read_settings()
+        settings = current_settings.read()
         found = fingerprints_now(settings)
     except AtxError as error:
         # The run meets the same failure, and a failed night is told of; a skipped one is not.
@@ -104,9 +107,9 @@ def _damage(settings: Settings) -> str:
 
     Else every night would be scored by a champion that cannot score, and fail.
     """
-    bundles = Bundles(DataFiles(directory=str(settings.data_dir)))
+    bundles = Bundles(DataFolder(settings.data_dir))
     try:
         champion = bundles.champion()
-    except AtxError as error:
+    except (MissingError, DamagedError) as error:
         return str(error)
     return "" if champion.is_whole else f"version {champion.version} of the model is damaged"

@@ -35,8 +35,9 @@ from atx_assets.automation.observe import look
 from atx_assets.automation.tags import ATTEMPT, HOUSEKEEPING, WHY
 from atx_assets.defs.housekeeping import housekeeping
 from atx_assets.defs.jobs import full_rebuild, refresh, score
+from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.errors import AtxError
-from atx_assets.settings import Automation, Settings, read_settings
+from atx_assets.settings import Automation, Settings
 
 #: For what comes at every tick: each tick that touches `context.log` leaves a file for ever.
 _logger = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ _TRIES = ", ".join(map(str, RETRY_MINUTES))
 
 def tick(
     context: dg.SensorEvaluationContext,
+    current_settings: CurrentSettings,
     sensor: str,
     decide: Callable[[State, Automation], Decision],
     now: float,
@@ -67,6 +69,7 @@ def tick(
 
     Args:
         context: of the tick.
+        current_settings: read once in it.
         sensor: its name.
         decide: what decides from what is seen.
         now: seconds since the epoch.
@@ -79,7 +82,7 @@ def tick(
         return decide(look(context.instance, settings, sensor, seen, now), settings.automation)
 
     try:
-        settings = read_settings()
+        settings = current_settings.read()
         decision = decided(seen)
         if wait and 0 < decision.again_in <= ROUND:
             now = wait(decision.again_in)
@@ -119,10 +122,12 @@ def tick(
         "results and is empty now." + _QUIET
     ),
 )
-def label_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+def label_sensor(
+    context: dg.SensorEvaluationContext, current_settings: CurrentSettings
+) -> dg.SensorResult:
     """Ask for `refresh` when labels differ from the results."""
-    result = tick(context, "label_sensor", decide_labels, time.time(), _wait)
-    _quietly(_logger, lambda settings: send_pending(settings, _logger))
+    result = tick(context, current_settings, "label_sensor", decide_labels, time.time(), _wait)
+    _quietly(current_settings, _logger, lambda settings: send_pending(settings, _logger))
     return result
 
 
@@ -138,9 +143,11 @@ def label_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         "films." + _QUIET
     ),
 )
-def film_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+def film_sensor(
+    context: dg.SensorEvaluationContext, current_settings: CurrentSettings
+) -> dg.SensorResult:
     """Ask for `score` when films differ from the results."""
-    return tick(context, "film_sensor", decide_films, time.time())
+    return tick(context, current_settings, "film_sensor", decide_films, time.time())
 
 
 @dg.run_failure_sensor(
@@ -151,11 +158,17 @@ def film_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         "It sends one message per cause, to ATX_ALERT_URL if that is set, and to the log." + _QUIET
     ),
 )
-def alert_on_failure(context: dg.RunFailureSensorContext) -> None:
+def alert_on_failure(
+    context: dg.RunFailureSensorContext, current_settings: CurrentSettings
+) -> None:
     """Tell a person of a failed run that nobody tries again."""
     alert = alert_of(context.instance, context.dagster_run, context.failure_event.message or "")
     if alert:
-        _quietly(context.log, lambda settings: raise_alert(settings, alert, context.log))
+        _quietly(
+            current_settings,
+            context.log,
+            lambda settings: raise_alert(settings, alert, context.log),
+        )
 
 
 @dg.run_status_sensor(
@@ -168,7 +181,9 @@ def alert_on_failure(context: dg.RunFailureSensorContext) -> None:
         "causes that it fixed may send an alert again." + _QUIET
     ),
 )
-def heartbeat_on_success(context: dg.RunStatusSensorContext) -> None:
+def heartbeat_on_success(
+    context: dg.RunStatusSensorContext, current_settings: CurrentSettings
+) -> None:
     """Call the heartbeat after a good night, and forget the alerts that are healed."""
     night = is_nightly(context.dagster_run)
     # By a person, too: while the cause stands, another night that fails so is not told of.
@@ -185,7 +200,7 @@ def heartbeat_on_success(context: dg.RunStatusSensorContext) -> None:
         if night:
             heartbeat(settings, context.log)
 
-    _quietly(context.log, healed)
+    _quietly(current_settings, context.log, healed)
 
 
 def _wait(seconds: float) -> float:
@@ -197,9 +212,11 @@ def _wait(seconds: float) -> float:
 SENSORS = [label_sensor, film_sensor, alert_on_failure, heartbeat_on_success]
 
 
-def _quietly(log: logging.Logger, act: Callable[[Settings], object]) -> None:
+def _quietly(
+    current_settings: CurrentSettings, log: logging.Logger, act: Callable[[Settings], object]
+) -> None:
     """Do what must not fail a tick: settings that cannot be read are told of by the other ticks."""
     try:
-        act(read_settings())
+        act(current_settings.read())
     except AtxError as error:
         log.warning("%s", error)

@@ -9,14 +9,32 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import DatabaseError, SettingError
 from atx_assets.home.home import own_databases
 from atx_assets.libpq import obeyed_names
 from atx_assets.settings import Settings
 
 if TYPE_CHECKING:
+    import dagster as dg
     import psycopg
     from sqlalchemy.engine import URL
+
+
+def open_instance(settings: Settings) -> dg.DagsterInstance:
+    """Open Dagster's records of an open home, on the storage that the settings name.
+
+    Dagster's own `from_config` would look for its address in the environment of this process.
+    """
+    import dagster as dg
+    from dagster._core.instance.ref import InstanceRef
+
+    storage = {
+        "module": "atx_assets.defs.dagster_storage",
+        "class": "SettledPostgresStorage",
+        "config": {"postgres_url": settings.dagster_postgres_url},
+    }
+    folder, overrides = str(settings.dagster_home), {"storage": {"custom": storage}}
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(folder, overrides=overrides))
 
 
 def reach_storage(settings: Settings) -> str:
@@ -25,7 +43,7 @@ def reach_storage(settings: Settings) -> str:
     Left to itself, Dagster tries a server that is down for a minute, and then shows a traceback.
 
     Raises:
-        AtxError: it cannot be reached, or no table may be made there.
+        DatabaseError: it cannot be reached, or no table may be made there.
     """
     import psycopg
 
@@ -34,13 +52,13 @@ def reach_storage(settings: Settings) -> str:
         with connect_storage(settings) as connection:
             may = "SELECT has_schema_privilege(current_schema(), 'CREATE')"
             if connection.execute(may).fetchone() != (True,):
-                raise AtxError(
+                raise DatabaseError(
                     f"user {connection.info.user} may not create tables in "
                     f"{connection.info.dbname}: make it the owner of that database"
                 )
             return f"database {connection.info.dbname}"
     except psycopg.Error:
-        raise AtxError(
+        raise DatabaseError(
             f"Dagster's storage cannot be reached ({_place(url)}): is the server up? Check "
             "DAGSTER_POSTGRES_URL, its user and its password (with @, : and / written as %40, "
             f"%3A and %2F){_obeyed(settings)}"
@@ -62,7 +80,8 @@ def storage_explained(settings: Settings, is_back: Callable[[], None]) -> Iterat
         is_back: called where the storage went away and answers again, before the line is said.
 
     Raises:
-        AtxError: instead of SQLAlchemy's, which shows the statement and all that was to be written.
+        DatabaseError: instead of SQLAlchemy's, which shows the statement and all that was to be
+            written.
     """
     from sqlalchemy.exc import DBAPIError
 
@@ -72,7 +91,7 @@ def storage_explained(settings: Settings, is_back: Callable[[], None]) -> Iterat
         if is_storage_failure(error):
             reach_storage(settings)
             is_back()
-            raise AtxError(
+            raise DatabaseError(
                 "Dagster's storage went away in the middle of the run, and is back: run it again; "
                 "what was made stays in place"
             ) from error
@@ -81,7 +100,7 @@ def storage_explained(settings: Settings, is_back: Callable[[], None]) -> Iterat
         said = (str(error.orig).splitlines() or [""])[0]
         full = "No space left" in said or "File too large" in said
         mend = "make room on its disk" if full else "is the server up? `atx doctor` looks"
-        raise AtxError(
+        raise DatabaseError(
             f"Dagster's storage ({_place(_url(settings))}) failed in the middle ({said}): {mend}; "
             "what was there before stays in place"
         ) from error
@@ -91,7 +110,7 @@ def connect_storage(settings: Settings) -> psycopg.Connection:
     """Connect to Dagster's storage, to read from it.
 
     Raises:
-        AtxError: `DAGSTER_POSTGRES_URL` is no address.
+        SettingError: `DAGSTER_POSTGRES_URL` is no address.
         psycopg.Error: it cannot be reached.
     """
     import psycopg
@@ -125,7 +144,7 @@ def _url(settings: Settings) -> URL:
         return make_url(settings.dagster_postgres_url).set(drivername="postgresql")
     except (ArgumentError, ValueError):
         # The message would repeat the address, and the password in it.
-        raise AtxError(
+        raise SettingError(
             "DAGSTER_POSTGRES_URL is no address of a database: write it as "
             "postgresql+psycopg2://USER:PASSWORD@HOST:PORT/DATABASE"
         ) from None

@@ -8,19 +8,19 @@ import errno
 import logging
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import AtxError, MlflowError
 from atx_assets.home.moved_home import follow_home
 from atx_assets.home.postgres.server import EmbeddedPostgres
 from atx_assets.libpq import unasked
 from atx_assets.settings import ROOT, Settings
-from atx_assets.storage.data_folder import why_unusable
+from atx_assets.storage.disk_errors import why_unusable
+from atx_assets.storage.in_one_step import replace_file
 
 #: Dagster's own storage lies in a database apart from the media.
 DAGSTER_DATABASE = "dagster"
@@ -57,7 +57,7 @@ def start_servers(settings: Settings) -> Settings:
     prepare(settings)
     try:
         follow_home(settings)
-    except AtxError as error:  # PostgreSQL is not kept from whoever does without MLflow
+    except MlflowError as error:  # PostgreSQL is not kept from whoever does without MLflow
         logger.warning("%s", error)
     server = EmbeddedPostgres(settings.home)
     if _needs_server(settings, server):
@@ -183,24 +183,7 @@ def _close_to_others(home: Path) -> None:
 def _copy_changed(source: Path, target: Path) -> None:
     content = source.read_bytes()
     if not target.exists() or target.read_bytes() != content:
-        replace_file(target, content)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file of the home in one step: whoever starts meanwhile never reads half of it.
-
-    Nobody but its owner may read it.
-    """
-    fd, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.new-")
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(fd)
-        Path(beside).replace(path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+        replace_file(target, content, alone=False)
 
 
 def _dagster_url(server: EmbeddedPostgres) -> str:

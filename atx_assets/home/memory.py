@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,8 +37,10 @@ def bounded_memory(most: int = 0) -> Iterator[None]:
 
 
 def _ready_arrow() -> None:
-    """Let Arrow have what it takes in advance: a gigabyte, if its pool is not the system's."""
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    """Let Arrow have what it takes in advance: little, as its pool is the system's by now.
+
+    See `process_environment.settle_process`.
+    """
     import pyarrow as pa
 
     pa.array([0])

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from atx_assets.errors import AtxError
 from atx_assets.models.sqlite_faults import store_fault
 from atx_assets.plain_text import shown
+from atx_assets.storage.in_one_step import in_one_step
 
 #: Seconds to wait for whoever is writing to it.
 _PATIENCE = 60
@@ -109,10 +110,9 @@ def move_store(database: Path, artifacts: Path, before: Path, after: Path) -> in
         text = about.read_bytes()
         first, now = (f"artifact_path: {uri}/".encode() for uri in pairs[0])
         if text.startswith(first):
-            beside = about.with_name(".MLmodel.new")
-            beside.write_bytes(now + text.removeprefix(first))
-            shutil.copymode(about, beside)
-            beside.replace(about)
+            with in_one_step(about) as beside:
+                beside.write_bytes(now + text.removeprefix(first))
+                shutil.copymode(about, beside)
     changed = 0
     with closing(sqlite3.connect(database, timeout=_PATIENCE)) as connection, connection:
         # What the schema itself computes may call nothing but SQLite's harmless functions.

@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import MlflowError
 from atx_assets.home.mlflow_store import artifact_folders, move_store
 from atx_assets.models.mlflow_server import embedded_store, former_home
 from atx_assets.models.sqlite_faults import store_fault
@@ -30,7 +30,7 @@ def follow_home(settings: Settings) -> None:
     changed, as it may be somebody's home.
 
     Raises:
-        AtxError: the store or its artifacts cannot be read or written.
+        MlflowError: the store or its artifacts cannot be read or written.
     """
     if former_home(settings) is None:
         return
@@ -46,9 +46,9 @@ def follow_home(settings: Settings) -> None:
             copied = _copy_missing(store, before, settings.home)
             move_store(store, settings.home / "mlflow" / "artifacts", before, settings.home)
         except sqlite3.Error as error:
-            raise AtxError(f"{store} {store_fault(store, error)}") from error
+            raise MlflowError(f"{store} {store_fault(store, error)}") from error
         except (OSError, shutil.Error) as error:
-            raise AtxError(
+            raise MlflowError(
                 f"the home was moved from {before}, and what MLflow keeps cannot be taken along "
                 f"({error}): see that both can be read, and {settings.home} written to"
             ) from error

@@ -20,7 +20,7 @@ from enum import Enum
 from pathlib import Path
 
 from atx_assets.errors import AtxError
-from atx_assets.home.dagster_storage import connect_storage, reach_storage
+from atx_assets.home.dagster_storage import connect_storage, open_instance, reach_storage
 from atx_assets.home.logs import last_lines
 from atx_assets.home.mlflow_store import copy_store
 from atx_assets.home.moved_home import follow_home
@@ -139,11 +139,9 @@ def _mlflow_is(settings: Settings, age: Age) -> bool:
 
 
 def _upgrade_dagster(settings: Settings) -> None:
-    import dagster as dg
-
     logger.info("the home is of an earlier release: bringing Dagster's tables up to date")
     # Alembic sets up logging of its own, which would silence ours.
-    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+    with open_instance(settings) as instance:
         instance.upgrade()
 
 

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import DamagedError, FileError
 from atx_assets.learning.features import NORMAL, FeatureEncoding
 from atx_assets.learning.models import alone, fingerprint
 from atx_assets.storage.checksums import announce, is_damaged
@@ -54,11 +54,11 @@ class Bundle:
         was made with, and the `sha256` of what its models answered then (see `fingerprint`).
 
         Raises:
-            AtxError: an earlier atx made it, or a later one, or it is not as it was saved.
+            DamagedError: an earlier atx made it, or a later one, or it is not as it was saved.
         """
         about: dict[str, Any] = self._json(_ABOUT)
         if about.get("format") != FORMAT:
-            raise AtxError(
+            raise DamagedError(
                 f"version {self.version} of the model was made by {_other(about)}: run full_rebuild"
             )
         return {**about, "quality": self._json(QUALITY)}
@@ -116,7 +116,7 @@ class Bundle:
         """Say whether this one is whole, and the same version as the other to the last byte."""
         try:
             return self.digest == other.digest and self.is_whole
-        except (OSError, ValueError, AtxError):
+        except (OSError, ValueError, FileError):
             return False
 
     def has_quality(self, record: bytes) -> bool:
@@ -136,7 +136,7 @@ class Bundle:
             for name in self.about["files"]:
                 self._read(name)
             _ = self.judged
-        except (OSError, ValueError, KeyError, AtxError):
+        except (OSError, ValueError, KeyError, FileError):
             return False
         return True
 
@@ -145,14 +145,14 @@ class Bundle:
         """Say whether the models answer as they did when they were made."""
         try:
             return self._answers_as_then
-        except AtxError:
+        except DamagedError:
             return False
 
     def require_answers(self) -> None:
         """Make sure that the models answer as they did when they were made.
 
         Raises:
-            AtxError: the XGBoost that is installed reads them otherwise.
+            DamagedError: the XGBoost that is installed reads them otherwise.
         """
         _ = self._answers_as_then
 
@@ -161,7 +161,7 @@ class Bundle:
         """Say whether an atx made it whose bundles are not read any more.
 
         Raises:
-            AtxError: it is not as it was saved.
+            DamagedError: it is not as it was saved.
         """
         number = self._json(_ABOUT).get("format")
         return not isinstance(number, int) or number < FORMAT
@@ -196,7 +196,7 @@ class Bundle:
         """Make sure that the models answer as they did when they were made; looked at once.
 
         Raises:
-            AtxError: the XGBoost that is installed reads them otherwise.
+            DamagedError: the XGBoost that is installed reads them otherwise.
         """
         then = self.about.get("answers")
         if then is None or then["xgboost"] == _xgboost_installed():
@@ -209,7 +209,7 @@ class Bundle:
         except xgb.core.XGBoostError:
             now = ""
         if now != then["sha256"]:
-            raise AtxError(
+            raise DamagedError(
                 f"version {self.version} of the model was made with XGBoost {then['xgboost']}, and "
                 f"XGBoost {xgb.__version__} answers otherwise from it: run full_rebuild, or "
                 f"install xgboost-cpu=={then['xgboost']}"
@@ -232,7 +232,7 @@ class Bundle:
             raise self._not_as_saved(name)
         return content
 
-    def _not_as_saved(self, name: str) -> AtxError:
+    def _not_as_saved(self, name: str) -> DamagedError:
         others = [n for p in self.folder.parent.iterdir() if (n := p.name) != self.folder.name]
         kept = ", ".join(sorted(filter(str.isdigit, others), key=int))
         # Cheapest first. `atx promote` looks whether that version is whole; here it would be asked
@@ -243,7 +243,7 @@ class Bundle:
         else:
             mend = "restore the folder from a backup; to begin anew without it, remove "
             mend += f"{self.folder.parent} and run full_rebuild"
-        return AtxError(f"{self.folder / name} is not the file that was saved: {mend}")
+        return DamagedError(f"{self.folder / name} is not the file that was saved: {mend}")
 
 
 @dataclass(frozen=True)

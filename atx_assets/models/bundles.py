@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import AtxError, DamagedError, FileError, MissingError
 from atx_assets.learning.features import FeatureEncoding
 from atx_assets.models.bundle import (
     JUDGED,
@@ -26,7 +26,8 @@ from atx_assets.models.bundle import (
     sync,
 )
 from atx_assets.storage.checksums import is_damaged
-from atx_assets.storage.data_folder import DataFolder, writable
+from atx_assets.storage.data_folder import DataFolder
+from atx_assets.storage.disk_errors import writable
 
 KEPT = 10
 
@@ -62,14 +63,15 @@ class Bundles:
         """Return who is champion.
 
         Raises:
-            AtxError: no model has been trained yet, or the record of it is missing or damaged.
+            MissingError: no model has been trained yet, or the record of it is missing.
+            DamagedError: the record is damaged.
         """
         pointer = self.folder / "champion.json"
         kept = ", ".join(map(str, self.versions()))
         if self.is_empty:
-            raise AtxError("no model has been trained yet: run full_rebuild (`atx run`) first")
+            raise MissingError("no model has been trained yet: run full_rebuild (`atx run`) first")
         if not pointer.exists():
-            raise AtxError(
+            raise MissingError(
                 f"{pointer} is missing: `atx promote VERSION` writes it anew; there is {kept}"
             )
         try:
@@ -84,7 +86,7 @@ class Bundles:
                 bool(said.get("lifted", False)),
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise AtxError(
+            raise DamagedError(
                 f"{pointer} is damaged: `atx promote VERSION` writes it anew; there is "
                 f"{kept or 'no version'}"
             ) from error
@@ -98,7 +100,8 @@ class Bundles:
         """Return the version that scores.
 
         Raises:
-            AtxError: no model has been trained yet, or the version is gone.
+            MissingError: no model has been trained yet, or the version or its record is gone.
+            DamagedError: the record is damaged.
         """
         return self.version(self.place().version)
 
@@ -143,17 +146,17 @@ class Bundles:
         """Return a version that is kept.
 
         Raises:
-            AtxError: it is not there any more.
+            MissingError: it is not there any more.
         """
         folder = self.folder / str(number)
         if folder.exists():
             return Bundle(folder, number)
         place = self._place_or_none()
         if place and place.version == number:
-            raise AtxError(
+            raise MissingError(
                 f"version {number}, the champion, is gone from {self.folder}: {self.mend()}"
             )
-        raise AtxError(
+        raise MissingError(
             f"version {number} of the model is not in {self.folder}: run the job score (`atx run "
             "--job score`), or full_rebuild"
         )
@@ -176,7 +179,7 @@ class Bundles:
         """Return the layout that films were in last, by the encoding made last; "" if unknown."""
         try:
             encoding = FeatureEncoding.from_json(self._files.read_text("feature_encoding"))
-        except (AtxError, OSError, ValueError, KeyError):
+        except (FileError, OSError, ValueError, KeyError):
             return ""
         return encoding.layout
 
@@ -238,7 +241,8 @@ class Bundles:
         """Return the champion before this one: the last that is whole, in the same layout.
 
         Raises:
-            AtxError: none is kept.
+            MissingError: none is kept.
+            DamagedError: the champion is damaged, or the record of who it is.
         """
         place = self.place()
         layout = self.champion().encoding.layout
@@ -246,7 +250,7 @@ class Bundles:
             bundle = Bundle(self.folder / str(version), version)
             if bundle.is_whole and bundle.encoding.layout == layout:
                 return bundle
-        raise AtxError(
+        raise MissingError(
             f"version {place.version} is the champion, and no champion before it is kept: `atx "
             f"promote VERSION` takes any version in {self.folder} "
             f"({', '.join(map(str, self.versions()))})"
@@ -303,7 +307,7 @@ class Bundles:
         """Return the version trained last, be it champion or challenger; None before the first.
 
         Raises:
-            AtxError: the record of who is champion is missing or damaged.
+            MissingError, DamagedError: of the record of who is champion.
         """
         if not self.versions():
             return None
@@ -347,7 +351,7 @@ class Bundles:
     def _place_or_none(self) -> Place | None:
         try:
             return self.place()
-        except AtxError:  # there was none, or the file is damaged
+        except (MissingError, DamagedError):
             return None
 
     def _put(self, place: Place) -> None:
@@ -367,5 +371,5 @@ def _is_usable(bundle: Bundle, layout: str) -> bool:
     """Say whether a version is whole, and knows a layout, if one is given."""
     try:
         return bundle.is_whole and layout in ("", bundle.encoding.layout)
-    except (AtxError, OSError, ValueError):
+    except (FileError, OSError, ValueError):
         return False

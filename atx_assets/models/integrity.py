@@ -6,11 +6,12 @@ with the mend where a run or a reader would fail. Not here: who asks (`atx docto
 
 from __future__ import annotations
 
-from atx_assets.errors import AtxError, Note
+from atx_assets.errors import AtxError, FileError, Note
 from atx_assets.models.bundles import Bundles
 from atx_assets.settings import Settings
 from atx_assets.storage.checksums import is_damaged
-from atx_assets.storage.data_folder import FILES, DataFolder, damaged, why_unreadable
+from atx_assets.storage.data_folder import FILES, DataFolder, damaged
+from atx_assets.storage.disk_errors import why_unreadable
 
 
 def check_results(settings: Settings) -> str:
@@ -52,7 +53,7 @@ def _fault(files: DataFolder, asset: str) -> str:
             files.read_records(asset)
         elif path.suffix != ".ubj":  # a copy of the champion's, which is looked at there
             files.read_text(asset)
-    except AtxError as error:
+    except FileError as error:
         return str(error)
     except OSError as error:
         return f"{path} cannot be read: {why_unreadable(error)}"

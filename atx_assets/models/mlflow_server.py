@@ -7,15 +7,13 @@ Not here: one MLflow run for each model trained (`defs/resources/mlflow.py`), th
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from atx_assets.direct import keep_direct
-from atx_assets.errors import AtxError
+from atx_assets.errors import MlflowError
 from atx_assets.models.embedded_registry import read_names, recorded_home
 from atx_assets.models.mlflow_answers import (
     TLS_FIX,
@@ -31,15 +29,14 @@ from atx_assets.models.mlflow_answers import (
 from atx_assets.models.mlflow_login import asks_with_login, only_client_can_log_in
 from atx_assets.models.registry import objection
 from atx_assets.models.sqlite_faults import store_fault
-from atx_assets.settings import Settings, read_settings
-from atx_assets.storage.data_folder import why_unusable
+from atx_assets.process_environment import keep_direct
+from atx_assets.settings import Settings
+from atx_assets.storage.disk_errors import why_unusable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "atx"
-#: Seconds that MLflow may take to answer; its own default is two minutes, and seven tries.
-ANSWER = 10
 WITHOUT = "or set ATX_MLFLOW=off; the last model stays in place"
 
 
@@ -56,10 +53,10 @@ def store_uri(store: Path) -> str:
     """Return the address of a store in a file.
 
     Raises:
-        AtxError: there is none for that path: it would lead to a file beside the home.
+        MlflowError: there is none for that path: it would lead to a file beside the home.
     """
     if "?" in str(store):
-        raise AtxError(
+        raise MlflowError(
             f"MLflow cannot keep its store in {store.parent}, as a question mark ends a path for "
             "it: move the home and set ATX_HOME to where it is then, or set ATX_MLFLOW=off"
         )
@@ -77,7 +74,7 @@ def former_home(settings: Settings) -> Path | None:
     Another path to the same folder, as by a link, is not another home.
 
     Raises:
-        AtxError: the store cannot be read.
+        MlflowError: the store cannot be read.
     """
     store = embedded_store(settings)
     if settings.mlflow_host or not settings.mlflow_on or not store.exists():
@@ -85,7 +82,7 @@ def former_home(settings: Settings) -> Path | None:
     try:
         before = recorded_home(store, EXPERIMENT)
     except sqlite3.Error as error:
-        raise AtxError(f"{store} {store_fault(store, error)}") from error
+        raise MlflowError(f"{store} {store_fault(store, error)}") from error
     if before is None or before == settings.home:
         return None
     try:
@@ -112,32 +109,21 @@ def mlflow_client(settings: Settings) -> MlflowClient:
     """Return a client of the server, for what is done outside a run.
 
     Raises:
-        AtxError: MLflow does not answer within seconds.
+        MlflowError: MLflow does not answer within seconds.
     """
     reach(settings)
-    be_quick()
     from mlflow import MlflowClient
 
     be_quiet()
     return MlflowClient(tracking_uri(settings))
 
 
-def run_url(client: MlflowClient, run_id: str) -> str:
+def run_url(settings: Settings, client: MlflowClient, run_id: str) -> str:
     """Return the address of a run's page."""
     experiment = client.get_run(run_id).info.experiment_id
     # Else the page stands among those for chat bots.
     page = f"/#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
-    return web_url(read_settings()) + page
-
-
-def be_quick() -> None:
-    """Have MLflow give up within seconds, and print no address. Before it is imported."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(ANSWER))
-    # Else it prints each run's address, with the password in it and among what we print as JSON.
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    # Else a bar moves among the lines for each artifact that is read.
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    return web_url(settings) + page
 
 
 @dataclass(frozen=True)
@@ -158,8 +144,8 @@ def reach(settings: Settings) -> Reached:
     """Make sure, within seconds, that MLflow can be used and that the names in it are ours.
 
     Raises:
-        AtxError: it does not answer, or answers as no MLflow does that can be used; or the name of
-            the registered model is somebody else's.
+        MlflowError: it does not answer, or answers as no MLflow does that can be used; or the name
+            of the registered model is somebody else's.
     """
     if settings.mlflow_host:
         uri = tracking_uri(settings)
@@ -168,18 +154,18 @@ def reach(settings: Settings) -> Reached:
             return reach_server(settings, asks_with_login(uri))
         except OSError as error:  # what requests raises is one
             if is_tls(str(error)):
-                raise AtxError(
+                raise MlflowError(
                     f"MLflow at {shown_uri(settings)} cannot be trusted ({reason(error)}): "
                     f"{TLS_FIX}, {WITHOUT}"
                 ) from shown_cause(error, settings)
-            raise AtxError(
+            raise MlflowError(
                 f"MLflow does not answer at {shown_uri(settings)} ({reason(error)}): start it, or "
                 f"check MLFLOW_HOST and MLFLOW_PORT, {WITHOUT}"
             ) from shown_cause(error, settings)
     store = embedded_store(settings)
     store_uri(store)  # a store beside the home is nobody's: no backup has it
     if before := former_home(settings):
-        raise AtxError(
+        raise MlflowError(
             f"the home was moved or copied from {before}, and MLflow's store would write there: "
             f"`atx start` has it name {settings.home}"
         )
@@ -187,9 +173,9 @@ def reach(settings: Settings) -> Reached:
     try:
         experiment, held = read_names(store, EXPERIMENT, settings.model_name)
     except sqlite3.Error as error:
-        raise AtxError(f"{store} {store_fault(store, error)}, {WITHOUT}") from error
+        raise MlflowError(f"{store} {store_fault(store, error)}, {WITHOUT}") from error
     if held and (why := objection(settings.model_name, held)):
-        raise AtxError(why)
+        raise MlflowError(why)
     return Reached(experiment=experiment)
 
 
@@ -197,7 +183,7 @@ def reach_server(settings: Settings, ask: Ask) -> Reached:
     """Do so with the server that `MLFLOW_HOST` names.
 
     Raises:
-        AtxError: see `reach`.
+        MlflowError: see `reach`.
         OSError: it does not answer.
     """
     try:
@@ -209,19 +195,19 @@ def reach_server(settings: Settings, ask: Ask) -> Reached:
     except WrongAnswerError as error:
         raise _unusable(settings, error) from error
     if found.model and (why := objection(settings.model_name, found.model)):
-        raise AtxError(why)
+        raise MlflowError(why)
     return Reached(found.version, found.experiment, hidden=found.hidden)
 
 
-def _unusable(settings: Settings, error: WrongAnswerError) -> AtxError:
-    return AtxError(f"{shown_uri(settings)} {error}, {WITHOUT}")
+def _unusable(settings: Settings, error: WrongAnswerError) -> MlflowError:
+    return MlflowError(f"{shown_uri(settings)} {error}, {WITHOUT}")
 
 
-def failure(error: Exception, settings: Settings) -> AtxError:
+def failure(error: Exception, settings: Settings) -> MlflowError:
     """Say in a line what went wrong with MLflow, and how to fix it."""
     if isinstance(error, OSError) and isinstance(error.filename, str):
         # A picture, a temporary folder: MLflow has no part in it.
-        return AtxError(
+        return MlflowError(
             f"{error.filename} on this machine cannot be used: {why_unusable(error)}; {WITHOUT}"
         )
     if settings.mlflow_host:
@@ -230,7 +216,7 @@ def failure(error: Exception, settings: Settings) -> AtxError:
         said = store_fault(embedded_store(settings), error)
     else:
         said = f"refused what was asked ({reason(error)}): `atx doctor --deep` tries each step"
-    return AtxError(f"MLflow at {shown_uri(settings)} {said}, {WITHOUT}")
+    return MlflowError(f"MLflow at {shown_uri(settings)} {said}, {WITHOUT}")
 
 
 def shown_cause(error: Exception, settings: Settings) -> Exception | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.models.recipe import recipe_version
-from atx_assets.settings import read_settings
+from atx_assets.settings import Settings
 from atx_assets.sources.extracted import fingerprint_metadata, snapshot_of
 from atx_assets.storage.data_folder import DataFolder
 
@@ -53,10 +53,10 @@ def read_training_data(files: DataFolder) -> TrainingData:
     return TrainingData(table, encoding, matrix, labels)
 
 
-def what_was_learned(data: TrainingData) -> dict[str, str]:
+def what_was_learned(data: TrainingData, settings: Settings) -> dict[str, str]:
     """Say what was learned from, as sensors and the nightly schedule compare it."""
     fingerprints = fingerprint_metadata(snapshot_of(data.table))
-    return {**fingerprints, "atx/recipe": recipe_version(read_settings())}
+    return {**fingerprints, "atx/recipe": recipe_version(settings)}
 
 
 def training_sha256(data: TrainingData) -> str:

@@ -14,7 +14,8 @@ from atx_assets.models.bundle import Bundle
 from atx_assets.models.bundles import Bundles
 from atx_assets.sources.extracted import read_titles
 from atx_assets.sources.label_changes import verdict_in_words
-from atx_assets.storage.data_folder import FILES, DataFolder, parts_of
+from atx_assets.storage.data_folder import FILES, DataFolder
+from atx_assets.storage.parts import parts_of
 
 if TYPE_CHECKING:
     import numpy as np

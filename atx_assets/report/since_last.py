@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import MissingError
 from atx_assets.models.bundles import Bundles
 from atx_assets.report.records import Scored
 from atx_assets.storage.data_folder import DataFolder
@@ -42,7 +42,7 @@ def since_last(files: DataFolder, scored: Scored) -> SinceLast | None:
 
     try:
         before = Bundles(files).before_champion()
-    except AtxError:  # the first model, or the only one that is kept
+    except MissingError:  # the first model, or the only one that is kept
         return None
     if before.version == scored.bundle.version:
         return None

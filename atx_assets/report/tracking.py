@@ -49,7 +49,7 @@ class Trained:
     curves: dict[str, bytes]
 
 
-def log(run: Any, trained: Trained) -> str:
+def log(run: Any, trained: Trained, settings: Settings) -> str:
     """Log all that is known of a model, and the model; return the model's address."""
     about, data = trained.bundle.about, trained.data
     run.log_params(
@@ -64,7 +64,7 @@ def log(run: Any, trained: Trained) -> str:
     logged = _log_model(run, trained)
     run.log_metrics(dict(_metrics(about, trained.judged)), model_id=logged.model_id)
     run.set_tags(
-        {name.replace("/", "."): value for name, value in what_was_learned(data).items()}
+        {name.replace("/", "."): value for name, value in what_was_learned(data, settings).items()}
         | {
             "atx.training_table": about["learned_from"]["training_table_sha256"],
             "atx.code_version": version("atx-assets"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from atx_assets import schemas
-from atx_assets.errors import AtxError
+from atx_assets.errors import SourceError
 
 if TYPE_CHECKING:
     import psycopg
@@ -139,7 +139,7 @@ def find_source(connection: psycopg.Connection, wanted: str = "") -> SourceTable
         wanted: `media` or `training` to insist on one, else the later one is preferred.
 
     Raises:
-        AtxError: no layout, a missing or mistyped column, or a missing permission; the line
+        SourceError: no layout, a missing or mistyped column, or a missing permission; the line
             names it and the mend.
     """
     found: dict[str, dict[str, str]] = {}
@@ -158,7 +158,7 @@ def _choose(
     if wanted:
         if LAYOUTS[wanted].table in found:
             return LAYOUTS[wanted]
-        raise AtxError(
+        raise SourceError(
             f"ATX_SOURCE={wanted}, but there is no table {SCHEMA}.{LAYOUTS[wanted].table} in "
             f"database {connection.info.dbname}: unset ATX_SOURCE, or check PG_DB"
         )
@@ -169,7 +169,7 @@ def _choose(
         _check_metadata(connection, found["media"])
         return MEDIA
     seen = "; ".join(f"{SCHEMA}.{t} has {', '.join(c)}" for t, c in found.items())
-    raise AtxError(
+    raise SourceError(
         f"database {connection.info.dbname} has neither layout of atx: it needs {SCHEMA}.media "
         f"with rejection_status, or {SCHEMA}.training with label "
         f"({seen or f'no such table in schema {SCHEMA}'}); "
@@ -184,7 +184,7 @@ def _check_metadata(connection: psycopg.Connection, media: dict[str, str]) -> No
     """
     metadata = [name for name in MEDIA.features if name != "release_year"]
     if not set(metadata) & set(media):
-        raise AtxError(
+        raise SourceError(
             f"{SCHEMA}.media in database {connection.info.dbname} has none of "
             f"{', '.join(metadata)}: those are in {SCHEMA}.training where it was migrated, and "
             "that is not there; let the migration end, put the table back, or check PG_DB"
@@ -195,7 +195,7 @@ def _check_columns(layout: Layout, columns: dict[str, str]) -> None:
     table = f"{SCHEMA}.{layout.table}"
     missing = [c for c in layout.columns if c.required and c.name not in columns]
     if missing:
-        raise AtxError(
+        raise SourceError(
             f"{table} lacks the column {', '.join(c.name for c in missing)}, which atx needs: "
             f"ALTER TABLE {table} {', '.join(f'ADD COLUMN {c.name} {c.sql}' for c in missing)}; "
             "or check PG_DB and ATX_SOURCE"
@@ -203,7 +203,7 @@ def _check_columns(layout: Layout, columns: dict[str, str]) -> None:
     for column in layout.columns:
         kind = columns.get(column.name)
         if kind is not None and kind not in _ACCEPTED[column.type]:
-            raise AtxError(
+            raise SourceError(
                 f"{table}.{column.name} is of type {kind}; atx reads {column.type} from "
                 f"{' or '.join(sorted(_ACCEPTED[column.type]))}"
             )
@@ -217,7 +217,7 @@ def _check_permission(connection: psycopg.Connection, layout: Layout) -> None:
         ("SELECT has_table_privilege(%s, 'SELECT')", table),
     ):
         if connection.execute(question, (name,)).fetchone() != (True,):
-            raise AtxError(
+            raise SourceError(
                 f"user {user} may not read {table}: GRANT USAGE ON SCHEMA {SCHEMA} TO {user}; "
                 f"GRANT SELECT ON {table} TO {user};"
             )

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import DamagedError, FileError, MissingError
 from atx_assets.schemas import IMDB_ID
 from atx_assets.sources.layouts import SourceTable
 from atx_assets.sources.models_labels import models_labels_in
@@ -28,7 +28,9 @@ from atx_assets.sources.observed_labels import (
     read_states,
 )
 from atx_assets.storage.checksums import is_damaged
-from atx_assets.storage.data_folder import DataFolder, replacing, why_unreadable
+from atx_assets.storage.data_folder import DataFolder
+from atx_assets.storage.disk_errors import why_unreadable
+from atx_assets.storage.replacing import replacing
 
 if TYPE_CHECKING:
     import psycopg
@@ -127,8 +129,8 @@ class ObservedRecord:
         except (pa.ArrowException, OSError) as error:
             # Arrow's own errors of a damaged file are some of them, and carry no number.
             if isinstance(error, OSError) and error.errno:
-                raise AtxError(f"{self.path} cannot be read: {why_unreadable(error)}") from error
-        raise AtxError(
+                raise FileError(f"{self.path} cannot be read: {why_unreadable(error)}") from error
+        raise DamagedError(
             f"{self.path} is damaged: put back the one of a backup, or move it away, and what the "
             "last extraction knew stands for it"
         )
@@ -174,10 +176,8 @@ def _as_extracted(folder: Path) -> States:
         return {}
     try:
         rows = files.read_table("raw_media", _EXTRACTED)
-    except AtxError as error:
-        if _is_of_system(error.__cause__):
-            raise
-        # It is damaged. That extraction is made anew by the one that asks.
+    except (MissingError, DamagedError) as error:
+        # That extraction is made anew by the one that asks.
         _logger.warning("what was seen of labels is gone, and so is what was extracted: %s", error)
         return {}
     if set(rows.column_names) != set(_EXTRACTED):
@@ -197,12 +197,3 @@ def _as_extracted(folder: Path) -> States:
         state = first_seen(State(label, *said))
         states[key] = replace(state, reason=CHANGED, given=label) if key in given else state
     return states
-
-
-def _is_of_system(cause: BaseException | None) -> bool:
-    """Say whether a file could not be read just now, and may be whole."""
-    return (
-        isinstance(cause, OSError)
-        and bool(cause.errno)
-        and not isinstance(cause, FileNotFoundError)
-    )

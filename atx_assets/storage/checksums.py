@@ -10,9 +10,10 @@ in `bundle.json`).
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
+
+from atx_assets.storage.in_one_step import replace_file
 
 
 def sums_of(path: Path) -> Path:
@@ -36,17 +37,8 @@ def announce(path: Path, coming: Path, made_from: Mapping[str, str] | None = Non
     if path.exists() and not is_damaged(path):
         now = sum_of(path)
         known.append(_line(now, _known(path).get(now, {})))
-    sums = sums_of(path)
-    beside = sums.with_name(f"{sums.name}.new")
-    try:
-        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(fd, "w", encoding="ascii") as file:
-            file.writelines(f"{one}\n" for one in dict.fromkeys(known))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(sums)
-    finally:
-        beside.unlink(missing_ok=True)
+    lines = "".join(f"{one}\n" for one in dict.fromkeys(known))
+    replace_file(sums_of(path), lines.encode("ascii"))
 
 
 def is_damaged(path: Path) -> bool:

@@ -1,26 +1,24 @@
-"""The files under the data folder: where each is, and writing them in one step.
+"""The files under the data folder: where each is, what it was made from, reading and writing them.
 
-Not here: what is in them, the resource that assets get them from (`defs/resources/files.py`). Knows
-no Dagster.
+Not here: what is in them, who may write (`writer_lock.py`), the resource that assets get them from
+(`defs/resources/files.py`). Knows no Dagster.
 """
 
 from __future__ import annotations
 
-import errno
 import json
-import logging
-import os
 import shutil
-import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import AtxError, DamagedError, FileError, MissingError
 from atx_assets.schemas import EARLIER_TASKS
-from atx_assets.storage.checksums import announce, is_damaged, made_from, sum_of
-from atx_assets.storage.file_lock import take_lock
+from atx_assets.storage.checksums import is_damaged, made_from, sum_of
+from atx_assets.storage.disk_errors import why_unreadable, writable
+from atx_assets.storage.parts import parts_of, with_parts
+from atx_assets.storage.replacing import replacing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,38 +46,8 @@ ROWS_A_GROUP = 131_072
 #: What makes the chain of files anew where two parts of it do not belong together.
 REBUILD = "run `atx run --job refresh`"
 
-#: The name under which parquet files carry what they were made from, and the place in it.
-_CARRIED, _MADE_FROM = b"atx", "made_from"
 
-_SCRATCH = ".scratch"
-
-#: Why a file cannot be written, and what mends that. Of any other cause it is not said here.
-_UNWRITABLE = {
-    errno.ENOSPC: "the disk is full: make room",
-    errno.EDQUOT: "your share of the disk is used up: make room",
-    errno.EFBIG: "a file may not become that large: raise the limit (`ulimit -f`)",
-    errno.EROFS: "the disk is read-only: mount it for writing",
-    errno.EACCES: "permission denied: change the owner of the folder",
-    errno.EPERM: "permission denied: change the owner of the folder",
-    errno.ENOENT: "its folder is gone: run it again",
-    errno.ENOTDIR: "a file is in the place of its folder: move it away",
-    errno.EEXIST: "a file is in the place of its folder: move it away",
-    errno.EIO: "the disk fails: look at it",
-}
-
-
-def why_unusable(error: OSError) -> str:
-    """Return why a file cannot be written, with what mends that; the system's word for the rest."""
-    return _UNWRITABLE.get(error.errno or 0) or error.strerror or type(error).__name__
-
-
-def why_unreadable(error: OSError) -> str:
-    """Return why a file cannot be read, with what mends that. It may be whole all the same."""
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return "permission denied: change its owner"
-    if error.errno == errno.EIO:
-        return _UNWRITABLE[errno.EIO]
-    return f"{error.strerror}: see what is there"
+SCRATCH = ".scratch"
 
 
 def damaged(path: Path, asset: str) -> str:
@@ -143,7 +111,7 @@ class DataFolder:
 
         It is on the disk of the data folder: the system's temporary folder is often in memory.
         """
-        folder = self.folder / f".{asset}{_SCRATCH}"
+        folder = self.folder / f".{asset}{SCRATCH}"
         with writable(folder):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(mode=0o700, parents=True)
@@ -173,7 +141,7 @@ class DataFolder:
         """Return what tells each asset's file from every other one, by the asset's name.
 
         Raises:
-            AtxError: one is not there.
+            MissingError: one is not there.
         """
         found = {}
         for asset in assets:
@@ -191,7 +159,9 @@ class DataFolder:
         Of a table they are in the file itself, of others in the file of sums beside it.
 
         Raises:
-            AtxError: the file is not there, or not as it was written.
+            MissingError: the file is not there.
+            DamagedError: it is not as it was written.
+            FileError: it cannot be read.
         """
         if self.path(asset).suffix == ".parquet":
             return parts_of(self.read_table(asset, ()))
@@ -231,7 +201,9 @@ class DataFolder:
         """Read an asset's table, or those of its columns that are named.
 
         Raises:
-            AtxError: it is not there, or not as it was written.
+            MissingError: it is not there.
+            DamagedError: it is not as it was written.
+            FileError: it cannot be read.
         """
         with self._table(asset) as file:
             if columns is None:
@@ -246,7 +218,7 @@ class DataFolder:
         There is one part at least, be it an empty one.
 
         Raises:
-            AtxError: see `read_table`.
+            MissingError, DamagedError, FileError: see `read_table`.
         """
         with self._table(asset) as file:
             wanted = file.schema_arrow.names if columns is None else _there(file, columns)
@@ -259,7 +231,9 @@ class DataFolder:
         """Read an asset's text.
 
         Raises:
-            AtxError: it is not there, or not as it was written.
+            MissingError: it is not there.
+            DamagedError: it is not as it was written.
+            FileError: it cannot be read.
         """
         try:
             return self._whole(asset).read_text(encoding="utf-8")
@@ -272,7 +246,7 @@ class DataFolder:
         """Read an asset's records, with today's names for the tasks of an earlier review queue.
 
         Raises:
-            AtxError: they are not there, or not as they were written.
+            MissingError, DamagedError, FileError: see `read_text`.
         """
         try:
             hook = _rename_task if asset == "review_queue" else None
@@ -300,9 +274,9 @@ class DataFolder:
 
     def _whole(self, asset: str) -> Path:
         path = self.path(asset)
-        if not path.exists():
-            raise self._missing(asset)
         try:
+            if not path.exists():
+                raise self._missing(asset)
             if is_damaged(path):
                 raise self._damaged(asset)
         except FileNotFoundError as error:
@@ -311,14 +285,14 @@ class DataFolder:
             raise _unreadable(path, error) from error
         return path
 
-    def _missing(self, asset: str) -> AtxError:
-        return AtxError(
+    def _missing(self, asset: str) -> MissingError:
+        return MissingError(
             f"{self.path(asset)} is missing: materialise {asset} first, or run full_rebuild "
             "(`atx run`)"
         )
 
-    def _damaged(self, asset: str) -> AtxError:
-        return AtxError(damaged(self.path(asset), asset))
+    def _damaged(self, asset: str) -> DamagedError:
+        return DamagedError(damaged(self.path(asset), asset))
 
 
 def _there(file: pq.ParquetFile, columns: Collection[str]) -> list[str]:
@@ -332,126 +306,5 @@ def _rename_task(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "task": now} if now else record
 
 
-def _unreadable(path: Path, error: OSError) -> AtxError:
-    return AtxError(f"{path} cannot be read: {why_unreadable(error)}")
-
-
-def with_parts(schema: pa.Schema, parts: Mapping[str, str]) -> pa.Schema:
-    """Return the schema of a table that carries the fingerprints of what it was made from."""
-    if not parts:
-        return schema
-    metadata = dict(schema.metadata or {})
-    said = json.loads(metadata.get(_CARRIED, b"{}"))
-    carried = {**said, _MADE_FROM: dict(sorted(parts.items()))}
-    return schema.with_metadata({**metadata, _CARRIED: json.dumps(carried).encode()})
-
-
-def parts_of(table: pa.Table) -> dict[str, str]:
-    """Return what `with_parts` attached; nothing where it did not."""
-    said = json.loads((table.schema.metadata or {}).get(_CARRIED, b"{}"))
-    parts: dict[str, str] = said.get(_MADE_FROM, {})
-    return parts
-
-
-@contextmanager
-def replacing(
-    path: Path, setting: str, made_from: Mapping[str, str] | None = None
-) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it takes the place of `path` in one step.
-
-    When the block fails, what was there stays, and nothing is left beside it. What a process
-    that was killed has left is written over: only one run at a time holds the folder.
-    Whatever the umask is, nobody but its owner may read it.
-
-    Args:
-        path: what is replaced, or made.
-        setting: the one that says where it is.
-        made_from: the sums of what it is made from, by name, which its file of sums keeps.
-
-    Raises:
-        AtxError: the disk is full or read-only, or the folder is gone.
-    """
-    beside = path.with_name(f".{path.name}.new")
-    with writable(path, setting):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        beside.unlink(missing_ok=True)  # a mode is only given to a file that is made
-        beside.touch(mode=0o600, exist_ok=False)
-        try:
-            yield beside
-            with beside.open("rb") as written:
-                os.fsync(written.fileno())
-            announce(path, beside, made_from)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
-
-
-@contextmanager
-def writable(path: Path, setting: str = "ATX_DATA_DIR") -> Iterator[None]:
-    """Say in a line why `path`, a file or a folder, cannot be written, if the block finds so.
-
-    Raises:
-        AtxError: see `_UNWRITABLE`.
-    """
-    try:
-        yield
-    except OSError as error:
-        mend = _UNWRITABLE.get(error.errno or 0)
-        if mend is None:
-            raise
-        raise AtxError(
-            f"{path} cannot be written ({mend}, or set {setting}); what was there stays in place"
-        ) from error
-
-
-@contextmanager
-def only_writer(folder: Path, run_id: str, log: logging.Logger | None) -> Iterator[None]:
-    """Wait until no other process writes to the folder, and keep others out.
-
-    The kernel gives the lock up when its process ends, however it ends.
-    """
-    with writable(folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (folder / ".writer.lock").touch(mode=0o600)
-        opened = (folder / ".writer.lock").open("a+b", buffering=0)
-    with opened as lock:
-        waiting = False
-        while True:
-            try:
-                take_lock(lock.fileno(), folder / ".writer.lock")
-                break
-            except BlockingIOError:
-                if not waiting and log is not None:
-                    lock.seek(0)
-                    writer = lock.read().decode()
-                    log.info("waiting for run %s, which is writing to %s", writer, folder)
-                waiting = True
-                time.sleep(0.5)
-        with writable(folder):
-            lock.truncate(0)
-            lock.write(run_id.encode())
-        _sweep(folder)
-        yield
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what a process that was killed has left half-written; we hold the folder.
-
-    Only what has a name of ours: the folder may be one that others use as well.
-    """
-    models = folder / "models"
-    ours = [
-        *(left for left in folder.glob(".*.new") if _is_ours(left.name)),
-        *models.glob(".champion.json*.new"),
-        *models.glob("[0-9]*/.*.json*.new"),
-    ]
-    with writable(folder):
-        for left in ours:
-            left.unlink(missing_ok=True)
-    for asset in FILES:
-        shutil.rmtree(folder / f".{asset}{_SCRATCH}", ignore_errors=True)
-
-
-def _is_ours(beside: str) -> bool:
-    name = beside.removeprefix(".").removesuffix(".new").removesuffix(".sha256")
-    return name in FILES.values() or name.startswith("report_")
+def _unreadable(path: Path, error: OSError) -> FileError:
+    return FileError(f"{path} cannot be read: {why_unreadable(error)}")

@@ -1,4 +1,4 @@
-"""Locks between processes, held on files of the home. Not here: what they guard.
+"""Locks between processes, held on files. Not here: what they guard.
 
 They are flock(2) locks: the kernel lets go of them when their holder dies, however it dies,
 so no lock is ever stale and no list of process ids has to be believed.
@@ -8,14 +8,72 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from atx_assets.errors import AtxError
-from atx_assets.storage.file_lock import take_lock
+from atx_assets.errors import AtxError, NoLocksError
 
 logger = logging.getLogger(__name__)
+
+
+def take_lock(fd: int, path: Path, *, shared: bool = False) -> None:
+    """Lock the open file `fd`, which lies at `path`.
+
+    For an exclusive lock it must be open for writing: NFS refuses it otherwise.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        NoLocksError: files on that disk cannot be locked, as on some network shares.
+    """
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise NoLocksError(
+            f"{path} cannot be locked ({error.strerror}), and two that write at once would damage "
+            "what is there: mount that share with locks (NFS: without nolock; SMB: with nobrl), or "
+            "keep it on a disk of this machine"
+        ) from error
+
+
+def wait_for_lock(
+    fd: int,
+    path: Path,
+    *,
+    seconds: float | None = None,
+    waiting: Callable[[], None] = lambda: None,
+    patience: float = 0.0,
+    pause: float = 0.02,
+) -> bool:
+    """Lock the open file `fd` exclusively, see `take_lock`; False if others held it for long.
+
+    Args:
+        fd: is open for writing.
+        path: where it lies.
+        seconds: how long to wait; without end, where none are given.
+        waiting: is called once, when it takes longer than `patience` seconds.
+        patience: seconds.
+        pause: seconds between two tries.
+
+    Raises:
+        NoLocksError: files on that disk cannot be locked.
+    """
+    started, told = time.monotonic(), False
+    while True:
+        try:
+            take_lock(fd, path)
+        except BlockingIOError:
+            waited = time.monotonic() - started
+            if seconds is not None and waited > seconds:
+                return False
+            if waited >= patience and not told:
+                told = True
+                waiting()
+            time.sleep(pause)
+        else:
+            return True
 
 
 def try_lock(path: Path, *, shared: bool = False) -> int | None:
@@ -26,13 +84,7 @@ def try_lock(path: Path, *, shared: bool = False) -> int | None:
     Raises:
         AtxError: the file is somebody else's, or its disk has no locks.
     """
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except PermissionError as error:
-        raise AtxError(
-            f"{path} is not ours to open, perhaps made by another user or by root: run atx as the "
-            "owner of that folder, or set ATX_HOME to a folder of your own"
-        ) from error
+    fd = _opened(path)
     try:
         take_lock(fd, path, shared=shared)
     except BlockingIOError:
@@ -69,16 +121,28 @@ def locked(path: Path, *, waiting_for: str, timeout: float | None = None) -> Ite
     Raises:
         AtxError: `timeout` seconds have passed.
     """
-    started, told = time.monotonic(), False
-    while (fd := try_lock(path)) is None:
-        waited = time.monotonic() - started
-        if timeout is not None and waited > timeout:
+
+    def tell() -> None:
+        logger.info("waiting for %s", waiting_for)
+
+    fd = _opened(path)
+    try:
+        if not wait_for_lock(fd, path, seconds=timeout, waiting=tell, patience=5):
             raise AtxError(f"waited {timeout:.0f} s for {waiting_for}, which has not ended")
-        if waited > 5 and not told:
-            logger.info("waiting for %s", waiting_for)
-            told = True
-        time.sleep(0.02)
+    except BaseException:
+        os.close(fd)
+        raise
     try:
         yield
     finally:
         unlock(fd)
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except PermissionError as error:
+        raise AtxError(
+            f"{path} is not ours to open, perhaps made by another user or by root: run atx as the "
+            "owner of that folder, or set ATX_HOME to a folder of your own"
+        ) from error

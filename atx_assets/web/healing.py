@@ -12,8 +12,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 
-from atx_assets.errors import AtxError
-from atx_assets.home.dagster_storage import is_storage_failure, reach_storage
+from atx_assets.errors import AtxError, DatabaseError
+from atx_assets.home.dagster_storage import is_storage_failure, open_instance, reach_storage
 from atx_assets.home.home import own_databases, revive_server
 from atx_assets.home.logs import trim
 from atx_assets.settings import Settings
@@ -111,7 +111,7 @@ class Healing:
     def _storage_is_there(self) -> bool:
         try:
             reach_storage(self._settings)
-        except AtxError as error:
+        except DatabaseError as error:
             self._lack_storage(str(error))
             return False
         self._storage_asked = time.monotonic()
@@ -153,12 +153,10 @@ def ready_records(settings: Settings, say: Callable[[str], None]) -> None:
     Runs whose process is gone are marked as failed, and named. Ticks of a time that is still to
     come, as the clock was set back since, would keep the sensors waiting for it.
     """
-    import dagster as dg
-
     from atx_assets.automation.dead_runs import fail_dead_runs, in_words
     from atx_assets.automation.later_ticks import forget_later_ticks
 
-    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+    with open_instance(settings) as instance:
         for run in fail_dead_runs(instance):
             say(in_words(run))
         forget_later_ticks(instance, time.time())

@@ -67,7 +67,6 @@ def _run_until_stopped(settings: Settings, say: Callable[[str], None]) -> None:
     with _only_one(settings) as record, open_home(settings) as opened:
         (opened.home / "logs").mkdir(mode=0o700, exist_ok=True)
         ready = _on_free_ports(opened, say)
-        os.environ.update(exports(ready))
         ready_stores(ready)
         ready_records(ready, say)
         if told := guessed_zone():
@@ -140,7 +139,7 @@ def _start_mlflow(settings: Settings, children: Children, folder: Path) -> str:
     command += ["--default-artifact-root", str(store / "artifacts")]
     # Its runner of background jobs is eight processes and over a gigabyte, for evaluations of
     # language models.
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment = os.environ | exports(settings) | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     # Python imports from the folder that it is started in: not the store, which a restore fills.
     children.start("MLflow", command, environment=environment, folder=folder)
     return f"http://{settings.web_host}:{settings.mlflow_port}"

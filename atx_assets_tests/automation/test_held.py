@@ -13,6 +13,7 @@ from atx_assets.automation.losses import GONE, LOST
 from atx_assets.automation.results import READ, TRAINED, Made
 from atx_assets.commands.doctor.doctor import _checks
 from atx_assets.commands.doctor.records import check_labels
+from atx_assets.defs.resources.current_settings import given_settings
 from atx_assets.defs.schedules import nightly_request
 from atx_assets.errors import AtxError
 from atx_assets.models.integrity import check_models
@@ -149,8 +150,8 @@ def test_data_that_are_gone_are_told_and_nothing_is_made_in_their_place(living):
     line = f"the data are gone from {data}: mount their disk"
     for sensor in ("label_sensor", "film_sensor"):
         assert str(living.tick(sensor)).startswith(line)
-    with living.place.environment():
-        answer = nightly_request(dg.build_schedule_context(living.instance))
+    given = given_settings(living.place.settings())
+    answer = nightly_request(dg.build_schedule_context(living.instance), given)
     assert isinstance(answer, dg.SkipReason)
     assert list(json.loads(living.alerts())) == [GONE]
     night = living.run("full_rebuild", NIGHT)  # one that was asked for before

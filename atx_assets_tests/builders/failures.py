@@ -8,9 +8,9 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     assert not result.success
     found = [event.event_specific_data for event in result.all_events if event.is_failure]
     error = next(data.error for data in found if data and data.error)
-    while error.cause is not None and "AtxError" not in error.message:
+    while error.cause is not None and not error.message.startswith("atx_assets.errors."):
         error = error.cause
-    assert error.message.startswith("atx_assets.errors.AtxError: "), error.message
-    line = error.message.removeprefix("atx_assets.errors.AtxError: ").rstrip("\n")
+    assert error.message.startswith("atx_assets.errors."), error.message
+    line = error.message.partition(": ")[2].rstrip("\n")
     assert "\n" not in line
     return line

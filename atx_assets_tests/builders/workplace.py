@@ -17,7 +17,7 @@ from atx_assets.defs.resources.files import DataFiles
 from atx_assets.home.mlflow_store import move_store
 from atx_assets.home.postgres.server import EmbeddedPostgres
 from atx_assets.sample import LIBRARY
-from atx_assets.settings import Database
+from atx_assets.settings import Database, Settings, environment, read_settings
 from atx_assets.sources.load.load import load_file
 from atx_assets.sources.read.database import connect
 from atx_assets_tests.builders.environment import as_settings
@@ -84,17 +84,24 @@ class Workplace:
         overrides = {**_NO_OUTPUT_KEPT, "event_log_storage": events}
         return dg.DagsterInstance.local_temp(str(folder), overrides)
 
-    @contextmanager
-    def environment(self, **settings: str) -> Iterator[None]:
-        """Make the settings of this process those of the workplace, and `settings`."""
-        wanted = {
+    def values(self, **more: str) -> dict[str, str]:
+        """What the environment says of the workplace, and `more`."""
+        return {
             **as_settings(grant_reader(self.database)),
             "ATX_HOME": str(self.home),
             "ATX_DATA_DIR": str(self.home / "data"),
-            **settings,
+            **more,
         }
+
+    def settings(self, **more: str) -> Settings:
+        """The settings of the workplace, over what this process has, and `more`."""
+        return read_settings({**environment(), **self.values(**more)})
+
+    @contextmanager
+    def environment(self, **settings: str) -> Iterator[None]:
+        """Make the settings of this process those of the workplace, and `settings`."""
         with pytest.MonkeyPatch.context() as patch:
-            for name, value in wanted.items():
+            for name, value in self.values(**settings).items():
                 patch.setenv(name, value)
             yield
 

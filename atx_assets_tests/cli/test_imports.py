@@ -66,7 +66,7 @@ def learning() -> set[str]:
 
 def test_every_file_of_a_command_is_a_command_and_the_other_way_round() -> None:
     files = {path.stem for path in Path(atx_assets.cli.__file__).parent.glob("[!_]*.py")}
-    assert files - {"main", "options", "stopping", "surroundings"} == set(COMMANDS)
+    assert files - {"invocation", "main", "options", "stopping", "surroundings"} == set(COMMANDS)
     for name in COMMANDS:
         assert cli.commands[name].name == name
 

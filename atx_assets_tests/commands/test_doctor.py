@@ -47,8 +47,9 @@ from atx_assets.models.integrity import check_models, check_results
 from atx_assets.schemas import QUARANTINE, arrow_schema
 from atx_assets.settings import Settings, read_settings
 from atx_assets.sources.read.fingerprints import Fingerprints
-from atx_assets.storage.data_folder import FILES, only_writer
+from atx_assets.storage.data_folder import FILES
 from atx_assets.storage.locks import try_lock, unlock
+from atx_assets.storage.writer_lock import only_writer
 from atx_assets_tests.builders.living import Living
 from atx_assets_tests.builders.postgres import storage_url
 from atx_assets_tests.builders.workplace import Workplace

@@ -10,14 +10,12 @@ import pytest
 
 from atx_assets.commands.output.summary import summary
 from atx_assets.models.bundles import Bundles
-from atx_assets.settings import read_settings
 
 pytestmark = pytest.mark.slow
 
 
 def lines_of(place, **options: bool) -> list[str]:
-    with place.environment():
-        return list(summary(read_settings(), **options))
+    return list(summary(place.settings(), **options))
 
 
 def test_before_the_first_scoring_nothing_is_told(copied):
@@ -50,6 +48,16 @@ def test_rows_that_are_set_aside_are_told_and_no_line_says_that_none_is(copied):
         f"  rows set aside         {aside:>8,}   of 1,500 read: `atx show quarantine` says why"
         in lines_of(copied)
     )
+
+
+def test_commands_for_a_demo_apart_name_its_data_folder(finished, tmp_path):
+    """Kept out: `atx show queue`, which shows the queue of the person's own library."""
+    settings = finished.settings()
+    (shown,) = [line for line in summary(settings) if "show queue" in line]
+    assert "ATX_DATA_DIR" not in shown
+    lines = summary(settings, usual_data=tmp_path / "data")
+    (shown,) = [line for line in lines if "show queue" in line]
+    assert f"ATX_DATA_DIR={settings.data_dir} " in shown
 
 
 def test_the_headline_is_short_and_says_where_to_go_on(finished, monkeypatch, tmp_path):

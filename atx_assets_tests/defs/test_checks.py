@@ -9,8 +9,10 @@ import pytest
 
 from atx_assets.defs import checks
 from atx_assets.defs.assets.titles import titles
+from atx_assets.defs.resources.current_settings import given_settings
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.errors import AtxError
+from atx_assets.settings import read_settings
 from atx_assets.sources.extracted import snapshot_of, with_snapshot
 
 pytestmark = pytest.mark.slow
@@ -33,15 +35,27 @@ def replace(table: pa.Table, row: int, **values: object) -> pa.Table:
     ids=lambda c: c.check_key.name,
 )
 def test_passes_on_what_the_graph_made(check, finished):
-    result = check(finished.files)
+    result = looked_at(check, finished.files)
     assert result.passed, result.description
+
+
+def looked_at(
+    check: dg.AssetChecksDefinition, files: DataFiles, **settings: str
+) -> dg.AssetCheckResult:
+    """What a check says of the files, with these settings and all others as by default."""
+    resources = {"files": files, "current_settings": given_settings(read_settings(settings))}
+    return check(
+        **{name: resources[name] for name in resources.keys() & check.required_resource_keys}
+    )
 
 
 def sort_anew(files: DataFiles) -> None:
     """Sort the rows that were read, as the asset does."""
     with dg.DagsterInstance.ephemeral() as instance:
         chosen = dg.AssetSelection.assets("quarantine")
-        dg.materialize([titles], instance=instance, resources={"files": files}, selection=chosen)
+        given = given_settings(read_settings({}))
+        resources = {"files": files, "current_settings": given}
+        dg.materialize([titles], instance=instance, resources=resources, selection=chosen)
 
 
 def spoil(place, **values: object) -> pa.Table:
@@ -66,7 +80,7 @@ def spoil(place, **values: object) -> pa.Table:
 )
 def test_source_contract_names_row_column_rule_and_value(copied, values, says):
     key = spoil(copied, **values)["hash"][0].as_py()
-    result = checks.source_contract(copied.files)
+    result = looked_at(checks.source_contract, copied.files)
     assert result.passed
     assert "1 of 1,500 rows is set aside (0.07%): " in result.description
     assert f"{values.get('hash', key)} ({says})" in result.description
@@ -80,14 +94,11 @@ def test_source_contract_names_row_column_rule_and_value(copied, values, says):
         ("0", "0", "ERROR", "more than ATX_QUARANTINE_BLOCK (0) lets"),
     ],
 )
-def test_source_contract_warns_and_blocks_by_share(
-    copied, monkeypatch, warn, block, severity, says
-):
+def test_source_contract_warns_and_blocks_by_share(copied, warn, block, severity, says):
     spoil(copied, release_year=0)
-    assert checks.source_contract(copied.files).passed
-    monkeypatch.setenv("ATX_QUARANTINE_WARN", warn)
-    monkeypatch.setenv("ATX_QUARANTINE_BLOCK", block)
-    result = checks.source_contract(copied.files)
+    assert looked_at(checks.source_contract, copied.files).passed
+    limits = {"ATX_QUARANTINE_WARN": warn, "ATX_QUARANTINE_BLOCK": block}
+    result = looked_at(checks.source_contract, copied.files, **limits)
     assert not result.passed
     assert result.severity.value == severity
     assert says in result.description
@@ -97,7 +108,7 @@ def test_source_contract_sees_a_row_that_quarantine_does_not_list(copied):
     """Kept out: rows that neither go on nor are listed."""
     spoil(copied, release_year=0)
     copied.files.write_table("quarantine", copied.files.read_table("quarantine").slice(1))
-    result = checks.source_contract(copied.files)
+    result = looked_at(checks.source_contract, copied.files)
     assert not result.passed
     assert result.severity.value == "ERROR"
     assert "quarantine lists 0 rows where 1 are set aside" in result.description
@@ -110,7 +121,7 @@ def test_source_contract_sees_a_list_of_other_rows(copied):
     other = pa.array(["another"] * listed.num_rows)
     at = listed.column_names.index("source_key")
     copied.files.write_table("quarantine", listed.set_column(at, "source_key", other))
-    result = checks.source_contract(copied.files)
+    result = looked_at(checks.source_contract, copied.files)
     assert not result.passed
     assert "or others: materialise quarantine again" in result.description
 
@@ -120,7 +131,7 @@ def test_source_contract_sees_a_column_of_another_type(copied):
     at = rows.column_names.index("release_year")
     text = pc.cast(rows["release_year"], pa.string())
     copied.files.write_table("raw_media", rows.set_column(at, "release_year", text))
-    result = checks.source_contract(copied.files)
+    result = looked_at(checks.source_contract, copied.files)
     assert not result.passed
     assert "release_year is string, not int64" in result.description
     with pytest.raises(AtxError, match=r"atp\.media: release_year is string, not int64: "):

@@ -20,7 +20,7 @@ from atx_assets.sources.extracted import snapshot_of
 from atx_assets.sources.load.load import load_file
 from atx_assets.sources.observed_record import ObservedRecord
 from atx_assets.sources.sorted_library import SortedLibrary
-from atx_assets.storage import data_folder
+from atx_assets.storage import replacing
 from atx_assets_tests.builders.workplace import Workplace, copy_home
 
 pytestmark = pytest.mark.slow
@@ -134,7 +134,7 @@ def test_a_run_that_dies_between_record_and_file_is_made_up_for_by_the_next(
         return announced
 
     with monkeypatch.context() as broken:
-        broken.setattr(data_folder, "announce", fails(data_folder.announce))
+        broken.setattr(replacing, "announce", fails(replacing.announce))
         assert not filled.run(assets=[dg.AssetKey("raw_media")]).success
     assert filled.files.path("raw_media").read_bytes() == before
     extract(filled)

@@ -8,6 +8,7 @@ import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from atx_assets.defs.jobs import SCORED
+from atx_assets.defs.resources.current_settings import given_settings
 from atx_assets.defs.schedules import nightly_request, nightly_schedule
 from atx_assets.errors import AtxError
 from atx_assets.settings import read_settings
@@ -75,15 +76,16 @@ def test_a_night_with_a_damaged_champion_trains(workplace):
     pointer = workplace.files.folder / "models" / "champion.json"
     pointer.parent.mkdir(parents=True)
     pointer.write_text("{")
-    with workplace.instance() as instance, workplace.environment():
-        request = nightly_request(dg.build_schedule_context(instance))
+    with workplace.instance() as instance:
+        given = given_settings(workplace.settings())
+        request = nightly_request(dg.build_schedule_context(instance), given)
     assert request.asset_selection is None
     assert request.tags["atx/why"].startswith(f"{pointer} is damaged")
 
 
 def asked(living, **settings) -> dg.RunRequest:
-    with living.place.environment(**settings):
-        return nightly_request(dg.build_schedule_context(living.instance))
+    given = given_settings(living.place.settings(**settings))
+    return nightly_request(dg.build_schedule_context(living.instance), given)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from atx_assets.alerts.messages import Alert
 from atx_assets.automation.decide import LAST_ATTEMPT, Decision, Request, Seen
 from atx_assets.automation.failures import CHECK_FAILED, NIGHT_FAILED, NOT_PRUNED
 from atx_assets.automation.losses import LOST
+from atx_assets.defs.resources.current_settings import given_settings
 from atx_assets.defs.sensors import tick
 from atx_assets.settings import read_settings
 from atx_assets.sources.layouts import MEDIA
@@ -115,8 +116,8 @@ def test_a_refusal_raises_an_alert_and_the_next_run_clears_it_and_says_why_it_is
 
     def answer(decision: Decision) -> dg.SensorResult:
         context = dg.build_sensor_context(instance)
-        with workplace.environment():
-            return tick(context, "label_sensor", lambda *_: decision, 1_000.0)
+        given = given_settings(workplace.settings())
+        return tick(context, given, "label_sensor", lambda *_: decision, 1_000.0)
 
     refused = answer(Decision("half of them are gone", seen, refused=LOST))
     assert str(refused.skip_reason.skip_message) == "half of them are gone"

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from atx_assets.defs.assets import analysis_report
-from atx_assets.errors import AtxError
+from atx_assets.errors import AtxError, DamagedError
 from atx_assets.learning.scoring import blind_probabilities
 from atx_assets.models.bundle import Bundle
 from atx_assets.models.bundles import Bundles
 from atx_assets.report.figures import numbers_of
 from atx_assets.report.records import read_scored
 from atx_assets.report.since_last import since_last
-from atx_assets.storage.data_folder import parts_of
+from atx_assets.storage.parts import parts_of
 
 pytestmark = pytest.mark.slow
 
@@ -104,6 +104,14 @@ def test_the_page_says_nothing_of_a_champion_before_the_first(finished):
     assert "the first model" in page
     assert "What changed" not in page
     assert since_last(finished.files, read_scored(finished.files)) is None
+
+
+def test_a_damaged_record_of_the_champion_is_no_first_model(copied):
+    """Kept out: a report that leaves out what changed, as if no model had been there before."""
+    scored = read_scored(copied.files)
+    (copied.files.folder / "models" / "champion.json").write_text("{")
+    with pytest.raises(DamagedError, match=r"champion\.json is damaged"):
+        since_last(copied.files, scored)
 
 
 def test_the_next_report_says_which_labels_and_verdicts_changed(copied):

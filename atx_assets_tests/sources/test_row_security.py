@@ -20,13 +20,13 @@ def place(media: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
     return media
 
 
-def _read() -> None:
-    with MediaDatabase().reading():
+def _read(place: Place) -> None:
+    with MediaDatabase().reading(place.settings()):
         pass
 
 
 LOOKS: dict[str, tuple[str, Callable[[Place], object]]] = {
-    "a run": ("atx_reader", lambda place: _read()),
+    "a run": ("atx_reader", _read),
     "a tick": ("atx_reader", lambda place: fingerprints_now(place.settings())),
     "doctor": ("atx_reader", lambda place: DoctorsLook(place.settings()).check()),
     "correct": ("atx_corrector", lambda place: place.correct("keep", "tt0000001", write=False)),

@@ -18,7 +18,8 @@ from atx_assets.sources.contract import RowCounts, sort_rows
 from atx_assets.sources.layouts import LAYOUTS
 from atx_assets.sources.sorted_library import SortedLibrary, sort_extracted
 from atx_assets.sources.titles import titles
-from atx_assets.storage.data_folder import DataFolder, only_writer
+from atx_assets.storage.data_folder import DataFolder
+from atx_assets.storage.writer_lock import only_writer
 from atx_assets_tests.sources.conftest import DAY, make_entry, make_release
 
 Row = dict[str, Any]

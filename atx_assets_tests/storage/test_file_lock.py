@@ -15,8 +15,8 @@ from atx_assets.errors import AtxError
 from atx_assets.home.backup.archive import work_folder
 from atx_assets.settings import read_settings
 from atx_assets.sources.correct.record import CorrectionRecord
-from atx_assets.storage.data_folder import only_writer
 from atx_assets.storage.locks import try_lock
+from atx_assets.storage.writer_lock import only_writer
 
 
 def enter(manager: object) -> None:

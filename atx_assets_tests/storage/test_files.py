@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.errors import AtxError
 from atx_assets.storage.checksums import announce, is_damaged, sums_of
-from atx_assets.storage.data_folder import only_writer
+from atx_assets.storage.writer_lock import only_writer
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from atx_assets.storage.data_folder import only_writer
+from atx_assets.storage.writer_lock import only_writer
 with only_writer(Path(sys.argv[1]), sys.argv[2], None):
     print("held", time.time(), flush=True)
     time.sleep(float(sys.argv[3]))

@@ -19,6 +19,7 @@ from sqlalchemy.engine import Engine
 
 from atx_assets.automation.decide import decide_films, decide_labels
 from atx_assets.automation.results import READ
+from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.sensors import tick
 from atx_assets_tests.builders.scale import times
 from benchmarks.history import copy_runs, rows
@@ -59,7 +60,7 @@ def looks(records: Any, times: int = 1) -> Cost:
         for _ in range(times):
             for name, decide in SENSORS.items():
                 context = dg.build_sensor_context(records.instance)
-                answer = tick(context, name, decide, 2_000_000_000.0)
+                answer = tick(context, CurrentSettings(), name, decide, 2_000_000_000.0)
                 assert "the results hold" in str(answer.skip_reason.skip_message)
     return cost
 

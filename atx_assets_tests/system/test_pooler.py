@@ -81,7 +81,7 @@ def pool(
 
 
 def _read(pool: Pool, folder: Path) -> None:
-    with MediaDatabase().reading() as (connection, source):
+    with MediaDatabase().reading(pool.settings) as (connection, source):
         assert extract(connection, source, folder / "media.parquet", {}) == 1500
 
 

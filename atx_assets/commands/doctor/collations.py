@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from atx_assets.errors import AtxError, Note
+from atx_assets.errors import Note, SettingError
 from atx_assets.home.dagster_storage import connect_storage
 from atx_assets.settings import Settings
 from atx_assets.sources.read.database import connect, explained
@@ -47,7 +47,7 @@ def check_collations(settings: Settings) -> str:
     try:
         with connect_storage(settings) as storage:
             changed += [found for found in _changed(storage, False) if found not in changed]
-    except (AtxError, psycopg.Error):  # it has a line of its own
+    except (SettingError, psycopg.Error):  # it has a line of its own
         pass
     if not changed:
         return "as they were when the databases were made"

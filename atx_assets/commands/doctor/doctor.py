@@ -41,12 +41,12 @@ from atx_assets.commands.doctor.settings import (
     check_names,
     check_ports,
 )
-from atx_assets.errors import AtxError, Note
+from atx_assets.errors import AtxError, DatabaseError, DeliveryError, Note, SettingError
 from atx_assets.home.dagster_storage import reach_storage
 from atx_assets.home.home import open_home
 from atx_assets.models.integrity import check_models, check_results
 from atx_assets.settings import Settings, guessed_zone
-from atx_assets.storage.data_folder import why_unreadable
+from atx_assets.storage.disk_errors import why_unreadable
 
 _LEAST_FREE = 1 << 30
 #: A time of every day, as nearly all have it; of anything else Dagster knows what it takes, whose
@@ -200,7 +200,7 @@ def _storage_is_reached(settings: Settings) -> bool:
     """Whether more can be said of Dagster's storage than that it cannot be reached."""
     try:
         reach_storage(settings)
-    except AtxError:
+    except (DatabaseError, SettingError):
         return False
     return True
 
@@ -290,6 +290,6 @@ def _alerts(settings: Settings, *, send_test: bool) -> str:
         if not send_test:
             return where
         send(settings, Alert("test", "atx: a test", "Alerts of atx arrive here."))
-    except AtxError as error:
+    except DeliveryError as error:
         raise AtxError(f"{error}: check ATX_ALERT_URL and ATX_ALERT_FORMAT") from error
     return f"{where}; a test message was sent"

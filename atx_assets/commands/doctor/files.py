@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from atx_assets.errors import AtxError, Note
+from atx_assets.errors import AtxError, FileError, Note
 from atx_assets.home.backup.record import last_backup
 from atx_assets.settings import Settings
 from atx_assets.sources.extracted import in_words, set_aside, too_many
 from atx_assets.storage.data_folder import DataFolder
-from atx_assets.storage.file_lock import take_lock
+from atx_assets.storage.locks import take_lock
 
 #: A run makes some hundred files, and PostgreSQL as many.
 _LEAST_INODES = 2_000
@@ -88,7 +88,7 @@ def check_backups(settings: Settings) -> str:
     """Say when the last backup was made. No run fails for want of one, nor for a record of it."""
     try:
         made = last_backup(settings.home)
-    except AtxError as error:
+    except FileError as error:
         return Note(str(error))
     if made is None:
         return Note("none is recorded: `atx backup` makes one")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from atx_assets.errors import AtxError, Note
+from atx_assets.errors import AtxError, FileError, Note
 from atx_assets.home.home import own_databases
 from atx_assets.models.bundles import Bundles
 from atx_assets.settings import Settings
@@ -121,7 +121,7 @@ class MediaDatabase:
         bundles = Bundles(DataFolder(self._settings.data_dir))
         try:
             _ = bundles.champion().encoding
-        except (AtxError, OSError, ValueError):  # none yet, or damaged: one line is enough
+        except (FileError, OSError, ValueError):  # none yet, or damaged: one line is enough
             return f"{self.layout}; of the champion, see the models above"
         bundles.champion_of(self.layout)
         return f"{self.layout}, and the champion has learned from it"

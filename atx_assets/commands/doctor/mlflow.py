@@ -11,7 +11,6 @@ from atx_assets.errors import Note
 from atx_assets.home.schema_upgrade import Age, mlflow_age
 from atx_assets.models.mlflow_server import (
     EXPERIMENT,
-    be_quick,
     failure,
     former_home,
     reach,
@@ -58,7 +57,6 @@ def prove_mlflow(settings: Settings) -> str:
     if former_home(settings) or mlflow_age(settings) is Age.OLDER:
         return Note("not tried before the next `atx run`, `atx up` or `atx start` has put it right")
     reach(settings)
-    be_quick()
     from mlflow.exceptions import MlflowException
 
     from atx_assets.models.mlflow_proof import prove

@@ -22,7 +22,7 @@ from atx_assets.report.quality_tables import (
     shown,
     threshold_table,
 )
-from atx_assets.settings import Settings, read_settings
+from atx_assets.settings import Settings
 from atx_assets.sources.extracted import set_aside
 from atx_assets.storage.data_folder import DataFolder
 
@@ -76,12 +76,16 @@ def findings(settings: Settings) -> dict[str, Any] | None:
     }
 
 
-def summary(settings: Settings, *, figures: bool = False) -> Iterator[str]:
+def summary(
+    settings: Settings, *, figures: bool = False, usual_data: Path | None = None
+) -> Iterator[str]:
     """Yield, line by line, what was found and where it is; nothing before the first scoring.
 
     Args:
         settings: of the home.
         figures: whether to tell all that was measured, or the headline alone.
+        usual_data: the data folder that a command reads without further words, if it is another
+            one, as after a demo apart.
     """
     found = findings(settings)
     if found is None:
@@ -97,7 +101,7 @@ def summary(settings: Settings, *, figures: bool = False) -> Iterator[str]:
     yield ""
     yield f"  report  {found['report'] or 'none yet: `atx run` makes it'}"
     yield f"  files   {found['data']}"
-    yield from _next(found)
+    yield from _next(found, usual_data or settings.data_dir)
 
 
 def _films(found: Mapping[str, Any]) -> Iterator[str]:
@@ -169,10 +173,10 @@ def _verdicts(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"    {film['probability']:4.0%}  {title} ({year})"
 
 
-def _next(found: Mapping[str, Any]) -> Iterator[str]:
+def _next(found: Mapping[str, Any], usual_data: Path) -> Iterator[str]:
     """Name the commands that go on from here, as they can be typed here."""
     program = "atx" if shutil.which("atx") else os.path.relpath(Path(sys.executable).parent / "atx")
-    if Path(found["data"]).resolve() != read_settings().data_dir.resolve():  # of a demo apart
+    if Path(found["data"]).resolve() != usual_data.resolve():  # of a demo apart
         program = f"ATX_DATA_DIR={shlex.quote(found['data'])} {program}"
     yield f"  next    {program} show queue           what to label, or label again"
     if film := next(iter(found["recommended"]), None):

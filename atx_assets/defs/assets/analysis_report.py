@@ -15,6 +15,7 @@ import dagster as dg
 
 from atx_assets.defs.assets import asset_page
 from atx_assets.defs.assets.review_queue import MOST
+from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.models.bundle import Bundle
 from atx_assets.models.bundles import Bundles
@@ -85,9 +86,12 @@ _LINEAGE = {
     code_version="2",
     metadata={"dagster/column_schema": asset_page.table_schema(_PARTS)},
 )
-def analysis_report(files: DataFiles) -> dg.MaterializeResult[None]:
+def analysis_report(
+    current_settings: CurrentSettings, files: DataFiles
+) -> dg.MaterializeResult[None]:
     """One page: how good the model is, where it errs, and what to label next."""
     clock = asset_page.Clock()
+    settings = current_settings.read()
     scored = read_scored(files)
     blind = blind_of(scored)
     drawn = list(report_figures(scored, blind))
@@ -95,7 +99,7 @@ def analysis_report(files: DataFiles) -> dg.MaterializeResult[None]:
     for name, picture in _pictures(scored, drawn).items():
         with files.replacing(files.folder / f"report_{name}.png") as beside:
             beside.write_bytes(picture)
-        shown_figures |= asset_page.figure(name, picture)
+        shown_figures |= asset_page.figure(settings, name, picture)
     path = files.write_text("analysis_report", _page(files, scored, drawn))
     return dg.MaterializeResult(
         metadata={
@@ -104,7 +108,7 @@ def analysis_report(files: DataFiles) -> dg.MaterializeResult[None]:
             "preview": dg.MetadataValue.md(
                 markdown(headline_table(scored.bundle.about["quality"]))
             ),
-            "report": dg.MetadataValue.url(asset_page.report_address()),
+            "report": dg.MetadataValue.url(asset_page.report_address(settings)),
             "bytes": path.stat().st_size,
             "seconds": clock.seconds,
             **shown_figures,

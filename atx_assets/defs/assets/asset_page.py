@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from atx_assets.schemas import MEDIA, SCORED_RESULTS, TITLES, Column
-from atx_assets.settings import read_settings
+from atx_assets.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -135,27 +135,27 @@ def _cell(value: Any) -> str:
     return "".join(f"&#{ord(c)};" if c in _MARKS else c for c in text)
 
 
-def figure(name: str, picture: bytes, now: str = "now") -> dict[str, Any]:
+def figure(settings: Settings, name: str, picture: bytes, now: str = "now") -> dict[str, Any]:
     """Return a figure for an asset's page: as it is now, and as it was when the asset was made.
 
     The first is shown at once; it is one of the report's, which `atx up` serves. The second is
     in the page itself, which hides it behind a link.
 
     Args:
+        settings: say where the report is served.
         name: of the report's figure, such as `calibration`.
         picture: PNG.
         now: what the first is.
     """
-    address, words = f"{report_address()}report_{name}.png", name.replace("_", " and ")
+    address, words = f"{report_address(settings)}report_{name}.png", name.replace("_", " and ")
     return {
         f"{words}, {now}": dg.MetadataValue.md(f"![{words}]({address})"),
         f"{words}, of this run": image(picture),
     }
 
 
-def report_address() -> str:
+def report_address(settings: Settings) -> str:
     """Return where `atx up` serves the report: a browser follows no link from a page to a file."""
-    settings = read_settings()
     return f"http://{settings.web_host}:{settings.report_port}/"
 
 

@@ -6,13 +6,15 @@ import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.defs.assets import asset_page
+from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.report.records import read_scored, records_of
+from atx_assets.settings import Settings
 from atx_assets.sources.extracted import fingerprint_metadata, snapshot_of
 
 
 def _errors(
-    files: DataFiles, asset: str, kind: str, surest_first: str
+    settings: Settings, files: DataFiles, asset: str, kind: str, surest_first: str
 ) -> dg.MaterializeResult[None]:
     import numpy as np
     import pyarrow.compute as pc
@@ -36,7 +38,7 @@ def _errors(
             "for the release alone": sum(r["about_release"] for r in records),
             "model version": scored.bundle.version,
             "seconds": clock.seconds,
-            "report": dg.MetadataValue.url(asset_page.report_address()),
+            "report": dg.MetadataValue.url(asset_page.report_address(settings)),
             "preview": asset_page.preview(
                 records, ["media_title", "release_year", "probability", "label_source", "why"]
             ),
@@ -56,9 +58,11 @@ def _errors(
     code_version="2",
     metadata={"dagster/column_schema": asset_page.table_schema(schemas.ERROR_RECORDS)},
 )
-def false_positives(files: DataFiles) -> dg.MaterializeResult[None]:
+def false_positives(
+    current_settings: CurrentSettings, files: DataFiles
+) -> dg.MaterializeResult[None]:
     """Films that the model would keep and the label skips, the surest mistake first."""
-    return _errors(files, "false_positives", "fp", "descending")
+    return _errors(current_settings.read(), files, "false_positives", "fp", "descending")
 
 
 @dg.asset(
@@ -70,6 +74,8 @@ def false_positives(files: DataFiles) -> dg.MaterializeResult[None]:
     code_version="2",
     metadata={"dagster/column_schema": asset_page.table_schema(schemas.ERROR_RECORDS)},
 )
-def false_negatives(files: DataFiles) -> dg.MaterializeResult[None]:
+def false_negatives(
+    current_settings: CurrentSettings, files: DataFiles
+) -> dg.MaterializeResult[None]:
     """Films that the model would skip and the label keeps, the surest mistake first."""
-    return _errors(files, "false_negatives", "fn", "ascending")
+    return _errors(current_settings.read(), files, "false_negatives", "fn", "ascending")

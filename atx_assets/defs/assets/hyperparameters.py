@@ -13,6 +13,7 @@ import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.defs.assets import asset_page
+from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.defs.resources.mlflow import Mlflow
 from atx_assets.errors import AtxError
@@ -22,7 +23,7 @@ from atx_assets.models.training_data import (
     training_sha256,
     what_was_learned,
 )
-from atx_assets.settings import Learning, read_settings
+from atx_assets.settings import Learning
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,15 +52,19 @@ _COLUMNS = (
     metadata={"dagster/column_schema": asset_page.table_schema(_COLUMNS)},
 )
 def hyperparameters(
-    context: dg.AssetExecutionContext, files: DataFiles, mlflow: Mlflow
+    context: dg.AssetExecutionContext,
+    current_settings: CurrentSettings,
+    files: DataFiles,
+    mlflow: Mlflow,
 ) -> dg.MaterializeResult[None]:
     """The combinations tried, scored in five folds. The simplest near the best is chosen."""
     import pyarrow as pa
 
     clock = asset_page.Clock()
-    mlflow.check(context.log)
+    settings = current_settings.read()
+    learning = settings.learning
+    mlflow.check(settings, context.log)
     data = read_training_data(files)
-    learning = read_settings().learning
     say = _logged(context.log.info, "hyperparameters", 10)
     result = _search(learning, data.matrix, data.labels, len(data.encoding.numeric), say)
     record: dict[str, Any] = {
@@ -104,7 +109,7 @@ def hyperparameters(
                 }
             ),
             "file": dg.MetadataValue.path(str(path)),
-            **what_was_learned(data),
+            **what_was_learned(data, settings),
         }
     )
 

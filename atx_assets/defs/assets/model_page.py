@@ -17,14 +17,20 @@ from atx_assets.report.quality_tables import (
     nested_mark,
     threshold_table,
 )
+from atx_assets.settings import Settings
 
 
 def model_page(
-    bundle: Bundle, champion: Bundle, judged: Mapping[str, Any], pictures: Mapping[str, bytes]
+    settings: Settings,
+    bundle: Bundle,
+    champion: Bundle,
+    judged: Mapping[str, Any],
+    pictures: Mapping[str, bytes],
 ) -> dict[str, Any]:
     """Return the metadata in the order in which a person asks: place, figures, and then the rest.
 
     Args:
+        settings: say where the report is served.
         bundle: the model that was trained.
         champion: the one that scores.
         judged: how the first was judged, see `Bundle.judged`.
@@ -43,10 +49,10 @@ def model_page(
         **({"warning": judged["warning"]} if judged.get("warning") else {}),
         "version that scores": champion.version,
         "preview": dg.MetadataValue.md(markdown(headline_table(quality))),
-        "report": dg.MetadataValue.url(asset_page.report_address()),
+        "report": dg.MetadataValue.url(asset_page.report_address(settings)),
     }
     for name, picture in pictures.items():
-        page |= asset_page.figure(name, picture, "of the model that scores")
+        page |= asset_page.figure(settings, name, picture, "of the model that scores")
     return {
         **page,
         "trained on": learned["rows"],

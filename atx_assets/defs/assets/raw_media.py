@@ -10,11 +10,11 @@ from atx_assets import schemas
 from atx_assets.automation.failures import started_by_itself
 from atx_assets.automation.observe import gone_from
 from atx_assets.defs.assets import asset_page
+from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.defs.resources.media_database import MediaDatabase
 from atx_assets.errors import AtxError
 from atx_assets.sample import MADE_UP, is_sample
-from atx_assets.settings import read_settings
 from atx_assets.sources.extracted import fingerprint_metadata
 from atx_assets.sources.layouts import FILM
 
@@ -48,7 +48,10 @@ TRAINING_SOURCE = dg.AssetSpec(
     code_version="1",
 )
 def raw_media(
-    context: dg.AssetExecutionContext, media_database: MediaDatabase, files: DataFiles
+    context: dg.AssetExecutionContext,
+    current_settings: CurrentSettings,
+    media_database: MediaDatabase,
+    files: DataFiles,
 ) -> dg.MaterializeResult[None]:
     """The source table, unchanged: every row and column at one moment."""
     import pyarrow.compute as pc
@@ -66,9 +69,10 @@ def raw_media(
     path = files.path("raw_media")
     # The transaction ends before the file is replaced: a server that stops after the last row
     # fails the run, which must then have changed nothing.
-    record = ObservedRecord(read_settings().home)
+    settings = current_settings.read()
+    record = ObservedRecord(settings.home)
     with files.replacing(path) as beside:
-        with media_database.reading() as (connection, found_source):
+        with media_database.reading(settings) as (connection, found_source):
             source, states = observed(connection, found_source, record.home, files.folder)
             context.log.info("reading atp.%s (%s layout)", source.layout.table, source.layout.name)
             fingerprints = asdict(read_fingerprints(connection, source))

@@ -12,6 +12,7 @@ import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.defs.assets import asset_page
+from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.models.scored import unlabelled_keeps
 from atx_assets.report.records import Scored, read_scored, records_of
@@ -37,7 +38,7 @@ PEOPLE = 10
     code_version="3",
     metadata={"dagster/column_schema": asset_page.table_schema(schemas.REVIEW_QUEUE)},
 )
-def review_queue(files: DataFiles) -> dg.MaterializeResult[None]:
+def review_queue(current_settings: CurrentSettings, files: DataFiles) -> dg.MaterializeResult[None]:
     """Films to label or label again next, and recommended films, each with the reason."""
     import numpy as np
 
@@ -80,7 +81,7 @@ def review_queue(files: DataFiles) -> dg.MaterializeResult[None]:
             "labels doubted by": f"{doubt.models}; rule-made ones first",
             "dagster/column_lineage": asset_page.from_scores(schemas.REVIEW_QUEUE),
             "seconds": clock.seconds,
-            "report": dg.MetadataValue.url(asset_page.report_address()),
+            "report": dg.MetadataValue.url(asset_page.report_address(current_settings.read())),
             "file": dg.MetadataValue.path(str(path)),
             **fingerprint_metadata(snapshot_of(scored.results)),
         }

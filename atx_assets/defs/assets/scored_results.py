@@ -9,6 +9,7 @@ import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.defs.assets import asset_page
+from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.models.bundles import Bundles
 from atx_assets.models.scored import counts, scored_parts
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     code_version="1",
     metadata={"dagster/column_schema": asset_page.table_schema(schemas.SCORED_RESULTS)},
 )
-def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
+def scored_results(
+    current_settings: CurrentSettings, files: DataFiles
+) -> dg.MaterializeResult[None]:
     """Every film with its probability of a keep, by models that have not seen its label."""
     clock = asset_page.Clock()
     about = read_titles(files, ())
@@ -62,7 +65,7 @@ def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
             **{name: told.outcomes[name] for name in ("tp", "fp", "tn", "fn")},
             "model version": bundle.version,
             "seconds": clock.seconds,
-            "report": dg.MetadataValue.url(asset_page.report_address()),
+            "report": dg.MetadataValue.url(asset_page.report_address(current_settings.read())),
             "threshold": round(bundle.threshold, 4),
             "dagster/column_lineage": asset_page.lineage(
                 asset_page.from_titles(shared)

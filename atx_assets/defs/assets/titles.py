@@ -11,9 +11,9 @@ import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.defs.assets import asset_page
+from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.models.scored import counts
-from atx_assets.settings import read_settings
 from atx_assets.sources.extracted import fingerprint_metadata, in_words, too_many, with_snapshot
 from atx_assets.storage.data_folder import ROWS_A_GROUP
 
@@ -58,7 +58,7 @@ TITLES = dg.AssetSpec(
 
 @dg.multi_asset(name="titles", specs=[QUARANTINE, TITLES], can_subset=True)
 def titles(
-    context: dg.AssetExecutionContext, files: DataFiles
+    context: dg.AssetExecutionContext, current_settings: CurrentSettings, files: DataFiles
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Sort the rows, set aside what cannot be used, and make the titles of all others."""
     from atx_assets.sources.sorted_library import SortedLibrary
@@ -72,7 +72,7 @@ def titles(
         if TITLES.key not in context.selected_asset_keys:
             return
         counts = library.counts
-        if limit := too_many(counts.quarantined, counts.read, read_settings()):
+        if limit := too_many(counts.quarantined, counts.read, current_settings.read()):
             # The titles that there are stay, and with them all that was made from them.
             context.log.error("%s%s", in_words(counts.quarantined, counts.read), limit)
             return

@@ -9,10 +9,11 @@ import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.defs.assets import asset_page
+from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
-from atx_assets.errors import AtxError
+from atx_assets.errors import DamagedError, MissingError
 from atx_assets.models.bundles import Bundles
-from atx_assets.settings import Settings, read_settings
+from atx_assets.settings import Settings
 from atx_assets.sources.extracted import (
     fingerprint_metadata,
     layout_of,
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     owners=asset_page.OWNERS,
     code_version="1",
 )
-def feature_encoding(files: DataFiles) -> dg.MaterializeResult[None]:
+def feature_encoding(
+    current_settings: CurrentSettings, files: DataFiles
+) -> dg.MaterializeResult[None]:
     """How a title becomes numbers: each feature's range, each category's column."""
     from atx_assets.learning.features import fit_encoding
 
@@ -50,7 +53,7 @@ def feature_encoding(files: DataFiles) -> dg.MaterializeResult[None]:
         categorical=(*layout.lists, *layout.singles),
         zero_is_unknown=layout.zero_is_unknown,
         all_ratings=titles["imdb_rating"],
-        least_titles=least_titles(layout, read_settings()),
+        least_titles=least_titles(layout, current_settings.read()),
     )
     path = files.write_text("feature_encoding", encoding.to_json(), files.fingerprints("titles"))
     rows = [
@@ -163,7 +166,7 @@ def _label_changes(
         if trained is None:
             return None
         changes = label_changes(titles, trained.learned_from)
-    except AtxError as error:  # of another atx, or damaged: the training says what to do
+    except (MissingError, DamagedError) as error:  # the training says what to do
         context.log.warning("labels cannot be compared with the last training: %s", error)
         return None
     context.log.info("labels since the last training: %s", changes)

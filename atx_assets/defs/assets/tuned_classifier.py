@@ -11,9 +11,10 @@ import dagster as dg
 from atx_assets.defs.assets import asset_page
 from atx_assets.defs.assets.hyperparameters import read_search
 from atx_assets.defs.assets.model_page import model_page
+from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.defs.resources.mlflow import Mlflow
-from atx_assets.errors import AtxError
+from atx_assets.errors import SettingError
 from atx_assets.models import registry
 from atx_assets.models.bundle import Bundle, NewBundle
 from atx_assets.models.bundles import Bundles
@@ -28,7 +29,7 @@ from atx_assets.models.training_data import (
 from atx_assets.report import tracking
 from atx_assets.report.pictures import quality_pictures
 from atx_assets.schemas import FLOAT, Column
-from atx_assets.settings import Settings, read_settings
+from atx_assets.settings import Settings
 from atx_assets.sources.extracted import read_titles
 
 if TYPE_CHECKING:
@@ -54,7 +55,10 @@ _UNCHANGED = "trained again, and the same to the last byte"
     metadata={"dagster/column_schema": asset_page.table_schema([_ANSWER])},
 )
 def tuned_classifier(
-    context: dg.AssetExecutionContext, files: DataFiles, mlflow: Mlflow
+    context: dg.AssetExecutionContext,
+    current_settings: CurrentSettings,
+    files: DataFiles,
+    mlflow: Mlflow,
 ) -> dg.MaterializeResult[None]:
     """The classifier, trained on every labelled film; champion if it is not worse."""
     from atx_assets.learning.curves import Blind
@@ -62,7 +66,7 @@ def tuned_classifier(
     from atx_assets.learning.scoring import as_learned
 
     clock = asset_page.Clock()
-    settings = read_settings()
+    settings = current_settings.read()
     data = read_training_data(files)
     chosen, search, grid = read_search(files)
     files.require("training_table", "titles")
@@ -71,7 +75,7 @@ def tuned_classifier(
     evidence = _evidence(data, titles, settings)
     bundles = Bundles(files)
     page = {}
-    with mlflow.run(context) as run:
+    with mlflow.run(context, settings) as run:
         held_out = out_of_fold(data.matrix, data.labels, chosen)
         nested = _comparable(search, data, evidence.point)
         new, pr_auc = _train(evidence, data, chosen, held_out, nested, titles)
@@ -90,7 +94,7 @@ def tuned_classifier(
             known = as_learned(films, bundle.learned_from)
             trained = tracking.Trained(bundle, judged, data, search, grid, known, curves)
             challenger = None if judged["promoted"] else bundle
-            with mlflow.telling():
+            with mlflow.telling(settings):
                 url = _tell_mlflow(run, trained, mlflow, context.run.run_id, settings)
                 # Before the champion itself: when MLflow goes away here, the last model stays.
                 registry.mirror(run.tracking_client, settings.model_name, champion, challenger)
@@ -103,7 +107,7 @@ def tuned_classifier(
     _say(context, bundle, judged, unchanged)
     return dg.MaterializeResult(
         metadata={
-            **model_page(bundle, champion, judged, curves),
+            **model_page(settings, bundle, champion, judged, curves),
             **({"this training": _UNCHANGED} if unchanged else {}),
             "seconds": clock.seconds,
             **page,
@@ -112,7 +116,7 @@ def tuned_classifier(
             "dagster/column_lineage": asset_page.lineage(
                 {_ANSWER.name: [(dg.AssetKey("training_table"), n) for n in data.encoding.names]}
             ),
-            **what_was_learned(data),
+            **what_was_learned(data, settings),
         }
     )
 
@@ -165,7 +169,7 @@ def _train(
     """Fit and measure; return all that makes the version, and its PR-AUC in each fold.
 
     Raises:
-        AtxError: no threshold reaches the operating point.
+        SettingError: no threshold reaches the operating point.
     """
     from atx_assets.learning.models import fit
     from atx_assets.learning.quality import measure_quality
@@ -173,7 +177,7 @@ def _train(
     quality, pr_auc = measure_quality(evidence, chosen, held_out, nested)
     in_use = next(row for row in quality["alternatives"] if row["in_use"])
     if in_use["threshold"] is None:
-        raise AtxError(
+        raise SettingError(
             f"ATX_OPERATING_POINT={evidence.point} is out of reach: no threshold comes to it out "
             "of fold; ask for less, or set f1. The last model stays in place"
         )
@@ -209,9 +213,9 @@ def _tell_mlflow(
         mlflow.forget(run)
         client.set_terminated(known.run_id, "FINISHED")
         client.set_tag(known.run_id, "atx.promotion", trained.judged.get("reason", ""))
-        return run_url(client, known.run_id)
+        return run_url(settings, client, known.run_id)
     mlflow_run = run.active_run().info.run_id
-    model_uri = tracking.log(run, trained)
+    model_uri = tracking.log(run, trained, settings)
     registry.register(
         client,
         settings.model_name,
@@ -220,7 +224,7 @@ def _tell_mlflow(
         model_uri=model_uri,
         description=tracking.describe(client, mlflow_run, dagster_run, trained, settings),
     )
-    return run_url(client, mlflow_run)
+    return run_url(settings, client, mlflow_run)
 
 
 def _say(

@@ -10,20 +10,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+from pydantic import Field
 
-from atx_assets.settings import read_settings
-from atx_assets.storage.data_folder import DataFolder, only_writer
+from atx_assets.defs.resources.current_settings import CurrentSettings
+from atx_assets.storage.data_folder import DataFolder
+from atx_assets.storage.writer_lock import only_writer
 
 
 class DataFiles(dg.ConfigurableResource, DataFolder):  # type: ignore[type-arg]
     """The folder that every asset reads from and writes to."""
 
     directory: str = ""
+    current_settings: CurrentSettings = Field(default_factory=CurrentSettings)
 
     @property
     def folder(self) -> Path:
         """The data folder: `directory`, or `ATX_DATA_DIR` when that is empty."""
-        return Path(self.directory) if self.directory else read_settings().data_dir
+        return Path(self.directory) if self.directory else self.current_settings.read().data_dir
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[DataFiles]:

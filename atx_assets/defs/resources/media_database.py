@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from atx_assets.settings import read_settings
+from atx_assets.settings import Settings
 
 if TYPE_CHECKING:
     import psycopg
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class MediaDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The database that `PG_*` names."""
+    """The database that the settings `PG_*` name."""
 
     @contextmanager
-    def reading(self) -> Iterator[tuple[psycopg.Connection, SourceTable]]:
+    def reading(self, settings: Settings) -> Iterator[tuple[psycopg.Connection, SourceTable]]:
         """Open one read-only, repeatable-read transaction, and find the layout in it.
 
         Raises:
@@ -29,7 +29,6 @@ class MediaDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
         from atx_assets.sources.read.database import connect, explained
         from atx_assets.sources.read.rights import find_visible_source
 
-        settings = read_settings()
         connection = connect(
             settings.database, statement_timeout=settings.statement_timeout, read_only=True
         )

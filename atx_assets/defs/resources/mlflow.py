@@ -8,8 +8,6 @@ logged (`report/tracking.py`), the registered model (`models/registry.py`).
 from __future__ import annotations
 
 import logging
-import os
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,15 +18,14 @@ import dagster as dg
 
 from atx_assets.models.mlflow_proof import open_experiment, prove
 from atx_assets.models.mlflow_server import (
-    ANSWER,
     EXPERIMENT,
-    be_quick,
     failure,
     reach,
     shown_cause,
     tracking_uri,
 )
-from atx_assets.settings import Settings, read_settings
+from atx_assets.process_environment import impatient_after
+from atx_assets.settings import Settings
 
 #: Seconds of asking it this and that, after which it may take no more than one to answer: telling
 #: it of a model takes a hundred questions, and at ten seconds each a run would hang for an hour.
@@ -41,7 +38,7 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The MLflow server that `MLFLOW_HOST` names, or the embedded store."""
 
     @contextmanager
-    def run(self, context: dg.AssetExecutionContext) -> Iterator[Any]:
+    def run(self, context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Any]:
         """Open the MLflow run of this Dagster run, and end it in the state that is true.
 
         dagster-mlflow's own resource would open it before the first asset, import a hundred
@@ -53,15 +50,13 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             AtxError: MLflow does not answer within seconds, or stops to.
         """
-        settings = read_settings()
         if not settings.mlflow_on:
             yield None
             return
         reach(settings)
-        be_quick()
         state = "FAILED"
         try:
-            with self.telling():
+            with self.telling(settings):
                 open_experiment(settings, context.log)
                 _end_left_runs(context.instance)
                 run = _dagster_mlflow(context, settings)
@@ -74,43 +69,30 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
             _end_run(state, context.log)
 
     @contextmanager
-    def telling(self) -> Iterator[None]:
+    def telling(self, settings: Settings) -> Iterator[None]:
         """Let the block tell MLflow something, and lose patience with it after `PATIENCE`.
-
-        MLflow asks a server with the timeout that stands in the environment at that moment.
 
         Raises:
             AtxError: MLflow stops to answer, answers with an error, or too slowly.
         """
         from mlflow.exceptions import MlflowException
 
-        name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-        before = os.environ.get(name, str(ANSWER))
-        hurry = threading.Timer(PATIENCE, os.environ.__setitem__, (name, "1"))
-        hurry.daemon = True
-        hurry.start()
         try:
-            yield
+            with impatient_after(PATIENCE):
+                yield
         except (MlflowException, OSError) as error:  # what requests raises is an OSError
-            settings = read_settings()
             raise failure(error, settings) from shown_cause(error, settings)
-        finally:
-            hurry.cancel()
-            hurry.join()  # else it may fire after what comes next
-            os.environ[name] = before
 
-    def check(self, log: logging.Logger) -> None:
+    def check(self, settings: Settings, log: logging.Logger) -> None:
         """Make sure that MLflow takes what a training tells it, before minutes go into a search.
 
         Raises:
             AtxError: it does not answer within seconds, or does not take a run or an artifact.
         """
-        settings = read_settings()
         if not settings.mlflow_on:
             return
         reach(settings)
-        be_quick()
-        with self.telling():
+        with self.telling(settings):
             prove(settings, log)
 
     def forget(self, run: Any) -> None:

@@ -19,11 +19,11 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import AtxError, NoLocksError
 from atx_assets.home.backup.record import FILE as RECORD
 from atx_assets.home.postgres.cluster import MADE
 from atx_assets.plain_text import shown
-from atx_assets.storage.file_lock import take_lock
+from atx_assets.storage.locks import take_lock
 
 #: Raised when a file of today can no longer be read as if it were of tomorrow.
 FORMAT = 1
@@ -222,7 +222,7 @@ def work_folder(path: Path) -> Iterator[Path]:
     except (BlockingIOError, FileNotFoundError):
         os.close(held)
         raise AtxError(f"another atx is at work in {path}: let it end first") from None
-    except AtxError:  # the disk has no locks: what is there may be another's
+    except NoLocksError:  # what is there may be another's
         os.close(held)
         if [*path.iterdir()] == [lock]:
             lock.unlink()

@@ -88,7 +88,7 @@ def backup(settings: Settings, file: Path | None, say: Callable[[str], None]) ->
     for check in (check_results, check_models):
         try:
             check(settings)
-        except AtxError as error:
+        except AtxError as error:  # whatever it is, the backup is made
             say(f"WARNING, it is in the backup as it is: {error}")
     if code:
         say(
@@ -102,7 +102,7 @@ def backup(settings: Settings, file: Path | None, say: Callable[[str], None]) ->
 
 def _write(settings: Settings, now: datetime, file: Path, work: Path) -> tuple[int, int, list[str]]:
     """Write the file; return its size, how many files are in it, and what of it is code."""
-    from atx_assets.storage.data_folder import only_writer
+    from atx_assets.storage.writer_lock import only_writer
 
     with only_writer(settings.data_dir, "atx backup", _logger):
         made, versions, code = _dumped(settings, work)

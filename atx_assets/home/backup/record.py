@@ -10,8 +10,8 @@ import json
 from datetime import datetime
 from pathlib import Path
 
-from atx_assets.errors import AtxError
-from atx_assets.home.home import replace_file
+from atx_assets.errors import DamagedError, FileError
+from atx_assets.storage.in_one_step import replace_file
 
 FILE = "last_backup.json"
 
@@ -22,14 +22,15 @@ def record_backup(home: Path, made: str) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    replace_file(home / FILE, (json.dumps({"made": made}) + "\n").encode())
+    replace_file(home / FILE, (json.dumps({"made": made}) + "\n").encode(), alone=False)
 
 
 def last_backup(home: Path) -> datetime | None:
     """Return when the last backup was made, in local time; None if none is recorded.
 
     Raises:
-        AtxError: the record cannot be read, or is damaged.
+        FileError: the record cannot be read.
+        DamagedError: it is damaged.
     """
     path = home / FILE
     try:
@@ -38,6 +39,6 @@ def last_backup(home: Path) -> datetime | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise AtxError(f"{path} cannot be read ({error.strerror}): look at it") from error
+        raise FileError(f"{path} cannot be read ({error.strerror}): look at it") from error
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        raise AtxError(f"{path} is damaged: the next `atx backup` writes it anew") from error
+        raise DamagedError(f"{path} is damaged: the next `atx backup` writes it anew") from error

@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import AtxError, DatabaseError, FileError
 from atx_assets.settings import Settings
 from atx_assets.sources.correct.record import (
     COMMITTED,
@@ -151,12 +151,12 @@ def _connect(settings: Settings, *, write: bool) -> psycopg.Connection:
             statement_timeout=settings.statement_timeout,
             read_only=not write,
         )
-    except AtxError as error:
+    except DatabaseError as error:
         if not settings.correction_user:
             raise
         # The settings that the line names are not those that were used.
         told = re.sub(r"\bPG_(USER|PASS)\b", r"ATX_CORRECTION_PG_\1", str(error))
-        raise AtxError(told) from error
+        raise DatabaseError(told) from error
     # Rows that others change between our reading and our locking them are refused by the server.
     connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     return connection
@@ -173,25 +173,25 @@ def _commit(connection: psycopg.Connection, journal: Journal, number: int) -> No
         # A server that answers has rolled back; one that is gone may have committed before.
         if state and not state.startswith(("08", "57P")):
             told = error.diag.message_primary or str(error)
-            with suppress(AtxError):  # an undo that compares the rows will find the same
+            with suppress(FileError):  # an undo that compares the rows will find the same
                 journal.tell(number, ROLLED_BACK, told)
             raise AtxError(
                 f"the database refused correction {number} at its end ({told}), and nothing was "
                 "changed: mend the rule that stands against it"
             ) from error
-        with suppress(AtxError):
+        with suppress(FileError):
             journal.tell(number, UNKNOWN, str(error))
         raise AtxError(
             f"the connection was lost while correction {number} was committed: it may be in the "
             f"database or not; `atx correct undo {number}` shows which rows it has changed"
         ) from error
     except BaseException as error:  # Ctrl-C, the end of the process: the server may be through
-        with suppress(AtxError):
+        with suppress(FileError):
             journal.tell(number, UNKNOWN, type(error).__name__)
         raise
     try:
         journal.tell(number, COMMITTED)
-    except AtxError as error:
+    except FileError as error:
         raise AtxError(
             f"correction {number} is in the database, but that could not be noted ({error}); it "
             "can be undone all the same"

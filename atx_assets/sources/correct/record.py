@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,10 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import AtxError, FileError
 from atx_assets.sources.correct.plan import Plan, RowChange
-from atx_assets.storage.data_folder import why_unreadable, why_unusable
-from atx_assets.storage.file_lock import take_lock
+from atx_assets.storage.disk_errors import why_unreadable, why_unusable
+from atx_assets.storage.locks import wait_for_lock
 
 FILE = "corrections.jsonl"
 
@@ -94,7 +93,7 @@ class CorrectionRecord:
             return []
         except OSError as error:
             # Another ATX_HOME would begin a record without what can be undone.
-            raise AtxError(f"{self.path} cannot be read: {why_unreadable(error)}") from error
+            raise FileError(f"{self.path} cannot be read: {why_unreadable(error)}") from error
 
     def entry(self, number: int) -> Entry:
         """Return one correction.
@@ -123,7 +122,7 @@ class CorrectionRecord:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
             fd = os.open(self.path, flags, 0o600)
         except OSError as error:
-            raise AtxError(f"{self.path} {_cannot(error)}") from error
+            raise FileError(f"{self.path} {_cannot(error)}") from error
         try:
             self._lock(fd)
             yield Journal(self, fd)
@@ -131,22 +130,14 @@ class CorrectionRecord:
             os.close(fd)  # and with it the lock
 
     def _lock(self, fd: int) -> None:
-        until, told = time.monotonic() + _LOCK_SECONDS, False
-        while True:
-            try:
-                take_lock(fd, self.path)
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise AtxError(
-                        f"another correction has held {self.path} for {_LOCK_SECONDS} s, and "
-                        "nothing was written: run it again when that has ended"
-                    ) from None
-                if not told:
-                    logger.info("waiting for another correction to end")
-                told = True
-                time.sleep(0.05)
-            else:
-                return
+        def tell() -> None:
+            logger.info("waiting for another correction to end")
+
+        if not wait_for_lock(fd, self.path, seconds=_LOCK_SECONDS, waiting=tell, pause=0.05):
+            raise AtxError(
+                f"another correction has held {self.path} for {_LOCK_SECONDS} s, and nothing was "
+                "written: run it again when that has ended"
+            )
 
 
 @dataclass(frozen=True)
@@ -160,7 +151,7 @@ class Journal:
         """Write down what is about to be committed, on the disk, and return its number.
 
         Raises:
-            AtxError: it cannot be written: then nothing may be committed.
+            FileError: it cannot be written: then nothing may be committed.
         """
         number = self.record.last_number() + 1
         self._add(
@@ -193,7 +184,7 @@ class Journal:
         """Write down what became of an intent.
 
         Raises:
-            AtxError: it cannot be written; an undo can do without.
+            FileError: it cannot be written; an undo can do without.
         """
         self._add(
             {"event": outcome, "number": number, "at": _now(), **({"why": why} if why else {})}
@@ -213,7 +204,7 @@ class Journal:
             if not size:
                 _sync_folder(self.record.path.parent)
         except OSError as error:
-            raise AtxError(f"{self.record.path} {_cannot(error)}") from error
+            raise FileError(f"{self.record.path} {_cannot(error)}") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import DatabaseError
 from atx_assets.libpq import obeyed_names, unasked
 from atx_assets.settings import Database
 
@@ -31,7 +31,7 @@ def connect(
         read_only: make each transaction read-only, and show it one moment of the database.
 
     Raises:
-        AtxError: it cannot be reached; the line says which setting to look at.
+        DatabaseError: it cannot be reached; the line says which setting to look at.
     """
     import psycopg
     from psycopg.conninfo import make_conninfo
@@ -60,7 +60,7 @@ def connect(
             tcp_user_timeout=60_000,
         )
     except psycopg.OperationalError as error:
-        raise AtxError(f"cannot connect to {database}: {_why(error, database)}") from error
+        raise DatabaseError(f"cannot connect to {database}: {_why(error, database)}") from error
     connection.statement_timeout = statement_timeout
     if read_only:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -73,7 +73,7 @@ def explained(database: Database) -> Iterator[None]:
     """Turn PostgreSQL's failures inside the block into one line with the mend.
 
     Raises:
-        AtxError: a statement took too long, a permission is missing, the connection was lost,
+        DatabaseError: a statement took too long, a permission is missing, the connection was lost,
             or the server could not do it, just now or ever.
     """
     import psycopg
@@ -83,30 +83,32 @@ def explained(database: Database) -> Iterator[None]:
         with _limits_explained(database):
             yield
     except errors.QueryCanceled as error:
-        raise AtxError(
+        raise DatabaseError(
             f"a statement on {database} was ended ({_told(error)}): raise ATX_STATEMENT_TIMEOUT "
             "(seconds), or see what keeps the server busy"
         ) from error
     except errors.InsufficientPrivilege as error:
-        raise AtxError(
+        raise DatabaseError(
             f"{database}: {_told(error)}; GRANT what is missing to {database.user}"
         ) from error
     except errors.ReadOnlySqlTransaction as error:
-        raise AtxError(
+        raise DatabaseError(
             f"{database} may only be read ({_told(error)}): name its primary server in PG_HOST, "
             "or a user who may write in PG_USER"
         ) from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         if not _is_lost(error):
-            raise AtxError(f"{database} could not do it: {_told(error)}; run it again") from error
-        raise AtxError(
+            raise DatabaseError(
+                f"{database} could not do it: {_told(error)}; run it again"
+            ) from error
+        raise DatabaseError(
             f"the connection to {database} was lost ({_told(error)}): is the server up? "
             "Nothing was changed; run it again"
         ) from error
     except psycopg.Error as error:
         if error.sqlstate in (None, errors.SyntaxError.sqlstate):  # a mistake of ours
             raise
-        raise AtxError(  # a view that divides by zero, a damaged page, bytes that are no text
+        raise DatabaseError(  # a view that divides by zero, a damaged page, bytes that are no text
             f"{database} answered with an error: {_told(error)}; its log says more"
         ) from error
 
@@ -116,7 +118,7 @@ def _limits_explained(database: Database) -> Iterator[None]:
     """Say of a limit of the server's what lifts it: to run again meets the same limit.
 
     Raises:
-        AtxError: the server has ended a statement or a session for such a limit.
+        DatabaseError: the server has ended a statement or a session for such a limit.
     """
     import psycopg
 
@@ -127,7 +129,7 @@ def _limits_explained(database: Database) -> Iterator[None]:
         for sign, fix in _LIMITS:
             if sign in told or sign == error.sqlstate:
                 fix = fix.format(user=_quoted(database.user))
-                raise AtxError(f"{database} could not do it ({told}): {fix}") from error
+                raise DatabaseError(f"{database} could not do it ({told}): {fix}") from error
         raise
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from atx_assets.defs.resources.current_settings import given_settings
 from atx_assets.defs.schedules import nightly_request
 from atx_assets.models.bundles import Bundles
 from atx_assets.storage.checksums import is_damaged
@@ -73,6 +74,7 @@ def test_an_empty_pointer_to_the_champion_names_the_mend_and_the_night_mends_it(
     result = copied.run("score")
     assert not result.success
     assert "champion.json is damaged: `atx promote VERSION` writes it anew" in failure(result)
-    with copied.instance() as instance, copied.environment():
-        asked = nightly_request(dg.build_schedule_context(instance))
+    with copied.instance() as instance:
+        given = given_settings(copied.settings())
+        asked = nightly_request(dg.build_schedule_context(instance), given)
     assert asked.asset_selection is None  # all of it is made, and training writes it anew

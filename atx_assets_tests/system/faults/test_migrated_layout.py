@@ -4,6 +4,7 @@ import dagster as dg
 
 from atx_assets import schemas
 from atx_assets.automation.tags import WHY
+from atx_assets.defs.resources.current_settings import given_settings
 from atx_assets.defs.schedules import nightly_request
 from atx_assets.models.bundles import Bundles
 from atx_assets.sources.layouts import MEDIA, TRAINING
@@ -68,8 +69,8 @@ def test_results_follow_a_database_that_changes_its_layout_and_back(living: Livi
     # All is there: both sensors and the night want it, and the old model does not score it.
     living.connection.execute("TRUNCATE atp.training")
     migrate(living)
-    with living.place.environment():
-        asked = nightly_request(dg.build_schedule_context(living.instance))
+    given = given_settings(living.place.settings())
+    asked = nightly_request(dg.build_schedule_context(living.instance), given)
     assert asked.asset_selection is None
     assert "labels, films changed" in asked.tags[WHY]
     scoring = living.place.run("score", living.instance)

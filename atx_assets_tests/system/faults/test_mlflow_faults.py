@@ -13,6 +13,7 @@ import pytest
 from atx_assets.commands.doctor.mlflow import check_mlflow as doctor_line
 from atx_assets.defs.resources import mlflow as ours
 from atx_assets.errors import AtxError
+from atx_assets.mlflow_environment import ANSWER
 from atx_assets.models.bundles import Bundles, Place
 from atx_assets.settings import read_settings
 from atx_assets_tests.builders.failures import failure
@@ -144,7 +145,7 @@ def test_a_slow_mlflow_is_given_up_instead_of_waited_for_a_hundred_times(
     assert "stopped to answer in time (" in mlflow_line(result)
     # Some in the patience that there was, one in the second after it, and that it failed.
     assert asked <= 10
-    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == str(ours.ANSWER)
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == str(ANSWER)
     assert Bundles(copied.files).place() == Place(1)
 
 

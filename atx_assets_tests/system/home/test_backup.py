@@ -36,7 +36,7 @@ from atx_assets.home.postgres.server import EmbeddedPostgres
 from atx_assets.models.bundles import Bundles
 from atx_assets.settings import Settings, read_settings
 from atx_assets.storage.checksums import sums_of
-from atx_assets.storage.data_folder import only_writer
+from atx_assets.storage.writer_lock import only_writer
 from atx_assets_tests.builders.backups import contents, elsewhere, packed, refuses
 from atx_assets_tests.builders.program import ATX, end_processes_of, run_here
 

@@ -14,7 +14,8 @@ from psycopg import pq
 from atx_assets.errors import AtxError
 from atx_assets.home.dagster_storage import reach_storage
 from atx_assets.home.home import exports, open_home
-from atx_assets.libpq import OBEYED, settle_environment
+from atx_assets.libpq import OBEYED
+from atx_assets.process_environment import settle_process
 from atx_assets.settings import Database, read_settings
 from atx_assets.sources.read.database import connect
 from atx_assets_tests.builders.environment import bare_environment
@@ -72,7 +73,7 @@ _EVERY_CLIENT = """
 import json, os, subprocess, sys
 from pathlib import Path
 import dagster as dg
-from atx_assets.libpq import settle_environment
+from atx_assets.process_environment import settle_process
 from atx_assets.home.postgres import dumps
 from atx_assets.home.home import exports, open_home
 from atx_assets.home.postgres.server import EmbeddedPostgres
@@ -80,7 +81,7 @@ from atx_assets.home.schema_upgrade import dagster_age
 from atx_assets.sources.read.database import connect
 from atx_assets.settings import read_settings
 before = dict(os.environ)
-settle_environment()
+settle_process()
 with open_home(read_settings()) as ready:
     server = EmbeddedPostgres(ready.home)
     dumps.dump(server, ready.pg_db, Path(sys.argv[1]))
@@ -151,7 +152,7 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[str
     def settle(**variables: str) -> tuple[str, ...]:
         clear()
         os.environ.update(variables)
-        return settle_environment()
+        return settle_process()
 
     yield settle
     clear()

@@ -416,6 +416,17 @@ def test_the_demo_keeps_away_from_what_is_configured(monkeypatch, tmp_path, caps
     assert _apart(read_settings({})) == read_settings({})
 
 
+def test_the_demo_apart_searches_and_tells_mlflow_as_the_settings_say(tmp_path):
+    """Kept out: ATX_MLFLOW=off and ATX_SEARCH=full, which hold for every other run, forgotten."""
+    from atx_assets.commands.demo import _apart
+    from atx_assets.settings import read_settings
+
+    own = {"ATX_MLFLOW": "off", "ATX_SEARCH": "full", "ATX_HOME": str(tmp_path)}
+    apart = _apart(read_settings({**own, "PG_HOST": "films.home", "PG_DB": "films"}))
+    assert (apart.mlflow_on, apart.learning.search) == (False, "full")
+    assert (apart.pg_host, apart.pg_db) == ("", "media")
+
+
 def test_mlflow_that_does_not_answer_fails_with_a_line_and_leaves_the_last_model(
     atx, small, tmp_path
 ):

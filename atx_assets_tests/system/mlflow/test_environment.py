@@ -7,8 +7,8 @@ import pytest
 
 from atx_assets.commands.doctor.settings import check_mlflow_variables
 from atx_assets.errors import AtxError
-from atx_assets.mlflow_environment import settle_mlflow
 from atx_assets.models.mlflow_server import reach, tracking_uri
+from atx_assets.process_environment import settle_process
 from atx_assets.settings import read_settings
 
 #: Each made a training fail, or led what it tells MLflow elsewhere.
@@ -38,8 +38,8 @@ def test_what_does_not_count_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in HARMFUL.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret")
-    assert settle_mlflow() == tuple(sorted(HARMFUL))
-    assert settle_mlflow() == ()
+    assert settle_process() == tuple(sorted(HARMFUL))
+    assert settle_process() == ()
     line = check_mlflow_variables(tuple(HARMFUL))
     assert all(name in line for name in HARMFUL)
     assert "MLFLOW_HOST and MLFLOW_PORT alone" in line

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from dagster_postgres.utils import DagsterPostgresException
 
-from atx_assets.errors import AtxError
+from atx_assets.errors import AtxError, DatabaseError
 from atx_assets.settings import Settings, read_settings
 from atx_assets.web import healing
 from atx_assets.web.healing import DAGSTER, Healing
@@ -46,7 +46,7 @@ class Storage:
 
     def reach(self, _: Settings) -> str:
         if self.away:
-            raise AtxError("Dagster's storage cannot be reached (there)")
+            raise DatabaseError("Dagster's storage cannot be reached (there)")
         return ""
 
     def ready_records(self, *_: object) -> None:

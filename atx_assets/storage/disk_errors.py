@@ -1,0 +1,59 @@
+"""Why a file cannot be read or written, with what mends that, in words for a person.
+
+Not here: writing (`in_one_step.py`, `replacing.py`), nor what a file should hold.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from atx_assets.errors import FileError
+
+#: Why a file cannot be written, and what mends that. Of any other cause it is not said here.
+_UNWRITABLE = {
+    errno.ENOSPC: "the disk is full: make room",
+    errno.EDQUOT: "your share of the disk is used up: make room",
+    errno.EFBIG: "a file may not become that large: raise the limit (`ulimit -f`)",
+    errno.EROFS: "the disk is read-only: mount it for writing",
+    errno.EACCES: "permission denied: change the owner of the folder",
+    errno.EPERM: "permission denied: change the owner of the folder",
+    errno.ENOENT: "its folder is gone: run it again",
+    errno.ENOTDIR: "a file is in the place of its folder: move it away",
+    errno.EEXIST: "a file is in the place of its folder: move it away",
+    errno.EIO: "the disk fails: look at it",
+}
+
+
+def why_unusable(error: OSError) -> str:
+    """Return why a file cannot be written, with what mends that; the system's word for the rest."""
+    return _UNWRITABLE.get(error.errno or 0) or error.strerror or type(error).__name__
+
+
+def why_unreadable(error: OSError) -> str:
+    """Return why a file cannot be read, with what mends that. It may be whole all the same."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "permission denied: change its owner"
+    if error.errno == errno.EIO:
+        return _UNWRITABLE[errno.EIO]
+    return f"{error.strerror}: see what is there"
+
+
+@contextmanager
+def writable(path: Path, setting: str = "ATX_DATA_DIR") -> Iterator[None]:
+    """Say in a line why `path`, a file or a folder, cannot be written, if the block finds so.
+
+    Raises:
+        FileError: see `_UNWRITABLE`.
+    """
+    try:
+        yield
+    except OSError as error:
+        mend = _UNWRITABLE.get(error.errno or 0)
+        if mend is None:
+            raise
+        raise FileError(
+            f"{path} cannot be written ({mend}, or set {setting}); what was there stays in place"
+        ) from error
