@@ -1,7 +1,8 @@
 """Ticks at a time that is still to come: the clock was set back since.
 
 Dagster's daemon waits from the last tick on, by the clock: the label sensor would see nothing, and
-no night would come, until it is right again. Not here: seeing that the clock was set
+no night would come, until it is right again. Starting the daemon again does not help, as the time
+of the last tick is in Dagster's storage. Not here: seeing that the clock was set
 (`web/healing.py`).
 """
 

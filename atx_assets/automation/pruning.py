@@ -1,8 +1,8 @@
 """What is pruned of Dagster's records and files once it is old, and what is kept whatever its age.
 
-Dagster's own retention covers ticks; runs and events it keeps for ever. Pruned are the runs that
-have ended, with their events and log files, and what else grows with time. Kept are the runs that
-hold what pages and sensors show and read of the present.
+Dagster's own retention covers ticks (`dagster.yaml`); runs and events it keeps for ever. Pruned are
+the runs that have ended, with their events and log files, and what else grows with time. Kept are
+the runs that hold what pages and sensors show and read of the present.
 
 Not here: when it is done (`defs/housekeeping.py`), MLflow's store (`models/mlflow_pruning.py`).
 """
@@ -54,16 +54,9 @@ _KEPT_RUNS = """
         GROUP BY asset_key, check_name)
 """
 
-#: What grows besides runs and what is deleted with them, by table; each a statement that deletes a
-#: number of rows older than a time. Of rows that no run holds, the latest of its kind is kept.
+#: What grows besides runs, and Dagster has no call that deletes it; each a statement that deletes
+#: a number of rows older than a time. The latest of its kind is kept.
 _LEFT_OVERS = {
-    # Of a run that is gone: a process that died between the two halves of deleting it.
-    "events": """
-        DELETE FROM event_logs WHERE id IN (
-            SELECT e.id FROM event_logs e LEFT JOIN runs r ON r.run_id = e.run_id
-            WHERE r.run_id IS NULL AND e.run_id <> '' AND e.run_id <> ALL(%(kept)s)
-            AND e.timestamp < %(before)s LIMIT %(rows)s)
-    """,
     # Reported without a run: changes of freshness, and what a person reports in the UI.
     "events without a run": """
         DELETE FROM event_logs WHERE id IN (
@@ -72,11 +65,6 @@ _LEFT_OVERS = {
                 SELECT max(id) FROM event_logs WHERE run_id = ''
                 GROUP BY asset_key, dagster_event_type)
             LIMIT %(rows)s)
-    """,
-    "tags of events": """
-        DELETE FROM asset_event_tags WHERE id IN (
-            SELECT t.id FROM asset_event_tags t LEFT JOIN event_logs e ON e.id = t.event_id
-            WHERE e.id IS NULL AND t.event_timestamp < %(before)s LIMIT %(rows)s)
     """,
     # Dagster leaves them when a run is deleted.
     "evaluations of checks": """
@@ -87,13 +75,6 @@ _LEFT_OVERS = {
                 UNION ALL
                 SELECT max(id) FROM asset_check_executions WHERE execution_status <> 'PLANNED'
                 GROUP BY asset_key, check_name)
-            LIMIT %(rows)s)
-    """,
-    # Its retention knows no tick that never ended, and forgets those of a sensor that is no more.
-    "ticks": """
-        DELETE FROM job_ticks WHERE id IN (
-            SELECT id FROM job_ticks WHERE timestamp < %(before)s AND id NOT IN (
-                SELECT max(id) FROM job_ticks GROUP BY job_origin_id, selector_id)
             LIMIT %(rows)s)
     """,
 }
@@ -132,7 +113,7 @@ def prune_dagster(
         runs = _prune_runs(instance, kept, before, log)
         rows = 0
         for what, statement in _LEFT_OVERS.items():
-            found = _prune_rows(tables, statement, kept, before)
+            found = _prune_rows(tables, statement, before)
             if found:
                 log.info("%s that nothing holds any more: %s", what, f"{found:,}")
             rows += found
@@ -161,18 +142,18 @@ def _prune_runs(
         if not runs:
             return pruned
         for run in runs:
+            # Dagster deletes a run first, and its events would be nobody's if we were killed then.
+            instance.event_log_storage.delete_events(run)
             instance.delete_run(run)
             pruned += 1
             if pruned % _TOLD == 0:
                 log.info("%s runs pruned so far", f"{pruned:,}")
 
 
-def _prune_rows(
-    tables: psycopg.Connection[Any], statement: str, kept: set[str], before: datetime
-) -> int:
+def _prune_rows(tables: psycopg.Connection[Any], statement: str, before: datetime) -> int:
     pruned = 0
     while True:
-        values = {"kept": sorted(kept), "before": before, "rows": ROWS}
+        values = {"before": before, "rows": ROWS}
         with _bounded(tables):
             found = tables.execute(statement, values).rowcount
         pruned += found

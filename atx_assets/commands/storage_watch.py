@@ -1,7 +1,8 @@
 """What `atx run` does when PostgreSQL goes away under it: starts its own again, and says so.
 
 Dagster tries its storage again for seconds at each event, which is enough for a server of ours
-to be back: then the run goes on as if nothing had been. Not here: the same for `atx up`
+to be back: then the run goes on as if nothing had been. Prevented: a run that ends as the embedded
+server was killed, and a paragraph at each of dozens of attempts. Not here: the same for `atx up`
 (`web/healing.py`), how the server is started (`home/postgres/server.py`).
 """
 

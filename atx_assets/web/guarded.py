@@ -1,42 +1,41 @@
-"""Dagster's and MLflow's own programs, with the guard inside their web servers.
+"""Dagster's and MLflow's web applications behind the guard, as `atx up` starts them.
 
-    python -m atx_assets.web.guarded dagster dev ...
-    python -m atx_assets.web.guarded mlflow server ...
-
-Both start their web server as a process of its own, by a command line that nothing can change from
-outside; here that command is one of ours. `atx up` asks each server as a stranger before it calls
-it open, so that a version that starts it otherwise cannot go unnoticed. Not here: who is refused
-(`guard.py`).
+Dagster's is served from here: its own program has no place for another application in front.
+MLflow's program takes one by name, as its plugins do (`mlflow.app` in `pyproject.toml`).
+`atx up` asks each server as a stranger before it calls it open, so that a version that serves its
+application in another way cannot go unnoticed. Not here: who is refused (`guard.py`), and when
+they are started (`dagster_processes.py`, `up.py`).
 """
 
 from __future__ import annotations
 
-import importlib
+import logging
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from atx_assets.settings import read_settings
 from atx_assets.web.guard import Guard, Hosts
+from atx_assets.web.processes import accepts
 
 if TYPE_CHECKING:
-    from subprocess import Popen
+    import dagster as dg
 
-    from starlette.middleware import Middleware
-
-_SELF = "atx_assets.web.guarded"
-
-
-def command(program: str, *words: str) -> list[str]:
-    """Return the command line of `program` (dagster, mlflow) with its web server guarded."""
-    return [sys.executable, "-m", _SELF, program, *words]
+#: What Dagster's own webserver asks of its storage: milliseconds for a statement, seconds for
+#: which a connection is used, and connections beyond the pool.
+_STATEMENT, _RECYCLE, _OVERFLOW = 15_000, 3600, 20
 
 
-def main() -> None:
-    """Run the program that the command line names, as if it had been called itself."""
-    program = _PROGRAMS[sys.argv[1]]
-    del sys.argv[0]
-    program()
+def dagster_command(workspace: Path, code_server: Path | None = None) -> list[str]:
+    """Return the command line that serves Dagster's UI for the code locations of a file.
+
+    Args:
+        workspace: the file, as Dagster's own programs take it.
+        code_server: a socket that has to take connections before the locations are asked for.
+    """
+    words = [str(workspace), *([str(code_server)] if code_server else [])]
+    return [sys.executable, "-m", "atx_assets.web.guarded", *words]
 
 
 def mlflow_app() -> Guard:
@@ -47,55 +46,36 @@ def mlflow_app() -> Guard:
     return Guard(app, Hosts.of(settings, settings.mlflow_port))
 
 
-def _dagster() -> None:
-    def guarded(start: Callable[..., Popen[bytes]]) -> Callable[..., Popen[bytes]]:
-        def start_guarded(words: Sequence[str], **options: Any) -> Popen[bytes]:
-            if list(words[1:3]) == ["-m", "dagster_webserver"]:
-                words = command("dagster_webserver", *words[3:])
-            return start(words, **options)
+def main() -> None:
+    """Serve Dagster's UI until a signal ends it; the command line is `dagster_command`'s."""
+    # Imported while the code server loads our code, with which each of them takes seconds.
+    import dagster as dg
+    import dagster_webserver.app  # noqa: F401
+    import uvicorn  # noqa: F401
 
-        return start_guarded
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    workspace, *code_server = map(Path, sys.argv[1:])
+    while code_server and not accepts(code_server[0]):
+        time.sleep(0.1)
+    with dg.DagsterInstance.get() as instance:
+        _serve(instance, workspace)
 
-    _replace("dagster._cli.dev", "open_ipc_subprocess", guarded)
-    importlib.import_module("dagster._cli").main()
 
-
-def _dagster_webserver() -> None:
-    from dagster_webserver.webserver import DagsterWebserver
-    from starlette.middleware import Middleware
+def _serve(instance: dg.DagsterInstance, workspace: Path) -> None:
+    import uvicorn
+    from dagster._core.workspace.context import WorkspaceProcessContext
+    from dagster._core.workspace.load_target import WorkspaceFileTarget
+    from dagster_webserver.app import create_app_from_workspace_process_context
+    from dagster_webserver.version import __version__
 
     settings = read_settings()
-    first = Middleware(Guard, hosts=Hosts.of(settings, settings.ui_port))
-    build = DagsterWebserver.build_middleware
+    instance.optimize_for_webserver(_STATEMENT, _RECYCLE, _OVERFLOW)
+    locations = WorkspaceFileTarget(paths=[str(workspace)])
+    with WorkspaceProcessContext(instance, locations, version=__version__) as context:
+        app = create_app_from_workspace_process_context(context)
+        guarded = Guard(app, Hosts.of(settings, settings.ui_port))
+        uvicorn.run(guarded, host=settings.bind, port=settings.ui_port, log_level="warning")
 
-    def build_guarded(self: DagsterWebserver[Any, Any]) -> list[Middleware]:
-        return [first, *build(self)]
-
-    DagsterWebserver.build_middleware = build_guarded  # type: ignore[method-assign]
-    importlib.import_module("dagster_webserver.cli").main()
-
-
-def _mlflow() -> None:
-    def guarded(start: Callable[..., Any]) -> Callable[..., Any]:
-        def start_guarded(words: Sequence[str], **options: Any) -> Any:
-            *before, app = words
-            if app == "mlflow.server.fastapi_app:app":
-                words = [*before, "--factory", f"{_SELF}:mlflow_app"]
-            return start(words, **options)
-
-        return start_guarded
-
-    _replace("mlflow.server", "_exec_cmd", guarded)
-    importlib.import_module("mlflow.cli").cli()
-
-
-def _replace(module: str, name: str, change: Callable[[Any], Any]) -> None:
-    """Change a function of somebody else's module, which fails if it is not there."""
-    found = importlib.import_module(module)
-    setattr(found, name, change(getattr(found, name)))
-
-
-_PROGRAMS = {"dagster": _dagster, "dagster_webserver": _dagster_webserver, "mlflow": _mlflow}
 
 if __name__ == "__main__":
     main()

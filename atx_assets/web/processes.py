@@ -196,6 +196,12 @@ def free_port(wanted: int, bind: str = "127.0.0.1") -> int:
     raise AtxError(f"no free port on {bind} from {wanted} on")
 
 
+def accepts(path: Path) -> bool:
+    """Whether a server takes connections on the socket at `path`."""
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
+        return probe.connect_ex(os.fspath(path)) == 0
+
+
 def answers_http(url: str) -> bool:
     """Whether `url`, on this machine, answers with success."""
     # Without a ProxyHandler: a proxy from the environment would be asked for 127.0.0.1.

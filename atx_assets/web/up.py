@@ -1,13 +1,8 @@
 """`atx up`: the Dagster UI with daemon, MLflow's, and the report, on one home until Ctrl-C.
 
-Not here: how children are started and ended (`processes.py`), and what is done when one of them
-or PostgreSQL dies meanwhile (`healing.py`).
-
-`dagster dev` rather than webserver and daemon side by side. Measured with a trivial asset on two
-cores: 10.7 s against 6.3 s until the UI answers, but a daemon on its own starts a new code
-server every minute (2.5 s of CPU each time, and two of them alive at once), while `dagster dev`
-shares one between both, and it loads what `workspace.yaml` says like the plain command. It and
-`mlflow server` run with a guard inside (`guarded.py`).
+Not here: how children are started and ended (`processes.py`), which of them are Dagster
+(`dagster_processes.py`), what is done when one of them or PostgreSQL dies meanwhile (`healing.py`),
+and the guard inside their web servers (`guarded.py`).
 """
 
 import contextlib
@@ -16,6 +11,7 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,12 +22,12 @@ from atx_assets.errors import AtxError, Stopped
 from atx_assets.home.home import exports, open_home, prepare
 from atx_assets.home.schema_upgrade import ready_stores
 from atx_assets.models.mlflow_server import store_uri
-from atx_assets.settings import ROOT, Settings, guessed_zone
+from atx_assets.settings import Settings, guessed_zone
 from atx_assets.storage.data_folder import DataFolder
 from atx_assets.storage.locks import try_lock, unlock
+from atx_assets.web.dagster_processes import WEBSERVER, start_dagster
 from atx_assets.web.guard import Hosts, open_to_others
-from atx_assets.web.guarded import command as guarded
-from atx_assets.web.healing import DAGSTER, Healing, ready_records
+from atx_assets.web.healing import Healing, ready_records
 from atx_assets.web.processes import Children, answers_http, free_port, refuses_strangers
 from atx_assets.web.report_server import report_server
 
@@ -76,10 +72,11 @@ def _run_until_stopped(settings: Settings, say: Callable[[str], None]) -> None:
         report = DataFolder(ready.data_dir).path("analysis_report")
         try:
             with report_server(report, ready) as report_url, _private(ready.home) as folder:
-                ui = _start_dagster(ready, children, folder)
+                ui = f"http://{ready.web_host}:{ready.ui_port}"
                 record(ui)
                 mlflow = _start_mlflow(ready, children, folder) if _shows_mlflow(ready) else ""
-                children.wait_until(lambda: answers_http(f"{ui}/server_info"), DAGSTER, _START)
+                start_dagster(ready, children, folder, _START)
+                children.wait_until(lambda: answers_http(f"{ui}/server_info"), WEBSERVER, _START)
                 if mlflow:
                     children.wait_until(lambda: answers_http(f"{mlflow}/health"), "MLflow", _START)
                 _check_guard(f"{ui}/server_info", *([f"{mlflow}/health"] if mlflow else []))
@@ -117,20 +114,19 @@ def _on_free_ports(settings: Settings, say: Callable[[str], None]) -> Settings:
     return replace(settings, mlflow_port=mlflow)
 
 
-def _start_dagster(settings: Settings, children: Children, folder: Path) -> str:
-    command = guarded("dagster", "dev", "-w", str(ROOT / "workspace.yaml"))
-    command += ["--host", settings.bind, "--port", str(settings.ui_port)]
-    # Where temporary files go, there go the sockets at which its code servers execute anything.
-    environment = os.environ | exports(settings) | {"TMPDIR": str(folder)}
-    children.start(DAGSTER, command, environment=environment, folder=ROOT)
-    return f"http://{settings.web_host}:{settings.ui_port}"
-
-
 def _start_mlflow(settings: Settings, children: Children, folder: Path) -> str:
     store = settings.home / "mlflow"
     (store / "artifacts").mkdir(mode=0o700, parents=True, exist_ok=True)
-    command = guarded("mlflow", "server", "--host", settings.bind)
-    command += ["--port", str(settings.mlflow_port), "--workers", "1", "--no-serve-artifacts"]
+    command = [sys.executable, "-m", "mlflow", "server", "--app-name", "atx"]
+    command += [
+        "--host",
+        settings.bind,
+        "--port",
+        str(settings.mlflow_port),
+        "--workers",
+        "1",
+        "--no-serve-artifacts",
+    ]
     # Its own check lets in any port of this machine, and what is not under /api; beside the guard.
     names = Hosts.of(settings, settings.mlflow_port).patterns()
     origins = [f"{scheme}://{name}" for scheme in ("http", "https") for name in names]

@@ -1,11 +1,29 @@
 """How a run is followed: the share of the search, warnings, and what is kept for the end."""
 
+import contextlib
 import json
+import os
+import pty
+import re
+import threading
+import time
+from collections.abc import Callable
+from fcntl import ioctl
+from struct import pack
+from termios import TIOCSWINSZ
 from types import SimpleNamespace
+from typing import TextIO
 
 import pytest
 
-from atx_assets.commands.output.display import Display, Output, display, duration
+from atx_assets.commands.output.display import (
+    ASSETS,
+    Display,
+    LiveDisplay,
+    Output,
+    display,
+    duration,
+)
 from atx_assets.commands.output.progress import Outcome, Progress, search_share
 from atx_assets.commands.run import telling
 from atx_assets.defs.assets.hyperparameters import _logged
@@ -109,6 +127,57 @@ def test_a_warning_is_told_even_when_quiet_and_kept_for_json(capsys):
 
 def test_what_is_no_terminal_gets_lines_alone():
     assert [display(output).moves for output in Output] == [False, False, False]
+
+
+def on_a_terminal(width: int, draw: Callable[[TextIO], None]) -> str:
+    """Return all that has come on a terminal of some width once `draw` is through."""
+    ours, theirs = pty.openpty()
+    ioctl(theirs, TIOCSWINSZ, pack("HHHH", 40, width, 0, 0))
+    came = bytearray()
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # what Linux says when the other side is closed
+            while part := os.read(ours, 65536):
+                came.extend(part)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with os.fdopen(theirs, "w", encoding="utf-8") as stream:
+        draw(stream)
+    reader.join()
+    os.close(ours)
+    return came.decode()
+
+
+@pytest.mark.parametrize("width", [60, 100, 200])
+def test_a_terminal_is_drawn_how_far_a_run_is_whatever_its_width(width):
+    def draw(stream: TextIO) -> None:
+        display = LiveDisplay(Output.SHOWN, stream)
+        with display.showing(12):
+            display.draw("hyperparameters")
+            display.draw("reading")
+            display.draw(ASSETS, 3)
+            for share in (0.25, 0.5):
+                time.sleep(0.3)
+                display.draw("hyperparameters", share)
+            display.end("reading")
+            display.say("  titles  1.0 s")
+            time.sleep(0.3)
+
+    text = on_a_terminal(width, draw)
+    lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in re.split("[\r\n]+", text)]
+    assert max(map(len, lines)) <= width
+    assert any(re.search(r"assets  +\S+ 3 of 12, \d s$", line.rstrip()) for line in lines)
+    assert any(re.search(r"reading  +\S+ \d s$", line.rstrip()) for line in lines)
+    assert any(
+        re.search(r"hyperparameters  \S.* 50%, \d s, \d s left$", line.rstrip()) for line in lines
+    )
+    assert "  titles  1.0 s" in lines
+    drawn_last = text.rindex("50%")
+    assert "reading" not in text[drawn_last:]
+    # Nothing of it stays: the lines are erased, and the cursor is shown again.
+    assert text.rindex("\x1b[2K") > drawn_last
+    assert text.rindex("\x1b[?25h") > drawn_last
 
 
 @pytest.mark.parametrize(

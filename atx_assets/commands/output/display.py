@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, TextIO
 
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import Task, TaskID
+
+
+#: The bar of all assets together; each of the others is of a step.
+ASSETS = "assets"
+#: Seconds of a search by which its end is estimated: all of it, as its parts differ in speed.
+_WHOLE = 1e9
 
 
 class Output(Enum):
@@ -28,27 +34,6 @@ class Output(Enum):
     JSON = "json"
 
 
-@dataclass
-class Search:
-    """How far the search for hyperparameters is: its share, above 0, `seconds` after it began."""
-
-    share: float
-    seconds: float
-
-
-@dataclass
-class Now:
-    """Where a run is now; written by one thread, and read by another that draws it.
-
-    `making` has, for each step that has begun and not ended, when it began (seconds since 1970).
-    """
-
-    total: int = 0
-    made: int = 0
-    making: dict[str, float] = field(default_factory=dict)
-    search: Search | None = None
-
-
 class Display:
     """Lines, and nothing that moves."""
 
@@ -56,7 +41,7 @@ class Display:
         """Tell on standard output, or only what is wrong, or nothing."""
         self._output = output
 
-    #: Whether `showing` shows how far a run is.
+    #: Whether it shows how far a run is while it is `showing`.
     moves = False
 
     def say(self, line: str) -> None:
@@ -72,13 +57,22 @@ class Display:
             self.say(line)
 
     @contextmanager
-    def showing(self, now: Now) -> Iterator[None]:
-        """Show how far a run is while the block lasts."""
+    def showing(self, total: int) -> Iterator[None]:
+        """Show how far a run is that makes `total` assets, while the block lasts."""
         yield
+
+    def draw(self, step: str, done: float | None = None) -> None:
+        """Show that a step is under way, and how far its search is, up to 1.
+
+        Of the step `ASSETS`, which all the others are parts of, assets are counted.
+        """
+
+    def end(self, step: str) -> None:
+        """Show that a step has ended."""
 
 
 class LiveDisplay(Display):
-    """Lines, and below them how far the run is, drawn anew several times a second."""
+    """Lines, and below them how far the run is: a bar of the assets, and one for each step."""
 
     moves = True
 
@@ -86,35 +80,43 @@ class LiveDisplay(Display):
         """Draw on a stream that is a terminal."""
         super().__init__(output)
         self._stream = stream
-        self._console: Console | None = None
+        self._bars: Bars | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._total = 0
 
     def say(self, line: str) -> None:
         """Tell a line, above what moves."""
-        if self._console and self._output is Output.SHOWN:
-            self._console.out(line, highlight=False)
+        if self._bars and self._output is Output.SHOWN:
+            self._bars.console.out(line, highlight=False)
         else:
             super().say(line)
 
     @contextmanager
-    def showing(self, now: Now) -> Iterator[None]:
+    def showing(self, total: int) -> Iterator[None]:
         """Show how far a run is while the block lasts; nothing of it stays."""
-        from rich.live import Live
-        from rich.spinner import Spinner
-
-        began, spinner = time.time(), Spinner("dots")
-        with _terminal_itself(self._stream) as terminal:
-            console = self._console = console_on(terminal)
+        self._total, self._tasks = total, {}
+        try:
             # What anybody prints meanwhile comes out above it, whole.
-            with Live(
-                console=console,
-                get_renderable=lambda: _drawn(now, began, spinner, _fitted(console, terminal)),
-                refresh_per_second=8,
-                transient=True,
-            ):
-                try:
-                    yield
-                finally:
-                    self._console = None
+            with _terminal_itself(self._stream) as terminal, _bars_on(terminal) as self._bars:
+                self.draw(ASSETS, 0)
+                yield
+        finally:
+            self._bars = None
+
+    def draw(self, step: str, done: float | None = None) -> None:
+        """Draw a step's bar, which only moves to and fro until it is known how far it is."""
+        if not self._bars:
+            return
+        if step not in self._tasks:
+            self._tasks[step] = self._bars.add_task(step, total=None)
+        if done is not None:
+            total = self._total if step == ASSETS else 1.0
+            self._bars.update(self._tasks[step], completed=done, total=total)
+
+    def end(self, step: str) -> None:
+        """Take the bar of a step away."""
+        if self._bars and step in self._tasks:
+            self._bars.remove_task(self._tasks.pop(step))
 
 
 @contextmanager
@@ -125,39 +127,46 @@ def _terminal_itself(stream: TextIO) -> Iterator[TextIO]:
         yield terminal
 
 
-def _fitted(console: Console, terminal: TextIO) -> int:
-    """Let the console have the size that the terminal has now; return its width."""
-    from rich.console import ConsoleDimensions
+def _bars_on(terminal: TextIO) -> Bars:
+    from rich.console import ConsoleDimensions, RenderableType
+    from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
+    from rich.table import Column
+    from rich.text import Text
 
-    size = os.get_terminal_size(terminal.fileno())
-    if size.columns:
-        console.size = ConsoleDimensions(*size)
-    return console.width
+    class Told(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(_told(task))
 
+    class Fitted(Progress):
+        def get_renderables(self) -> Iterator[RenderableType]:
+            # The console would ask the standard streams, of which Dagster keeps two.
+            if (size := os.get_terminal_size(terminal.fileno())).columns:
+                console.size = ConsoleDimensions(*size)
+            yield from super().get_renderables()
 
-def _drawn(now: Now, began: float, spinner: RenderableType, width: int) -> RenderableType:
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-
-    at, bar = time.time(), max(6, min(40, width - 52))
-    rows = Table.grid(padding=(0, 1))
-    rows.add_column()
+    console = console_on(terminal)
     # Of one width, so that the bars stay where they are.
-    rows.add_column(no_wrap=True, overflow="ellipsis", width=16)
-    rows.add_column()
-    rows.add_column(no_wrap=True, overflow="ellipsis")
-    whole = ProgressBar(total=max(now.total, 1), completed=now.made, width=bar)
-    rows.add_row(" ", "assets", whole, f"{now.made} of {now.total}, {duration(at - began)}")
-    for step, since in list(now.making.items()):
-        seconds, search = at - since, now.search
-        if step == "hyperparameters" and search:
-            part = ProgressBar(total=1.0, completed=search.share, width=bar)
-            left = duration(max(search.seconds / search.share - seconds, 0))
-            told = f"{search.share:.0%}, {duration(seconds)}, {left} left"
-            rows.add_row(spinner, step, part, told)
-        else:
-            rows.add_row(spinner, step, "", duration(seconds))
-    return rows
+    name = Column(no_wrap=True, overflow="ellipsis", width=16)
+    return Fitted(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False, table_column=name),
+        BarColumn(None, table_column=Column(max_width=40)),
+        Told(table_column=Column(no_wrap=True, overflow="ellipsis")),
+        console=console,
+        refresh_per_second=8,
+        speed_estimate_period=_WHOLE,
+        transient=True,
+    )
+
+
+def _told(task: Task) -> str:
+    elapsed = duration(task.elapsed or 0)
+    if task.total is None:
+        return elapsed
+    if task.description == ASSETS:
+        return f"{task.completed:.0f} of {task.total:.0f}, {elapsed}"
+    left = "" if task.time_remaining is None else f", {duration(task.time_remaining)} left"
+    return f"{task.percentage:.0f}%, {elapsed}{left}"
 
 
 def duration(seconds: float) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.automation.failures import cause_of
-from atx_assets.commands.output.display import Display, Now, Search
+from atx_assets.commands.output.display import ASSETS, Display
 from atx_assets.home.dagster_storage import is_storage_failure
 from atx_assets.learning.evaluation import FOLDS
 from atx_assets.plain_text import plain
@@ -87,13 +87,16 @@ class Progress:
         self._run_id = outcome.run_id = run_id
         self._cursor: str | None = None
         self._ended = threading.Event()
-        self._now, self._search = Now(total), search
+        self._total, self._search = total, search
+        #: When each step began that has not ended (seconds since 1970), and how far the search is.
+        self._making: dict[str, float] = {}
+        self._share = 0.0
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Tell of the events until the block ends, and of the last of them after it."""
         thread = threading.Thread(target=self._follow, name="atx-progress", daemon=True)
-        with self._display.showing(self._now):
+        with self._display.showing(self._total):
             thread.start()
             try:
                 yield
@@ -123,7 +126,7 @@ class Progress:
                 return
 
     def _tell_of(self, entry: dg.EventLogEntry) -> None:
-        event, outcome, making = entry.dagster_event, self._outcome, self._now.making
+        event, outcome, making = entry.dagster_event, self._outcome, self._making
         if event is None:
             # A line that an asset or a resource logged, and not one of Dagster's own.
             if entry.level == logging.INFO:
@@ -132,15 +135,17 @@ class Progress:
         kind, step = event.event_type_value, event.step_key or ""
         if kind == "STEP_START":
             making[step] = entry.timestamp
+            self._display.draw(step)
         elif kind == "ASSET_MATERIALIZATION":
             asset = event.asset_key.to_user_string() if event.asset_key else ""
             seconds = entry.timestamp - making.get(step, entry.timestamp)
             metadata = event.step_materialization_data.materialization.metadata
-            self._now.made += asset not in outcome.assets
             outcome.assets[asset] = found = _found(seconds, metadata)
+            self._display.draw(ASSETS, len(outcome.assets))
             self._display.say(f"  {asset:<18}{seconds:6.1f} s  {_told(found['figures'])}")
         elif kind in ("STEP_SUCCESS", "STEP_SKIPPED"):
             making.pop(step, None)
+            self._display.end(step)
         elif kind == "ASSET_CHECK_EVALUATION":
             self._tell_of_check(event.asset_check_evaluation_data)
         elif kind == "STEP_FAILURE" and not outcome.failure:
@@ -152,17 +157,16 @@ class Progress:
             outcome.failure = cause_of(error) if error else ""
 
     def _tell_of_line(self, entry: dg.EventLogEntry) -> None:
-        line, before = plain(entry.user_message), self._now.search
+        line, known = plain(entry.user_message), self._share
         share = search_share(line, self._search)
         if share is None:
             self._display.say(f"    {line}")
             return
         # Threads log what they have done, and may come out of order.
-        known = before.share if before else 0.0
         if share <= known:
             return
-        began = self._now.making.get(entry.step_key or "", entry.timestamp)
-        self._now.search = Search(share, entry.timestamp - began)
+        self._share = share
+        self._display.draw(entry.step_key or "", share)
         if not self._display.moves and int(share * 10) > int(known * 10):
             self._display.say(f"    {line} ({share:.0%} of the search)")
 

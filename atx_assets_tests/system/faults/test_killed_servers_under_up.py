@@ -18,7 +18,7 @@ pytestmark = pytest.mark.xdist_group("killed servers")
 
 
 def test_a_code_server_that_is_killed_with_its_run_is_started_again(house: House) -> None:
-    """Kept out: `dagster dev` does not see that it is gone, and no sensor ever ticks again."""
+    """Kept out: Dagster does not see that it is gone, and no sensor ever ticks again."""
     run, worker = house.trains()
     kill(house.code_server().pid, worker)
     wait_until(lambda: house.status(run) == dg.DagsterRunStatus.FAILURE, "the end of the run", 40)
@@ -26,10 +26,24 @@ def test_a_code_server_that_is_killed_with_its_run_is_started_again(house: House
 
 
 def test_a_daemon_that_is_killed_is_started_again(house: House) -> None:
-    house.trains()
+    run, _ = house.trains()
     kill(house.processes("dagster._daemon run")[0].pid)
     house.check_agreement()
     assert house.processes("dagster._daemon run")
+    assert house.status(run) == dg.DagsterRunStatus.SUCCESS  # it lives in the code server
+
+
+@pytest.mark.parametrize("process", ["dagster code-server", "web.guarded"])
+def test_another_process_of_dagster_that_is_killed_is_started_again(
+    house: House, process: str
+) -> None:
+    killed = house.processes(process)[0].pid
+    kill(killed)
+    (again,) = wait_until(lambda: house.lines and house.processes(process), "the process again", 60)
+    assert again.pid != killed
+    house.changes_labels()
+    house.check_agreement(code_server_may_restart=True)
+    assert [line.endswith(": started again") for line in house.lines] == [True]
 
 
 def test_postgres_that_is_killed_is_started_again(house: House) -> None:

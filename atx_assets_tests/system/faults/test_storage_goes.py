@@ -51,15 +51,15 @@ def test_a_storage_that_stops_in_the_middle_of_a_tick_loses_no_change(
         own_server.stop_at_once()
     house.changes_labels()
     told_once_that_it_is_away(house)
-    kill(house.processes("guarded dagster dev")[0].pid)
+    kill(house.processes("dagster._daemon run")[0].pid)
     time.sleep(OUTAGE)
     told_once_that_it_is_away(house)
-    assert not house.processes("dagster")
+    assert not house.processes("dagster._daemon run")
     own_server.start_again()
     house.check_agreement()
     _, back, started = house.lines
     assert back == BACK
-    assert started.startswith("Dagster ended with signal 9: ")
+    assert started.startswith("Dagster daemon ended with signal 9: ")
     assert started.endswith(": started again")
 
 
@@ -67,7 +67,7 @@ def test_a_storage_that_stops_while_a_run_writes_its_events_is_made_up_for(
     house: House, own_server: OwnServer
 ) -> None:
     before = house.runs()
-    dagster = house.processes("guarded dagster dev")[0].pid
+    dagster = house.processes("dagster._daemon run")[0].pid
     house.changes_labels()
     run = house.next_run(before)
     writes = psutil.Process(house.reaches(run, dg.DagsterEventType.STEP_START, "tuned_classifier"))
@@ -80,4 +80,4 @@ def test_a_storage_that_stops_while_a_run_writes_its_events_is_made_up_for(
     house.check_agreement()
     assert house.lines[1:] == [BACK]
     assert house.status(run) == dg.DagsterRunStatus.FAILURE
-    assert house.processes("guarded dagster dev")[0].pid == dagster
+    assert house.processes("dagster._daemon run")[0].pid == dagster

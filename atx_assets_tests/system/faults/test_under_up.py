@@ -83,7 +83,7 @@ def test_a_storage_that_is_killed_in_the_middle_of_a_tick_loses_no_change(house:
 @pytest.mark.parametrize(
     ("name", "command", "page"),
     [
-        pytest.param("Dagster", "dagster_webserver", "server_info", id="webserver"),
+        pytest.param("Dagster", "web.guarded", "server_info", id="webserver"),
         pytest.param("MLflow", "mlflow server", "health", id="mlflow"),
     ],
 )

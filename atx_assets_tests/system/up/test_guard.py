@@ -26,7 +26,7 @@ from atx_assets.errors import AtxError
 from atx_assets.settings import read_settings
 from atx_assets.web import up
 from atx_assets.web.guard import Asked, Guard, Hosts, open_to_others, refusal
-from atx_assets.web.guarded import command
+from atx_assets.web.guarded import dagster_command
 from atx_assets.web.processes import answers_http, free_port
 from atx_assets_tests.builders.environment import unused_port
 
@@ -362,10 +362,12 @@ class Webserver:
         (folder / "tiny.py").write_text(textwrap.dedent(TINY))
         (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
         self.folder, self.port, self.host = folder, port, f"127.0.0.1:{port}"
-        plain = [sys.executable, "-m", "dagster_webserver"]
-        words = ["-f", "tiny.py", "--host", "127.0.0.1", "--port", str(port)]
+        workspace = folder / "workspace.yaml"
+        workspace.write_text("load_from: [{python_file: tiny.py}]")
+        plain = [sys.executable, "-m", "dagster_webserver", "-w", str(workspace)]
+        plain += ["--host", "127.0.0.1", "--port", str(port)]
         self.process = subprocess.Popen(
-            [*(command("dagster_webserver") if guarded else plain), *words],
+            dagster_command(workspace) if guarded else plain,
             env=os.environ | {"DAGSTER_HOME": str(folder), "ATX_UI_PORT": str(port)},
             cwd=folder,
             stdout=subprocess.DEVNULL,

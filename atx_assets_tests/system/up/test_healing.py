@@ -12,11 +12,12 @@ from dagster_postgres.utils import DagsterPostgresException
 from atx_assets.errors import AtxError, DatabaseError
 from atx_assets.settings import Settings, read_settings
 from atx_assets.web import healing
-from atx_assets.web.healing import DAGSTER, Healing
-from atx_assets.web.processes import Children
+from atx_assets.web.dagster_processes import CODE_SERVER, DAEMON, WEBSERVER, serves_code
+from atx_assets.web.healing import Healing
+from atx_assets.web.processes import Child, Children
 
-#: Starts a child whose command is like that of Dagster's code server, and tells its number.
-WITH_CODE_SERVER = "sh -c 'sleep 600; :' dagster api grpc & echo $!; wait; sleep 600"
+#: Starts a child, as Dagster's code server does, and tells its number.
+WITH_CHILD = "sleep 600 & echo $!; wait; exec sleep 600"
 
 
 @pytest.fixture
@@ -43,15 +44,18 @@ class Storage:
 
     def __init__(self) -> None:
         self.away = self.goes_again = False
+        #: For each time that the records were put right: whether runs that begin are dead, too.
+        self.readied: list[bool] = []
 
     def reach(self, _: Settings) -> str:
         if self.away:
             raise DatabaseError("Dagster's storage cannot be reached (there)")
         return ""
 
-    def ready_records(self, *_: object) -> None:
+    def ready_records(self, *_: object, starting_too: bool) -> None:
         if self.goes_again:
             raise DagsterPostgresException("too many retries for DB connection")
+        self.readied.append(starting_too)
 
 
 @pytest.fixture(autouse=True)
@@ -128,15 +132,13 @@ def test_a_child_that_dies_again_and_again_ends_all(
 def test_dagster_whose_code_server_is_gone_is_started_again(
     children: Children, healer: Healing, said: list[str], tmp_path: Path
 ) -> None:
-    start(children, WITH_CODE_SERVER, tmp_path, DAGSTER)
-    code_server, before = number_in(tmp_path / "dagster.log"), pid_of(children)
-    # Its number is printed before it is what its command line says.
-    wait_until(lambda: healing._serves_code(before))
+    start(children, WITH_CHILD, tmp_path, CODE_SERVER)
+    code, before = number_in(tmp_path / "dagster-code-server.log"), pid_of(children)
     for _ in range(5):
         healer.look()
     assert pid_of(children) == before
-    psutil.Process(code_server).kill()
-    wait_until(lambda: gone(code_server))
+    psutil.Process(code).kill()
+    wait_until(lambda: gone(code))
     healer.look()  # one that is loaded anew may be missing for a moment
     assert pid_of(children) == before
     healer.look()
@@ -144,11 +146,66 @@ def test_dagster_whose_code_server_is_gone_is_started_again(
     assert said == ["Dagster's code server was gone: started again"]
 
 
-def test_dagster_whose_code_server_was_never_found_is_left_alone(
+def test_a_process_that_is_dead_and_not_waited_for_serves_no_code(
+    children: Children, tmp_path: Path
+) -> None:
+    """Kept out: Dagster's code server never waits for the one below it, which stays a zombie."""
+    start(children, "sleep 600 & echo $!; exec sleep 600", tmp_path, CODE_SERVER)
+    code = number_in(tmp_path / "dagster-code-server.log")
+    (child,) = children
+    assert serves_code(child)
+    psutil.Process(code).kill()
+    wait_until(lambda: gone(code))
+    assert not serves_code(child)
+
+
+def pids(children: Children) -> dict[str, int]:
+    return {child.name: child.process.pid for child in children}
+
+
+def dagster(children: Children, folder: Path) -> dict[str, Child]:
+    """What stands for the three processes of Dagster, by name."""
+    for name in (CODE_SERVER, DAEMON, WEBSERVER):
+        start(children, "exec sleep 600", folder, name)
+    return {child.name: child for child in children}
+
+
+@pytest.mark.parametrize("name", [CODE_SERVER, DAEMON, WEBSERVER])
+def test_one_process_of_dagster_that_dies_leaves_the_others_alone(
+    children: Children,
+    healer: Healing,
+    said: list[str],
+    storage: Storage,
+    tmp_path: Path,
+    name: str,
+) -> None:
+    """Kept out: a run that is lost because the UI died, or counts as dead while it begins."""
+    killed, before = dagster(children, tmp_path)[name], pids(children)
+    killed.process.kill()
+    wait_until(lambda: gone(killed.process.pid))
+    healer.look()
+    assert {known for known, pid in pids(children).items() if before[known] != pid} == {name}
+    assert said == [f"{name} ended with signal 9: (empty): started again"]
+    assert storage.readied == [name == CODE_SERVER]
+
+
+def test_a_clock_that_is_set_back_has_the_daemon_started_again_and_no_other(
+    children: Children, healer: Healing, said: list[str], tmp_path: Path
+) -> None:
+    dagster(children, tmp_path)
+    before = pids(children)
+    healer._clock += 3600
+    healer.look()
+    healer.look()
+    assert {known for known, pid in pids(children).items() if before[known] != pid} == {DAEMON}
+    assert said == ["the clock was set back 60 min; Dagster: started again"]
+
+
+def test_dagster_whose_code_was_never_loaded_is_left_alone(
     children: Children, healer: Healing, tmp_path: Path
 ) -> None:
-    """Kept out: a version of Dagster that calls it otherwise is started again for ever."""
-    start(children, "exec sleep 600", tmp_path, DAGSTER)
+    """Kept out: code that cannot be loaded is started again for ever; the UI shows why."""
+    start(children, "exec sleep 600", tmp_path, CODE_SERVER)
     before = pid_of(children)
     for _ in range(5):
         healer.look()
@@ -164,7 +221,7 @@ def test_dagster_that_ends_without_its_storage_is_started_again_once_it_is_back(
     children: Children, healer: Healing, said: list[str], storage: Storage, tmp_path: Path
 ) -> None:
     """Kept out: an `atx up` that ends because a server of somebody's own is started anew."""
-    start(children, "echo no storage; exit 1", tmp_path, DAGSTER)
+    start(children, "echo no storage; exit 1", tmp_path, DAEMON)
     wait_until(lambda: gone(pid_of(children)))
     storage.away = True
     for _ in range(5):
@@ -177,15 +234,15 @@ def test_dagster_that_ends_without_its_storage_is_started_again_once_it_is_back(
     storage.goes_again = False
     healer.look()
     (dagster,) = children
-    assert dagster.name == DAGSTER
-    started = "Dagster ended with status 1: no storage: started again"
+    assert dagster.name == DAEMON
+    started = "Dagster daemon ended with status 1: no storage: started again"
     assert said == [AWAY, BACK, AGAIN, BACK, started]
 
 
 def test_dagster_that_lives_without_its_storage_is_left_alone_and_the_outage_told(
     children: Children, healer: Healing, said: list[str], storage: Storage, tmp_path: Path
 ) -> None:
-    start(children, "exec sleep 600", tmp_path, DAGSTER)
+    start(children, "exec sleep 600", tmp_path, DAEMON)
     before = pid_of(children)
     healer.look()
     assert said == []
@@ -198,7 +255,7 @@ def test_dagster_that_lives_without_its_storage_is_left_alone_and_the_outage_tol
 def test_a_storage_that_comes_and_goes_is_no_death_of_dagster_again_and_again(
     children: Children, healer: Healing, said: list[str], storage: Storage, tmp_path: Path
 ) -> None:
-    start(children, "exit 1", tmp_path, DAGSTER)
+    start(children, "exit 1", tmp_path, DAEMON)
     for _ in range(5):
         wait_until(lambda: gone(pid_of(children)))
         for storage.away in (True, False):

@@ -10,7 +10,8 @@ import pytest
 from atx_assets.home.postgres.cluster import Cluster
 from atx_assets.home.postgres.server import EmbeddedPostgres
 from atx_assets.settings import read_settings
-from atx_assets.web.healing import DAGSTER, Healing
+from atx_assets.web.dagster_processes import CODE_SERVER, DAEMON, WEBSERVER
+from atx_assets.web.healing import Healing
 from atx_assets.web.processes import Children
 
 #: Writes lines of 100 bytes, 10 MB a second at most, as a child that has gone wrong would.
@@ -23,7 +24,7 @@ while True:
 LARGEST = 5_000_000
 
 
-@pytest.mark.parametrize("name", [DAGSTER, "MLflow"])
+@pytest.mark.parametrize("name", [WEBSERVER, DAEMON, CODE_SERVER, "MLflow"])
 def test_the_log_of_a_child_that_writes_on_and_on_stays_small(name: str, home: Path) -> None:
     own = {"ATX_HOME": str(home), "PG_HOST": "x", "DAGSTER_POSTGRES_URL": "postgresql://x/y"}
     settings = read_settings(own)

@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -235,6 +236,12 @@ def test_up_opens_both_and_ctrl_c_leaves_no_process(
     assert loaded_locations(ui) == {"atx": "RepositoryLocation"}
     assert answers_http(f"{mlflow}/")
 
+    (serving,) = serving_code(up)
+    assert reload_location(ui) == "WorkspaceLocationEntry"
+    wait_until(lambda: gone(serving.pid), "the end of what served the code before", 30)
+    assert len(serving_code(up)) == 1
+    assert loaded_locations(ui) == {"atx": "RepositoryLocation"}
+
     second = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, check=False)
     assert second.returncode == 1
     assert second.stderr == (
@@ -314,17 +321,33 @@ def groups_of(up: Up) -> set[int]:
     return found
 
 
-def loaded_locations(ui: str) -> dict[str, str]:
-    """What the code locations are by name; a PythonError is one that failed to load."""
-    query = (
-        "{ workspaceOrError { ... on Workspace { locationEntries "
-        "{ name locationOrLoadError { __typename } } } } }"
-    )
+def serving_code(up: Up) -> list[psutil.Process]:
+    """The processes that have loaded our code for Dagster."""
+    live = [process for process in descendants(up) if not gone(process.pid)]
+    return [process for process in live if "dagster api grpc" in " ".join(process.cmdline())]
+
+
+def ask(ui: str, query: str) -> Any:
     request = urllib.request.Request(
         f"{ui}/graphql",
         data=json.dumps({"query": query}).encode(),
         headers={"Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=60) as response:
-        entries = json.load(response)["data"]["workspaceOrError"]["locationEntries"]
+        return json.load(response)["data"]
+
+
+def loaded_locations(ui: str) -> dict[str, str]:
+    """What the code locations are by name; a PythonError is one that failed to load."""
+    query = (
+        "{ workspaceOrError { ... on Workspace { locationEntries "
+        "{ name locationOrLoadError { __typename } } } } }"
+    )
+    entries = ask(ui, query)["workspaceOrError"]["locationEntries"]
     return {entry["name"]: entry["locationOrLoadError"]["__typename"] for entry in entries}
+
+
+def reload_location(ui: str) -> str:
+    """Do what "Reload definitions" does in the UI; say what came of it."""
+    query = 'mutation { reloadRepositoryLocation(repositoryLocationName: "atx") { __typename } }'
+    return str(ask(ui, query)["reloadRepositoryLocation"]["__typename"])
