@@ -1,7 +1,6 @@
 """Films as records that a person can judge by: what lists, queue, report and `atx explain` show.
 
-Not here: which films are in a list (`errors.py`, `defs/assets/review_queue.py`,
-`defs/assets/analysis_report.py`).
+Not here: which films are in a list (`defs/assets/error_lists.py`, `defs/assets/review_queue.py`).
 """
 
 from __future__ import annotations
