@@ -11,8 +11,6 @@ import dagster as dg
 from atx_assets.automation.pruning import ENDED, prune_dagster
 from atx_assets.automation.tags import HOUSEKEEPING
 from atx_assets.defs.resources.files import DataFiles
-from atx_assets.models.bundles import Bundles
-from atx_assets.models.mlflow_pruning import prune_mlflow
 from atx_assets.settings import Settings, read_settings
 
 #: Well after the night's run, which is at 2:00 unless told; together they do each other no harm.
@@ -49,6 +47,9 @@ def prune_runs(context: dg.OpExecutionContext) -> None:
 @dg.op
 def prune_models(context: dg.OpExecutionContext) -> None:
     """Prune the runs and models of the embedded MLflow store."""
+    from atx_assets.models.bundles import Bundles
+    from atx_assets.models.mlflow_pruning import prune_mlflow
+
     settings = read_settings()
     before = _before(settings)
     digests = Bundles(DataFiles(directory=str(settings.data_dir))).digests()

@@ -19,7 +19,6 @@ from atx_assets.automation.tags import NIGHTLY, WHY
 from atx_assets.defs.jobs import SCORED, full_rebuild
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.errors import AtxError
-from atx_assets.models.bundles import Bundles
 from atx_assets.models.recipe import recipe_version
 from atx_assets.settings import Settings, read_settings
 
@@ -105,6 +104,8 @@ def _damage(settings: Settings) -> str:
 
     Else every night would be scored by a champion that cannot score, and fail.
     """
+    from atx_assets.models.bundles import Bundles
+
     bundles = Bundles(DataFiles(directory=str(settings.data_dir)))
     try:
         champion = bundles.champion()

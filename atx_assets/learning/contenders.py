@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from atx_assets.learning.evaluation import OutOfFold, out_of_fold
 from atx_assets.learning.features import column_in_words
@@ -17,9 +19,6 @@ from atx_assets.learning.models import Hyperparameters, fit, predict
 from atx_assets.learning.ranking import average_precision
 from atx_assets.learning.thresholds import threshold_at
 from atx_assets.operating_point import PRECISION_80, RECALL_95, OperatingPoint
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,6 @@ class Contender:
         return self._verdicts[point]
 
     def _found_verdicts(self, point: OperatingPoint) -> np.ndarray[Any, Any]:
-        import numpy as np
-
         kept = np.zeros(self.scores.shape, bool)
         for seed, fold, held_out in _folds(self.assignment):
             threshold = threshold_at(point, self.labels[~held_out], self.elsewhere(seed, fold))
@@ -169,8 +166,6 @@ def refitted(
         assignment: shape (seeds, n), -1 for rows that are never held out.
         recipe: finds the hyperparameters; given which rows it may look at, bool, shape (n,).
     """
-    import numpy as np
-
     scores = np.zeros(assignment.shape)
     blind: dict[tuple[int, int], np.ndarray[Any, Any]] = {}
     for seed, fold, held_out in _folds(assignment):
@@ -185,8 +180,6 @@ def refitted(
 
 def always_skip(labels: np.ndarray[Any, Any], assignment: np.ndarray[Any, Any]) -> Contender:
     """Return who holds every title to be a skip."""
-    import numpy as np
-
     # Thresholds are chosen among scores of 1, which none of its own 0 reaches.
     return Contender(
         labels,
@@ -228,8 +221,6 @@ def single_feature_rule(
         labels: shape (n,), 0 or 1.
         assignment: shape (seeds, n).
     """
-    import numpy as np
-
     rankings = [
         np.where(np.isnan(column), -1e30, sign * column) for column in numbers.T for sign in (1, -1)
     ]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from atx_assets.learning.measures import calibration_table
-
-if TYPE_CHECKING:
-    import numpy as np
 
 #: Points at which the curves of all folds are compared.
 POINTS = 101
@@ -30,8 +30,6 @@ class Blind:
 
     def folds(self) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
         """Return labels and answers of each fold of each seed that has both classes."""
-        import numpy as np
-
         found = []
         for answers, folds in zip(self.answers, self.assignment, strict=True):
             for fold in np.unique(folds):
@@ -52,9 +50,6 @@ class Curve:
 
 def precision_recall(blind: Blind) -> Curve:
     """Return precision at each recall: the best that a threshold with that recall or more has."""
-    import numpy as np
-    from sklearn.metrics import precision_recall_curve
-
     grid = np.linspace(0, 1, POINTS)
     curves = []
     for labels, answers in blind.folds():
@@ -69,9 +64,6 @@ def precision_recall(blind: Blind) -> Curve:
 
 def roc(blind: Blind) -> Curve:
     """Return the share of keeps found at each share of skips let through."""
-    import numpy as np
-    from sklearn.metrics import roc_curve
-
     grid = np.linspace(0, 1, POINTS)
     curves = []
     for labels, answers in blind.folds():
@@ -85,8 +77,6 @@ def calibration(blind: Blind) -> Curve:
 
     Bins without titles are left out. A fold's bin may hold few titles: the spread says so.
     """
-    import numpy as np
-
     every = calibration_table(np.tile(blind.labels, len(blind.answers)), blind.answers.ravel())
     by_fold = [calibration_table(labels, answers) for labels, answers in blind.folds()]
     x, mean, std = [], [], []
@@ -100,8 +90,6 @@ def calibration(blind: Blind) -> Curve:
 
 
 def _curve(grid: np.ndarray[Any, Any], curves: list[np.ndarray[Any, Any]]) -> Curve:
-    import numpy as np
-
     if not curves:
         return Curve(grid[:0], grid[:0], grid[:0])
     std = np.std(curves, axis=0, ddof=1) if len(curves) > 1 else np.zeros(len(grid))

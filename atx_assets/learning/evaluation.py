@@ -8,18 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from atx_assets.errors import AtxError
+import numpy as np
+import xgboost as xgb
+from sklearn.model_selection import StratifiedKFold
+
+from atx_assets.learning.folds import FOLDS, SEEDS
 from atx_assets.learning.models import Hyperparameters, fit, predict
 from atx_assets.learning.processors import usable_processors
-
-if TYPE_CHECKING:
-    import numpy as np
-    import xgboost as xgb
-
-SEEDS = (0, 1, 2, 3, 4)
-FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -42,9 +39,6 @@ def assign_folds(labels: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, Any
 
     Rows must come ordered by key, so that a title's fold does not depend on the table's order.
     """
-    import numpy as np
-    from sklearn.model_selection import StratifiedKFold
-
     fold = np.empty(len(labels), np.int8)
     splitter = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     for number, (_, held_out) in enumerate(splitter.split(labels, labels)):
@@ -54,16 +48,12 @@ def assign_folds(labels: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, Any
 
 def fold_rows(labels: np.ndarray[Any, Any], seed: int = 0) -> list[np.ndarray[Any, Any]]:
     """Return, for each fold, the indices of the rows that are held out."""
-    import numpy as np
-
     folds = assign_folds(labels, seed)
     return [np.flatnonzero(folds == fold) for fold in range(FOLDS)]
 
 
 def assignments(labels: np.ndarray[Any, Any], seeds: Sequence[int] = SEEDS) -> np.ndarray[Any, Any]:
     """Return the fold in which each row is held out under each seed; shape (seeds, n)."""
-    import numpy as np
-
     return np.stack([assign_folds(labels, seed) for seed in seeds])
 
 
@@ -81,8 +71,6 @@ def out_of_fold(
         hyperparameters: the recipe.
         seeds: of the folds.
     """
-    import numpy as np
-
     assignment = assignments(labels, seeds)
     probabilities = np.empty((len(seeds), len(labels)), np.float32)
 
@@ -98,26 +86,3 @@ def out_of_fold(
         models = list(pool.map(one, places))
     by_seed = [models[at : at + FOLDS] for at in range(0, len(models), FOLDS)]
     return OutOfFold(assignment, by_seed, probabilities)
-
-
-#: The labels of each class without which folds and figures mean nothing.
-LEAST_LABELS = 20
-
-
-def require_enough_labels(labels: np.ndarray[Any, Any]) -> None:
-    """Make sure that both classes have `LEAST_LABELS` labels.
-
-    Raises:
-        AtxError: one has fewer; the line says how many there are and are needed.
-    """
-    keeps = int(labels.sum())
-    if min(keeps, len(labels) - keeps) < LEAST_LABELS:
-        raise AtxError(too_few_labels(keeps, len(labels) - keeps))
-
-
-def too_few_labels(keeps: int, skips: int) -> str:
-    """Say in a line that there are too few labels."""
-    return (
-        f"not enough labels to learn from: {keeps} keeps and {skips} skips, and at least "
-        f"{LEAST_LABELS} of each are needed; judge more films, or check ATX_SOURCE"
-    )

@@ -11,14 +11,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from atx_assets.schemas import UNKNOWN_TEXT
 from atx_assets.text import normal_form
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
 
 #: The one column that comes on two scales; inside atx it is 0 to 100.
 RATING = "imdb_rating"
@@ -115,8 +115,6 @@ class FeatureEncoding:
         Returns:
             float32, shape (n, number of features), C order: 0 is 0.0, unknown is NaN.
         """
-        import numpy as np
-
         matrix = np.zeros((titles.num_rows, len(self.names)), np.float32)
         for number, feature in enumerate(self.numeric):
             matrix[:, number] = self._scaled(titles, feature)
@@ -129,8 +127,6 @@ class FeatureEncoding:
 
         The same numbers as `matrix`, by name of feature, each of shape (n,).
         """
-        import numpy as np
-
         first = len(self.numeric)
         flags = np.zeros((len(self.names) - first, titles.num_rows), np.uint8)
         for rows, at in self._indicators(titles):
@@ -144,8 +140,6 @@ class FeatureEncoding:
         return known_numbers(titles[column], column, zero, self.ten_means)
 
     def _scaled(self, titles: pa.Table, feature: NumericFeature) -> np.ndarray[Any, Any]:
-        import numpy as np
-
         numbers = self.known_numbers(titles, feature.column)
         if feature.minimum is None or feature.maximum is None:
             return np.full(len(numbers), np.nan, np.float32)
@@ -160,8 +154,6 @@ class FeatureEncoding:
         self, titles: pa.Table
     ) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
         """For each categorical column, the rows and the matrix columns that are 1."""
-        import numpy as np
-
         at = {name: position for position, name in enumerate(self.names)}
         found = []
         for group in self.categorical:
@@ -232,8 +224,6 @@ def fit_encoding(
         least_titles: for a column, how many training titles a category needs; 1 elsewhere.
             Of more than `MOST_CATEGORIES` categories those that most titles have are taken.
     """
-    import numpy as np
-
     ten_means = _ten_means(all_ratings)
     numbers = []
     for column in numeric:
@@ -268,9 +258,6 @@ def known_numbers(
 
     An IMDb rating below 10 is on the scale of 1 to 10 and is multiplied by ten.
     """
-    import numpy as np
-    import pyarrow.compute as pc
-
     numbers: np.ndarray[Any, Any] = np.array(pc.cast(column, "double", safe=False).to_numpy())
     if name == RATING:
         small = (numbers < 10) | ((numbers == 10) & (ten_means == 10))
@@ -286,17 +273,12 @@ def known_numbers(
 
 def _ten_means(ratings: pa.ChunkedArray) -> int:
     """Return the scale, 10 or 100, that most of the table's other ratings are on."""
-    import numpy as np
-    import pyarrow.compute as pc
-
     numbers = pc.cast(ratings, "double").to_numpy()
     small = (numbers > 0) & (numbers < 10)
     return 10 if np.count_nonzero(small) > np.count_nonzero(numbers > 10) else 100
 
 
 def _fit_categories(training: pa.Table, column: str, least: int) -> CategoryFeatures:
-    import numpy as np
-
     rows, codes, words = words_of(training[column])
     spellings: dict[str, list[str]] = {}
     for word in words:
@@ -331,10 +313,6 @@ def words_of(
         rows and codes, int arrays of one shape: title `rows[i]` has the category
         `words[codes[i]]`; and words, the distinct known categories.
     """
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if pa.types.is_list(column.type):
         flat = column.combine_chunks()
         lengths = pc.list_value_length(flat).fill_null(0).to_numpy()

@@ -6,12 +6,11 @@ else the evaluation measures (`measures.py`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from atx_assets.learning.ranking import average_precision_of, ranked
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def fold_scores(truth: np.ndarray[Any, Any], answer: np.ndarray[Any, Any]) -> list[float]:
@@ -24,8 +23,6 @@ def fold_scores(truth: np.ndarray[Any, Any], answer: np.ndarray[Any, Any]) -> li
         truth: shape (n,), 0 or 1.
         answer: probability of a keep, float32, shape (n,).
     """
-    import numpy as np
-
     _, hits, named = ranked(truth, answer)
     keeps = int(hits[-1])
     skips = len(truth) - keeps

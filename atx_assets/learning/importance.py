@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import xgboost as xgb
+from scipy.stats import rankdata
 
 from atx_assets.learning.reasons import contributions_of
-
-if TYPE_CHECKING:
-    import numpy as np
-    import xgboost as xgb
 
 #: Titles that are enough to ask about.
 MOST = 5_000
@@ -39,8 +39,6 @@ def importance(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> list[Importa
     Returns:
         The features that move any answer, the strongest first.
     """
-    import numpy as np
-
     contributions = contributions_of(model, matrix)[:, :-1]
     strength = np.abs(contributions).mean(axis=0) if len(matrix) else np.zeros(matrix.shape[1])
     order = np.argsort(-strength, kind="stable")
@@ -53,9 +51,6 @@ def importance(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> list[Importa
 
 def _direction(values: np.ndarray[Any, Any], contributions: np.ndarray[Any, Any]) -> float:
     """Return the rank correlation of value and contribution, where the value is known."""
-    import numpy as np
-    from scipy.stats import rankdata
-
     known = ~np.isnan(values)
     if min(len(np.unique(values[known])), len(np.unique(contributions[known]))) < 2:
         return 0.0

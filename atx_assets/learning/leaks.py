@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from atx_assets.learning.ranking import roc_auc
-
-if TYPE_CHECKING:
-    import numpy as np
 
 #: The ROC-AUC that no honest feature reaches by itself; the best of real libraries has .95.
 TOO_GOOD = 0.99
@@ -30,8 +29,6 @@ def telling_features(
     Returns:
         Name and ROC-AUC, the best first.
     """
-    import numpy as np
-
     found = []
     for name, column in zip(names, matrix.T, strict=True):
         best = 0.0

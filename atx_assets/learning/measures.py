@@ -6,12 +6,11 @@ Not here: who answers (`contenders.py`), what is made of the figures (`quality.p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from atx_assets.learning.ranking import average_precision, roc_auc
-
-if TYPE_CHECKING:
-    import numpy as np
 
 #: A figure over folds or repeats: `mean` and `std` (ddof 1), null where it is not defined.
 Spread = dict[str, float | None]
@@ -40,8 +39,6 @@ def measures(
         `f1`, `false_positive_rate` (share of the skips that is kept), `brier`, `log_loss` (in
         nats; infinite if a keep was held to be impossible).
     """
-    import numpy as np
-
     nan = float("nan")
     both = 0 < truth.sum() < len(truth)
     given = np.where(truth == 1, score, 1 - score)
@@ -75,8 +72,6 @@ def verdict_measures(
 
 def spread(values: Sequence[float]) -> Spread:
     """Return mean and standard deviation, null where a value is not a finite number."""
-    import numpy as np
-
     if not len(values) or not np.isfinite(values).all():
         return {"mean": None, "std": None}
     std = float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -101,8 +96,6 @@ def calibration_table(
         For each of `BINS` bins: `low`, `high`, `titles`, the mean `probability`, and the share of
         `keeps`; the last two are null in an empty bin.
     """
-    import numpy as np
-
     at = np.minimum((probability * BINS).astype(int), BINS - 1)
     table: list[dict[str, float | int | None]] = []
     for number in range(BINS):

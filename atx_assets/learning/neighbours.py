@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from atx_assets.learning.evaluation import SEEDS
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import xgboost as xgb
+
+from atx_assets.learning.folds import SEEDS
 from atx_assets.learning.models import alone
 from atx_assets.learning.scoring import ScoringBundle, held_out_models
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-    import xgboost as xgb
 
 #: Labelled titles looked through; of more, evenly spaced ones in the order of their keys.
 MOST = 20_000
@@ -27,15 +27,10 @@ _AT_ONCE = 512
 
 def leaves(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return the leaf that each row ends in, in each tree; integers, shape (n, trees)."""
-    import numpy as np
-    import xgboost as xgb
-
     return alone(lambda: _leaves(model, xgb.DMatrix(matrix, missing=np.nan, nthread=1)))
 
 
 def _leaves(model: xgb.Booster, rows: xgb.DMatrix) -> np.ndarray[Any, Any]:
-    import numpy as np
-
     if rows.num_row() == 0:
         return np.zeros((0, model.num_boosted_rounds()), np.uint8)
     found: np.ndarray[Any, Any] = model.predict(rows, pred_leaf=True)
@@ -55,8 +50,6 @@ def proximity(
     Returns:
         float32, shape (n, m): 1 where no tree tells two rows apart.
     """
-    import numpy as np
-
     same: np.ndarray[Any, np.dtype[np.float32]] = np.zeros((len(one), len(other)), np.float32)
     for ours, theirs in zip(one.T, other.T, strict=True):
         same += ours[:, None] == theirs[None, :]
@@ -82,10 +75,6 @@ def nearest(
         rows: of `labelled`, shape (n, number), the nearest first, equals in the rows' order.
         share: of trees that treat both alike, shape (n, number).
     """
-    import numpy as np
-    import pyarrow.compute as pc
-    import xgboost as xgb
-
     step = -(-labelled.num_rows // MOST) or 1
     looked = np.arange(0, labelled.num_rows, step)
     known = labelled.take(looked)
@@ -118,8 +107,6 @@ def _models_of(
     titles: pa.Table, bundle: ScoringBundle
 ) -> Iterator[tuple[np.ndarray[Any, Any], float, xgb.Booster]]:
     """Yield the models that gave titles their probability: which titles, what share, the model."""
-    import numpy as np
-
     blind = np.zeros(titles.num_rows, bool)
     for _, at, model in held_out_models(titles, bundle):
         blind[at] = True

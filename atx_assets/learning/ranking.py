@@ -6,10 +6,9 @@ thousand times. Not here: measures of verdicts and probabilities (`measures.py`)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
 
 def ranked(
@@ -25,8 +24,6 @@ def ranked(
         The scores, the keeps among the titles with so high a score, and the number of those titles;
         titles of one score stand or fall together.
     """
-    import numpy as np
-
     order = np.argsort(-score)
     falling = score[order]
     last = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
@@ -41,8 +38,6 @@ def average_precision(truth: np.ndarray[Any, Any], score: np.ndarray[Any, Any]) 
 
 def average_precision_of(hits: np.ndarray[Any, Any], named: np.ndarray[Any, Any]) -> float:
     """Return the average precision of what `ranked` has counted."""
-    import numpy as np
-
     # The sum runs as scikit-learn's does, from the last title up: two rankings are equals here
     # exactly where they are there.
     recalls = np.append(hits[::-1] / max(int(hits[-1]), 1), 0.0)
@@ -51,8 +46,6 @@ def average_precision_of(hits: np.ndarray[Any, Any], named: np.ndarray[Any, Any]
 
 def roc_auc(truth: np.ndarray[Any, Any], score: np.ndarray[Any, Any]) -> float:
     """Return the area under the ROC curve; both labels must be there. Arguments as for `ranked`."""
-    import numpy as np
-
     _, hits, named = ranked(truth, score)
     errors = named - hits
     if len(hits) > 2:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from atx_assets.learning.evaluation import FOLDS, LEAST_LABELS
+import numpy as np
+
+from atx_assets.learning.folds import FOLDS, LEAST_LABELS
 from atx_assets.learning.models import Hyperparameters, fit, predict
 from atx_assets.learning.neighbours import proximity
 from atx_assets.learning.processors import usable_processors
-
-if TYPE_CHECKING:
-    import numpy as np
 
 #: Seeds of the folds behind a sceptical probability: five find no more wrong labels than two.
 SCEPTICS = 2
@@ -57,8 +56,6 @@ def sceptical_probabilities(
     Returns:
         float64, shape (n,): the mean over the first `SCEPTICS` seeds.
     """
-    import numpy as np
-
     taught = np.where(by_person, labels, 0)
     folds = assignment[:SCEPTICS]
     answers = np.empty(folds.shape, np.float32)
@@ -97,8 +94,6 @@ def likely_wrong(
     Returns:
         The rows whose label has a probability under one half.
     """
-    import numpy as np
-
     own, trusted = (np.where(labels == 1, p, 1 - p) for p in (sceptical, blind))
     doubtful = np.flatnonzero((own < 0.5) & (~by_person | (trusted < 0.5)))
     return doubtful[np.lexsort((own[doubtful], by_person[doubtful]))]
@@ -113,8 +108,6 @@ def unsureness(probability: np.ndarray[Any, Any], threshold: float) -> np.ndarra
         probability: of a keep, shape (n,).
         threshold: the least probability of a keep, in (0, 1).
     """
-    import numpy as np
-
     room = np.where(probability >= threshold, max(1 - threshold, 1e-9), max(threshold, 1e-9))
     unsure: np.ndarray[Any, Any] = 1 - np.minimum(np.abs(probability - threshold) / room, 1)
     return unsure
@@ -143,8 +136,6 @@ def worth_judging(
         rows: those chosen, in their order; none of which the model is certain.
         alike: how alike each is to the nearest before it, 0 to 1; 0 for the first.
     """
-    import numpy as np
-
     unsure = unsureness(probability, threshold)
     open_ones = np.flatnonzero(unsure >= LEAST_UNSURE)
     open_ones = open_ones[np.argsort(-unsure[open_ones], kind="stable")]

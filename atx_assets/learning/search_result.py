@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from atx_assets.learning.models import Hyperparameters
 from atx_assets.schemas import FOLD_SCORES
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -45,15 +44,11 @@ class SearchResult:
     @property
     def best(self) -> int:
         """Index of the best mean among those scored in every fold, the first of equals."""
-        import numpy as np
-
         return int(np.nanargmax(np.where(self.in_every_fold, self.means, np.nan)))
 
     @property
     def in_every_fold(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Which combinations were scored in every fold; shape (combinations,)."""
-        import numpy as np
-
         # Log loss is defined in every fold that was scored.
         scored = ~np.isnan(self.scores[:, :, FOLD_SCORES.index("log_loss")])
         found: np.ndarray[Any, np.dtype[np.bool_]] = np.all(scored, axis=1)
@@ -62,8 +57,6 @@ class SearchResult:
     @property
     def standard_error(self) -> float:
         """The standard error of the best combination's mean objective over the folds."""
-        import numpy as np
-
         values = self.values[self.best]
         values = values[~np.isnan(values)]
         return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
@@ -71,8 +64,6 @@ class SearchResult:
     @property
     def near_best(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Which combinations lie within one standard error of the best; shape (combinations,)."""
-        import numpy as np
-
         means = self.means
         near = means >= means[self.best] - self.standard_error
         found: np.ndarray[Any, np.dtype[np.bool_]] = np.logical_and(near, self.in_every_fold)
@@ -85,8 +76,6 @@ class SearchResult:
         What is left of choice goes to the best mean, then to the first. The rule of one standard
         error is that of Breiman et al., Classification and Regression Trees (1984), 3.4.3.
         """
-        import numpy as np
-
         means = self.means
 
         def simplicity(at: int) -> tuple[float, ...]:
@@ -98,8 +87,6 @@ class SearchResult:
 
 def _mean(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return the mean over the folds that are known, NaN where none is; shape (combinations,)."""
-    import numpy as np
-
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         mean: np.ndarray[Any, Any] = np.where(known, values, 0).sum(axis=1) / known.sum(axis=1)

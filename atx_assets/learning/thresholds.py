@@ -5,13 +5,12 @@ Not here: which labels and probabilities it is chosen on (out of fold, always).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from atx_assets.learning.ranking import ranked
 from atx_assets.operating_point import OperatingPoint
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def threshold_at(
@@ -27,8 +26,6 @@ def threshold_at(
         labels: shape (n,), 0 or 1.
         scores: shape (n,), of models that did not see these labels.
     """
-    import numpy as np
-
     precision, recall, thresholds = _curve(labels, scores)
     if point.measure == "f1":
         # From counts: equals, which rounding would tell apart, are equal then.
@@ -51,8 +48,6 @@ def _curve(
 
     To the last bit those of scikit-learn's `precision_recall_curve`.
     """
-    import numpy as np
-
     falling, hits, named = ranked(labels, scores)
     keeps = hits[-1]
     recall = hits / keeps if keeps else np.ones(len(hits))

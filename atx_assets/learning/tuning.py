@@ -13,18 +13,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, product
 from math import ceil
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+import xgboost as xgb
+from scipy import sparse
+from sklearn.model_selection import ParameterGrid
 
 from atx_assets.learning.fold_scores import fold_scores
 from atx_assets.learning.models import Hyperparameters, training_parameters
 from atx_assets.learning.processors import usable_processors
 from atx_assets.learning.search_result import SearchResult
 from atx_assets.schemas import FOLD_SCORES
-
-if TYPE_CHECKING:
-    import numpy as np
-    import xgboost as xgb
-    from scipy import sparse
 
 #: The grid of the original: 324 combinations.
 GRID: dict[str, Sequence[float | int]] = {
@@ -146,9 +146,6 @@ class _Search:
         flags_from: int,
         objective: str,
     ) -> None:
-        import numpy as np
-        from sklearn.model_selection import ParameterGrid
-
         combinations: list[Hyperparameters] = list(
             ParameterGrid({k: [*v] for k, v in grid.items()})
         )
@@ -161,8 +158,6 @@ class _Search:
 
     def best_first(self, groups: list[list[int]]) -> list[list[int]]:
         """Order groups by the best of each, in the folds scored so far."""
-        import numpy as np
-
         means = self.result.means
         # Before the first fold, or of ROC-AUC in one without a keep, nothing is known.
         means = np.where(np.isnan(means), -np.inf, means)
@@ -188,8 +183,6 @@ class _Search:
                 raise
 
     def _score(self, fold: int, group: list[int]) -> None:
-        import xgboost as xgb
-
         train, test, truth = self._data(fold)
         combinations, scores = self.result.combinations, self.result.scores
         largest = combinations[group[-1]]
@@ -207,9 +200,6 @@ class _Search:
         Binned once a thread for all its models of a fold; not shared between threads, because
         nothing promises that two may train on one.
         """
-        import numpy as np
-        import xgboost as xgb
-
         if getattr(self._binned, "fold", None) != fold:
             held_out = np.zeros(len(self._labels), bool)
             held_out[self._folds[fold]] = True
@@ -248,9 +238,6 @@ def _without_zero_flags(matrix: np.ndarray[Any, Any], flags_from: int) -> sparse
     trees are the same ones, sooner: nine in ten cells are such zeros. For the search alone: a
     stored model is fed the dense matrix, in which 0 and unknown are two things.
     """
-    import numpy as np
-    from scipy import sparse
-
     kept = matrix != 0
     kept[:, :flags_from] = True
     rows, columns = np.nonzero(kept & ~np.isnan(matrix))

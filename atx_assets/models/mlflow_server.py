@@ -1,7 +1,8 @@
-"""Where MLflow is, a server or the embedded store, whether it can be used, and what went wrong.
+"""Where MLflow is, a server or the embedded store, and whether it can be used.
 
 Not here: one MLflow run for each model trained (`defs/resources/mlflow.py`), the registered model
-(`registry.py`), what an answer means (`mlflow_answers.py`). Knows no Dagster.
+(`registered_model.py`), what an answer means (`mlflow_answers.py`), what takes MLflow's own client
+(`mlflow_client.py`, `mlflow_failures.py`). Knows neither Dagster nor MLflow.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from atx_assets.direct import keep_direct
@@ -26,16 +26,11 @@ from atx_assets.models.mlflow_answers import (
     is_tls,
     reason,
     server_state,
-    what_failed,
 )
-from atx_assets.models.mlflow_login import asks_with_login, only_client_can_log_in
+from atx_assets.models.mlflow_login import only_client_can_log_in
 from atx_assets.models.registry import objection
 from atx_assets.models.sqlite_faults import store_fault
-from atx_assets.settings import Settings, read_settings
-from atx_assets.storage.data_folder import why_unusable
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+from atx_assets.settings import Settings
 
 EXPERIMENT = "atx"
 #: Seconds that MLflow may take to answer; its own default is two minutes, and seven tries.
@@ -108,30 +103,8 @@ def web_url(settings: Settings) -> str:
     return f"http://{settings.web_host}:{settings.mlflow_port}"
 
 
-def mlflow_client(settings: Settings) -> MlflowClient:
-    """Return a client of the server, for what is done outside a run.
-
-    Raises:
-        AtxError: MLflow does not answer within seconds.
-    """
-    reach(settings)
-    be_quick()
-    from mlflow import MlflowClient
-
-    be_quiet()
-    return MlflowClient(tracking_uri(settings))
-
-
-def run_url(client: MlflowClient, run_id: str) -> str:
-    """Return the address of a run's page."""
-    experiment = client.get_run(run_id).info.experiment_id
-    # Else the page stands among those for chat bots.
-    page = f"/#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
-    return web_url(read_settings()) + page
-
-
 def be_quick() -> None:
-    """Have MLflow give up within seconds, and print no address. Before it is imported."""
+    """Have MLflow give up within seconds, and print no address; each request of its asks anew."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(ANSWER))
     # Else it prints each run's address, with the password in it and among what we print as JSON.
@@ -162,6 +135,9 @@ def reach(settings: Settings) -> Reached:
             the registered model is somebody else's.
     """
     if settings.mlflow_host:
+        # requests takes a tenth of a second, which nobody waits for whose store is embedded.
+        from atx_assets.models.mlflow_http import asks_with_login
+
         uri = tracking_uri(settings)
         keep_direct(urlsplit(uri).hostname or "")
         try:
@@ -215,22 +191,6 @@ def reach_server(settings: Settings, ask: Ask) -> Reached:
 
 def _unusable(settings: Settings, error: WrongAnswerError) -> AtxError:
     return AtxError(f"{shown_uri(settings)} {error}, {WITHOUT}")
-
-
-def failure(error: Exception, settings: Settings) -> AtxError:
-    """Say in a line what went wrong with MLflow, and how to fix it."""
-    if isinstance(error, OSError) and isinstance(error.filename, str):
-        # A picture, a temporary folder: MLflow has no part in it.
-        return AtxError(
-            f"{error.filename} on this machine cannot be used: {why_unusable(error)}; {WITHOUT}"
-        )
-    if settings.mlflow_host:
-        said = what_failed(error)
-    elif "sqlite3." in str(error) or isinstance(error, OSError):
-        said = store_fault(embedded_store(settings), error)
-    else:
-        said = f"refused what was asked ({reason(error)}): `atx doctor --deep` tries each step"
-    return AtxError(f"MLflow at {shown_uri(settings)} {said}, {WITHOUT}")
 
 
 def shown_cause(error: Exception, settings: Settings) -> Exception | None:

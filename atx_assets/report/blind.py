@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow.compute as pc
 
 from atx_assets.learning.curves import Blind
-from atx_assets.learning.evaluation import SEEDS
+from atx_assets.learning.folds import SEEDS
 from atx_assets.learning.scoring import blind_answers
-from atx_assets.report.records import Scored
+from atx_assets.report.scored_films import Scored
 
 
 def blind_of(scored: Scored) -> Blind:

@@ -19,8 +19,9 @@ from atx_assets.models.bundles import Bundles
 from atx_assets.models.scored import counts
 from atx_assets.report.drawing import svg
 from atx_assets.report.quality_tables import measure_tables, threshold_table
-from atx_assets.report.records import Scored, link
+from atx_assets.report.records import link
 from atx_assets.report.report_figures import Drawn
+from atx_assets.report.scored_films import Scored
 from atx_assets.report.shares import KINDS, LEAST, release_skips, weak_slices
 from atx_assets.report.since_last import SinceLast, since_last
 from atx_assets.sample import MADE_UP, is_sample

@@ -11,8 +11,8 @@ from typing import Any
 from atx_assets.learning.curves import Blind
 from atx_assets.report import figures, quality_figures
 from atx_assets.report.drawing import png
-from atx_assets.report.records import Scored
 from atx_assets.report.report_figures import Drawn
+from atx_assets.report.scored_films import Scored
 from atx_assets.report.shares import KINDS, share_kept
 
 

@@ -13,7 +13,7 @@ from atx_assets.models.bundle import Bundle
 from atx_assets.models.bundles import Bundles
 from atx_assets.report import page as module
 from atx_assets.report.figures import numbers_of
-from atx_assets.report.records import read_scored
+from atx_assets.report.scored_films import read_scored
 from atx_assets.report.since_last import since_last
 from atx_assets.storage.data_folder import parts_of
 

@@ -60,8 +60,8 @@ def analysis_report(files: DataFiles) -> dg.MaterializeResult[None]:
     from atx_assets.report.page import headline, render_page
     from atx_assets.report.pictures import page_pictures
     from atx_assets.report.quality_tables import headline_table, markdown
-    from atx_assets.report.records import read_scored
     from atx_assets.report.report_figures import report_figures
+    from atx_assets.report.scored_films import read_scored
 
     clock = asset_page.Clock()
     scored = read_scored(files)

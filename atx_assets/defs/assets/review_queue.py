@@ -13,14 +13,14 @@ import dagster as dg
 from atx_assets import schemas
 from atx_assets.defs.assets import asset_page
 from atx_assets.defs.resources.files import DataFiles
-from atx_assets.models.scored import unjudged_keeps
-from atx_assets.report.records import Scored, read_scored, records_of
 from atx_assets.schemas import AGAIN, JUDGE, RECOMMENDED
 from atx_assets.sources.extracted import fingerprint_metadata, snapshot_of
 from atx_assets.sources.label_changes import giver_in_words
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from atx_assets.report.scored_films import Scored
 
 #: How many films the queue names at most, of each task.
 MOST = {AGAIN: 50, JUDGE: 50, RECOMMENDED: 20}
@@ -40,6 +40,9 @@ PEOPLE = 10
 def review_queue(files: DataFiles) -> dg.MaterializeResult[None]:
     """Films to judge, or to judge again, next, and keeps that nobody has judged; and why."""
     import numpy as np
+
+    from atx_assets.report.records import records_of
+    from atx_assets.report.scored_films import read_scored
 
     clock = asset_page.Clock()
     scored = read_scored(files)
@@ -101,6 +104,8 @@ def _again(doubt: _Doubt) -> np.ndarray[Any, Any]:
 
 def surest_keeps(scored: Scored, number: int) -> np.ndarray[Any, Any]:
     """Return the rows of the surest predicted keeps among unjudged films, the surest first."""
+    from atx_assets.models.scored import unjudged_keeps
+
     return unjudged_keeps(scored.results)[:number]
 
 

@@ -10,8 +10,6 @@ import dagster as dg
 from atx_assets import schemas
 from atx_assets.defs.assets import asset_page
 from atx_assets.defs.resources.files import DataFiles
-from atx_assets.models.bundles import Bundles
-from atx_assets.models.scored import counts, scored_parts
 from atx_assets.sources.extracted import (
     fingerprint_metadata,
     layout_of,
@@ -35,6 +33,9 @@ if TYPE_CHECKING:
 )
 def scored_results(files: DataFiles) -> dg.MaterializeResult[None]:
     """Every film with the chance that it is a keep; where it is judged, without its verdict."""
+    from atx_assets.models.bundles import Bundles
+    from atx_assets.models.scoring import scored_parts
+
     clock = asset_page.Clock()
     about = read_titles(files, ())
     bundle = Bundles(files).champion_of(layout_of(about).name)
@@ -88,6 +89,8 @@ class _Told:
 
     def add(self, scored: pa.Table) -> None:
         """Count the films of a part, and keep the surest keeps among those that nobody judged."""
+        from atx_assets.models.scored import counts
+
         unjudged = scored.filter(scored["label_source"].is_null())
         self.films += scored.num_rows
         self.unjudged += unjudged.num_rows

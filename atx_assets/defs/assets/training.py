@@ -11,7 +11,6 @@ from atx_assets import schemas
 from atx_assets.defs.assets import asset_page
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.errors import AtxError
-from atx_assets.models.bundles import Bundles
 from atx_assets.settings import Settings, read_settings
 from atx_assets.sources.extracted import (
     fingerprint_metadata,
@@ -158,6 +157,8 @@ def _label_changes(
     Those of the version trained last, and not of the table made last: a run that was broken off
     between the two has taught nothing.
     """
+    from atx_assets.models.bundles import Bundles
+
     try:
         trained = Bundles(files).trained_last()
         if trained is None:

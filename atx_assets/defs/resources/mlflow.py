@@ -18,12 +18,10 @@ from typing import Any
 
 import dagster as dg
 
-from atx_assets.models.mlflow_proof import open_experiment, prove
 from atx_assets.models.mlflow_server import (
     ANSWER,
     EXPERIMENT,
     be_quick,
-    failure,
     reach,
     shown_cause,
     tracking_uri,
@@ -59,6 +57,8 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
             return
         reach(settings)
         be_quick()
+        from atx_assets.models.mlflow_proof import open_experiment
+
         state = "FAILED"
         try:
             with self.telling():
@@ -83,6 +83,8 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
             AtxError: MLflow stops to answer, answers with an error, or too slowly.
         """
         from mlflow.exceptions import MlflowException
+
+        from atx_assets.models.mlflow_failures import failure
 
         name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
         before = os.environ.get(name, str(ANSWER))
@@ -110,6 +112,8 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
             return
         reach(settings)
         be_quick()
+        from atx_assets.models.mlflow_proof import prove
+
         with self.telling():
             prove(settings, log)
 
