@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from atx_assets.learning.measures import calibration_table
@@ -24,11 +24,11 @@ class Blind:
         assignment: the fold in which each title was held out, shape (seeds, n).
     """
 
-    labels: np.ndarray[Any, Any]
-    answers: np.ndarray[Any, Any]
-    assignment: np.ndarray[Any, Any]
+    labels: NDArray[np.int64]
+    answers: NDArray[np.float64]
+    assignment: NDArray[np.integer]
 
-    def folds(self) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    def folds(self) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
         """Return labels and answers of each fold of each seed that has both classes."""
         found = []
         for answers, folds in zip(self.answers, self.assignment, strict=True):
@@ -43,9 +43,9 @@ class Blind:
 class Curve:
     """A curve as its mean over the folds: `x`, `mean` and standard deviation `std`, (points,)."""
 
-    x: np.ndarray[Any, Any]
-    mean: np.ndarray[Any, Any]
-    std: np.ndarray[Any, Any]
+    x: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
 
 
 def precision_recall(blind: Blind) -> Curve:
@@ -89,7 +89,7 @@ def calibration(blind: Blind) -> Curve:
     return Curve(np.array(x), np.array(mean), np.array(std))
 
 
-def _curve(grid: np.ndarray[Any, Any], curves: list[np.ndarray[Any, Any]]) -> Curve:
+def _curve(grid: NDArray[np.float64], curves: list[NDArray[np.float64]]) -> Curve:
     if not curves:
         return Curve(grid[:0], grid[:0], grid[:0])
     std = np.std(curves, axis=0, ddof=1) if len(curves) > 1 else np.zeros(len(grid))

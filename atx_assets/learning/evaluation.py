@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xgboost as xgb
+from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 
 from atx_assets.learning.folds import FOLDS, SEEDS
@@ -29,12 +29,12 @@ class OutOfFold:
         probabilities: float32, shape (seeds, n).
     """
 
-    assignment: np.ndarray[Any, Any]
+    assignment: NDArray[np.integer]
     models: list[list[xgb.Booster]]
-    probabilities: np.ndarray[Any, Any]
+    probabilities: NDArray[np.float32]
 
 
-def assign_folds(labels: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, Any]:
+def assign_folds(labels: NDArray[np.int64], seed: int) -> NDArray[np.int8]:
     """Return the fold, 0 to 4, in which each row is held out; shape (n,), stratified by label.
 
     Rows must come ordered by key, so that a title's fold does not depend on the table's order.
@@ -46,20 +46,20 @@ def assign_folds(labels: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, Any
     return fold
 
 
-def fold_rows(labels: np.ndarray[Any, Any], seed: int = 0) -> list[np.ndarray[Any, Any]]:
+def fold_rows(labels: NDArray[np.int64], seed: int = 0) -> list[NDArray[np.intp]]:
     """Return, for each fold, the indices of the rows that are held out."""
     folds = assign_folds(labels, seed)
     return [np.flatnonzero(folds == fold) for fold in range(FOLDS)]
 
 
-def assignments(labels: np.ndarray[Any, Any], seeds: Sequence[int] = SEEDS) -> np.ndarray[Any, Any]:
+def assignments(labels: NDArray[np.int64], seeds: Sequence[int] = SEEDS) -> NDArray[np.int8]:
     """Return the fold in which each row is held out under each seed; shape (seeds, n)."""
     return np.stack([assign_folds(labels, seed) for seed in seeds])
 
 
 def out_of_fold(
-    matrix: np.ndarray[Any, Any],
-    labels: np.ndarray[Any, Any],
+    matrix: NDArray[np.float32],
+    labels: NDArray[np.int64],
     hyperparameters: Hyperparameters,
     seeds: Sequence[int] = SEEDS,
 ) -> OutOfFold:

@@ -6,14 +6,13 @@ else the evaluation measures (`measures.py`).
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import NDArray
 
 from atx_assets.learning.ranking import average_precision_of, ranked
 
 
-def fold_scores(truth: np.ndarray[Any, Any], answer: np.ndarray[Any, Any]) -> list[float]:
+def fold_scores(truth: NDArray[np.int64], answer: NDArray[np.float32]) -> list[float]:
     """Return `schemas.FOLD_SCORES` of one fold, equal to scikit-learn's to 1e-12.
 
     What no keep, or no skip, leaves undefined is as there: average precision and recall 0, ROC-AUC

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xgboost as xgb
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from atx_assets.learning.reasons import contributions_of
@@ -28,7 +28,7 @@ class Importance:
     direction: float
 
 
-def importance(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> list[Importance]:
+def importance(model: xgb.Booster, matrix: NDArray[np.float32]) -> list[Importance]:
     """Rank features by how much they move the model's answers about some titles.
 
     Args:
@@ -49,7 +49,7 @@ def importance(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> list[Importa
     ]
 
 
-def _direction(values: np.ndarray[Any, Any], contributions: np.ndarray[Any, Any]) -> float:
+def _direction(values: NDArray[np.float32], contributions: NDArray[np.float32]) -> float:
     """Return the rank correlation of value and contribution, where the value is known."""
     known = ~np.isnan(values)
     if min(len(np.unique(values[known])), len(np.unique(contributions[known]))) < 2:

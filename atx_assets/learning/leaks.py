@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from atx_assets.learning.ranking import roc_auc
 
@@ -14,7 +14,7 @@ TOO_GOOD = 0.99
 
 
 def telling_features(
-    matrix: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], names: Sequence[str]
+    matrix: NDArray[np.float32], labels: NDArray[np.int64], names: Sequence[str]
 ) -> list[tuple[str, float]]:
     """Find the features whose own ROC-AUC, in one direction or the other, exceeds `TOO_GOOD`.
 

@@ -6,9 +6,9 @@ Not here: who answers (`contenders.py`), what is made of the figures (`quality.p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from atx_assets.learning.ranking import average_precision, roc_auc
 
@@ -20,9 +20,9 @@ BINS = 10
 
 
 def measures(
-    truth: np.ndarray[Any, Any],
-    score: np.ndarray[Any, Any],
-    verdict: np.ndarray[Any, Any],
+    truth: NDArray[np.int64],
+    score: NDArray[np.floating],
+    verdict: NDArray[np.bool_],
     *,
     probabilities: bool = True,
 ) -> dict[str, float]:
@@ -53,9 +53,7 @@ def measures(
     }
 
 
-def verdict_measures(
-    truth: np.ndarray[Any, Any], verdict: np.ndarray[Any, Any]
-) -> dict[str, float]:
+def verdict_measures(truth: NDArray[np.int64], verdict: NDArray[np.bool_]) -> dict[str, float]:
     """Measure the verdicts alone: `recall`, `precision`, `f1`, `false_positive_rate`."""
     nan = float("nan")
     keeps, skips = int((truth == 1).sum()), int((truth == 0).sum())
@@ -84,7 +82,7 @@ def spreads(values: Mapping[str, Sequence[float]]) -> dict[str, Spread]:
 
 
 def calibration_table(
-    truth: np.ndarray[Any, Any], probability: np.ndarray[Any, Any]
+    truth: NDArray[np.int64], probability: NDArray[np.floating]
 ) -> list[dict[str, float | int | None]]:
     """Compare what was promised with what was so, in bins of probability of equal width.
 
@@ -113,7 +111,7 @@ def calibration_table(
     return table
 
 
-def calibration_error(truth: np.ndarray[Any, Any], probability: np.ndarray[Any, Any]) -> float:
+def calibration_error(truth: NDArray[np.int64], probability: NDArray[np.floating]) -> float:
     """Return the expected calibration error: how far a promise is off, on average, 0 to 1.
 
     The mean over bins, weighted by their titles, of |share of keeps - mean probability|: Guo et

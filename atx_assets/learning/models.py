@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import xgboost as xgb
+from numpy.typing import NDArray
 
 from atx_assets.learning.processors import usable_processors
 
@@ -37,7 +38,7 @@ def training_parameters(hyperparameters: Hyperparameters) -> dict[str, Any]:
 
 
 def fit(
-    matrix: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], hyperparameters: Hyperparameters
+    matrix: NDArray[np.float32], labels: NDArray[np.int64], hyperparameters: Hyperparameters
 ) -> xgb.Booster:
     """Fit a classifier on a dense float32 matrix.
 
@@ -52,9 +53,9 @@ def fit(
     )
 
 
-def predict(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def predict(model: xgb.Booster, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the probability of a keep, float32, shape (n,), for a dense matrix (n, features)."""
-    answer: np.ndarray[Any, Any] = model.inplace_predict(matrix, missing=np.nan)
+    answer: NDArray[np.float32] = model.inplace_predict(matrix, missing=np.nan)
     return answer
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from atx_assets.learning import contenders
 from atx_assets.learning.contenders import Contender
@@ -44,15 +45,15 @@ class Evidence:
         point: where verdicts are taken.
     """
 
-    matrix: np.ndarray[Any, Any]
-    labels: np.ndarray[Any, Any]
+    matrix: NDArray[np.float32]
+    labels: NDArray[np.int64]
     names: list[str]
     numeric: int
-    sources: np.ndarray[Any, Any]
-    created: np.ndarray[Any, Any]
+    sources: NDArray[np.object_]
+    created: NDArray[np.float64]
     point: OperatingPoint
 
-    def slices(self) -> dict[str, np.ndarray[Any, Any]]:
+    def slices(self) -> dict[str, NDArray[np.bool_]]:
         """Return which rows each slice has; bool, shape (n,)."""
         found = {ALL: np.ones(len(self.labels), bool)}
         found |= {source: self.sources == source for source in (HUMAN, RULE)}
@@ -63,8 +64,8 @@ class Evidence:
 
 
 def newest_rows(
-    created: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]
-) -> np.ndarray[Any, Any] | None:
+    created: NDArray[np.float64], labels: NDArray[np.int64]
+) -> NDArray[np.bool_] | None:
     """Return which titles are the newest fifth in the database; None if times tell nothing.
 
     They tell nothing where some are unknown, where the fifth cannot be cut off between two
@@ -77,7 +78,7 @@ def newest_rows(
     if np.isnan(created).any():
         return None
     moment = np.sort(created)[round(OLDEST * len(created))]
-    newest: np.ndarray[Any, Any] = created >= moment
+    newest: NDArray[np.bool_] = created >= moment
     if newest.mean() > MOST:
         return None
     fewest = min(np.bincount(labels[part], minlength=2).min() for part in (newest, ~newest))
@@ -201,7 +202,7 @@ def _by_slice(
     return found, by_fold
 
 
-def _newest_assignment(evidence: Evidence) -> np.ndarray[Any, Any] | None:
+def _newest_assignment(evidence: Evidence) -> NDArray[np.int64] | None:
     """Hold the newest titles out, once, and no other; shape (1, n)."""
     newest = newest_rows(evidence.created, evidence.labels)
     return None if newest is None else np.where(newest, 0, -1)[None]

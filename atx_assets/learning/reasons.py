@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import xgboost as xgb
+from numpy.typing import NDArray
 
 from atx_assets.learning.features import FeatureEncoding, column_in_words
 from atx_assets.learning.folds import SEEDS
@@ -45,11 +44,11 @@ def reasons(titles: pa.Table, bundle: ScoringBundle) -> list[list[str]]:
     ]
 
 
-def contributions_of(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def contributions_of(model: xgb.Booster, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return exact contributions in log-odds, shape (n, features + 1); the last is the bias."""
     if len(matrix) == 0:
-        return np.zeros((0, matrix.shape[1] + 1))
-    found: np.ndarray[Any, Any] = model.predict(
+        return np.zeros((0, matrix.shape[1] + 1), np.float32)
+    found: NDArray[np.float32] = model.predict(
         xgb.DMatrix(matrix, missing=np.nan, nthread=1), pred_contribs=True
     )
     return found
@@ -69,8 +68,8 @@ def feature_words(encoding: FeatureEncoding) -> list[tuple[str, str]]:
 
 
 def _in_words(
-    contributions: np.ndarray[Any, Any],
-    encoded: np.ndarray[Any, Any],
+    contributions: NDArray[np.float64],
+    encoded: NDArray[np.float32],
     words: list[tuple[str, str]],
     numbers: list[str],
 ) -> list[str]:

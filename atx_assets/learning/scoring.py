@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import xgboost as xgb
+from numpy.typing import NDArray
 
 from atx_assets.learning.features import FeatureEncoding
 from atx_assets.learning.folds import FOLDS, SEEDS
@@ -39,7 +40,7 @@ class ScoringBundle(Protocol):
         """The model that did not see one fold."""
 
 
-def in_sample(titles: pa.Table, bundle: ScoringBundle) -> np.ndarray[Any, Any]:
+def in_sample(titles: pa.Table, bundle: ScoringBundle) -> NDArray[np.float32]:
     """Ask the model that learned from every training row.
 
     Args:
@@ -58,7 +59,7 @@ def in_sample(titles: pa.Table, bundle: ScoringBundle) -> np.ndarray[Any, Any]:
 
 def blind_answers(
     titles: pa.Table, bundle: ScoringBundle
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Ask, for each title that a bundle learned from, the models that did not see its label.
 
     Args:
@@ -81,8 +82,8 @@ def blind_answers(
 
 
 def blind_probabilities(
-    titles: pa.Table, bundle: ScoringBundle, champions: np.ndarray[Any, Any] | None = None
-) -> np.ndarray[Any, Any]:
+    titles: pa.Table, bundle: ScoringBundle, champions: NDArray[np.floating] | None = None
+) -> NDArray[np.float64]:
     """Ask, for each title, models that have not seen its label.
 
     Args:
@@ -104,7 +105,7 @@ def blind_probabilities(
 
 def held_out_models(
     titles: pa.Table, bundle: ScoringBundle
-) -> Iterator[tuple[int, np.ndarray[Any, Any], xgb.Booster]]:
+) -> Iterator[tuple[int, NDArray[np.intp], xgb.Booster]]:
     """Yield each model of the folds: its seed, and the rows of `titles` that it was kept from."""
     folds = _folds_of(titles, bundle.learned_from)
     for seed in SEEDS:
@@ -114,7 +115,7 @@ def held_out_models(
                 yield seed, at, bundle.fold_model(seed, fold)
 
 
-def _folds_of(titles: pa.Table, learned: pa.Table) -> np.ndarray[Any, Any]:
+def _folds_of(titles: pa.Table, learned: pa.Table) -> NDArray[np.integer]:
     """Find the fold of each title under each seed, -1 where it was not learned from.
 
     By `learned_key`, where `as_learned` has looked at the whole library. Of single titles by key;
@@ -125,11 +126,11 @@ def _folds_of(titles: pa.Table, learned: pa.Table) -> np.ndarray[Any, Any]:
         shape (seeds, n).
     """
 
-    def place(found: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-        places: np.ndarray[Any, Any] = found.fill_null(-1).to_numpy()
+    def place(found: pa.ChunkedArray) -> NDArray[np.integer]:
+        places: NDArray[np.integer] = found.fill_null(-1).to_numpy()
         return places
 
-    def folds(found: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def folds(found: NDArray[np.integer]) -> NDArray[np.integer]:
         return np.stack([np.append(learned[f"seed{s}"].to_numpy(), -1)[found] for s in SEEDS])
 
     if "learned_key" in titles.column_names:
@@ -145,6 +146,6 @@ def _folds_of(titles: pa.Table, learned: pa.Table) -> np.ndarray[Any, Any]:
     return folds(np.where((by_key < 0) & ~two_ids, by_name, by_key))
 
 
-def _are_imdb_ids(keys: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-    matched: np.ndarray[Any, Any] = pc.match_substring_regex(keys, IMDB_ID).to_numpy()
+def _are_imdb_ids(keys: pa.ChunkedArray) -> NDArray[np.bool_]:
+    matched: NDArray[np.bool_] = pc.match_substring_regex(keys, IMDB_ID).to_numpy()
     return matched

@@ -5,16 +5,15 @@ Not here: which labels and probabilities it is chosen on (out of fold, always).
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import NDArray
 
 from atx_assets.learning.ranking import ranked
 from atx_assets.operating_point import OperatingPoint
 
 
 def threshold_at(
-    point: OperatingPoint, labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]
+    point: OperatingPoint, labels: NDArray[np.int64], scores: NDArray[np.floating]
 ) -> float:
     """Return the least score that counts as a keep; infinite where none reaches the point.
 
@@ -42,8 +41,8 @@ def threshold_at(
 
 
 def _curve(
-    labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    labels: NDArray[np.int64], scores: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.floating]]:
     """Return precision and recall at each distinct score, and the scores, ascending.
 
     To the last bit those of scikit-learn's `precision_recall_curve`.

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xgboost as xgb
+from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.model_selection import ParameterGrid
 
@@ -74,9 +75,9 @@ def share_out(searches: int) -> list[Part]:
 
 
 def grid_search(
-    matrix: np.ndarray[Any, Any],
-    labels: np.ndarray[Any, Any],
-    folds: Sequence[np.ndarray[Any, Any]],
+    matrix: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    folds: Sequence[NDArray[np.intp]],
     grid: Mapping[str, Sequence[float | int]],
     *,
     flags_from: int,
@@ -101,9 +102,9 @@ def grid_search(
 
 
 def race(
-    matrix: np.ndarray[Any, Any],
-    labels: np.ndarray[Any, Any],
-    folds: Sequence[np.ndarray[Any, Any]],
+    matrix: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    folds: Sequence[NDArray[np.intp]],
     grid: Mapping[str, Sequence[float | int]],
     *,
     flags_from: int,
@@ -139,9 +140,9 @@ class _Search:
 
     def __init__(
         self,
-        matrix: np.ndarray[Any, Any],
-        labels: np.ndarray[Any, Any],
-        folds: Sequence[np.ndarray[Any, Any]],
+        matrix: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        folds: Sequence[NDArray[np.intp]],
         grid: Mapping[str, Sequence[float | int]],
         flags_from: int,
         objective: str,
@@ -194,7 +195,7 @@ class _Search:
             trees = int(combinations[at]["n_estimators"])
             scores[at, fold] = fold_scores(truth, model.predict(test, iteration_range=(0, trees)))
 
-    def _data(self, fold: int) -> tuple[xgb.QuantileDMatrix, xgb.DMatrix, np.ndarray[Any, Any]]:
+    def _data(self, fold: int) -> tuple[xgb.QuantileDMatrix, xgb.DMatrix, NDArray[np.int64]]:
         """Return the binned training rows, the held-out rows and their labels.
 
         Binned once a thread for all its models of a fold; not shared between threads, because
@@ -231,7 +232,7 @@ def _same_trees(combinations: list[Hyperparameters]) -> list[list[int]]:
     return [sorted(g, key=lambda at: combinations[at]["n_estimators"]) for g in groups.values()]
 
 
-def _without_zero_flags(matrix: np.ndarray[Any, Any], flags_from: int) -> sparse.csr_matrix:
+def _without_zero_flags(matrix: NDArray[np.float32], flags_from: int) -> sparse.csr_matrix:
     """Leave out the zeros of the 0/1 columns, and what is unknown.
 
     A column with one value and nothing else splits the rows as one with 0 and 1 does, so the

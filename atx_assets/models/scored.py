@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 
-def unjudged_keeps(results: pa.Table) -> np.ndarray[Any, Any]:
+def unjudged_keeps(results: pa.Table) -> NDArray[np.intp]:
     """Return the rows of the predicted keeps among unjudged films, the surest first."""
     unjudged = results["label_source"].is_null().to_numpy()
     wanted = np.flatnonzero(unjudged & results["predicted"].to_numpy())
     # Ties by key, which is the order of the rows.
     order = np.argsort(-results["probability"].to_numpy()[wanted], kind="stable")
-    rows: np.ndarray[Any, Any] = wanted[order]
+    rows: NDArray[np.intp] = wanted[order]
     return rows
 
 

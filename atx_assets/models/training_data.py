@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from atx_assets.learning.features import FeatureEncoding
 from atx_assets.learning.folds import require_enough_labels
@@ -26,8 +26,8 @@ class TrainingData:
 
     table: pa.Table
     encoding: FeatureEncoding
-    matrix: np.ndarray[Any, Any]
-    labels: np.ndarray[Any, Any]
+    matrix: NDArray[np.float32]
+    labels: NDArray[np.int64]
 
 
 def read_training_data(files: DataFolder) -> TrainingData:

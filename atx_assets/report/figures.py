@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from atx_assets.learning.importance import MOST, importance
 from atx_assets.learning.reasons import feature_words
@@ -43,7 +44,7 @@ _LONGEST = 28
 # Unlike black, not coloured anew by a page: it stands on a cell's own colour.
 _ON_LIGHT, _ON_DARK = "#111111", "#ffffff"
 
-Groups = Mapping[str, tuple[str, "np.ndarray[Any, Any]"]]
+Groups = Mapping[str, tuple[str, NDArray[np.bool_]]]
 
 
 def numbers_of(scored: Scored) -> list[str]:
@@ -199,18 +200,18 @@ def _shortened(name: str) -> str:
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
-def _thinned(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _thinned(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return what is drawn of many values: evenly spaced ones."""
     return values[:: -(-len(values) // _MOST) or 1]
 
 
-def _values(scored: Scored, name: str) -> np.ndarray[Any, Any]:
+def _values(scored: Scored, name: str) -> NDArray[np.float64]:
     """Return a number of each film, its decimal logarithm where it is drawn on a log scale."""
     values = scored.bundle.encoding.known_numbers(scored.titles, name)
     if name not in _LOG:
         return values
     positive = np.where(values > 0, values, np.nan)
-    logarithms: np.ndarray[Any, Any] = np.log10(positive)
+    logarithms: NDArray[np.float64] = np.log10(positive)
     return logarithms
 
 
@@ -229,7 +230,7 @@ def _labels(scored: Scored) -> Groups:
     }
 
 
-def _violin(axis: Any, values: np.ndarray[Any, Any], groups: Groups, *, log: bool) -> None:
+def _violin(axis: Any, values: NDArray[np.float64], groups: Groups, *, log: bool) -> None:
     if not np.isfinite(values).any():
         axis.text(0.5, 0.5, "not known for any film", ha="center", transform=axis.transAxes)
         axis.set_xticks([])
@@ -259,7 +260,7 @@ def _whole_powers() -> Any:
     return MaxNLocator(integer=True, nbins=6)
 
 
-def _correlation(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
+def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     both = ~np.isnan(a) & ~np.isnan(b)
     if min(len(np.unique(a[both])), len(np.unique(b[both]))) < 2:
         return float("nan")

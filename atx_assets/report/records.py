@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from atx_assets.learning.neighbours import nearest
 from atx_assets.learning.reasons import reasons
@@ -30,7 +31,7 @@ LANGUAGES = ("language", "spoken_languages")
 _RELEASE = ("resolution", "video_codec", "audio_codec", "upload_type", "uploader")
 
 
-def records_of(scored: Scored, rows: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
+def records_of(scored: Scored, rows: NDArray[np.integer]) -> list[dict[str, Any]]:
     """Describe films so that a person can judge them without another tool.
 
     Args:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from atx_assets.learning.features import column_in_words, words_of
 from atx_assets.report.records import LANGUAGES, about_release
@@ -151,7 +151,7 @@ def release_skips(scored: Scored) -> dict[str, int]:
     return {"skips": len(verdicts), "predicted_keep": sum(verdicts)}
 
 
-def _slice(name: str, rows: np.ndarray[Any, Any], scored: Scored) -> Slice:
+def _slice(name: str, rows: NDArray[np.intp], scored: Scored) -> Slice:
     actual = scored.results["actual"].fill_null(False).to_numpy()[rows]
     predicted = scored.results["predicted"].to_numpy()[rows]
     return Slice(
@@ -163,14 +163,14 @@ def _slice(name: str, rows: np.ndarray[Any, Any], scored: Scored) -> Slice:
     )
 
 
-def _unknown(scored: Scored) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+def _unknown(scored: Scored) -> Iterator[tuple[str, NDArray[np.intp]]]:
     """Yield the films of which a number is not known."""
     for number in scored.bundle.encoding.numeric:
         values = scored.bundle.encoding.known_numbers(scored.titles, number.column)
         yield f"{column_in_words(number.column)} unknown", np.flatnonzero(np.isnan(values))
 
 
-def _parts(titles: pa.Table, kind: str) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+def _parts(titles: pa.Table, kind: str) -> Iterator[tuple[str, NDArray[np.intp]]]:
     """Yield each genre, language or decade, and the rows of its films."""
     if kind == "decade":
         years = pc.cast(titles["release_year"], "double").to_numpy()
