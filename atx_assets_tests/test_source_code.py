@@ -1,5 +1,5 @@
-"""What the source of atx may not hold: SQL put together from values, ways to load code, and
-writes to the environment."""
+"""What the source of atx may not hold: SQL put together from values, ways to load code, writes to
+the environment, late imports."""
 
 import ast
 from collections.abc import Iterator
@@ -281,6 +281,44 @@ def test_the_environment_is_written_in_one_file_alone() -> None:
     assert writes == {_WRITES}
 
 
+# -- imports
+
+#: Rooms whose imports stand at the top of each file; heavy ones are kept out by who calls them.
+_ROOMS = ("learning", "models", "report")
+#: What is imported later all the same, and whom it would keep waiting at the top.
+LATE = {
+    ("models/bundle.py", "xgboost"): "whoever looks at versions and asks none, as atx promote",
+    ("models/bundle.py", "atx_assets.models"): "the same: boosters, which imports XGBoost",
+    ("models/bundles.py", "atx_assets.models.new_bundle"): "the same; it is a type here",
+    ("models/embedded_registry.py", "atx_assets.models.bundle"): "atx up and Dagster; a type here",
+    ("models/mlflow_answers.py", "requests"): "who has the embedded store; it is a type here",
+    ("models/mlflow_server.py", "atx_assets.models.mlflow_http"): "the same: it imports requests",
+    ("models/sqlite_faults.py", "atx_assets.models.lock_holders"): "all whose store is not locked",
+}
+
+
+def late_imports(source: str) -> Iterator[str]:
+    """Yield the modules that are imported in a function, or for the type checker alone."""
+    tree = ast.parse(source)
+    for node in set(ast.walk(tree)) - set(tree.body):
+        match node:
+            case ast.Import(names=names):
+                yield from (n.name for n in names)
+            case ast.ImportFrom(module=str(module)):
+                yield module
+
+
+def test_imports_of_what_learns_and_reports_stand_at_the_top() -> None:
+    found = {
+        (str(path.relative_to(ROOT)), module)
+        for path in MODULES
+        if path.relative_to(ROOT).parts[0] in _ROOMS
+        for module in late_imports(path.read_text())
+    }
+    assert found - LATE.keys() == set()
+    assert LATE.keys() - found == set(), "what is gone needs no exception"
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -295,3 +333,15 @@ def test_the_environment_is_written_in_one_file_alone() -> None:
 def test_a_write_to_the_environment_would_be_found(source: str) -> None:
     assert written_environment(ast.parse(source))
     assert not written_environment(ast.parse("os.environ.get('A'); x = os.environ['A'] | y"))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def f():\n    import numpy",
+        "class A:\n    def f(self):\n        from scipy import stats",
+        "if TYPE_CHECKING:\n    import numpy",
+    ],
+)
+def test_a_late_import_would_be_found(source: str) -> None:
+    assert list(late_imports(source))

@@ -88,7 +88,7 @@ def compare(export: Path, seeds: int) -> None:
     """Print the figures of one export, seed by seed."""
     import numpy as np
 
-    from atx_assets.learning.evaluation import FOLDS
+    from atx_assets.learning.folds import FOLDS
     from atx_assets.learning.tuning import WHOLE as EVERYTHING
     from atx_assets.learning.tuning import share_out
 

@@ -91,11 +91,12 @@ def promote(training: pa.Table, encoding: FeatureEncoding, folder: Path) -> None
     import pyarrow as pa
 
     from atx_assets.defs.resources.files import DataFiles
-    from atx_assets.learning.evaluation import SEEDS, out_of_fold
+    from atx_assets.learning.evaluation import out_of_fold
+    from atx_assets.learning.folds import SEEDS
+    from atx_assets.learning.identity import names_and_years
     from atx_assets.learning.models import fit
-    from atx_assets.learning.scoring import names_and_years
-    from atx_assets.models.bundle import NewBundle
     from atx_assets.models.bundles import Bundles
+    from atx_assets.models.new_bundle import NewBundle
 
     matrix = encoding.matrix(training)
     # A taste that can be learned, with some noise: models of pure noise have larger trees.
@@ -125,7 +126,7 @@ def atx(folder: Path) -> Callable[[], object]:
     from atx_assets import schemas
     from atx_assets.defs.resources.files import DataFiles
     from atx_assets.models.bundles import Bundles
-    from atx_assets.models.scored import scored_parts
+    from atx_assets.models.scoring import scored_parts
 
     files = DataFiles(directory=str(folder))
 

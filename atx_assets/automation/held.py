@@ -14,6 +14,7 @@ from pathlib import Path
 
 from atx_assets.automation.results import READ, TRAINED, Made
 from atx_assets.errors import FileError
+from atx_assets.models.versions import kept_versions
 from atx_assets.storage.data_folder import DataFolder
 from atx_assets.storage.disk_errors import why_unreadable
 
@@ -81,11 +82,9 @@ def has_results(folder: Path) -> bool:
 
     What a run has read is none: one that was broken off leaves it in an empty folder.
     """
-    from atx_assets.models.bundles import Bundles
-
     files = DataFolder(folder)
     made = any(files.path(name).exists() for name in (*READ, _SCORED))
-    return made or bool(Bundles(files).versions())
+    return made or bool(kept_versions(files))
 
 
 def _may_have_results(folder: Path) -> bool:

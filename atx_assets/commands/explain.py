@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from atx_assets.errors import AtxError
 from atx_assets.plain_text import plain
-from atx_assets.report.records import Scored, read_scored, records_of
+from atx_assets.report.scored_films import Scored, read_scored
 from atx_assets.settings import Settings
 from atx_assets.sources.label_changes import giver_in_words
 from atx_assets.storage.data_folder import DataFolder
@@ -45,6 +45,9 @@ def explain(
     scored = read_scored(files)
     aside = _set_aside(files)
     found = np.array([_row_of(asked, scored.results, aside) for asked in ids])
+    # Where there is nothing to explain, nobody waits for XGBoost.
+    from atx_assets.report.records import records_of
+
     records = [
         {
             **record,

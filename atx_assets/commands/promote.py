@@ -15,13 +15,7 @@ from atx_assets.models import registry
 from atx_assets.models.bundle import Bundle
 from atx_assets.models.bundles import Bundles
 from atx_assets.models.embedded_registry import mirror_embedded
-from atx_assets.models.mlflow_server import (
-    embedded_store,
-    failure,
-    mlflow_client,
-    reach,
-    shown_cause,
-)
+from atx_assets.models.mlflow_server import embedded_store, reach, shown_cause
 from atx_assets.settings import Settings
 from atx_assets.storage.data_folder import DataFolder
 from atx_assets.storage.writer_lock import only_writer
@@ -77,12 +71,24 @@ def _alone(settings: Settings) -> Iterator[tuple[Bundles, Any]]:
     """
     client = None
     if settings.mlflow_on and settings.mlflow_host:
-        client = mlflow_client(settings)
+        client = _client(settings)
     elif settings.mlflow_on:
         follow_home(settings)
         reach(settings)
     with only_writer(settings.data_dir, "atx promote", logging.getLogger("atx_assets")):
         yield Bundles(DataFolder(settings.data_dir)), client
+
+
+def _client(settings: Settings) -> Any:
+    """Return MLflow's client, imported once it is known that MLflow can be used.
+
+    Raises:
+        AtxError: MLflow does not answer within seconds.
+    """
+    reach(settings)
+    from atx_assets.models.mlflow_client import mlflow_client
+
+    return mlflow_client(settings)
 
 
 def _champion(bundles: Bundles) -> Bundle | None:
@@ -100,7 +106,7 @@ def _mirror(settings: Settings, client: Any, champion: Bundle, say: Say) -> None
     if client is None:
         known = mirror_embedded(embedded_store(settings), settings.model_name, champion)
     if known is None:
-        known = _mirrored_by_client(settings, client or mlflow_client(settings), champion)
+        known = _mirrored_by_client(settings, client or _client(settings), champion)
     if not known:
         say(
             f"MLflow has no model of version {champion.version} (it was trained without): "
@@ -112,8 +118,11 @@ def _mirrored_by_client(settings: Settings, client: Any, champion: Bundle) -> bo
     import requests
     from mlflow.exceptions import MlflowException
 
+    from atx_assets.models.mlflow_failures import failure
+    from atx_assets.models.registered_model import mirror
+
     try:
-        return registry.mirror(client, settings.model_name, champion)
+        return mirror(client, settings.model_name, champion)
     except (MlflowException, requests.RequestException) as error:
         raise failure(error, settings) from shown_cause(error, settings)
 

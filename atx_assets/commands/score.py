@@ -31,8 +31,6 @@ def score(settings: Settings, text: str) -> str:
     Raises:
         AtxError: the JSON is none, a title cannot be read, or there is no model.
     """
-    from atx_assets.learning.models import alone
-    from atx_assets.learning.scoring import blind_probabilities
     from atx_assets.models.bundles import Bundles
     from atx_assets.sources.given_titles import given_titles
     from atx_assets.sources.layouts import LAYOUTS
@@ -42,6 +40,9 @@ def score(settings: Settings, text: str) -> str:
     bundle = Bundles(DataFolder(settings.data_dir)).champion()
     records = given if isinstance(given, list) else [given]
     titles = given_titles(records, LAYOUTS[bundle.encoding.layout])
+    # Where there is nothing to score, nobody waits for XGBoost.
+    from atx_assets.learning.models import alone
+    from atx_assets.learning.scoring import blind_probabilities
 
     def ask() -> np.ndarray[Any, Any]:
         return blind_probabilities(titles, bundle)

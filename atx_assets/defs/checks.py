@@ -15,7 +15,6 @@ from atx_assets.automation.observe import held_of
 from atx_assets.automation.tags import LABELS_STILL_THERE
 from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
-from atx_assets.models.training_data import read_training_data
 from atx_assets.sources.extracted import (
     in_words,
     layout_of,
@@ -137,7 +136,7 @@ def enough_labels(files: DataFiles) -> dg.AssetCheckResult:
     """There are enough keeps and enough skips to learn from."""
     import pyarrow.compute as pc
 
-    from atx_assets.learning.evaluation import LEAST_LABELS, too_few_labels
+    from atx_assets.learning.folds import LEAST_LABELS, too_few_labels
 
     table = files.read_table("training_table")
     keeps = pc.sum(pc.cast(table["label"], "int64")).as_py() or 0
@@ -173,6 +172,7 @@ def only_trusted_labels(files: DataFiles) -> dg.AssetCheckResult:
 def no_feature_tells_the_label(files: DataFiles) -> dg.AssetCheckResult:
     """No single feature ranks keeps before skips almost perfectly, as a leaked label would."""
     from atx_assets.learning.leaks import TOO_GOOD, telling_features
+    from atx_assets.models.training_data import read_training_data
 
     data = read_training_data(files)
     found = telling_features(data.matrix, data.labels, data.encoding.names)

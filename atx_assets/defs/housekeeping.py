@@ -11,8 +11,6 @@ import dagster as dg
 from atx_assets.automation.pruning import ENDED, prune_dagster
 from atx_assets.automation.tags import HOUSEKEEPING
 from atx_assets.defs.resources.current_settings import CurrentSettings
-from atx_assets.models.bundles import Bundles
-from atx_assets.models.mlflow_pruning import prune_mlflow
 from atx_assets.settings import Settings
 from atx_assets.storage.data_folder import DataFolder
 
@@ -50,6 +48,9 @@ def prune_runs(context: dg.OpExecutionContext, current_settings: CurrentSettings
 @dg.op
 def prune_models(context: dg.OpExecutionContext, current_settings: CurrentSettings) -> None:
     """Prune the runs and models of the embedded MLflow store."""
+    from atx_assets.models.bundles import Bundles
+    from atx_assets.models.mlflow_pruning import prune_mlflow
+
     settings = current_settings.read()
     before = _before(settings)
     digests = Bundles(DataFolder(settings.data_dir)).digests()

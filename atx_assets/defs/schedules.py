@@ -19,7 +19,6 @@ from atx_assets.automation.tags import NIGHTLY, WHY
 from atx_assets.defs.jobs import SCORED, full_rebuild
 from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.errors import AtxError, DamagedError, MissingError, SettingError
-from atx_assets.models.bundles import Bundles
 from atx_assets.models.recipe import recipe_version
 from atx_assets.settings import Settings
 from atx_assets.storage.data_folder import DataFolder
@@ -107,6 +106,8 @@ def _damage(settings: Settings) -> str:
 
     Else every night would be scored by a champion that cannot score, and fail.
     """
+    from atx_assets.models.bundles import Bundles
+
     bundles = Bundles(DataFolder(settings.data_dir))
     try:
         champion = bundles.champion()

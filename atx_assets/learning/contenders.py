@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from atx_assets.learning.evaluation import OutOfFold, out_of_fold
 from atx_assets.learning.features import column_in_words
@@ -17,9 +19,6 @@ from atx_assets.learning.models import Hyperparameters, fit, predict
 from atx_assets.learning.ranking import average_precision
 from atx_assets.learning.thresholds import threshold_at
 from atx_assets.operating_point import PRECISION_80, RECALL_95, OperatingPoint
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -35,16 +34,16 @@ class Contender:
         probabilities: whether the scores are probabilities.
     """
 
-    labels: np.ndarray[Any, Any]
-    assignment: np.ndarray[Any, Any]
-    scores: np.ndarray[Any, Any]
-    elsewhere: Callable[[int, int], np.ndarray[Any, Any]]
+    labels: NDArray[np.int64]
+    assignment: NDArray[np.integer]
+    scores: NDArray[np.float64]
+    elsewhere: Callable[[int, int], NDArray[np.float64]]
     probabilities: bool = True
-    _verdicts: dict[OperatingPoint, np.ndarray[Any, Any]] = field(
+    _verdicts: dict[OperatingPoint, NDArray[np.bool_]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
-    def verdicts(self, point: OperatingPoint) -> np.ndarray[Any, Any]:
+    def verdicts(self, point: OperatingPoint) -> NDArray[np.bool_]:
         """Return which rows are kept at an operating point chosen on the other folds.
 
         Returns:
@@ -55,9 +54,7 @@ class Contender:
             self._verdicts[point] = self._found_verdicts(point)
         return self._verdicts[point]
 
-    def _found_verdicts(self, point: OperatingPoint) -> np.ndarray[Any, Any]:
-        import numpy as np
-
+    def _found_verdicts(self, point: OperatingPoint) -> NDArray[np.bool_]:
         kept = np.zeros(self.scores.shape, bool)
         for seed, fold, held_out in _folds(self.assignment):
             threshold = threshold_at(point, self.labels[~held_out], self.elsewhere(seed, fold))
@@ -74,7 +71,7 @@ class Contender:
         """
         return self._measured([(seed, rows) for seed, _, rows in _folds(self.assignment)], point)
 
-    def of_part(self, rows: np.ndarray[Any, Any], point: OperatingPoint) -> dict[str, list[float]]:
+    def of_part(self, rows: NDArray[np.bool_], point: OperatingPoint) -> dict[str, list[float]]:
         """Measure a part of the rows, of all folds together: a value for each seed.
 
         Args:
@@ -90,7 +87,7 @@ class Contender:
             found.add(verdict_measures(self.labels[rows], kept[seed, rows]))
         return found.values
 
-    def calibration_errors(self, rows: np.ndarray[Any, Any]) -> list[float]:
+    def calibration_errors(self, rows: NDArray[np.bool_]) -> list[float]:
         """Return the calibration error over some rows, for each seed.
 
         Empty where there are no probabilities, or rows of one class alone: nobody promised those.
@@ -100,7 +97,7 @@ class Contender:
         return [calibration_error(self.labels[rows], scores[rows]) for scores in self.scores]
 
     def _measured(
-        self, parts: list[tuple[int, np.ndarray[Any, Any]]], point: OperatingPoint
+        self, parts: list[tuple[int, NDArray[np.bool_]]], point: OperatingPoint
     ) -> dict[str, list[float]]:
         """Measure each of some parts of the rows, one a value."""
         kept, precise, complete = map(self.verdicts, (point, PRECISION_80, RECALL_95))
@@ -139,14 +136,14 @@ class _Lists:
             self.values.setdefault(name, []).append(value)
 
 
-def _folds(assignment: np.ndarray[Any, Any]) -> Iterator[tuple[int, int, np.ndarray[Any, Any]]]:
+def _folds(assignment: NDArray[np.integer]) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
     """Yield each seed and fold, and which rows are held out there: bool, shape (n,)."""
     for seed, folds in enumerate(assignment):
         for fold in range(int(folds.max()) + 1):
             yield seed, fold, folds == fold
 
 
-def model(labels: np.ndarray[Any, Any], held_out: OutOfFold) -> Contender:
+def model(labels: NDArray[np.int64], held_out: OutOfFold) -> Contender:
     """Return the models of one recipe; thresholds are chosen on other folds' blind answers."""
     scores = held_out.probabilities.astype(float)
     assignment = held_out.assignment
@@ -156,10 +153,10 @@ def model(labels: np.ndarray[Any, Any], held_out: OutOfFold) -> Contender:
 
 
 def refitted(
-    matrix: np.ndarray[Any, Any],
-    labels: np.ndarray[Any, Any],
-    assignment: np.ndarray[Any, Any],
-    recipe: Callable[[np.ndarray[Any, Any]], Hyperparameters],
+    matrix: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    assignment: NDArray[np.integer],
+    recipe: Callable[[NDArray[np.bool_]], Hyperparameters],
 ) -> Contender:
     """Return models whose recipe, threshold and trees come from the rows not held out alone.
 
@@ -169,10 +166,8 @@ def refitted(
         assignment: shape (seeds, n), -1 for rows that are never held out.
         recipe: finds the hyperparameters; given which rows it may look at, bool, shape (n,).
     """
-    import numpy as np
-
     scores = np.zeros(assignment.shape)
-    blind: dict[tuple[int, int], np.ndarray[Any, Any]] = {}
+    blind: dict[tuple[int, int], NDArray[np.float64]] = {}
     for seed, fold, held_out in _folds(assignment):
         train = ~held_out
         chosen = recipe(train)
@@ -183,10 +178,8 @@ def refitted(
     return Contender(labels, assignment, scores, lambda seed, fold: blind[seed, fold])
 
 
-def always_skip(labels: np.ndarray[Any, Any], assignment: np.ndarray[Any, Any]) -> Contender:
+def always_skip(labels: NDArray[np.int64], assignment: NDArray[np.integer]) -> Contender:
     """Return who holds every title to be a skip."""
-    import numpy as np
-
     # Thresholds are chosen among scores of 1, which none of its own 0 reaches.
     return Contender(
         labels,
@@ -215,10 +208,10 @@ class Rule:
 
 
 def single_feature_rule(
-    numbers: np.ndarray[Any, Any],
+    numbers: NDArray[np.float32],
     names: Sequence[str],
-    labels: np.ndarray[Any, Any],
-    assignment: np.ndarray[Any, Any],
+    labels: NDArray[np.int64],
+    assignment: NDArray[np.integer],
 ) -> Rule:
     """Find the numeric feature, and its direction, with the best average precision.
 
@@ -228,18 +221,16 @@ def single_feature_rule(
         labels: shape (n,), 0 or 1.
         assignment: shape (seeds, n).
     """
-    import numpy as np
-
     rankings = [
         np.where(np.isnan(column), -1e30, sign * column) for column in numbers.T for sign in (1, -1)
     ]
 
-    def best(rows: np.ndarray[Any, Any]) -> int:
+    def best(rows: NDArray[np.bool_]) -> int:
         found = [average_precision(labels[rows], ranking[rows]) for ranking in rankings]
         return int(np.argmax(found))
 
     scores = np.zeros(assignment.shape)
-    chosen: dict[tuple[int, int], np.ndarray[Any, Any]] = {}
+    chosen: dict[tuple[int, int], NDArray[np.float64]] = {}
     for seed, fold, held_out in _folds(assignment):
         ranking = rankings[best(~held_out)]
         scores[seed, held_out] = ranking[held_out]

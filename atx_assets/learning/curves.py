@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from atx_assets.learning.measures import calibration_table
-
-if TYPE_CHECKING:
-    import numpy as np
 
 #: Points at which the curves of all folds are compared.
 POINTS = 101
@@ -24,14 +24,12 @@ class Blind:
         assignment: the fold in which each title was held out, shape (seeds, n).
     """
 
-    labels: np.ndarray[Any, Any]
-    answers: np.ndarray[Any, Any]
-    assignment: np.ndarray[Any, Any]
+    labels: NDArray[np.int64]
+    answers: NDArray[np.float64]
+    assignment: NDArray[np.integer]
 
-    def folds(self) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    def folds(self) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
         """Return labels and answers of each fold of each seed that has both classes."""
-        import numpy as np
-
         found = []
         for answers, folds in zip(self.answers, self.assignment, strict=True):
             for fold in np.unique(folds):
@@ -45,16 +43,13 @@ class Blind:
 class Curve:
     """A curve as its mean over the folds: `x`, `mean` and standard deviation `std`, (points,)."""
 
-    x: np.ndarray[Any, Any]
-    mean: np.ndarray[Any, Any]
-    std: np.ndarray[Any, Any]
+    x: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
 
 
 def precision_recall(blind: Blind) -> Curve:
     """Return precision at each recall: the best that a threshold with that recall or more has."""
-    import numpy as np
-    from sklearn.metrics import precision_recall_curve
-
     grid = np.linspace(0, 1, POINTS)
     curves = []
     for labels, answers in blind.folds():
@@ -69,9 +64,6 @@ def precision_recall(blind: Blind) -> Curve:
 
 def roc(blind: Blind) -> Curve:
     """Return the share of keeps found at each share of skips let through."""
-    import numpy as np
-    from sklearn.metrics import roc_curve
-
     grid = np.linspace(0, 1, POINTS)
     curves = []
     for labels, answers in blind.folds():
@@ -85,8 +77,6 @@ def calibration(blind: Blind) -> Curve:
 
     Bins without titles are left out. A fold's bin may hold few titles: the spread says so.
     """
-    import numpy as np
-
     every = calibration_table(np.tile(blind.labels, len(blind.answers)), blind.answers.ravel())
     by_fold = [calibration_table(labels, answers) for labels, answers in blind.folds()]
     x, mean, std = [], [], []
@@ -99,9 +89,7 @@ def calibration(blind: Blind) -> Curve:
     return Curve(np.array(x), np.array(mean), np.array(std))
 
 
-def _curve(grid: np.ndarray[Any, Any], curves: list[np.ndarray[Any, Any]]) -> Curve:
-    import numpy as np
-
+def _curve(grid: NDArray[np.float64], curves: list[NDArray[np.float64]]) -> Curve:
     if not curves:
         return Curve(grid[:0], grid[:0], grid[:0])
     std = np.std(curves, axis=0, ddof=1) if len(curves) > 1 else np.zeros(len(grid))

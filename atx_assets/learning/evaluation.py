@@ -8,18 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from atx_assets.errors import AtxError
+import numpy as np
+import xgboost as xgb
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedKFold
+
+from atx_assets.learning.folds import FOLDS, SEEDS
 from atx_assets.learning.models import Hyperparameters, fit, predict
 from atx_assets.learning.processors import usable_processors
-
-if TYPE_CHECKING:
-    import numpy as np
-    import xgboost as xgb
-
-SEEDS = (0, 1, 2, 3, 4)
-FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -32,19 +29,16 @@ class OutOfFold:
         probabilities: float32, shape (seeds, n).
     """
 
-    assignment: np.ndarray[Any, Any]
+    assignment: NDArray[np.integer]
     models: list[list[xgb.Booster]]
-    probabilities: np.ndarray[Any, Any]
+    probabilities: NDArray[np.float32]
 
 
-def assign_folds(labels: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, Any]:
+def assign_folds(labels: NDArray[np.int64], seed: int) -> NDArray[np.int8]:
     """Return the fold, 0 to 4, in which each row is held out; shape (n,), stratified by label.
 
     Rows must come ordered by key, so that a title's fold does not depend on the table's order.
     """
-    import numpy as np
-    from sklearn.model_selection import StratifiedKFold
-
     fold = np.empty(len(labels), np.int8)
     splitter = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     for number, (_, held_out) in enumerate(splitter.split(labels, labels)):
@@ -52,24 +46,20 @@ def assign_folds(labels: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, Any
     return fold
 
 
-def fold_rows(labels: np.ndarray[Any, Any], seed: int = 0) -> list[np.ndarray[Any, Any]]:
+def fold_rows(labels: NDArray[np.int64], seed: int = 0) -> list[NDArray[np.intp]]:
     """Return, for each fold, the indices of the rows that are held out."""
-    import numpy as np
-
     folds = assign_folds(labels, seed)
     return [np.flatnonzero(folds == fold) for fold in range(FOLDS)]
 
 
-def assignments(labels: np.ndarray[Any, Any], seeds: Sequence[int] = SEEDS) -> np.ndarray[Any, Any]:
+def assignments(labels: NDArray[np.int64], seeds: Sequence[int] = SEEDS) -> NDArray[np.int8]:
     """Return the fold in which each row is held out under each seed; shape (seeds, n)."""
-    import numpy as np
-
     return np.stack([assign_folds(labels, seed) for seed in seeds])
 
 
 def out_of_fold(
-    matrix: np.ndarray[Any, Any],
-    labels: np.ndarray[Any, Any],
+    matrix: NDArray[np.float32],
+    labels: NDArray[np.int64],
     hyperparameters: Hyperparameters,
     seeds: Sequence[int] = SEEDS,
 ) -> OutOfFold:
@@ -81,8 +71,6 @@ def out_of_fold(
         hyperparameters: the recipe.
         seeds: of the folds.
     """
-    import numpy as np
-
     assignment = assignments(labels, seeds)
     probabilities = np.empty((len(seeds), len(labels)), np.float32)
 
@@ -98,26 +86,3 @@ def out_of_fold(
         models = list(pool.map(one, places))
     by_seed = [models[at : at + FOLDS] for at in range(0, len(models), FOLDS)]
     return OutOfFold(assignment, by_seed, probabilities)
-
-
-#: The labels of each class without which folds and figures mean nothing.
-LEAST_LABELS = 20
-
-
-def require_enough_labels(labels: np.ndarray[Any, Any]) -> None:
-    """Make sure that both classes have `LEAST_LABELS` labels.
-
-    Raises:
-        AtxError: one has fewer; the line says how many there are and are needed.
-    """
-    keeps = int(labels.sum())
-    if min(keeps, len(labels) - keeps) < LEAST_LABELS:
-        raise AtxError(too_few_labels(keeps, len(labels) - keeps))
-
-
-def too_few_labels(keeps: int, skips: int) -> str:
-    """Say in a line that there are too few labels."""
-    return (
-        f"not enough labels to learn from: {keeps} keeps and {skips} skips, and at least "
-        f"{LEAST_LABELS} of each are needed; label more films, or check ATX_SOURCE"
-    )

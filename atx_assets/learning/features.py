@@ -11,14 +11,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from atx_assets.schemas import UNKNOWN_TEXT
 from atx_assets.text import normal_form
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
 
 #: The one column that comes on two scales; inside atx it is 0 to 100.
 RATING = "imdb_rating"
@@ -106,7 +106,7 @@ class FeatureEncoding:
         """The source columns that are read."""
         return [n.column for n in self.numeric] + [g.column for g in self.categorical]
 
-    def matrix(self, titles: pa.Table) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def matrix(self, titles: pa.Table) -> NDArray[np.float32]:
         """Encode titles as the dense matrix that models are trained on and fed.
 
         Args:
@@ -115,8 +115,6 @@ class FeatureEncoding:
         Returns:
             float32, shape (n, number of features), C order: 0 is 0.0, unknown is NaN.
         """
-        import numpy as np
-
         matrix = np.zeros((titles.num_rows, len(self.names)), np.float32)
         for number, feature in enumerate(self.numeric):
             matrix[:, number] = self._scaled(titles, feature)
@@ -124,13 +122,11 @@ class FeatureEncoding:
             matrix[rows, at] = 1.0
         return matrix
 
-    def table(self, titles: pa.Table) -> dict[str, np.ndarray[Any, Any]]:
+    def table(self, titles: pa.Table) -> dict[str, NDArray[np.float32 | np.uint8]]:
         """Encode titles as columns for a reader: float32 numbers, uint8 0/1 categories.
 
         The same numbers as `matrix`, by name of feature, each of shape (n,).
         """
-        import numpy as np
-
         first = len(self.numeric)
         flags = np.zeros((len(self.names) - first, titles.num_rows), np.uint8)
         for rows, at in self._indicators(titles):
@@ -138,14 +134,12 @@ class FeatureEncoding:
         numbers = {n.feature: self._scaled(titles, n) for n in self.numeric}
         return numbers | dict(zip(self.names[first:], flags, strict=True))
 
-    def known_numbers(self, titles: pa.Table, column: str) -> np.ndarray[Any, Any]:
+    def known_numbers(self, titles: pa.Table, column: str) -> NDArray[np.float64]:
         """Return a numeric source column in its own unit: float64, shape (n,), unknown as NaN."""
         zero = next(n.zero_is_unknown for n in self.numeric if n.column == column)
         return known_numbers(titles[column], column, zero, self.ten_means)
 
-    def _scaled(self, titles: pa.Table, feature: NumericFeature) -> np.ndarray[Any, Any]:
-        import numpy as np
-
+    def _scaled(self, titles: pa.Table, feature: NumericFeature) -> NDArray[np.float32]:
         numbers = self.known_numbers(titles, feature.column)
         if feature.minimum is None or feature.maximum is None:
             return np.full(len(numbers), np.nan, np.float32)
@@ -156,12 +150,8 @@ class FeatureEncoding:
         scaled[~np.isfinite(scaled)] = np.nan
         return scaled
 
-    def _indicators(
-        self, titles: pa.Table
-    ) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    def _indicators(self, titles: pa.Table) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """For each categorical column, the rows and the matrix columns that are 1."""
-        import numpy as np
-
         at = {name: position for position, name in enumerate(self.names)}
         found = []
         for group in self.categorical:
@@ -232,8 +222,6 @@ def fit_encoding(
         least_titles: for a column, how many training titles a category needs; 1 elsewhere.
             Of more than `MOST_CATEGORIES` categories those that most titles have are taken.
     """
-    import numpy as np
-
     ten_means = _ten_means(all_ratings)
     numbers = []
     for column in numeric:
@@ -263,15 +251,12 @@ def feature_name(column: str, category: str, text_form: int = NORMAL) -> str:
 
 def known_numbers(
     column: pa.ChunkedArray, name: str, zero_is_unknown: bool, ten_means: int
-) -> np.ndarray[Any, Any]:
+) -> NDArray[np.float64]:
     """Return a numeric column as float64, shape (n,), with what is unknown as NaN.
 
     An IMDb rating below 10 is on the scale of 1 to 10 and is multiplied by ten.
     """
-    import numpy as np
-    import pyarrow.compute as pc
-
-    numbers: np.ndarray[Any, Any] = np.array(pc.cast(column, "double", safe=False).to_numpy())
+    numbers: NDArray[np.float64] = np.array(pc.cast(column, "double", safe=False).to_numpy())
     if name == RATING:
         small = (numbers < 10) | ((numbers == 10) & (ten_means == 10))
         with np.errstate(over="ignore", invalid="ignore"):
@@ -286,17 +271,12 @@ def known_numbers(
 
 def _ten_means(ratings: pa.ChunkedArray) -> int:
     """Return the scale, 10 or 100, that most of the table's other ratings are on."""
-    import numpy as np
-    import pyarrow.compute as pc
-
     numbers = pc.cast(ratings, "double").to_numpy()
     small = (numbers > 0) & (numbers < 10)
     return 10 if np.count_nonzero(small) > np.count_nonzero(numbers > 10) else 100
 
 
 def _fit_categories(training: pa.Table, column: str, least: int) -> CategoryFeatures:
-    import numpy as np
-
     rows, codes, words = words_of(training[column])
     spellings: dict[str, list[str]] = {}
     for word in words:
@@ -324,17 +304,13 @@ def _fit_categories(training: pa.Table, column: str, least: int) -> CategoryFeat
 
 def words_of(
     column: pa.ChunkedArray,
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], list[str]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
     """Take a column of categories, or of lists of them, apart.
 
     Returns:
         rows and codes, int arrays of one shape: title `rows[i]` has the category
         `words[codes[i]]`; and words, the distinct known categories.
     """
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if pa.types.is_list(column.type):
         flat = column.combine_chunks()
         lengths = pc.list_value_length(flat).fill_null(0).to_numpy()

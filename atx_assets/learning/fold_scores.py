@@ -6,15 +6,13 @@ else the evaluation measures (`measures.py`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import numpy as np
+from numpy.typing import NDArray
 
 from atx_assets.learning.ranking import average_precision_of, ranked
 
-if TYPE_CHECKING:
-    import numpy as np
 
-
-def fold_scores(truth: np.ndarray[Any, Any], answer: np.ndarray[Any, Any]) -> list[float]:
+def fold_scores(truth: NDArray[np.int64], answer: NDArray[np.float32]) -> list[float]:
     """Return `schemas.FOLD_SCORES` of one fold, equal to scikit-learn's to 1e-12.
 
     What no keep, or no skip, leaves undefined is as there: average precision and recall 0, ROC-AUC
@@ -24,8 +22,6 @@ def fold_scores(truth: np.ndarray[Any, Any], answer: np.ndarray[Any, Any]) -> li
         truth: shape (n,), 0 or 1.
         answer: probability of a keep, float32, shape (n,).
     """
-    import numpy as np
-
     _, hits, named = ranked(truth, answer)
     keeps = int(hits[-1])
     skips = len(truth) - keeps

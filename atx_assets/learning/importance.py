@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xgboost as xgb
+from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from atx_assets.learning.reasons import contributions_of
-
-if TYPE_CHECKING:
-    import numpy as np
-    import xgboost as xgb
 
 #: Titles that are enough to ask about.
 MOST = 5_000
@@ -28,7 +28,7 @@ class Importance:
     direction: float
 
 
-def importance(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> list[Importance]:
+def importance(model: xgb.Booster, matrix: NDArray[np.float32]) -> list[Importance]:
     """Rank features by how much they move the model's answers about some titles.
 
     Args:
@@ -39,8 +39,6 @@ def importance(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> list[Importa
     Returns:
         The features that move any answer, the strongest first.
     """
-    import numpy as np
-
     contributions = contributions_of(model, matrix)[:, :-1]
     strength = np.abs(contributions).mean(axis=0) if len(matrix) else np.zeros(matrix.shape[1])
     order = np.argsort(-strength, kind="stable")
@@ -51,11 +49,8 @@ def importance(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> list[Importa
     ]
 
 
-def _direction(values: np.ndarray[Any, Any], contributions: np.ndarray[Any, Any]) -> float:
+def _direction(values: NDArray[np.float32], contributions: NDArray[np.float32]) -> float:
     """Return the rank correlation of value and contribution, where the value is known."""
-    import numpy as np
-    from scipy.stats import rankdata
-
     known = ~np.isnan(values)
     if min(len(np.unique(values[known])), len(np.unique(contributions[known]))) < 2:
         return 0.0

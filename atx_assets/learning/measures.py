@@ -6,12 +6,11 @@ Not here: who answers (`contenders.py`), what is made of the figures (`quality.p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from atx_assets.learning.ranking import average_precision, roc_auc
-
-if TYPE_CHECKING:
-    import numpy as np
 
 #: A figure over folds or repeats: `mean` and `std` (ddof 1), null where it is not defined.
 Spread = dict[str, float | None]
@@ -21,9 +20,9 @@ BINS = 10
 
 
 def measures(
-    truth: np.ndarray[Any, Any],
-    score: np.ndarray[Any, Any],
-    verdict: np.ndarray[Any, Any],
+    truth: NDArray[np.int64],
+    score: NDArray[np.floating],
+    verdict: NDArray[np.bool_],
     *,
     probabilities: bool = True,
 ) -> dict[str, float]:
@@ -40,8 +39,6 @@ def measures(
         `f1`, `false_positive_rate` (share of the skips that is kept), `brier`, `log_loss` (in
         nats; infinite if a keep was held to be impossible).
     """
-    import numpy as np
-
     nan = float("nan")
     both = 0 < truth.sum() < len(truth)
     given = np.where(truth == 1, score, 1 - score)
@@ -56,9 +53,7 @@ def measures(
     }
 
 
-def verdict_measures(
-    truth: np.ndarray[Any, Any], verdict: np.ndarray[Any, Any]
-) -> dict[str, float]:
+def verdict_measures(truth: NDArray[np.int64], verdict: NDArray[np.bool_]) -> dict[str, float]:
     """Measure the verdicts alone: `recall`, `precision`, `f1`, `false_positive_rate`."""
     nan = float("nan")
     keeps, skips = int((truth == 1).sum()), int((truth == 0).sum())
@@ -75,8 +70,6 @@ def verdict_measures(
 
 def spread(values: Sequence[float]) -> Spread:
     """Return mean and standard deviation, null where a value is not a finite number."""
-    import numpy as np
-
     if not len(values) or not np.isfinite(values).all():
         return {"mean": None, "std": None}
     std = float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -89,7 +82,7 @@ def spreads(values: Mapping[str, Sequence[float]]) -> dict[str, Spread]:
 
 
 def calibration_table(
-    truth: np.ndarray[Any, Any], probability: np.ndarray[Any, Any]
+    truth: NDArray[np.int64], probability: NDArray[np.floating]
 ) -> list[dict[str, float | int | None]]:
     """Compare what was promised with what was so, in bins of probability of equal width.
 
@@ -101,8 +94,6 @@ def calibration_table(
         For each of `BINS` bins: `low`, `high`, `titles`, the mean `probability`, and the share of
         `keeps`; the last two are null in an empty bin.
     """
-    import numpy as np
-
     at = np.minimum((probability * BINS).astype(int), BINS - 1)
     table: list[dict[str, float | int | None]] = []
     for number in range(BINS):
@@ -120,7 +111,7 @@ def calibration_table(
     return table
 
 
-def calibration_error(truth: np.ndarray[Any, Any], probability: np.ndarray[Any, Any]) -> float:
+def calibration_error(truth: NDArray[np.int64], probability: NDArray[np.floating]) -> float:
     """Return the expected calibration error: how far a promise is off, on average, 0 to 1.
 
     The mean over bins, weighted by their titles, of |share of keeps - mean probability|: Guo et

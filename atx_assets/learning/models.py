@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
+import xgboost as xgb
+from numpy.typing import NDArray
 
 from atx_assets.learning.processors import usable_processors
-
-if TYPE_CHECKING:
-    import numpy as np
-    import xgboost as xgb
 
 Given = TypeVar("Given")
 Answer = TypeVar("Answer")
@@ -38,7 +38,7 @@ def training_parameters(hyperparameters: Hyperparameters) -> dict[str, Any]:
 
 
 def fit(
-    matrix: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], hyperparameters: Hyperparameters
+    matrix: NDArray[np.float32], labels: NDArray[np.int64], hyperparameters: Hyperparameters
 ) -> xgb.Booster:
     """Fit a classifier on a dense float32 matrix.
 
@@ -47,19 +47,15 @@ def fit(
         labels: shape (n,), 0 or 1.
         hyperparameters: `n_estimators` and any other parameter of the booster.
     """
-    import xgboost as xgb
-
     data = xgb.QuantileDMatrix(matrix, labels, nthread=1)
     return xgb.train(
         training_parameters(hyperparameters), data, int(hyperparameters["n_estimators"])
     )
 
 
-def predict(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def predict(model: xgb.Booster, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the probability of a keep, float32, shape (n,), for a dense matrix (n, features)."""
-    import numpy as np
-
-    answer: np.ndarray[Any, Any] = model.inplace_predict(matrix, missing=np.nan)
+    answer: NDArray[np.float32] = model.inplace_predict(matrix, missing=np.nan)
     return answer
 
 
@@ -75,7 +71,6 @@ def alone(ask: Callable[[], Answer]) -> Answer:
 
 def side_by_side(ask: Callable[[Given], Answer], given: Sequence[Given]) -> list[Answer]:
     """Ask for each of some things, several at once, as `alone` does; return answers in order."""
-    import xgboost as xgb
 
     def wake_no_others() -> None:
         # Holds for the thread that calls it, and cannot be undone: so in one that ends.
@@ -92,8 +87,6 @@ def fingerprint(models: Iterable[xgb.Booster], features: int) -> str:
     A model that another XGBoost reads may answer otherwise: 2.1 reads those of 3.2, and no warning
     tells that every probability is another one.
     """
-    import numpy as np
-
     random = np.random.default_rng(0)
     films = random.random((64, features), np.float32)
     films[random.random(films.shape) < 0.1] = np.nan

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
-from atx_assets.learning.evaluation import SEEDS
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import xgboost as xgb
+from numpy.typing import NDArray
+
+from atx_assets.learning.folds import SEEDS
 from atx_assets.learning.models import alone
 from atx_assets.learning.scoring import ScoringBundle, held_out_models
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-    import xgboost as xgb
 
 #: Labelled titles looked through; of more, evenly spaced ones in the order of their keys.
 MOST = 20_000
@@ -25,27 +25,20 @@ MOST = 20_000
 _AT_ONCE = 512
 
 
-def leaves(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def leaves(model: xgb.Booster, matrix: NDArray[np.float32]) -> NDArray[np.integer]:
     """Return the leaf that each row ends in, in each tree; integers, shape (n, trees)."""
-    import numpy as np
-    import xgboost as xgb
-
     return alone(lambda: _leaves(model, xgb.DMatrix(matrix, missing=np.nan, nthread=1)))
 
 
-def _leaves(model: xgb.Booster, rows: xgb.DMatrix) -> np.ndarray[Any, Any]:
-    import numpy as np
-
+def _leaves(model: xgb.Booster, rows: xgb.DMatrix) -> NDArray[np.integer]:
     if rows.num_row() == 0:
         return np.zeros((0, model.num_boosted_rounds()), np.uint8)
-    found: np.ndarray[Any, Any] = model.predict(rows, pred_leaf=True)
+    found: NDArray[np.float32] = model.predict(rows, pred_leaf=True)
     # A tree of the grid has at most 255 nodes; the smaller the numbers, the faster they compare.
     return found.reshape(rows.num_row(), -1).astype(np.uint8 if found.max() < 256 else np.int32)
 
 
-def proximity(
-    one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]
-) -> np.ndarray[Any, np.dtype[np.float32]]:
+def proximity(one: NDArray[np.integer], other: NDArray[np.integer]) -> NDArray[np.float32]:
     """Return the share of trees in which rows end in the same leaf.
 
     Args:
@@ -55,9 +48,7 @@ def proximity(
     Returns:
         float32, shape (n, m): 1 where no tree tells two rows apart.
     """
-    import numpy as np
-
-    same: np.ndarray[Any, np.dtype[np.float32]] = np.zeros((len(one), len(other)), np.float32)
+    same: NDArray[np.float32] = np.zeros((len(one), len(other)), np.float32)
     for ours, theirs in zip(one.T, other.T, strict=True):
         same += ours[:, None] == theirs[None, :]
     same /= max(one.shape[1], 1)
@@ -66,7 +57,7 @@ def proximity(
 
 def nearest(
     titles: pa.Table, labelled: pa.Table, bundle: ScoringBundle, number: int
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Find the labelled titles that are nearest to each title, itself excepted.
 
     Nearness is that of the models that gave the title its probability: the mean over the five
@@ -82,10 +73,6 @@ def nearest(
         rows: of `labelled`, shape (n, number), the nearest first, equals in the rows' order.
         share: of trees that treat both alike, shape (n, number).
     """
-    import numpy as np
-    import pyarrow.compute as pc
-    import xgboost as xgb
-
     step = -(-labelled.num_rows // MOST) or 1
     looked = np.arange(0, labelled.num_rows, step)
     known = labelled.take(looked)
@@ -116,10 +103,8 @@ def nearest(
 
 def _models_of(
     titles: pa.Table, bundle: ScoringBundle
-) -> Iterator[tuple[np.ndarray[Any, Any], float, xgb.Booster]]:
+) -> Iterator[tuple[NDArray[np.intp], float, xgb.Booster]]:
     """Yield the models that gave titles their probability: which titles, what share, the model."""
-    import numpy as np
-
     blind = np.zeros(titles.num_rows, bool)
     for _, at, model in held_out_models(titles, bundle):
         blind[at] = True

@@ -11,6 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from scipy import stats
+
 #: The chance of calling a recipe worse that is not.
 LEVEL = 0.05
 #: Rows held out in a fold, as a share of those trained on: one fifth and four fifths.
@@ -58,9 +61,6 @@ def compare(new: Sequence[float], champion: Sequence[float]) -> Comparison:
         new: the measure in each fold, more is better.
         champion: the same of the other recipe.
     """
-    import numpy as np
-    from scipy import stats
-
     differences = np.subtract(new, champion)
     mean = float(differences.mean())
     error = float(np.sqrt(differences.var(ddof=1) * (1 / len(differences) + HELD_OUT)))

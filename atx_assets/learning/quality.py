@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from atx_assets.learning import contenders
 from atx_assets.learning.contenders import Contender
-from atx_assets.learning.evaluation import FOLDS, LEAST_LABELS, OutOfFold
+from atx_assets.learning.evaluation import OutOfFold
+from atx_assets.learning.folds import FOLDS, LEAST_LABELS
 from atx_assets.learning.measures import calibration_table, spreads
 from atx_assets.learning.models import Hyperparameters
 from atx_assets.learning.thresholds import threshold_at
 from atx_assets.operating_point import ALTERNATIVES, OperatingPoint
-
-if TYPE_CHECKING:
-    import numpy as np
 
 #: The share of the titles, the first in the database, that learns for the figures of the newest.
 OLDEST = 0.8
@@ -44,18 +45,16 @@ class Evidence:
         point: where verdicts are taken.
     """
 
-    matrix: np.ndarray[Any, Any]
-    labels: np.ndarray[Any, Any]
+    matrix: NDArray[np.float32]
+    labels: NDArray[np.int64]
     names: list[str]
     numeric: int
-    sources: np.ndarray[Any, Any]
-    created: np.ndarray[Any, Any]
+    sources: NDArray[np.object_]
+    created: NDArray[np.float64]
     point: OperatingPoint
 
-    def slices(self) -> dict[str, np.ndarray[Any, Any]]:
+    def slices(self) -> dict[str, NDArray[np.bool_]]:
         """Return which rows each slice has; bool, shape (n,)."""
-        import numpy as np
-
         found = {ALL: np.ones(len(self.labels), bool)}
         found |= {source: self.sources == source for source in (HUMAN, RULE)}
         newest = newest_rows(self.created, self.labels)
@@ -65,8 +64,8 @@ class Evidence:
 
 
 def newest_rows(
-    created: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]
-) -> np.ndarray[Any, Any] | None:
+    created: NDArray[np.float64], labels: NDArray[np.int64]
+) -> NDArray[np.bool_] | None:
     """Return which titles are the newest fifth in the database; None if times tell nothing.
 
     They tell nothing where some are unknown, where the fifth cannot be cut off between two
@@ -76,12 +75,10 @@ def newest_rows(
         created: microseconds since 1970, shape (n,), NaN for unknown.
         labels: shape (n,), 0 or 1.
     """
-    import numpy as np
-
     if np.isnan(created).any():
         return None
     moment = np.sort(created)[round(OLDEST * len(created))]
-    newest: np.ndarray[Any, Any] = created >= moment
+    newest: NDArray[np.bool_] = created >= moment
     if newest.mean() > MOST:
         return None
     fewest = min(np.bincount(labels[part], minlength=2).min() for part in (newest, ~newest))
@@ -133,8 +130,6 @@ def measure_quality(
         `nested`, `model_there` (the model in the folds of `nested`), `calibration` and
         `alternatives`; and the average precision in each fold.
     """
-    import numpy as np
-
     numbers, labels = evidence.matrix[:, : evidence.numeric], evidence.labels
     model, by_fold = measure_recipe(evidence, hyperparameters, held_out)
     rule = contenders.single_feature_rule(numbers, evidence.names, labels, held_out.assignment)
@@ -207,10 +202,8 @@ def _by_slice(
     return found, by_fold
 
 
-def _newest_assignment(evidence: Evidence) -> np.ndarray[Any, Any] | None:
+def _newest_assignment(evidence: Evidence) -> NDArray[np.int64] | None:
     """Hold the newest titles out, once, and no other; shape (1, n)."""
-    import numpy as np
-
     newest = newest_rows(evidence.created, evidence.labels)
     return None if newest is None else np.where(newest, 0, -1)[None]
 

@@ -6,15 +6,13 @@ thousand times. Not here: measures of verdicts and probabilities (`measures.py`)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
+from numpy.typing import NDArray
 
 
 def ranked(
-    truth: np.ndarray[Any, Any], score: np.ndarray[Any, Any]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    truth: NDArray[np.int64], score: NDArray[np.floating]
+) -> tuple[NDArray[np.floating], NDArray[np.int64], NDArray[np.intp]]:
     """Return the distinct scores from the highest down, and what each of them keeps.
 
     Args:
@@ -25,34 +23,28 @@ def ranked(
         The scores, the keeps among the titles with so high a score, and the number of those titles;
         titles of one score stand or fall together.
     """
-    import numpy as np
-
     order = np.argsort(-score)
     falling = score[order]
     last = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
     return falling[last], np.cumsum(truth[order])[last], last + 1
 
 
-def average_precision(truth: np.ndarray[Any, Any], score: np.ndarray[Any, Any]) -> float:
+def average_precision(truth: NDArray[np.int64], score: NDArray[np.floating]) -> float:
     """Return the average precision, 0 without a keep; the arguments are those of `ranked`."""
     _, hits, named = ranked(truth, score)
     return average_precision_of(hits, named)
 
 
-def average_precision_of(hits: np.ndarray[Any, Any], named: np.ndarray[Any, Any]) -> float:
+def average_precision_of(hits: NDArray[np.int64], named: NDArray[np.intp]) -> float:
     """Return the average precision of what `ranked` has counted."""
-    import numpy as np
-
     # The sum runs as scikit-learn's does, from the last title up: two rankings are equals here
     # exactly where they are there.
     recalls = np.append(hits[::-1] / max(int(hits[-1]), 1), 0.0)
     return float(-(np.diff(recalls) * (hits / named)[::-1]).sum())
 
 
-def roc_auc(truth: np.ndarray[Any, Any], score: np.ndarray[Any, Any]) -> float:
+def roc_auc(truth: NDArray[np.int64], score: NDArray[np.floating]) -> float:
     """Return the area under the ROC curve; both labels must be there. Arguments as for `ranked`."""
-    import numpy as np
-
     _, hits, named = ranked(truth, score)
     errors = named - hits
     if len(hits) > 2:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import numpy as np
+import pyarrow as pa
+import xgboost as xgb
+from numpy.typing import NDArray
 
-from atx_assets.learning.evaluation import SEEDS
-from atx_assets.learning.features import column_in_words
+from atx_assets.learning.features import FeatureEncoding, column_in_words
+from atx_assets.learning.folds import SEEDS
 from atx_assets.learning.models import side_by_side
 from atx_assets.learning.scoring import ScoringBundle, held_out_models
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-    import xgboost as xgb
-
-    from atx_assets.learning.features import FeatureEncoding
 
 STRONGEST = 3
 
@@ -30,8 +26,6 @@ def reasons(titles: pa.Table, bundle: ScoringBundle) -> list[list[str]]:
         For each title, reasons such as "Metascore 88: +1.2"; the number is in log-odds, and
         above zero it speaks for a keep.
     """
-    import numpy as np
-
     matrix = bundle.encoding.matrix(titles)
     contributions = np.zeros((titles.num_rows, matrix.shape[1] + 1))
     asked = np.zeros(titles.num_rows, int)
@@ -50,14 +44,11 @@ def reasons(titles: pa.Table, bundle: ScoringBundle) -> list[list[str]]:
     ]
 
 
-def contributions_of(model: xgb.Booster, matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def contributions_of(model: xgb.Booster, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return exact contributions in log-odds, shape (n, features + 1); the last is the bias."""
-    import numpy as np
-    import xgboost as xgb
-
     if len(matrix) == 0:
-        return np.zeros((0, matrix.shape[1] + 1))
-    found: np.ndarray[Any, Any] = model.predict(
+        return np.zeros((0, matrix.shape[1] + 1), np.float32)
+    found: NDArray[np.float32] = model.predict(
         xgb.DMatrix(matrix, missing=np.nan, nthread=1), pred_contribs=True
     )
     return found
@@ -77,13 +68,11 @@ def feature_words(encoding: FeatureEncoding) -> list[tuple[str, str]]:
 
 
 def _in_words(
-    contributions: np.ndarray[Any, Any],
-    encoded: np.ndarray[Any, Any],
+    contributions: NDArray[np.float64],
+    encoded: NDArray[np.float32],
     words: list[tuple[str, str]],
     numbers: list[str],
 ) -> list[str]:
-    import numpy as np
-
     strongest = np.argsort(-np.abs(contributions), kind="stable")[:STRONGEST]
     told = []
     for at in strongest[np.abs(contributions[strongest]) >= 0.05]:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
 
-from atx_assets.learning.evaluation import FOLDS, LEAST_LABELS
+import numpy as np
+from numpy.typing import NDArray
+
+from atx_assets.learning.folds import FOLDS, LEAST_LABELS
 from atx_assets.learning.models import Hyperparameters, fit, predict
 from atx_assets.learning.neighbours import proximity
 from atx_assets.learning.processors import usable_processors
-
-if TYPE_CHECKING:
-    import numpy as np
 
 #: Seeds of the folds behind a sceptical probability: five find no more wrong labels than two.
 SCEPTICS = 2
@@ -26,7 +25,7 @@ LEAST_UNSURE = 0.1
 _POOL = 10
 
 
-def can_be_sceptical(labels: np.ndarray[Any, Any], by_person: np.ndarray[Any, Any]) -> bool:
+def can_be_sceptical(labels: NDArray[np.int64], by_person: NDArray[np.bool_]) -> bool:
     """Say whether people gave enough keeps to do without those of rules, and rules gave any.
 
     Args:
@@ -39,12 +38,12 @@ def can_be_sceptical(labels: np.ndarray[Any, Any], by_person: np.ndarray[Any, An
 
 
 def sceptical_probabilities(
-    matrix: np.ndarray[Any, Any],
-    labels: np.ndarray[Any, Any],
-    by_person: np.ndarray[Any, Any],
+    matrix: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    by_person: NDArray[np.bool_],
     hyperparameters: Hyperparameters,
-    assignment: np.ndarray[Any, Any],
-) -> np.ndarray[Any, Any]:
+    assignment: NDArray[np.integer],
+) -> NDArray[np.float64]:
     """Ask models that were taught the keeps of rules as skips about the rows they did not see.
 
     Args:
@@ -57,8 +56,6 @@ def sceptical_probabilities(
     Returns:
         float64, shape (n,): the mean over the first `SCEPTICS` seeds.
     """
-    import numpy as np
-
     taught = np.where(by_person, labels, 0)
     folds = assignment[:SCEPTICS]
     answers = np.empty(folds.shape, np.float32)
@@ -72,16 +69,16 @@ def sceptical_probabilities(
     places = [(seed, fold) for seed in range(len(folds)) for fold in range(FOLDS)]
     with ThreadPoolExecutor(usable_processors()) as pool:
         list(pool.map(one, places))
-    mean: np.ndarray[Any, Any] = answers.mean(axis=0, dtype=np.float64)
+    mean: NDArray[np.float64] = answers.mean(axis=0, dtype=np.float64)
     return mean
 
 
 def likely_wrong(
-    labels: np.ndarray[Any, Any],
-    sceptical: np.ndarray[Any, Any],
-    blind: np.ndarray[Any, Any],
-    by_person: np.ndarray[Any, Any],
-) -> np.ndarray[Any, Any]:
+    labels: NDArray[np.int64],
+    sceptical: NDArray[np.float64],
+    blind: NDArray[np.float64],
+    by_person: NDArray[np.bool_],
+) -> NDArray[np.intp]:
     """Rank the labels that models doubt: those of rules first, then people's.
 
     Sceptical models believe too little in keeps, and so a person's label must be doubted by the
@@ -97,14 +94,12 @@ def likely_wrong(
     Returns:
         The rows whose label has a probability under one half.
     """
-    import numpy as np
-
     own, trusted = (np.where(labels == 1, p, 1 - p) for p in (sceptical, blind))
     doubtful = np.flatnonzero((own < 0.5) & (~by_person | (trusted < 0.5)))
     return doubtful[np.lexsort((own[doubtful], by_person[doubtful]))]
 
 
-def unsureness(probability: np.ndarray[Any, Any], threshold: float) -> np.ndarray[Any, Any]:
+def unsureness(probability: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
     """Return how little the model can tell: 1 at the threshold, 0 where it is certain.
 
     The distance from the threshold counts as a share of the room on its side.
@@ -113,19 +108,17 @@ def unsureness(probability: np.ndarray[Any, Any], threshold: float) -> np.ndarra
         probability: of a keep, shape (n,).
         threshold: the least probability of a keep, in (0, 1).
     """
-    import numpy as np
-
     room = np.where(probability >= threshold, max(1 - threshold, 1e-9), max(threshold, 1e-9))
-    unsure: np.ndarray[Any, Any] = 1 - np.minimum(np.abs(probability - threshold) / room, 1)
+    unsure: NDArray[np.float64] = 1 - np.minimum(np.abs(probability - threshold) / room, 1)
     return unsure
 
 
 def worth_labelling(
-    probability: np.ndarray[Any, Any],
+    probability: NDArray[np.float64],
     threshold: float,
-    leaves: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]],
+    leaves: Callable[[NDArray[np.intp]], NDArray[np.integer]],
     number: int,
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Choose unlabelled titles to ask about: the most unsure first, spread over kinds of titles.
 
     Each next one has the most unsureness times unlikeness to the nearest of those chosen before;
@@ -143,8 +136,6 @@ def worth_labelling(
         rows: those chosen, in their order; none of which the model is certain.
         alike: how alike each is to the nearest before it, 0 to 1; 0 for the first.
     """
-    import numpy as np
-
     unsure = unsureness(probability, threshold)
     open_ones = np.flatnonzero(unsure >= LEAST_UNSURE)
     open_ones = open_ones[np.argsort(-unsure[open_ones], kind="stable")]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from atx_assets.learning.models import Hyperparameters
 from atx_assets.schemas import FOLD_SCORES
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -24,18 +23,18 @@ class SearchResult:
     """
 
     combinations: list[Hyperparameters]
-    scores: np.ndarray[Any, np.dtype[np.float64]]
+    scores: NDArray[np.float64]
     objective: str
 
     @property
-    def values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def values(self) -> NDArray[np.float64]:
         """The objective, more is better; shape (combinations, folds)."""
         sign = -1 if self.objective == "log_loss" else 1
-        values: np.ndarray[Any, Any] = sign * self.scores[:, :, FOLD_SCORES.index(self.objective)]
+        values: NDArray[np.float64] = sign * self.scores[:, :, FOLD_SCORES.index(self.objective)]
         return values
 
     @property
-    def means(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def means(self) -> NDArray[np.float64]:
         """The mean objective over the folds scored, more is better; shape (combinations,).
 
         A fold in which the objective is not defined (ROC-AUC without a keep) is left out.
@@ -45,37 +44,29 @@ class SearchResult:
     @property
     def best(self) -> int:
         """Index of the best mean among those scored in every fold, the first of equals."""
-        import numpy as np
-
         return int(np.nanargmax(np.where(self.in_every_fold, self.means, np.nan)))
 
     @property
-    def in_every_fold(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def in_every_fold(self) -> NDArray[np.bool_]:
         """Which combinations were scored in every fold; shape (combinations,)."""
-        import numpy as np
-
         # Log loss is defined in every fold that was scored.
         scored = ~np.isnan(self.scores[:, :, FOLD_SCORES.index("log_loss")])
-        found: np.ndarray[Any, np.dtype[np.bool_]] = np.all(scored, axis=1)
+        found: NDArray[np.bool_] = np.all(scored, axis=1)
         return found
 
     @property
     def standard_error(self) -> float:
         """The standard error of the best combination's mean objective over the folds."""
-        import numpy as np
-
         values = self.values[self.best]
         values = values[~np.isnan(values)]
         return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
 
     @property
-    def near_best(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def near_best(self) -> NDArray[np.bool_]:
         """Which combinations lie within one standard error of the best; shape (combinations,)."""
-        import numpy as np
-
         means = self.means
         near = means >= means[self.best] - self.standard_error
-        found: np.ndarray[Any, np.dtype[np.bool_]] = np.logical_and(near, self.in_every_fold)
+        found: NDArray[np.bool_] = np.logical_and(near, self.in_every_fold)
         return found
 
     @property
@@ -85,8 +76,6 @@ class SearchResult:
         What is left of choice goes to the best mean, then to the first. The rule of one standard
         error is that of Breiman et al., Classification and Regression Trees (1984), 3.4.3.
         """
-        import numpy as np
-
         means = self.means
 
         def simplicity(at: int) -> tuple[float, ...]:
@@ -96,11 +85,9 @@ class SearchResult:
         return min((int(at) for at in np.flatnonzero(self.near_best)), key=simplicity)
 
 
-def _mean(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean over the folds that are known, NaN where none is; shape (combinations,)."""
-    import numpy as np
-
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
-        mean: np.ndarray[Any, Any] = np.where(known, values, 0).sum(axis=1) / known.sum(axis=1)
+        mean: NDArray[np.float64] = np.where(known, values, 0).sum(axis=1) / known.sum(axis=1)
     return mean

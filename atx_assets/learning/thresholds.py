@@ -5,17 +5,15 @@ Not here: which labels and probabilities it is chosen on (out of fold, always).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import numpy as np
+from numpy.typing import NDArray
 
 from atx_assets.learning.ranking import ranked
 from atx_assets.operating_point import OperatingPoint
 
-if TYPE_CHECKING:
-    import numpy as np
-
 
 def threshold_at(
-    point: OperatingPoint, labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]
+    point: OperatingPoint, labels: NDArray[np.int64], scores: NDArray[np.floating]
 ) -> float:
     """Return the least score that counts as a keep; infinite where none reaches the point.
 
@@ -27,8 +25,6 @@ def threshold_at(
         labels: shape (n,), 0 or 1.
         scores: shape (n,), of models that did not see these labels.
     """
-    import numpy as np
-
     precision, recall, thresholds = _curve(labels, scores)
     if point.measure == "f1":
         # From counts: equals, which rounding would tell apart, are equal then.
@@ -45,14 +41,12 @@ def threshold_at(
 
 
 def _curve(
-    labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    labels: NDArray[np.int64], scores: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.floating]]:
     """Return precision and recall at each distinct score, and the scores, ascending.
 
     To the last bit those of scikit-learn's `precision_recall_curve`.
     """
-    import numpy as np
-
     falling, hits, named = ranked(labels, scores)
     keeps = hits[-1]
     recall = hits / keeps if keeps else np.ones(len(hits))

@@ -13,18 +13,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, product
 from math import ceil
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+import xgboost as xgb
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.model_selection import ParameterGrid
 
 from atx_assets.learning.fold_scores import fold_scores
 from atx_assets.learning.models import Hyperparameters, training_parameters
 from atx_assets.learning.processors import usable_processors
 from atx_assets.learning.search_result import SearchResult
 from atx_assets.schemas import FOLD_SCORES
-
-if TYPE_CHECKING:
-    import numpy as np
-    import xgboost as xgb
-    from scipy import sparse
 
 #: The grid of the original: 324 combinations.
 GRID: dict[str, Sequence[float | int]] = {
@@ -74,9 +75,9 @@ def share_out(searches: int) -> list[Part]:
 
 
 def grid_search(
-    matrix: np.ndarray[Any, Any],
-    labels: np.ndarray[Any, Any],
-    folds: Sequence[np.ndarray[Any, Any]],
+    matrix: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    folds: Sequence[NDArray[np.intp]],
     grid: Mapping[str, Sequence[float | int]],
     *,
     flags_from: int,
@@ -101,9 +102,9 @@ def grid_search(
 
 
 def race(
-    matrix: np.ndarray[Any, Any],
-    labels: np.ndarray[Any, Any],
-    folds: Sequence[np.ndarray[Any, Any]],
+    matrix: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    folds: Sequence[NDArray[np.intp]],
     grid: Mapping[str, Sequence[float | int]],
     *,
     flags_from: int,
@@ -139,16 +140,13 @@ class _Search:
 
     def __init__(
         self,
-        matrix: np.ndarray[Any, Any],
-        labels: np.ndarray[Any, Any],
-        folds: Sequence[np.ndarray[Any, Any]],
+        matrix: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        folds: Sequence[NDArray[np.intp]],
         grid: Mapping[str, Sequence[float | int]],
         flags_from: int,
         objective: str,
     ) -> None:
-        import numpy as np
-        from sklearn.model_selection import ParameterGrid
-
         combinations: list[Hyperparameters] = list(
             ParameterGrid({k: [*v] for k, v in grid.items()})
         )
@@ -161,8 +159,6 @@ class _Search:
 
     def best_first(self, groups: list[list[int]]) -> list[list[int]]:
         """Order groups by the best of each, in the folds scored so far."""
-        import numpy as np
-
         means = self.result.means
         # Before the first fold, or of ROC-AUC in one without a keep, nothing is known.
         means = np.where(np.isnan(means), -np.inf, means)
@@ -188,8 +184,6 @@ class _Search:
                 raise
 
     def _score(self, fold: int, group: list[int]) -> None:
-        import xgboost as xgb
-
         train, test, truth = self._data(fold)
         combinations, scores = self.result.combinations, self.result.scores
         largest = combinations[group[-1]]
@@ -201,15 +195,12 @@ class _Search:
             trees = int(combinations[at]["n_estimators"])
             scores[at, fold] = fold_scores(truth, model.predict(test, iteration_range=(0, trees)))
 
-    def _data(self, fold: int) -> tuple[xgb.QuantileDMatrix, xgb.DMatrix, np.ndarray[Any, Any]]:
+    def _data(self, fold: int) -> tuple[xgb.QuantileDMatrix, xgb.DMatrix, NDArray[np.int64]]:
         """Return the binned training rows, the held-out rows and their labels.
 
         Binned once a thread for all its models of a fold; not shared between threads, because
         nothing promises that two may train on one.
         """
-        import numpy as np
-        import xgboost as xgb
-
         if getattr(self._binned, "fold", None) != fold:
             held_out = np.zeros(len(self._labels), bool)
             held_out[self._folds[fold]] = True
@@ -241,16 +232,13 @@ def _same_trees(combinations: list[Hyperparameters]) -> list[list[int]]:
     return [sorted(g, key=lambda at: combinations[at]["n_estimators"]) for g in groups.values()]
 
 
-def _without_zero_flags(matrix: np.ndarray[Any, Any], flags_from: int) -> sparse.csr_matrix:
+def _without_zero_flags(matrix: NDArray[np.float32], flags_from: int) -> sparse.csr_matrix:
     """Leave out the zeros of the 0/1 columns, and what is unknown.
 
     A column with one value and nothing else splits the rows as one with 0 and 1 does, so the
     trees are the same ones, sooner: nine in ten cells are such zeros. For the search alone: a
     stored model is fed the dense matrix, in which 0 and unknown are two things.
     """
-    import numpy as np
-    from scipy import sparse
-
     kept = matrix != 0
     kept[:, :flags_from] = True
     rows, columns = np.nonzero(kept & ~np.isnan(matrix))

@@ -1,7 +1,9 @@
 """A bundle: the folder of one version of the model, with all that this version needs.
 
 Model, encoding, hyperparameters, threshold, the models of the folds, quality, and what it learned
-from. Not here: which version is champion (`bundles.py`), making or asking a model.
+from. XGBoost is imported where a model is asked for (`boosters.py`), and not here: its import takes
+longer than all else of a command that looks at versions and asks none. Not here either: which
+version is champion (`bundles.py`), how one is written (`new_bundle.py`).
 """
 
 from __future__ import annotations
@@ -17,19 +19,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from atx_assets.errors import DamagedError, FileError
 from atx_assets.learning.features import NORMAL, FeatureEncoding
-from atx_assets.learning.models import alone, fingerprint
-from atx_assets.storage.checksums import announce, is_damaged
+from atx_assets.storage.checksums import is_damaged
 from atx_assets.text import key_in_normal_form
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     import xgboost as xgb
 
 #: Of `bundle.json`: one that says another was made by an earlier atx.
 FORMAT = 2
-MODEL, _ENCODING, _LEARNED, _ABOUT = (
+MODEL, ENCODING, LEARNED, ABOUT = (
     "model.ubj",
     "feature_encoding.json",
     "learned_from.parquet",
@@ -56,7 +59,7 @@ class Bundle:
         Raises:
             DamagedError: an earlier atx made it, or a later one, or it is not as it was saved.
         """
-        about: dict[str, Any] = self._json(_ABOUT)
+        about: dict[str, Any] = self._json(ABOUT)
         if about.get("format") != FORMAT:
             raise DamagedError(
                 f"version {self.version} of the model was made by {_other(about)}: run full_rebuild"
@@ -66,7 +69,7 @@ class Bundle:
     @cached_property
     def digest(self) -> str:
         """What tells this version from every other one: a sha256 over all that makes it."""
-        return hashlib.sha256(self._text(_ABOUT).encode()).hexdigest()
+        return hashlib.sha256(self._text(ABOUT).encode()).hexdigest()
 
     @property
     def judged(self) -> dict[str, Any]:
@@ -76,7 +79,7 @@ class Bundle:
     @property
     def made(self) -> datetime:
         """When it was saved, in local time; its files hold no time, so that they agree."""
-        return datetime.fromtimestamp((self.folder / _ABOUT).stat().st_mtime).astimezone()
+        return datetime.fromtimestamp((self.folder / ABOUT).stat().st_mtime).astimezone()
 
     @property
     def threshold(self) -> float:
@@ -86,7 +89,7 @@ class Bundle:
     @cached_property
     def encoding(self) -> FeatureEncoding:
         """The encoding that the model's features were made with."""
-        return FeatureEncoding.from_json(self._read(_ENCODING).decode())
+        return FeatureEncoding.from_json(self._read(ENCODING).decode())
 
     @cached_property
     def model(self) -> xgb.Booster:
@@ -102,12 +105,9 @@ class Bundle:
         the row was held out of; `sceptical`, the probability of a keep by which labels are doubted
         (see `learning/review.py`).
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         # In this thread alone. A thread of Arrow's that lets go of these bytes, which are Python's,
         # while the program ends, aborts it.
-        file = pq.ParquetFile(pa.BufferReader(self._read(_LEARNED)), pre_buffer=False)
+        file = pq.ParquetFile(pa.BufferReader(self._read(LEARNED)), pre_buffer=False)
         learned = file.read(use_threads=False)
         # An earlier release made its keys otherwise: its titles would not be known again.
         return learned if self.encoding.text_form == NORMAL else _in_normal_form(learned)
@@ -163,12 +163,12 @@ class Bundle:
         Raises:
             DamagedError: it is not as it was saved.
         """
-        number = self._json(_ABOUT).get("format")
+        number = self._json(ABOUT).get("format")
         return not isinstance(number, int) or number < FORMAT
 
     def fold_model(self, seed: int, fold: int) -> xgb.Booster:
         """The model that did not see the rows of one fold under one seed."""
-        return self._booster(_fold_file(seed, fold))
+        return self._booster(fold_file(seed, fold))
 
     def _text(self, name: str) -> str:
         """Read a file that is not among `files`, and make sure of it as well."""
@@ -189,7 +189,9 @@ class Bundle:
 
     def _booster(self, name: str) -> xgb.Booster:
         _ = self._answers_as_then
-        return self._loaded(name)
+        from atx_assets.models import boosters
+
+        return boosters.read_booster(self._read(name))
 
     @cached_property
     def _answers_as_then(self) -> bool:
@@ -201,26 +203,19 @@ class Bundle:
         then = self.about.get("answers")
         if then is None or then["xgboost"] == _xgboost_installed():
             return True
-        import xgboost as xgb
+        from atx_assets.models import boosters
 
+        if then["xgboost"] == boosters.VERSION:
+            return True
         models = sorted(name for name in self.about["files"] if name.endswith(".ubj"))
-        try:
-            now = fingerprint(map(self._loaded, models), len(self.encoding.names))
-        except xgb.core.XGBoostError:
-            now = ""
+        now = boosters.answers_sha256(map(self._read, models), len(self.encoding.names))
         if now != then["sha256"]:
             raise DamagedError(
                 f"version {self.version} of the model was made with XGBoost {then['xgboost']}, and "
-                f"XGBoost {xgb.__version__} answers otherwise from it: run full_rebuild, or "
+                f"XGBoost {boosters.VERSION} answers otherwise from it: run full_rebuild, or "
                 f"install xgboost-cpu=={then['xgboost']}"
             )
         return True
-
-    def _loaded(self, name: str) -> xgb.Booster:
-        import xgboost as xgb
-
-        content = bytearray(self._read(name))
-        return alone(lambda: xgb.Booster(model_file=content))
 
     def _read(self, name: str) -> bytes:
         """Read a file of the bundle, and make sure that it is the one that was written."""
@@ -246,57 +241,11 @@ class Bundle:
         return DamagedError(f"{self.folder / name} is not the file that was saved: {mend}")
 
 
-@dataclass(frozen=True)
-class NewBundle:
-    """What `Bundles.keep` saves. See `Bundle` for the parts."""
-
-    model: xgb.Booster
-    fold_models: list[list[xgb.Booster]]
-    encoding: FeatureEncoding
-    learned_from: pa.Table
-    about: dict[str, Any]
-
-
-def save(new: NewBundle, folder: Path) -> None:
-    """Write a bundle into an empty folder, so that it outlives a loss of power."""
-    import pyarrow.parquet as pq
-    import xgboost as xgb
-
-    (folder / "folds").mkdir()
-    models = {MODEL: new.model} | {
-        _fold_file(seed, fold): model
-        for seed, models in enumerate(new.fold_models)
-        for fold, model in enumerate(models)
-    }
-    for name, model in models.items():
-        (folder / name).write_bytes(bytes(model.save_raw("ubj")))
-    (folder / _ENCODING).write_text(new.encoding.to_json(), encoding="utf-8")
-    pq.write_table(new.learned_from, folder / _LEARNED, compression="zstd")
-    answers = {
-        "xgboost": xgb.__version__,
-        "sha256": fingerprint((models[name] for name in sorted(models)), len(new.encoding.names)),
-    }
-    digests = {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    about = {"format": FORMAT, **new.about, "answers": answers, "files": digests}
-    (folder / QUALITY).write_text(as_json(about.pop("quality", {})), encoding="utf-8")
-    (folder / _ABOUT).write_text(as_json(about), encoding="utf-8")
-    for name in (QUALITY, _ABOUT):
-        announce(folder / name, folder / name)
-    for path in [*folder.rglob("*"), folder]:
-        sync(path)
-
-
 def _in_normal_form(learned: pa.Table) -> pa.Table:
     """Return what an earlier release put down, with keys and names as they are compared now.
 
     Of two titles that are one by now, the first stands for both.
     """
-    import pyarrow as pa
-
     first: dict[str, int] = {}
     for name in ("key", "named"):
         made = [key_in_normal_form(text) for text in learned[name].to_pylist()]
@@ -317,19 +266,12 @@ def sync(path: Path) -> None:
 
 
 def _xgboost_installed() -> str:
-    """Return the version of XGBoost, imported only where two of its builds are installed.
-
-    Its import takes longer than all else of a command that looks at models and asks none.
-    """
+    """Return the version of XGBoost without importing it; nothing where two builds differ."""
     versions = set()
     for build in ("xgboost", "xgboost-cpu"):
         with suppress(PackageNotFoundError):
             versions.add(version(build))
-    if len(versions) == 1:
-        return versions.pop()
-    import xgboost as xgb
-
-    return str(xgb.__version__)
+    return versions.pop() if len(versions) == 1 else ""
 
 
 def _other(about: dict[str, Any]) -> str:
@@ -337,7 +279,8 @@ def _other(about: dict[str, Any]) -> str:
     return "a later atx" if isinstance(number, int) and number > FORMAT else "an earlier atx"
 
 
-def _fold_file(seed: int, fold: int) -> str:
+def fold_file(seed: int, fold: int) -> str:
+    """Return where the model of one fold lies in a bundle."""
     return f"folds/seed{seed}_fold{fold}.ubj"
 
 

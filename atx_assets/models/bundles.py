@@ -11,23 +11,18 @@ import shutil
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atx_assets.errors import AtxError, DamagedError, FileError, MissingError
 from atx_assets.learning.features import FeatureEncoding
-from atx_assets.models.bundle import (
-    JUDGED,
-    MODEL,
-    QUALITY,
-    Bundle,
-    NewBundle,
-    as_json,
-    save,
-    sync,
-)
+from atx_assets.models.bundle import JUDGED, MODEL, QUALITY, Bundle, as_json, sync
+from atx_assets.models.versions import kept_versions, models_folder
 from atx_assets.storage.checksums import is_damaged
 from atx_assets.storage.data_folder import DataFolder
 from atx_assets.storage.disk_errors import writable
+
+if TYPE_CHECKING:  # it takes XGBoost, which nobody needs who only looks at versions
+    from atx_assets.models.new_bundle import NewBundle
 
 KEPT = 10
 
@@ -57,7 +52,7 @@ class Bundles:
     def __init__(self, files: DataFolder) -> None:
         """Look after the bundles beside the files of the assets."""
         self._files = files
-        self.folder = files.folder / "models"
+        self.folder = models_folder(files)
 
     def place(self) -> Place:
         """Return who is champion.
@@ -194,7 +189,7 @@ class Bundles:
             self._sweep()
             folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
             try:
-                save(new, folder)
+                new.save(folder)
             except BaseException:  # on a full disk, what is there of it is room that others need
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
@@ -317,9 +312,7 @@ class Bundles:
 
     def versions(self) -> list[int]:
         """Return the versions that are kept, the oldest first."""
-        if not self.folder.exists():
-            return []
-        return sorted(int(p.name) for p in self.folder.iterdir() if p.name.isdigit())
+        return kept_versions(self._files)
 
     def digests(self) -> set[str]:
         """Return what tells the versions that are kept from every other one."""

@@ -6,6 +6,9 @@ with the mend where a run or a reader would fail. Not here: who asks (`atx docto
 
 from __future__ import annotations
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from atx_assets.errors import AtxError, FileError, Note
 from atx_assets.models.bundles import Bundles
 from atx_assets.settings import Settings
@@ -41,9 +44,6 @@ def _fault(files: DataFolder, asset: str) -> str:
                 return f"{path} is damaged: `atx run --select key:scored_results` copies it anew"
             return damaged(path, asset)
         if path.suffix == ".parquet":
-            import pyarrow as pa
-            import pyarrow.parquet as pq
-
             try:
                 for _ in pq.ParquetFile(path).iter_batches():  # not the whole file at once
                     pass

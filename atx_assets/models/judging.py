@@ -3,24 +3,24 @@
 Not here: the decision itself (`learning/promotion.py`), who is champion (`models/bundles.py`).
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pyarrow as pa
+
+from atx_assets.learning.evaluation import OutOfFold, assignments, out_of_fold
+from atx_assets.learning.promotion import compare, decide
+from atx_assets.learning.quality import Evidence, measure_recipe
+from atx_assets.learning.scoring import blind_answers
 from atx_assets.models.bundle import Bundle
 from atx_assets.models.bundles import Bundles
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from atx_assets.learning.evaluation import OutOfFold
-    from atx_assets.learning.quality import Evidence
 
 
 def judge(
     bundles: Bundles,
     bundle: Bundle,
     before: Bundle | None,
-    titles: "pa.Table",
-    evidence: "Evidence",
+    titles: pa.Table,
+    evidence: Evidence,
     pr_auc: list[float],
 ) -> dict[str, Any]:
     """Decide whether a version becomes champion, and write down why.
@@ -37,9 +37,6 @@ def judge(
         `promoted`, `reason`, `warning`; and, of the comparison, `champion`, `difference`,
         `p_worse` and `champion_recipe`, its figures by slice and measure.
     """
-    from atx_assets.learning.promotion import compare, decide
-    from atx_assets.learning.quality import measure_recipe
-
     quality = bundle.about["quality"]
     met: dict[str, Any] = {}
     if before is None:
@@ -80,19 +77,16 @@ def judge(
 def _champions_answers(
     bundle: Bundle,
     before: Bundle,
-    titles: "pa.Table",
-    evidence: "Evidence",
+    titles: pa.Table,
+    evidence: Evidence,
     labels_changed: bool,
-) -> "OutOfFold | None":
+) -> OutOfFold | None:
     """Return what the champion says of the training rows, in the folds of the new version.
 
     Over the labels that it learned from, its own models are asked: their folds are the same ones.
     Over others, or where this XGBoost reads its models otherwise, its recipe is fitted again; None
     where that is the new version's recipe, too.
     """
-    from atx_assets.learning.evaluation import OutOfFold, assignments, out_of_fold
-    from atx_assets.learning.scoring import blind_answers
-
     if not labels_changed and before.answers_as_then:
         _, answers = blind_answers(titles, before)
         return OutOfFold(assignments(evidence.labels), [], answers)
@@ -116,7 +110,7 @@ def has_newer_labels(bundle: Bundle, other: Bundle) -> bool:
     another key, and no newer label. Labels that are gone are not newer either.
     """
 
-    def given(by: str, learned: "pa.Table") -> list[tuple[Any, ...]]:
+    def given(by: str, learned: pa.Table) -> list[tuple[Any, ...]]:
         columns = (by, "label", "label_source")
         return list(zip(*(learned[name].to_pylist() for name in columns), strict=True))
 
@@ -126,5 +120,5 @@ def has_newer_labels(bundle: Bundle, other: Bundle) -> bool:
     return any(key not in keys and name not in names for key, name in both)
 
 
-def _labels(bundle: Bundle) -> "pa.Table":
+def _labels(bundle: Bundle) -> pa.Table:
     return bundle.learned_from.select(["key", "label", "label_source"])

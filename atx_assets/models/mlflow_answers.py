@@ -24,7 +24,7 @@ _LEAST = 3
 _API = "/api/2.0/mlflow/"
 #: What MLflow's guard against DNS rebinding answers to a Host that it was not told of.
 _OTHER_HOST = "Invalid Host header"
-_NO_MLFLOW = "answers, and not as MLflow does: check MLFLOW_HOST and MLFLOW_PORT"
+NO_MLFLOW = "answers, and not as MLflow does: check MLFLOW_HOST and MLFLOW_PORT"
 
 
 class WrongAnswerError(Exception):
@@ -127,9 +127,9 @@ def _api(ask: Ask, path: str, wanted: Mapping[str, str]) -> dict[str, Any]:
     try:
         told = answer.json()
     except ValueError as error:
-        raise WrongAnswerError(_NO_MLFLOW) from error
+        raise WrongAnswerError(NO_MLFLOW) from error
     if not isinstance(told, dict) or answer.status_code not in (200, 404):
-        raise WrongAnswerError(_NO_MLFLOW)
+        raise WrongAnswerError(NO_MLFLOW)
     return told if answer.status_code == 200 else {}
 
 
@@ -142,11 +142,11 @@ def _check_status(answer: requests.Response) -> None:
             "set MLFLOW_HOST to a name that it answers to"
         )
     if status == 401:
-        raise LoginRefusedError(_broken(status))
+        raise LoginRefusedError(status_in_words(status))
     if status == 403:
-        raise NotAllowedError(_broken(status))
+        raise NotAllowedError(status_in_words(status))
     if status >= 500:
-        raise WrongAnswerError(_broken(status))
+        raise WrongAnswerError(status_in_words(status))
 
 
 def _host_as_sent(url: str) -> str:
@@ -157,7 +157,8 @@ def _host_as_sent(url: str) -> str:
     return f"{asked.hostname}{port}"
 
 
-def _broken(status: int) -> str:
+def status_in_words(status: int) -> str:
+    """Say what a status of an error means, and how to fix it."""
     if status == 401:
         return (
             "wants a login (401): set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
@@ -174,30 +175,6 @@ def _broken(status: int) -> str:
         )
     # A full disk is any of 500, 503 and 507 to it.
     return f"answers with an error ({status}): look at MLflow's log, or make room on its disk"
-
-
-def what_failed(error: Exception) -> str:
-    """Say what a server did that MLflow's client or requests raised this, and how to fix it."""
-    from mlflow.exceptions import RestException
-
-    told, why = str(error), reason(error)
-    if isinstance(error, RestException):
-        if error.error_code in ("PERMISSION_DENIED", "UNAUTHENTICATED"):
-            return _broken(403 if error.error_code == "PERMISSION_DENIED" else 401)
-        return f"refused what was asked ({why}): look at MLflow's log"
-    if "valid JSON format" in told:
-        return _NO_MLFLOW
-    if status := re.search(
-        r"too many (5\d\d) error|error code (\d{3})|\b([45]\d\d) (?:Server|Client) Error", told
-    ):
-        return _broken(int(next(filter(None, status.groups()))))
-    if "timed out" in told:
-        return f"stopped to answer in time ({why}): see what keeps it"
-    if is_tls(told):
-        return f"cannot be trusted ({why}): {TLS_FIX}"
-    if any(words in told for words in ("onnection", "Remote end closed", "resolve")):
-        return f"stopped to answer ({why}): start it again"
-    return f"does not take what is told to it ({why}): `atx doctor --deep` tries each step"
 
 
 #: How to fix a certificate that is not trusted.

@@ -1,50 +1,14 @@
-"""Asking an MLflow server something without MLflow's client, whose import takes over a second.
+"""How MLflow's client would log in, and whom it would trust, by the variables that it reads.
 
-As the client would: with the login, the certificates and the checks that its own variables name.
-Not here: what is asked, and what an answer means (`mlflow_answers.py`).
+Not here: the asking (`mlflow_http.py`, `mlflow_client.py`).
 """
 
 from __future__ import annotations
 
 import configparser
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from atx_assets.models.mlflow_answers import Ask
-
-if TYPE_CHECKING:
-    import requests
-
-#: Seconds that a server may take to be found: for each address of a name, of which it may have two.
-REACH = 6
-
-
-def asks_with_login(uri: str) -> Ask:
-    """Return what asks the server at `uri`, logged in as MLflow's client would be."""
-
-    def ask(path: str, wanted: Mapping[str, str]) -> requests.Response:
-        import requests
-
-        return requests.get(uri + path, params=wanted, timeout=REACH, **_options())
-
-    return ask
-
-
-def asks_as_client(uri: str) -> Ask:
-    """Return what asks the server by MLflow's client, which knows of every kind of login."""
-
-    def ask(path: str, wanted: Mapping[str, str]) -> requests.Response:
-        from mlflow.utils.credentials import get_default_host_creds
-        from mlflow.utils.rest_utils import http_request
-
-        answer: requests.Response = http_request(
-            get_default_host_creds(uri), path, "GET", raise_on_status=False, params=wanted
-        )
-        return answer
-
-    return ask
+from typing import Any
 
 
 def only_client_can_log_in() -> bool:
@@ -55,7 +19,7 @@ def only_client_can_log_in() -> bool:
     )
 
 
-def _options() -> dict[str, Any]:
+def login_options() -> dict[str, Any]:
     """Return what `requests` takes for the login and the certificates."""
     options: dict[str, Any] = {}
     user, password = _user()

@@ -11,12 +11,20 @@ import logging
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Experiment, Run, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from atx_assets.errors import AtxError
 from atx_assets.models.mlflow_answers import without_login
-from atx_assets.models.mlflow_login import asks_as_client, only_client_can_log_in
+from atx_assets.models.mlflow_client import asks_as_client
+from atx_assets.models.mlflow_login import only_client_can_log_in
 from atx_assets.models.mlflow_server import (
     EXPERIMENT,
     WITHOUT,
@@ -28,10 +36,6 @@ from atx_assets.models.mlflow_server import (
 )
 from atx_assets.models.registry import DESCRIPTION, MODEL, VERSION
 from atx_assets.settings import Settings
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Experiment, Run
 
 #: Tag of an experiment that is ours. Earlier releases made it without.
 _OURS = "atx_experiment"
@@ -50,8 +54,6 @@ def open_experiment(settings: Settings, log: logging.Logger) -> Experiment:
         AtxError: somebody else's experiment of the name was deleted.
         MlflowException: MLflow does not take it.
     """
-    import mlflow
-
     be_quiet()
     mlflow.set_tracking_uri(tracking_uri(settings))
     client = mlflow.MlflowClient()
@@ -82,8 +84,6 @@ def open_experiment(settings: Settings, log: logging.Logger) -> Experiment:
 
 
 def _is_ours(client: MlflowClient, experiment: Experiment) -> bool:
-    from mlflow.entities import ViewType
-
     if _OURS in experiment.tags:
         return True
     with_version = f"tags.{VERSION} LIKE '%'"
@@ -102,8 +102,6 @@ def prove(settings: Settings, log: logging.Logger) -> bool:
         AtxError: the names are not ours to use, or the artifact cannot be written or read.
         MlflowException: MLflow does not take the run.
     """
-    import mlflow
-
     be_quiet()
     client = mlflow.MlflowClient(tracking_uri(settings))
     if settings.mlflow_host and only_client_can_log_in():
@@ -132,8 +130,6 @@ def _prove_model(client: MlflowClient, name: str) -> None:
         AtxError: there is one, and we may not read it.
         MlflowException: none may be made.
     """
-    from mlflow.exceptions import MlflowException
-
     try:
         client.get_registered_model(name)
     except MlflowException as error:
@@ -201,8 +197,6 @@ def _fix(place: str, settings: Settings) -> str:
 
 def _delete(client: MlflowClient, run: Run, settings: Settings) -> None:
     """Delete the artifact and the run: for good in our own store, into its bin on a server."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
     with suppress(Exception):  # not every kind of place can delete; the run goes all the same
         get_artifact_repository(run.info.artifact_uri).delete_artifacts()
     client.delete_run(run.info.run_id)
@@ -211,8 +205,6 @@ def _delete(client: MlflowClient, run: Run, settings: Settings) -> None:
 
 
 def _delete_for_good(run: Run, settings: Settings) -> None:
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
     folder = settings.home / "mlflow" / "artifacts"
     store: Any = SqlAlchemyStore(tracking_uri(settings), str(folder))
     store._hard_delete_run(run.info.run_id)

@@ -15,16 +15,18 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from atx_assets.models.mlflow_server import EXPERIMENT, tracking_uri
 from atx_assets.models.registry import DIGEST, is_from_atx
 from atx_assets.settings import Settings
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-    from mlflow.entities.model_registry import ModelVersion
 
 #: The newest runs are kept whatever their age: something to compare with.
 KEPT = 10
@@ -64,9 +66,6 @@ def prune_mlflow(
     folder = settings.home / "mlflow"
     if not settings.mlflow_on or settings.mlflow_host or not (folder / "mlflow.db").exists():
         return PrunedModels()
-    from mlflow import MlflowClient
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
     uri = tracking_uri(settings)
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -110,8 +109,6 @@ class _Store:
         self._store._hard_delete_logged_model(model_id)
 
     def _delete_files(self, uri: str) -> None:
-        from mlflow.utils.file_utils import local_file_uri_to_path
-
         # <of the run or model>/artifacts. Nothing that a strange row may name is touched.
         place = Path(local_file_uri_to_path(uri)).resolve().parent
         if place.is_relative_to(self._folder / "artifacts") and place.is_dir():
@@ -138,8 +135,6 @@ def _sort_versions(
 
 def _runs_before(client: MlflowClient, experiment: str, before: datetime) -> Iterator[Run]:
     """Yield the runs that began before a time, those in MLflow's bin too."""
-    from mlflow.entities import ViewType
-
     began = f"attributes.start_time < {int(before.timestamp() * 1000)}"
     return _pages(
         lambda token: client.search_runs(
@@ -168,8 +163,6 @@ def _models_of(client: MlflowClient, experiment: str, run_id: str) -> list[Any]:
 
 
 def _is_there(client: MlflowClient, run_id: str) -> bool:
-    from mlflow.exceptions import MlflowException
-
     try:
         client.get_run(run_id)
     except MlflowException as error:

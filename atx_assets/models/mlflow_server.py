@@ -1,7 +1,8 @@
-"""Where MLflow is, a server or the embedded store, whether it can be used, and what went wrong.
+"""Where MLflow is, a server or the embedded store, and whether it can be used.
 
 Not here: one MLflow run for each model trained (`defs/resources/mlflow.py`), the registered model
-(`registry.py`), what an answer means (`mlflow_answers.py`). Knows no Dagster.
+(`registered_model.py`), what an answer means (`mlflow_answers.py`), what takes MLflow's own client
+(`mlflow_client.py`, `mlflow_failures.py`). Knows neither Dagster nor MLflow.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import logging
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from atx_assets.errors import MlflowError
@@ -24,17 +24,12 @@ from atx_assets.models.mlflow_answers import (
     is_tls,
     reason,
     server_state,
-    what_failed,
 )
-from atx_assets.models.mlflow_login import asks_with_login, only_client_can_log_in
+from atx_assets.models.mlflow_login import only_client_can_log_in
 from atx_assets.models.registry import objection
 from atx_assets.models.sqlite_faults import store_fault
 from atx_assets.process_environment import keep_direct
 from atx_assets.settings import Settings
-from atx_assets.storage.disk_errors import why_unusable
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 EXPERIMENT = "atx"
 WITHOUT = "or set ATX_MLFLOW=off; the last model stays in place"
@@ -105,27 +100,6 @@ def web_url(settings: Settings) -> str:
     return f"http://{settings.web_host}:{settings.mlflow_port}"
 
 
-def mlflow_client(settings: Settings) -> MlflowClient:
-    """Return a client of the server, for what is done outside a run.
-
-    Raises:
-        MlflowError: MLflow does not answer within seconds.
-    """
-    reach(settings)
-    from mlflow import MlflowClient
-
-    be_quiet()
-    return MlflowClient(tracking_uri(settings))
-
-
-def run_url(settings: Settings, client: MlflowClient, run_id: str) -> str:
-    """Return the address of a run's page."""
-    experiment = client.get_run(run_id).info.experiment_id
-    # Else the page stands among those for chat bots.
-    page = f"/#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
-    return web_url(settings) + page
-
-
 @dataclass(frozen=True)
 class Reached:
     """What is known of MLflow once it was reached.
@@ -148,6 +122,9 @@ def reach(settings: Settings) -> Reached:
             of the registered model is somebody else's.
     """
     if settings.mlflow_host:
+        # requests takes a tenth of a second, which nobody waits for whose store is embedded.
+        from atx_assets.models.mlflow_http import asks_with_login
+
         uri = tracking_uri(settings)
         keep_direct(urlsplit(uri).hostname or "")
         try:
@@ -201,22 +178,6 @@ def reach_server(settings: Settings, ask: Ask) -> Reached:
 
 def _unusable(settings: Settings, error: WrongAnswerError) -> MlflowError:
     return MlflowError(f"{shown_uri(settings)} {error}, {WITHOUT}")
-
-
-def failure(error: Exception, settings: Settings) -> MlflowError:
-    """Say in a line what went wrong with MLflow, and how to fix it."""
-    if isinstance(error, OSError) and isinstance(error.filename, str):
-        # A picture, a temporary folder: MLflow has no part in it.
-        return MlflowError(
-            f"{error.filename} on this machine cannot be used: {why_unusable(error)}; {WITHOUT}"
-        )
-    if settings.mlflow_host:
-        said = what_failed(error)
-    elif "sqlite3." in str(error) or isinstance(error, OSError):
-        said = store_fault(embedded_store(settings), error)
-    else:
-        said = f"refused what was asked ({reason(error)}): `atx doctor --deep` tries each step"
-    return MlflowError(f"MLflow at {shown_uri(settings)} {said}, {WITHOUT}")
 
 
 def shown_cause(error: Exception, settings: Settings) -> Exception | None:

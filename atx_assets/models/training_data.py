@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from atx_assets.learning.features import FeatureEncoding
+from atx_assets.learning.folds import require_enough_labels
 from atx_assets.models.recipe import recipe_version
 from atx_assets.settings import Settings
 from atx_assets.sources.extracted import fingerprint_metadata, snapshot_of
 from atx_assets.storage.data_folder import DataFolder
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-
-    from atx_assets.learning.features import FeatureEncoding
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ class TrainingData:
 
     table: pa.Table
     encoding: FeatureEncoding
-    matrix: np.ndarray[Any, Any]
-    labels: np.ndarray[Any, Any]
+    matrix: NDArray[np.float32]
+    labels: NDArray[np.int64]
 
 
 def read_training_data(files: DataFolder) -> TrainingData:
@@ -37,11 +36,6 @@ def read_training_data(files: DataFolder) -> TrainingData:
     Raises:
         AtxError: one is missing, they do not belong together, or there are too few labels.
     """
-    import numpy as np
-
-    from atx_assets.learning.evaluation import require_enough_labels
-    from atx_assets.learning.features import FeatureEncoding
-
     files.require("training_table", "feature_encoding")
     table = files.read_table("training_table")
     encoding = FeatureEncoding.from_json(files.read_text("feature_encoding"))
@@ -61,8 +55,6 @@ def what_was_learned(data: TrainingData, settings: Settings) -> dict[str, str]:
 
 def training_sha256(data: TrainingData) -> str:
     """Fingerprint the rows alone, and not the state of the other films that they carry along."""
-    import pyarrow as pa
-
     rows = data.table.replace_schema_metadata(None).combine_chunks()
     with pa.BufferOutputStream() as stream:
         with pa.ipc.new_stream(stream, rows.schema) as writer:

@@ -12,6 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
 # Orange and blue: told apart by people who see colours differently, and in grey.
 SKIP, KEEP, NEITHER = "#d95f02", "#1f5fa8", "#808080"
 
@@ -33,9 +37,6 @@ def canvas(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any
     Returns:
         The figure, and its axes as an array of shape (rows, columns).
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False)
@@ -72,8 +73,6 @@ def svg(figure: Any, name: str) -> str:
         figure: drawn with this module's colours, and black for text and axes.
         name: what its ids begin with, so that two figures of a page share none.
     """
-    from matplotlib import rc_context
-
     buffer = io.StringIO()
     # Letters stay letters: smaller, and they can be searched for.
     with _any_letter(), rc_context({"svg.fonttype": "none", "svg.hashsalt": "atx"}):

@@ -6,15 +6,18 @@ That is in `quality_figures.py` and `drawing.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from atx_assets.learning.importance import MOST, importance
+from atx_assets.learning.reasons import feature_words
 from atx_assets.report.drawing import KEEP, NEITHER, SKIP, canvas
-from atx_assets.report.records import Scored
+from atx_assets.report.scored_films import Scored
+from atx_assets.report.shares import Share
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from atx_assets.report.shares import Share
 #: How the axes of the numbers are named, and which are drawn on a log scale.
 _AXES = {
     "rt_score": "Rotten Tomatoes, %",
@@ -41,13 +44,11 @@ _LONGEST = 28
 # Unlike black, not coloured anew by a page: it stands on a cell's own colour.
 _ON_LIGHT, _ON_DARK = "#111111", "#ffffff"
 
-Groups = Mapping[str, tuple[str, "np.ndarray[Any, Any]"]]
+Groups = Mapping[str, tuple[str, NDArray[np.bool_]]]
 
 
 def numbers_of(scored: Scored) -> list[str]:
     """Return the numbers that are known of any film, in the order in which they are shown."""
-    import numpy as np
-
     encoded = {n.column for n in scored.bundle.encoding.numeric}
     known = [name for name in _AXES if name in encoded]
     return [name for name in known if np.isfinite(_values(scored, name)).any()]
@@ -87,8 +88,6 @@ def violin(scored: Scored, name: str) -> Any:
 
 def correlations(scored: Scored) -> Any:
     """Draw the correlations of the numbers with each other and with the probability."""
-    import numpy as np
-
     values = {name: _thinned(_values(scored, name)) for name in numbers_of(scored)}
     values["probability"] = _thinned(scored.results["probability"].to_numpy())
     names = list(values)
@@ -115,8 +114,6 @@ def correlations(scored: Scored) -> Any:
 
 def probabilities(scored: Scored) -> Any:
     """Draw how the probabilities are distributed, by label, and where the threshold lies."""
-    import numpy as np
-
     figure, axes = canvas(1, 1, (6.4, 3.2))
     axis = axes.flat[0]
     edges = np.linspace(0, 1, 41)
@@ -149,9 +146,6 @@ def importances(scored: Scored) -> tuple[Any, list[str]]:
     Returns:
         The figure, and the features in it in words.
     """
-    from atx_assets.learning.importance import MOST, importance
-    from atx_assets.learning.reasons import feature_words
-
     bundle = scored.bundle
     trained = scored.titles.filter(scored.titles["trains"])
     asked = trained.take(list(range(0, trained.num_rows, -(-trained.num_rows // MOST) or 1)))
@@ -183,8 +177,6 @@ def _speaks_for(direction: float) -> str:
 
 def shares(kind: str, found: Sequence[Share]) -> Any:
     """Draw which share of the labelled and of all films is kept, by genre, language or decade."""
-    import numpy as np
-
     first = list(found[:SHOWN])
     figure, axes = canvas(1, 1, (5.0, 1.1 + 0.27 * max(len(first), 1)))
     axis = axes.flat[0]
@@ -208,20 +200,18 @@ def _shortened(name: str) -> str:
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
-def _thinned(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _thinned(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return what is drawn of many values: evenly spaced ones."""
     return values[:: -(-len(values) // _MOST) or 1]
 
 
-def _values(scored: Scored, name: str) -> np.ndarray[Any, Any]:
+def _values(scored: Scored, name: str) -> NDArray[np.float64]:
     """Return a number of each film, its decimal logarithm where it is drawn on a log scale."""
-    import numpy as np
-
     values = scored.bundle.encoding.known_numbers(scored.titles, name)
     if name not in _LOG:
         return values
     positive = np.where(values > 0, values, np.nan)
-    logarithms: np.ndarray[Any, Any] = np.log10(positive)
+    logarithms: NDArray[np.float64] = np.log10(positive)
     return logarithms
 
 
@@ -240,9 +230,7 @@ def _labels(scored: Scored) -> Groups:
     }
 
 
-def _violin(axis: Any, values: np.ndarray[Any, Any], groups: Groups, *, log: bool) -> None:
-    import numpy as np
-
+def _violin(axis: Any, values: NDArray[np.float64], groups: Groups, *, log: bool) -> None:
     if not np.isfinite(values).any():
         axis.text(0.5, 0.5, "not known for any film", ha="center", transform=axis.transAxes)
         axis.set_xticks([])
@@ -269,14 +257,10 @@ def _violin(axis: Any, values: np.ndarray[Any, Any], groups: Groups, *, log: boo
 
 
 def _whole_powers() -> Any:
-    from matplotlib.ticker import MaxNLocator
-
     return MaxNLocator(integer=True, nbins=6)
 
 
-def _correlation(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
-    import numpy as np
-
+def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     both = ~np.isnan(a) & ~np.isnan(b)
     if min(len(np.unique(a[both])), len(np.unique(b[both]))) < 2:
         return float("nan")

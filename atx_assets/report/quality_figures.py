@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from atx_assets.learning import curves
+from atx_assets.learning.curves import Blind, Curve
 from atx_assets.report.drawing import KEEP, NEITHER, SKIP, canvas
-
-if TYPE_CHECKING:
-    from atx_assets.learning.curves import Blind, Curve
 
 
 def precision_recall(blind: Blind, quality: dict[str, Any]) -> Any:
@@ -32,8 +31,6 @@ def _alone(draw: Any, blind: Blind, quality: dict[str, Any]) -> Any:
 
 
 def _precision_recall(axis: Any, blind: Blind, quality: dict[str, Any]) -> None:
-    from atx_assets.learning import curves
-
     _with_spread(axis, curves.precision_recall(blind))
     keeps = blind.labels.mean()
     axis.axhline(keeps, color=NEITHER, linestyle=":", linewidth=1)
@@ -59,8 +56,6 @@ def _precision_recall(axis: Any, blind: Blind, quality: dict[str, Any]) -> None:
 
 
 def _roc(axis: Any, blind: Blind, quality: dict[str, Any]) -> None:
-    from atx_assets.learning import curves
-
     _with_spread(axis, curves.roc(blind))
     axis.plot([0, 1], [0, 1], color=NEITHER, linestyle=":", linewidth=1)
     area = quality["model"]["all"]["roc_auc"]["mean"]
@@ -69,8 +64,6 @@ def _roc(axis: Any, blind: Blind, quality: dict[str, Any]) -> None:
 
 
 def _calibration(axis: Any, blind: Blind, quality: dict[str, Any]) -> None:
-    from atx_assets.learning import curves
-
     curve = curves.calibration(blind)
     axis.plot([0, 1], [0, 1], color=NEITHER, linestyle=":", linewidth=1)
     axis.errorbar(curve.x, curve.mean, curve.std, color=KEEP, marker="o", capsize=3, linewidth=1.2)

@@ -1,25 +1,20 @@
 """Films as records that a person can judge by: what lists, queue, report and `atx explain` show.
 
-Not here: which films are in a list (`errors.py`, `defs/assets/review_queue.py`,
-`defs/assets/analysis_report.py`).
+Not here: which films are in a list (`defs/assets/error_lists.py`, `defs/assets/review_queue.py`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from atx_assets.errors import AtxError
-from atx_assets.models.bundle import Bundle
-from atx_assets.models.bundles import Bundles
-from atx_assets.sources.extracted import read_titles
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from atx_assets.learning.neighbours import nearest
+from atx_assets.learning.reasons import reasons
+from atx_assets.report.scored_films import Scored
 from atx_assets.sources.label_changes import verdict_in_words
-from atx_assets.storage.data_folder import FILES, DataFolder
-from atx_assets.storage.parts import parts_of
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
 
 #: Labelled films named beside each film, of the first so many films of a list: each is compared
 #: with all labelled ones.
@@ -36,35 +31,7 @@ LANGUAGES = ("language", "spoken_languages")
 _RELEASE = ("resolution", "video_codec", "audio_codec", "upload_type", "uploader")
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Films with their scores, row by row, and the bundle that gave them."""
-
-    titles: pa.Table
-    results: pa.Table
-    bundle: Bundle
-
-
-def read_scored(files: DataFolder) -> Scored:
-    """Read the scores, and find the films and the bundle that they belong to.
-
-    Raises:
-        AtxError: the scores were made from other titles, or by another model, than there are.
-    """
-    from atx_assets.learning.scoring import as_learned
-
-    files.require("scored_results", "titles")
-    titles, results = read_titles(files), files.read_table("scored_results")
-    bundle = Bundles(files).version(results["model_version"][0].as_py())
-    if parts_of(results)["bundle"] != bundle.digest:
-        raise AtxError(
-            f"{FILES['scored_results']} was made by another version {bundle.version} of the model "
-            "than there is now: run `atx run --job score`"
-        )
-    return Scored(as_learned(titles, bundle.learned_from), results, bundle)
-
-
-def records_of(scored: Scored, rows: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
+def records_of(scored: Scored, rows: NDArray[np.integer]) -> list[dict[str, Any]]:
     """Describe films so that a person can judge them without another tool.
 
     Args:
@@ -74,8 +41,6 @@ def records_of(scored: Scored, rows: np.ndarray[Any, Any]) -> list[dict[str, Any
     Returns:
         For each, the columns of `schemas.ERROR_RECORDS`.
     """
-    from atx_assets.learning.reasons import reasons
-
     wanted, scores = scored.titles.take(rows), scored.results.take(rows).to_pylist()
     encoding = scored.bundle.encoding
     numbers = {name: encoding.known_numbers(wanted, name) for name in _NUMBERS}
@@ -122,8 +87,6 @@ def link(imdb_id: str | None) -> str | None:
 
 def _nearest(wanted: pa.Table, scored: Scored) -> list[list[str]]:
     """Say in words which labelled films the model treats most like each film."""
-    from atx_assets.learning.neighbours import nearest
-
     labelled = scored.titles.filter(scored.titles["trains"])
     found, shares = nearest(wanted.slice(0, COMPARED), labelled, scored.bundle, NEAREST)
     names = labelled.select(["media_title", "release_year", "label", "label_source"])

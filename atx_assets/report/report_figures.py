@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from atx_assets.learning.curves import Blind
+from atx_assets.report import figures, quality_figures
 from atx_assets.report.quality_tables import shown
-from atx_assets.report.records import Scored
+from atx_assets.report.scored_films import Scored
 from atx_assets.report.shares import KINDS, share_kept
-
-if TYPE_CHECKING:
-    from atx_assets.learning.curves import Blind
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,6 @@ class Drawn:
 
 def report_figures(scored: Scored, blind: Blind) -> Iterator[Drawn]:
     """Draw each figure of the page, once."""
-    from atx_assets.report import figures, quality_figures
-
     quality = scored.bundle.about["quality"]
     measured = quality["model"]["all"]
     for name, draw, caption, alt in (

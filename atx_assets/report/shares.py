@@ -8,14 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from atx_assets.report.records import LANGUAGES, Scored, about_release
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from atx_assets.learning.features import column_in_words, words_of
+from atx_assets.report.records import LANGUAGES, about_release
+from atx_assets.report.scored_films import Scored
 from atx_assets.text import normal_form
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
 
 KINDS = ("genre", "language", "decade")
 
@@ -98,9 +100,6 @@ def weak_slices(scored: Scored) -> list[Slice]:
     share of all labelled films: among many small parts some have an error by chance. All labelled
     films come first, then those that a person and a rule labelled.
     """
-    import numpy as np
-    import pyarrow.compute as pc
-
     results = scored.results
     known = np.flatnonzero(results["actual"].is_valid().to_numpy())
     always = [("all labelled films", known)]
@@ -152,7 +151,7 @@ def release_skips(scored: Scored) -> dict[str, int]:
     return {"skips": len(verdicts), "predicted_keep": sum(verdicts)}
 
 
-def _slice(name: str, rows: np.ndarray[Any, Any], scored: Scored) -> Slice:
+def _slice(name: str, rows: NDArray[np.intp], scored: Scored) -> Slice:
     actual = scored.results["actual"].fill_null(False).to_numpy()[rows]
     predicted = scored.results["predicted"].to_numpy()[rows]
     return Slice(
@@ -164,24 +163,15 @@ def _slice(name: str, rows: np.ndarray[Any, Any], scored: Scored) -> Slice:
     )
 
 
-def _unknown(scored: Scored) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+def _unknown(scored: Scored) -> Iterator[tuple[str, NDArray[np.intp]]]:
     """Yield the films of which a number is not known."""
-    import numpy as np
-
-    from atx_assets.learning.features import column_in_words
-
     for number in scored.bundle.encoding.numeric:
         values = scored.bundle.encoding.known_numbers(scored.titles, number.column)
         yield f"{column_in_words(number.column)} unknown", np.flatnonzero(np.isnan(values))
 
 
-def _parts(titles: pa.Table, kind: str) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+def _parts(titles: pa.Table, kind: str) -> Iterator[tuple[str, NDArray[np.intp]]]:
     """Yield each genre, language or decade, and the rows of its films."""
-    import numpy as np
-    import pyarrow.compute as pc
-
-    from atx_assets.learning.features import words_of
-
     if kind == "decade":
         years = pc.cast(titles["release_year"], "double").to_numpy()
         decades = np.floor(years / 10) * 10

@@ -6,16 +6,18 @@ Not here: which one is better (`models/judging.py`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from atx_assets.errors import MissingError
+from atx_assets.learning.identity import as_learned
+from atx_assets.learning.scoring import blind_probabilities
+from atx_assets.models.bundle import Bundle
 from atx_assets.models.bundles import Bundles
-from atx_assets.report.records import Scored
+from atx_assets.report.scored_films import Scored
+from atx_assets.sources.label_changes import LabelChanges, label_changes
 from atx_assets.storage.data_folder import DataFolder
-
-if TYPE_CHECKING:
-    from atx_assets.models.bundle import Bundle
-    from atx_assets.sources.label_changes import LabelChanges
 
 #: Films named whose verdict is another one now.
 NAMED = 50
@@ -38,8 +40,6 @@ class SinceLast:
 
 def since_last(files: DataFolder, scored: Scored) -> SinceLast | None:
     """Compare labels and verdicts with those of the champion before; None if none is kept."""
-    from atx_assets.sources.label_changes import label_changes
-
     try:
         before = Bundles(files).before_champion()
     except MissingError:  # the first model, or the only one that is kept
@@ -53,10 +53,6 @@ def since_last(files: DataFolder, scored: Scored) -> SinceLast | None:
 
 
 def _flips(scored: Scored, before: Bundle) -> tuple[int, list[dict[str, Any]]]:
-    import numpy as np
-
-    from atx_assets.learning.scoring import as_learned, blind_probabilities
-
     was = blind_probabilities(as_learned(scored.titles, before.learned_from), before)
     now = scored.results["probability"].to_numpy()
     differs = (was >= before.threshold) != scored.results["predicted"].to_numpy()

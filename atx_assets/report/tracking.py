@@ -12,10 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from mlflow import MlflowClient
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, Schema
 
 from atx_assets.models.bundle import Bundle
-from atx_assets.models.scored import score_titles
+from atx_assets.models.scoring import score_titles
 from atx_assets.models.training_data import TrainingData, what_was_learned
 from atx_assets.report.pictures import film_pictures
 from atx_assets.report.quality_tables import (
@@ -24,13 +30,9 @@ from atx_assets.report.quality_tables import (
     measure_tables,
     threshold_table,
 )
-from atx_assets.report.records import Scored
+from atx_assets.report.scored_films import Scored
 from atx_assets.report.shares import weak_table
 from atx_assets.settings import Settings
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from mlflow import MlflowClient
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,6 @@ def _log_model(run: Any, trained: Trained) -> Any:
 
     Loaded through pyfunc it answers with probabilities, as the Booster does.
     """
-    import pandas as pd
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-
     names = trained.data.encoding.names
     example = pd.DataFrame(trained.data.matrix[:2], columns=names)
     signature = ModelSignature(

@@ -15,10 +15,10 @@ import xgboost as xgb
 from atx_assets import schemas
 from atx_assets.defs.checks import CHECKS
 from atx_assets.errors import AtxError
-from atx_assets.learning.scoring import as_learned, names_and_years
+from atx_assets.learning.identity import as_learned, names_and_years
 from atx_assets.models.bundles import Bundles
-from atx_assets.models.scored import score_titles
-from atx_assets.report.records import read_scored
+from atx_assets.models.scoring import score_titles
+from atx_assets.report.scored_films import read_scored
 from atx_assets.sources.extracted import read_titles, snapshot_of
 from atx_assets.sources.read.extract import extract
 from atx_assets.storage.checksums import sums_of

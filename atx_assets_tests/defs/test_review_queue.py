@@ -22,12 +22,12 @@ from atx_assets.defs.assets.review_queue import (
     review_queue,
     surest_keeps,
 )
-from atx_assets.learning.evaluation import LEAST_LABELS
+from atx_assets.learning.folds import LEAST_LABELS
 from atx_assets.learning.neighbours import leaves, proximity
 from atx_assets.learning.review import LEAST_UNSURE, sceptical_probabilities, unsureness
 from atx_assets.models.bundles import Bundles
 from atx_assets.models.training_data import read_training_data
-from atx_assets.report.records import read_scored
+from atx_assets.report.scored_films import read_scored
 from atx_assets_tests.builders.workplace import REPORT
 
 pytestmark = pytest.mark.slow

@@ -19,8 +19,8 @@ from atx_assets.defs.assets.training import least_titles
 from atx_assets.learning import contenders
 from atx_assets.learning.evaluation import OutOfFold, out_of_fold
 from atx_assets.learning.features import FeatureEncoding, fit_encoding
+from atx_assets.learning.identity import names_and_years
 from atx_assets.learning.models import fit
-from atx_assets.learning.scoring import names_and_years
 from atx_assets.operating_point import OperatingPoint
 from atx_assets.settings import read_settings
 from atx_assets.sources.layouts import LAYOUTS, Layout

@@ -18,7 +18,8 @@ from atx_assets.learning.contenders import (
     refitted,
     single_feature_rule,
 )
-from atx_assets.learning.evaluation import FOLDS, SEEDS, OutOfFold, assign_folds, out_of_fold
+from atx_assets.learning.evaluation import OutOfFold, assign_folds, out_of_fold
+from atx_assets.learning.folds import FOLDS, SEEDS
 from atx_assets.learning.models import fit, predict
 from atx_assets.learning.thresholds import threshold_at
 from atx_assets.learning.tuning import PLAIN

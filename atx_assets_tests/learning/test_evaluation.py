@@ -5,14 +5,8 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from atx_assets.errors import AtxError
-from atx_assets.learning.evaluation import (
-    FOLDS,
-    SEEDS,
-    assign_folds,
-    fold_rows,
-    out_of_fold,
-    require_enough_labels,
-)
+from atx_assets.learning.evaluation import assign_folds, fold_rows, out_of_fold
+from atx_assets.learning.folds import FOLDS, SEEDS, require_enough_labels
 from atx_assets.learning.models import fit, predict
 from atx_assets.learning.tuning import PLAIN
 

@@ -11,7 +11,8 @@ from sklearn.metrics import average_precision_score
 
 from atx_assets.learning import contenders
 from atx_assets.learning.contenders import single_feature_rule
-from atx_assets.learning.evaluation import LEAST_LABELS, OutOfFold, out_of_fold
+from atx_assets.learning.evaluation import OutOfFold, out_of_fold
+from atx_assets.learning.folds import LEAST_LABELS
 from atx_assets.learning.measures import calibration_error
 from atx_assets.learning.models import fit, predict
 from atx_assets.learning.promotion import failed_guards

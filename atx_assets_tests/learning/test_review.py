@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from atx_assets.learning import review
-from atx_assets.learning.evaluation import LEAST_LABELS, assignments, out_of_fold
+from atx_assets.learning.evaluation import assignments, out_of_fold
+from atx_assets.learning.folds import LEAST_LABELS
 from atx_assets.learning.models import fit, predict
 from atx_assets.learning.review import (
     LEAST_UNSURE,

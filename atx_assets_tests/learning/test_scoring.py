@@ -9,13 +9,13 @@ import pyarrow.compute as pc
 import pytest
 
 from atx_assets.learning import scoring
+from atx_assets.learning.identity import names_and_years
 from atx_assets.learning.models import predict
 from atx_assets.learning.scoring import (
     blind_answers,
     blind_probabilities,
     held_out_models,
     in_sample,
-    names_and_years,
 )
 from atx_assets.learning.thresholds import threshold_at
 from atx_assets.operating_point import OperatingPoint

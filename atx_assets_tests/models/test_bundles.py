@@ -17,8 +17,9 @@ from atx_assets.learning.evaluation import out_of_fold
 from atx_assets.learning.features import BY_CASE, fit_encoding
 from atx_assets.learning.models import fit, predict
 from atx_assets.models import bundles
-from atx_assets.models.bundle import Bundle, NewBundle
+from atx_assets.models.bundle import Bundle
 from atx_assets.models.bundles import KEPT, Bundles, Place
+from atx_assets.models.new_bundle import NewBundle
 from atx_assets.storage.checksums import sums_of
 
 RECIPE = {"max_depth": 2, "n_estimators": 3, "learning_rate": 0.3}

@@ -13,7 +13,8 @@ from mlflow import MlflowClient
 from atx_assets.home.schema_upgrade import _folder_of, revisions
 from atx_assets.models import embedded_registry
 from atx_assets.models.embedded_registry import REVISION, mirror_embedded
-from atx_assets.models.registry import CHALLENGER, CHAMPION, DIGEST, mirror
+from atx_assets.models.registered_model import mirror
+from atx_assets.models.registry import CHALLENGER, CHAMPION, DIGEST
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("embedded registry")]
 

@@ -15,7 +15,7 @@ from atx_assets.models.mlflow_answers import (
     WrongAnswerError,
     server_state,
 )
-from atx_assets.models.mlflow_server import failure
+from atx_assets.models.mlflow_failures import failure
 from atx_assets.settings import read_settings
 
 MISSING = json.dumps({"error_code": "RESOURCE_DOES_NOT_EXIST"})

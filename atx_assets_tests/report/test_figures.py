@@ -8,7 +8,7 @@ import pytest
 
 from atx_assets.report import figures
 from atx_assets.report.drawing import KEEP, SKIP, canvas, png
-from atx_assets.report.records import Scored
+from atx_assets.report.scored_films import Scored
 
 
 class Encoding:

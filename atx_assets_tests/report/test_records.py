@@ -6,7 +6,8 @@ import pytest
 from atx_assets import schemas
 from atx_assets.learning.neighbours import leaves, proximity
 from atx_assets.report import records as module
-from atx_assets.report.records import link, read_scored, records_of
+from atx_assets.report.records import link, records_of
+from atx_assets.report.scored_films import read_scored
 
 pytestmark = pytest.mark.slow
 

@@ -7,13 +7,13 @@ import re
 import numpy as np
 import pytest
 
-from atx_assets.defs.assets import analysis_report
 from atx_assets.errors import AtxError, DamagedError
 from atx_assets.learning.scoring import blind_probabilities
 from atx_assets.models.bundle import Bundle
 from atx_assets.models.bundles import Bundles
+from atx_assets.report import page as module
 from atx_assets.report.figures import numbers_of
-from atx_assets.report.records import read_scored
+from atx_assets.report.scored_films import read_scored
 from atx_assets.report.since_last import since_last
 from atx_assets.storage.parts import parts_of
 
@@ -157,42 +157,38 @@ def test_skips_for_the_release_alone_have_a_table_of_their_own(copied):
 def test_lists_of_another_scoring_are_refused(copied):
     """Kept out: a page that counts the mistakes of one model and names those of another."""
     records = copied.files.read_records("false_positives")
-    assert analysis_report._read_list(copied.files, "false_positives") == records
+    assert module._read_list(copied.files, "false_positives") == records
     results = copied.files.read_table("scored_results")
     parts = parts_of(results)
     copied.files.write_table("scored_results", results.slice(1), parts)
     with pytest.raises(AtxError, match=r"^false_positives\.json was made from another scored_resu"):
-        analysis_report._read_list(copied.files, "false_positives")
+        module._read_list(copied.files, "false_positives")
     copied.files.write_table("scored_results", results, parts)
     copied.files.write_records("false_positives", records)  # as an earlier atx wrote it
     with pytest.raises(AtxError, match="does not say which scored_results it was made from"):
-        analysis_report._read_list(copied.files, "false_positives")
+        module._read_list(copied.files, "false_positives")
 
 
 def test_why_a_version_is_champion_is_said_as_it_is(copied):
     """Kept out: "is champion: worse than the one before", of one that a person promoted."""
     bundles = Bundles(copied.files)
     champion = bundles.champion()
-    assert analysis_report._place(copied.files, champion) == (
+    assert module._place(copied.files, champion) == (
         "Version 1 is champion: the first model for these films."
     )
     bundles.judge(champion, {"promoted": False, "reason": "worse"})
-    assert analysis_report._place(copied.files, champion) == (
-        "Version 1 is champion: a person promoted it."
-    )
+    assert module._place(copied.files, champion) == ("Version 1 is champion: a person promoted it.")
     other = Bundle(champion.folder, 7)
-    assert "version 1 is champion now" in analysis_report._place(copied.files, other)
+    assert "version 1 is champion now" in module._place(copied.files, other)
 
 
 def test_a_long_list_is_cut_and_says_so():
-    records = [{"about_release": n % 3 == 0} for n in range(3 * analysis_report.MOST_ROWS)]
-    cut = analysis_report._shortened(records)
-    assert len(cut["film"]) == len(cut["release"]) == analysis_report.MOST_ROWS
+    records = [{"about_release": n % 3 == 0} for n in range(3 * module.MOST_ROWS)]
+    cut = module._shortened(records)
+    assert len(cut["film"]) == len(cut["release"]) == module.MOST_ROWS
     assert cut["more"]
-    assert not analysis_report._shortened(records[:9])["more"]
-    assert analysis_report._shortened([{"about_release": True}] * (analysis_report.MOST_ROWS + 1))[
-        "more"
-    ]
+    assert not module._shortened(records[:9])["more"]
+    assert module._shortened([{"about_release": True}] * (module.MOST_ROWS + 1))["more"]
 
 
 def test_names_that_are_formulas_or_markup_do_not_stop_it(copied):

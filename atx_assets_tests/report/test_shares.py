@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from atx_assets.report import shares as module
-from atx_assets.report.records import Scored, about_release
+from atx_assets.report.records import about_release
+from atx_assets.report.scored_films import Scored
 from atx_assets.report.shares import release_skips, share_kept, weak_slices
 
 

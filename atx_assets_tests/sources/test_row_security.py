@@ -61,7 +61,7 @@ def test_rows_of_which_some_are_hidden_are_told_by_doctor(place: Place) -> None:
 def test_a_whole_library_behind_a_policy_is_a_note(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("atx_assets.learning.evaluation.LEAST_LABELS", 1)
+    monkeypatch.setattr("atx_assets.learning.folds.LEAST_LABELS", 1)
     place.library.execute("CREATE POLICY all_ ON atp.media FOR SELECT TO atx_reader USING (true)")
     told = DoctorsLook(place.settings()).check()
     assert isinstance(told, Note)

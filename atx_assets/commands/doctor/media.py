@@ -44,7 +44,7 @@ class MediaDatabase:
         Raises:
             AtxError: it cannot be read, or holds too few labels to learn from.
         """
-        from atx_assets.learning.evaluation import LEAST_LABELS
+        from atx_assets.learning.folds import LEAST_LABELS
         from atx_assets.sources.observed_record import observed
         from atx_assets.sources.read.database import connect, explained
         from atx_assets.sources.read.fingerprints import read_fingerprints

@@ -9,13 +9,7 @@ import logging
 
 from atx_assets.errors import Note
 from atx_assets.home.schema_upgrade import Age, mlflow_age
-from atx_assets.models.mlflow_server import (
-    EXPERIMENT,
-    failure,
-    former_home,
-    reach,
-    shown_uri,
-)
+from atx_assets.models.mlflow_server import EXPERIMENT, former_home, reach, shown_uri
 from atx_assets.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -59,6 +53,7 @@ def prove_mlflow(settings: Settings) -> str:
     reach(settings)
     from mlflow.exceptions import MlflowException
 
+    from atx_assets.models.mlflow_failures import failure
     from atx_assets.models.mlflow_proof import prove
 
     try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from atx_assets.automation.failures import cause_of
 from atx_assets.commands.output.display import ASSETS, Display
 from atx_assets.home.dagster_storage import is_storage_failure
-from atx_assets.learning.evaluation import FOLDS
+from atx_assets.learning.folds import FOLDS
 from atx_assets.plain_text import plain
 
 if TYPE_CHECKING:

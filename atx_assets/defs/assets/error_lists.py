@@ -8,7 +8,6 @@ from atx_assets import schemas
 from atx_assets.defs.assets import asset_page
 from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
-from atx_assets.report.records import read_scored, records_of
 from atx_assets.settings import Settings
 from atx_assets.sources.extracted import fingerprint_metadata, snapshot_of
 
@@ -18,6 +17,9 @@ def _errors(
 ) -> dg.MaterializeResult[None]:
     import numpy as np
     import pyarrow.compute as pc
+
+    from atx_assets.report.records import records_of
+    from atx_assets.report.scored_films import read_scored
 
     clock = asset_page.Clock()
     scored = read_scored(files)

@@ -17,12 +17,6 @@ from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.defs.resources.mlflow import Mlflow
 from atx_assets.errors import AtxError
-from atx_assets.models.training_data import (
-    TrainingData,
-    read_training_data,
-    training_sha256,
-    what_was_learned,
-)
 from atx_assets.settings import Learning
 
 if TYPE_CHECKING:
@@ -32,6 +26,7 @@ if TYPE_CHECKING:
     from atx_assets.learning.models import Hyperparameters
     from atx_assets.learning.search_result import SearchResult
     from atx_assets.learning.tuning import Part, Progress
+    from atx_assets.models.training_data import TrainingData
 
 #: The name under which the table of results carries the record of its search along.
 _RECORD = b"atx_search"
@@ -59,6 +54,12 @@ def hyperparameters(
 ) -> dg.MaterializeResult[None]:
     """The combinations tried, scored in five folds. The simplest near the best is chosen."""
     import pyarrow as pa
+
+    from atx_assets.models.training_data import (
+        read_training_data,
+        training_sha256,
+        what_was_learned,
+    )
 
     clock = asset_page.Clock()
     settings = current_settings.read()
@@ -158,7 +159,7 @@ def _logged(log: Callable[..., None], what: str, lines: int) -> "Progress":
     return say
 
 
-def _nested(data: TrainingData, learning: Learning, say: Callable[..., None]) -> dict[str, Any]:
+def _nested(data: "TrainingData", learning: Learning, say: Callable[..., None]) -> dict[str, Any]:
     """Measure what a search finds, in folds that it does not see.
 
     A figure measured on the labels that chose hyperparameters and threshold is flattered: Cawley
@@ -167,7 +168,8 @@ def _nested(data: TrainingData, learning: Learning, say: Callable[..., None]) ->
     (`benchmarks/nested.py`).
     """
     from atx_assets.learning.contenders import refitted
-    from atx_assets.learning.evaluation import FOLDS, assign_folds
+    from atx_assets.learning.evaluation import assign_folds
+    from atx_assets.learning.folds import FOLDS
     from atx_assets.learning.measures import spreads
     from atx_assets.learning.tuning import share_out
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from atx_assets.defs.assets import asset_page
-from atx_assets.models.bundle import Bundle
 from atx_assets.report.quality_tables import (
     calibration_table,
     headline_table,
@@ -18,6 +17,9 @@ from atx_assets.report.quality_tables import (
     threshold_table,
 )
 from atx_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from atx_assets.models.bundle import Bundle
 
 
 def model_page(

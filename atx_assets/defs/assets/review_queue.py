@@ -14,14 +14,14 @@ from atx_assets import schemas
 from atx_assets.defs.assets import asset_page
 from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
-from atx_assets.models.scored import unlabelled_keeps
-from atx_assets.report.records import Scored, read_scored, records_of
 from atx_assets.schemas import AGAIN, LABEL, RECOMMENDED
 from atx_assets.sources.extracted import fingerprint_metadata, snapshot_of
 from atx_assets.sources.label_changes import giver_in_words
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from atx_assets.report.scored_films import Scored
 
 #: How many films the queue names at most, of each task.
 MOST = {AGAIN: 50, LABEL: 50, RECOMMENDED: 20}
@@ -41,6 +41,9 @@ PEOPLE = 10
 def review_queue(current_settings: CurrentSettings, files: DataFiles) -> dg.MaterializeResult[None]:
     """Films to label or label again next, and recommended films, each with the reason."""
     import numpy as np
+
+    from atx_assets.report.records import records_of
+    from atx_assets.report.scored_films import read_scored
 
     clock = asset_page.Clock()
     scored = read_scored(files)
@@ -102,6 +105,8 @@ def _again(doubt: _Doubt) -> np.ndarray[Any, Any]:
 
 def surest_keeps(scored: Scored, number: int) -> np.ndarray[Any, Any]:
     """Return the rows of the surest predicted keeps among unlabelled films, the surest first."""
+    from atx_assets.models.scored import unlabelled_keeps
+
     return unlabelled_keeps(scored.results)[:number]
 
 

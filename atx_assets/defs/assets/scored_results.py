@@ -11,8 +11,6 @@ from atx_assets import schemas
 from atx_assets.defs.assets import asset_page
 from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
-from atx_assets.models.bundles import Bundles
-from atx_assets.models.scored import counts, scored_parts
 from atx_assets.sources.extracted import (
     fingerprint_metadata,
     layout_of,
@@ -38,6 +36,9 @@ def scored_results(
     current_settings: CurrentSettings, files: DataFiles
 ) -> dg.MaterializeResult[None]:
     """Every film with its probability of a keep, by models that have not seen its label."""
+    from atx_assets.models.bundles import Bundles
+    from atx_assets.models.scoring import scored_parts
+
     clock = asset_page.Clock()
     about = read_titles(files, ())
     bundle = Bundles(files).champion_of(layout_of(about).name)
@@ -91,6 +92,8 @@ class _Told:
 
     def add(self, scored: pa.Table) -> None:
         """Count the films of a part, and keep the surest keeps among those that nobody labelled."""
+        from atx_assets.models.scored import counts
+
         unlabelled = scored.filter(scored["label_source"].is_null())
         self.films += scored.num_rows
         self.unlabelled += unlabelled.num_rows

@@ -13,7 +13,6 @@ from atx_assets import schemas
 from atx_assets.defs.assets import asset_page
 from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
-from atx_assets.models.scored import counts
 from atx_assets.sources.extracted import fingerprint_metadata, in_words, too_many, with_snapshot
 from atx_assets.storage.data_folder import ROWS_A_GROUP
 
@@ -161,6 +160,8 @@ class _Told:
 
     def add(self, titles: "pa.Table") -> None:
         """Count the titles of a part, and keep the first that a model learns from."""
+        from atx_assets.models.scored import counts
+
         trains = titles.filter(titles["trains"])
         self.titles += titles.num_rows
         self.learned_from += trains.num_rows

@@ -12,7 +12,6 @@ from atx_assets.defs.assets import asset_page
 from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.errors import DamagedError, MissingError
-from atx_assets.models.bundles import Bundles
 from atx_assets.settings import Settings
 from atx_assets.sources.extracted import (
     fingerprint_metadata,
@@ -161,6 +160,8 @@ def _label_changes(
     Those of the version trained last, and not of the table made last: a run that was broken off
     between the two has taught nothing.
     """
+    from atx_assets.models.bundles import Bundles
+
     try:
         trained = Bundles(files).trained_last()
         if trained is None:

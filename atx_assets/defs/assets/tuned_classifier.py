@@ -15,19 +15,6 @@ from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.defs.resources.mlflow import Mlflow
 from atx_assets.errors import SettingError
-from atx_assets.models import registry
-from atx_assets.models.bundle import Bundle, NewBundle
-from atx_assets.models.bundles import Bundles
-from atx_assets.models.judging import judge
-from atx_assets.models.mlflow_server import run_url
-from atx_assets.models.training_data import (
-    TrainingData,
-    read_training_data,
-    training_sha256,
-    what_was_learned,
-)
-from atx_assets.report import tracking
-from atx_assets.report.pictures import quality_pictures
 from atx_assets.schemas import FLOAT, Column
 from atx_assets.settings import Settings
 from atx_assets.sources.extracted import read_titles
@@ -38,7 +25,11 @@ if TYPE_CHECKING:
     from atx_assets.learning.evaluation import OutOfFold
     from atx_assets.learning.models import Hyperparameters
     from atx_assets.learning.quality import Evidence
+    from atx_assets.models.bundle import Bundle
+    from atx_assets.models.new_bundle import NewBundle
+    from atx_assets.models.training_data import TrainingData
     from atx_assets.operating_point import OperatingPoint
+    from atx_assets.report.tracking import Trained
 
 #: What the model answers.
 _ANSWER = Column("probability", FLOAT, "chance of a keep, from the features of a film")
@@ -63,7 +54,11 @@ def tuned_classifier(
     """The classifier, trained on every labelled film; champion if it is not worse."""
     from atx_assets.learning.curves import Blind
     from atx_assets.learning.evaluation import out_of_fold
-    from atx_assets.learning.scoring import as_learned
+    from atx_assets.learning.identity import as_learned
+    from atx_assets.models.bundles import Bundles
+    from atx_assets.models.judging import judge
+    from atx_assets.models.training_data import read_training_data, what_was_learned
+    from atx_assets.report.pictures import quality_pictures
 
     clock = asset_page.Clock()
     settings = current_settings.read()
@@ -91,13 +86,17 @@ def tuned_classifier(
         )
         champion = bundle if judged["promoted"] or before is None else before
         if run:
+            # They import MLflow, which nobody waits for with ATX_MLFLOW=off.
+            from atx_assets.models.registered_model import mirror
+            from atx_assets.report.tracking import Trained
+
             known = as_learned(films, bundle.learned_from)
-            trained = tracking.Trained(bundle, judged, data, search, grid, known, curves)
+            trained = Trained(bundle, judged, data, search, grid, known, curves)
             challenger = None if judged["promoted"] else bundle
             with mlflow.telling(settings):
                 url = _tell_mlflow(run, trained, mlflow, context.run.run_id, settings)
                 # Before the champion itself: when MLflow goes away here, the last model stays.
-                registry.mirror(run.tracking_client, settings.model_name, champion, challenger)
+                mirror(run.tracking_client, settings.model_name, champion, challenger)
             page = {"MLflow run": dg.MetadataValue.url(url)}
         if judged["promoted"]:
             bundles.promote(bundle)
@@ -121,7 +120,7 @@ def tuned_classifier(
     )
 
 
-def _evidence(data: TrainingData, titles: "pa.Table", settings: Settings) -> "Evidence":
+def _evidence(data: "TrainingData", titles: "pa.Table", settings: Settings) -> "Evidence":
     """Put together what quality is measured on."""
     import numpy as np
     import pyarrow as pa
@@ -142,12 +141,14 @@ def _evidence(data: TrainingData, titles: "pa.Table", settings: Settings) -> "Ev
 
 
 def _comparable(
-    search: dict[str, Any], data: TrainingData, point: "OperatingPoint"
+    search: dict[str, Any], data: "TrainingData", point: "OperatingPoint"
 ) -> dict[str, Any]:
     """Return what the search measured; without its verdicts, if they were taken elsewhere.
 
     `current` says whether it was measured on the labels and features that the model learns from.
     """
+    from atx_assets.models.training_data import training_sha256
+
     nested = {
         **search["nested"],
         "current": search.get("training_table_sha256") == training_sha256(data),
@@ -160,12 +161,12 @@ def _comparable(
 
 def _train(
     evidence: "Evidence",
-    data: TrainingData,
+    data: "TrainingData",
     chosen: "Hyperparameters",
     held_out: "OutOfFold",
     nested: dict[str, Any],
     titles: "pa.Table",
-) -> tuple[NewBundle, list[float]]:
+) -> tuple["NewBundle", list[float]]:
     """Fit and measure; return all that makes the version, and its PR-AUC in each fold.
 
     Raises:
@@ -173,6 +174,8 @@ def _train(
     """
     from atx_assets.learning.models import fit
     from atx_assets.learning.quality import measure_quality
+    from atx_assets.models.new_bundle import NewBundle
+    from atx_assets.models.training_data import training_sha256
 
     quality, pr_auc = measure_quality(evidence, chosen, held_out, nested)
     in_use = next(row for row in quality["alternatives"] if row["in_use"])
@@ -203,11 +206,15 @@ def _train(
 
 
 def _tell_mlflow(
-    run: Any, trained: tracking.Trained, mlflow: Mlflow, dagster_run: str, settings: Settings
+    run: Any, trained: "Trained", mlflow: Mlflow, dagster_run: str, settings: Settings
 ) -> str:
     """Log and register a model, unless MLflow has this very one; return its run's page."""
+    from atx_assets.models.mlflow_client import run_url
+    from atx_assets.models.registered_model import register, registered
+    from atx_assets.report.tracking import describe, log
+
     client = run.tracking_client
-    known = registry.registered(client, settings.model_name, trained.bundle)
+    known = registered(client, settings.model_name, trained.bundle)
     if known is not None:
         # One run a model: the one that made the same bytes first. It may have failed after that.
         mlflow.forget(run)
@@ -215,20 +222,20 @@ def _tell_mlflow(
         client.set_tag(known.run_id, "atx.promotion", trained.judged.get("reason", ""))
         return run_url(settings, client, known.run_id)
     mlflow_run = run.active_run().info.run_id
-    model_uri = tracking.log(run, trained, settings)
-    registry.register(
+    model_uri = log(run, trained, settings)
+    register(
         client,
         settings.model_name,
         trained.bundle,
         run_id=mlflow_run,
         model_uri=model_uri,
-        description=tracking.describe(client, mlflow_run, dagster_run, trained, settings),
+        description=describe(client, mlflow_run, dagster_run, trained, settings),
     )
     return run_url(settings, client, mlflow_run)
 
 
 def _say(
-    context: dg.AssetExecutionContext, bundle: Bundle, judged: dict[str, Any], unchanged: bool
+    context: dg.AssetExecutionContext, bundle: "Bundle", judged: dict[str, Any], unchanged: bool
 ) -> None:
     place = "champion" if judged["promoted"] else "challenger"
     reason = _UNCHANGED if unchanged else judged["reason"]
@@ -238,7 +245,7 @@ def _say(
 
 
 def _learned_from(
-    data: TrainingData, titles: "pa.Table", chosen: "Hyperparameters", held_out: "OutOfFold"
+    data: "TrainingData", titles: "pa.Table", chosen: "Hyperparameters", held_out: "OutOfFold"
 ) -> "pa.Table":
     """Put down who was learned from, kept out of which models, and how probable as a keep.
 
@@ -249,8 +256,8 @@ def _learned_from(
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from atx_assets.learning.identity import names_and_years
     from atx_assets.learning.review import can_be_sceptical, sceptical_probabilities
-    from atx_assets.learning.scoring import names_and_years
 
     by_person = pc.equal(data.table["label_source"], "human").to_numpy()
     if can_be_sceptical(data.labels, by_person):

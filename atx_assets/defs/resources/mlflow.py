@@ -2,7 +2,7 @@
 
 dagster-mlflow ties the MLflow run to the Dagster run. Not here: where MLflow is
 (`models/mlflow_server.py`), whether it takes what we tell it (`models/mlflow_proof.py`), what is
-logged (`report/tracking.py`), the registered model (`models/registry.py`).
+logged (`report/tracking.py`), the registered model (`models/registered_model.py`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ from typing import Any
 
 import dagster as dg
 
-from atx_assets.models.mlflow_proof import open_experiment, prove
 from atx_assets.models.mlflow_server import (
     EXPERIMENT,
-    failure,
     reach,
     shown_cause,
     tracking_uri,
@@ -54,6 +52,8 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
             yield None
             return
         reach(settings)
+        from atx_assets.models.mlflow_proof import open_experiment
+
         state = "FAILED"
         try:
             with self.telling(settings):
@@ -77,6 +77,8 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         from mlflow.exceptions import MlflowException
 
+        from atx_assets.models.mlflow_failures import failure
+
         try:
             with impatient_after(PATIENCE):
                 yield
@@ -92,6 +94,8 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
         if not settings.mlflow_on:
             return
         reach(settings)
+        from atx_assets.models.mlflow_proof import prove
+
         with self.telling(settings):
             prove(settings, log)
 

@@ -25,11 +25,11 @@ from atx_assets.commands.show import show_errors, show_queue, show_recommendatio
 from atx_assets.defs.assets.hyperparameters import read_search
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.errors import AtxError
-from atx_assets.learning.scoring import as_learned
+from atx_assets.learning.identity import as_learned
 from atx_assets.models.bundle import as_json
 from atx_assets.models.bundles import Bundles
 from atx_assets.models.integrity import check_models, check_results
-from atx_assets.models.scored import score_titles
+from atx_assets.models.scoring import score_titles
 from atx_assets.models.training_data import read_training_data
 from atx_assets.settings import Settings, read_settings
 from atx_assets.sources.extracted import layout_of, read_titles
