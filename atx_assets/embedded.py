@@ -1,6 +1,7 @@
 """Where the embedded PostgreSQL of a home listens: a Unix socket in a short, plain path.
 
-Here, as the settings tell our own server by it from somebody's. Not here: the server (`home/postgres/`).
+Here, as the settings tell our own server by it from somebody's. Not here: the server
+(`home/postgres/`).
 """
 
 import hashlib
