@@ -284,9 +284,16 @@ def test_the_environment_is_written_in_one_file_alone() -> None:
 # -- imports
 
 #: Rooms whose imports stand at the top of each file; heavy ones are kept out by who calls them.
-_ROOMS = ("learning", "models", "report")
+_ROOMS = ("learning", "models", "report", "sources")
 #: What is imported later all the same, and whom it would keep waiting at the top.
 LATE = {
+    ("sources/extracted.py", "pyarrow"): "the definitions; it is a type here",
+    ("sources/label_changes.py", "pyarrow"): "the definitions",
+    ("sources/label_changes.py", "pyarrow.compute"): "the definitions",
+    ("sources/layouts.py", "psycopg"): "the definitions; it is a type here",
+    ("sources/read/database.py", "psycopg"): "the definitions",
+    ("sources/read/database.py", "psycopg.conninfo"): "the definitions",
+    ("sources/read/database.py", "atx_assets.sources.read.session"): "the same: it imports psycopg",
     ("models/bundle.py", "xgboost"): "whoever looks at versions and asks none, as atx promote",
     ("models/bundle.py", "atx_assets.models"): "the same: boosters, which imports XGBoost",
     ("models/bundles.py", "atx_assets.models.new_bundle"): "the same; it is a type here",

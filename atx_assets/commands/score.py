@@ -11,6 +11,7 @@ from atx_assets.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
 #: From so many titles on, more threads than one are worth their start.
 MANY = 1_000
@@ -44,7 +45,7 @@ def score(settings: Settings, text: str) -> str:
     from atx_assets.learning.models import alone
     from atx_assets.learning.scoring import blind_probabilities
 
-    def ask() -> np.ndarray[Any, Any]:
+    def ask() -> NDArray[np.float64]:
         return blind_probabilities(titles, bundle)
 
     probability = alone(ask) if len(records) < MANY else ask()

@@ -10,12 +10,12 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from atx_assets.settings import Settings
+from atx_assets.sources.layouts import LAYOUTS, Layout
 from atx_assets.storage.data_folder import DataFolder
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from atx_assets.sources.layouts import Layout
 
 #: The name under which parquet files carry a snapshot along.
 _SNAPSHOT = b"atx"
@@ -48,8 +48,6 @@ def read_titles(files: DataFolder, columns: Collection[str] | None = None) -> pa
 
 def layout_of(table: pa.Table) -> Layout:
     """Return the layout of the source that extracted rows or titles are from."""
-    from atx_assets.sources.layouts import LAYOUTS
-
     return LAYOUTS[snapshot_of(table)["layout"]]
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from atx_assets.errors import AtxError
 from atx_assets.schemas import FLOAT, INT, STRING, STRINGS, Column, arrow_type
@@ -17,9 +19,6 @@ from atx_assets.sources.mends import mended
 from atx_assets.sources.rules import broken_rules
 from atx_assets.sources.verdicts import known_text, name_of
 from atx_assets.text import key_without_id
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _WANTED = {
     STRING: "a text",
@@ -49,8 +48,6 @@ def given_titles(records: Sequence[Any], layout: Layout) -> pa.Table:
         AtxError: a record has an unknown column, a value that its column does not take, or
             neither id nor name; the line names record and column.
     """
-    import pyarrow as pa
-
     columns = {column.name: column for column in layout.columns}
     for number, record in enumerate(records, 1):
         _check_names(number, record, columns)
@@ -76,8 +73,6 @@ def _check_names(number: int, record: Any, columns: Mapping[str, Column]) -> Non
 
 
 def _values(records: Sequence[Mapping[str, Any]], column: Column) -> pa.ChunkedArray:
-    import pyarrow as pa
-
     values = [_without_nan(record.get(column.name)) for record in records]
     for number, value in enumerate(values, 1):
         if value is not None and not _fits(value, column.type):

@@ -7,12 +7,13 @@ what could not even be read (`sources/read/extract.py`). A mend never changes wh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from atx_assets.schemas import FLOAT, STRING, STRINGS, UNKNOWN_TEXT, Column
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 #: The kinds of mends, in words that follow the column's name.
 CONTROL = "without control characters"
@@ -55,9 +56,6 @@ def mended(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
 
 
 def _texts(values: Any, *, to_missing: bool) -> Iterator[tuple[str, Any, Any]]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if _any(pc.match_substring_regex(values, _SUSPECT)):
         after = pc.replace_substring_regex(values, _BREAKS, " ")
         after = pc.replace_substring_regex(after, _CONTROLS, "")
@@ -76,9 +74,6 @@ def _texts(values: Any, *, to_missing: bool) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _numbers(values: Any) -> Iterator[tuple[str, Any, Any]]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     nan = pc.is_nan(values).fill_null(False)
     if _any(nan):
         yield NOT_A_NUMBER, pc.if_else(nan, pa.scalar(None, pa.float64()), values), nan
@@ -86,10 +81,6 @@ def _numbers(values: Any) -> Iterator[tuple[str, Any, Any]]:
 
 def _lists(lists: pa.ChunkedArray) -> Iterator[Mend]:
     """Mend the distinct entries, which are few, and put the lists together again if need be."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     flat = lists.combine_chunks()
     parent = pc.list_parent_indices(flat).to_numpy()
     encoded = pc.list_flatten(flat).dictionary_encode()
@@ -126,6 +117,4 @@ def _lists(lists: pa.ChunkedArray) -> Iterator[Mend]:
 
 
 def _any(mask: Any) -> bool:
-    import pyarrow.compute as pc
-
     return bool(pc.any(mask).as_py())

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from atx_assets.sources.layouts import SCHEMA, SourceTable
-
-if TYPE_CHECKING:
-    import psycopg
 
 #: Where more rows than this turn reviewed from one extraction to the next, a job did it.
 MOST_BY_HAND = 50

@@ -11,7 +11,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from atx_assets.errors import DamagedError, FileError, MissingError
 from atx_assets.schemas import IMDB_ID
@@ -31,9 +35,6 @@ from atx_assets.storage.checksums import is_damaged
 from atx_assets.storage.data_folder import DataFolder
 from atx_assets.storage.disk_errors import why_unreadable
 from atx_assets.storage.replacing import replacing
-
-if TYPE_CHECKING:
-    import psycopg
 
 FILE = "observed_labels.parquet"
 
@@ -86,9 +87,6 @@ class ObservedRecord:
         Raises:
             AtxError: it cannot be written.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         schema = pa.schema(
             {
                 "imdb_id": pa.string(),
@@ -116,9 +114,6 @@ class ObservedRecord:
             pq.write_table(pa.Table.from_pylist(rows, schema), beside, compression="zstd")
 
     def _rows(self) -> list[dict[str, Any]] | None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         try:
             if not self.path.exists():
                 return None
@@ -169,8 +164,6 @@ def _as_extracted(folder: Path) -> States:
 
     Its file says which labels are a model's, and not which labels were there before.
     """
-    import pyarrow as pa
-
     files = DataFolder(folder)
     if not files.path("raw_media").exists():
         return {}

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from atx_assets.schemas import FLOAT, INT, STRING, STRINGS, UNKNOWN_TEXT, Column
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _WHOLE = {"smallint": 2**15, "int": 2**31, "bigint": 2**63}
 
@@ -23,9 +24,6 @@ def broken_rules(values: pa.ChunkedArray, column: Column) -> Iterator[tuple[str,
 
     What is unknown breaks no rule but that of a column that must be known.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     known = values.is_valid()
     tests: list[tuple[str, Any]] = []
     if not column.nullable:
@@ -71,8 +69,6 @@ def broken_rules(values: pa.ChunkedArray, column: Column) -> Iterator[tuple[str,
 
 def unstorable(values: pa.ChunkedArray, column: Column) -> Iterator[tuple[str, pa.ChunkedArray]]:
     """Yield each way in which some value does not fit the column's PostgreSQL type."""
-    import pyarrow.compute as pc
-
     tests: list[tuple[str, Any]] = []
     length = re.search(r"char\((\d+)\)", column.sql)
     if column.type == INT and (limit := _WHOLE.get(column.sql)):
@@ -99,23 +95,15 @@ def unstorable(values: pa.ChunkedArray, column: Column) -> Iterator[tuple[str, p
 
 
 def _longer(values: Any, limit: int) -> Any:
-    import pyarrow.compute as pc
-
     return pc.greater(pc.utf8_length(values), limit)
 
 
 def _has_nul(values: Any) -> Any:
-    import pyarrow.compute as pc
-
     return pc.match_substring(values, "\0")
 
 
 def _any_element(lists: pa.ChunkedArray, test: Any) -> pa.Array:
     """Say for each list whether an element of it is true under `test`."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     flat = lists.combine_chunks()
     found = test(pc.list_flatten(flat)).fill_null(False).to_numpy(zero_copy_only=False)
     mask = np.zeros(len(flat), bool)

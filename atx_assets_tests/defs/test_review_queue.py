@@ -11,23 +11,21 @@ import pyarrow.compute as pc
 import pytest
 
 from atx_assets import schemas
-from atx_assets.defs.assets.review_queue import (
-    AGAIN,
-    LABEL,
-    MOST,
-    RECOMMENDED,
-    _again,
-    _doubt,
-    _to_label,
-    review_queue,
-    surest_keeps,
-)
+from atx_assets.defs.assets.review_queue import review_queue
 from atx_assets.learning.folds import LEAST_LABELS
 from atx_assets.learning.neighbours import leaves, proximity
 from atx_assets.learning.review import LEAST_UNSURE, sceptical_probabilities, unsureness
 from atx_assets.models.bundles import Bundles
 from atx_assets.models.training_data import read_training_data
+from atx_assets.report.queue import (
+    MOST,
+    doubted_labels,
+    films_to_label,
+    films_to_label_again,
+    surest_keeps,
+)
 from atx_assets.report.scored_films import read_scored
+from atx_assets.schemas import AGAIN, LABEL, RECOMMENDED
 from atx_assets_tests.builders.workplace import REPORT
 
 pytestmark = pytest.mark.slow
@@ -120,10 +118,10 @@ def test_a_library_without_any_question_has_an_empty_queue(copied):
 
     with_results(copied.files, sure)
     scored = read_scored(copied.files)
-    assert len(_to_label(scored, np.zeros(0, int))[0]) == 0
+    assert len(films_to_label(scored, np.zeros(0, int))[0]) == 0
     assert len(surest_keeps(scored, 20)) == 0
     bundle = SimpleNamespace(learned_from=scored.bundle.learned_from.drop_columns("sceptical"))
-    assert len(_doubt(replace(scored, bundle=bundle)).rows) == 0
+    assert len(doubted_labels(replace(scored, bundle=bundle)).rows) == 0
 
 
 def test_a_recommended_film_is_not_asked_about_even_if_the_model_is_unsure_of_it(copied):
@@ -188,7 +186,7 @@ def test_the_labels_of_rules_leave_some_places_to_those_of_people(rules, people,
     givers = ["rule"] * rules + ["human"] * people
     scored = SimpleNamespace(results=pa.table({"label_source": givers}))
     rows = np.arange(len(givers))
-    chosen = _again(SimpleNamespace(scored=scored, rows=rows))
+    chosen = films_to_label_again(SimpleNamespace(scored=scored, rows=rows))
     assert Counter(givers[row] for row in chosen) == Counter(
         {"rule": expected[0], "human": expected[1]}
     )
@@ -245,7 +243,7 @@ def test_where_people_gave_too_few_keeps_the_models_of_the_folds_doubt_and_it_is
 def test_a_bundle_without_sceptical_models_doubts_by_what_the_models_of_its_folds_say(finished):
     scored = read_scored(finished.files)
     earlier = SimpleNamespace(learned_from=scored.bundle.learned_from.drop_columns("sceptical"))
-    doubt = _doubt(replace(scored, bundle=earlier))
+    doubt = doubted_labels(replace(scored, bundle=earlier))
     np.testing.assert_array_equal(doubt.probability, scored.results["probability"].to_numpy())
     assert len(doubt.rows) > 0
     assert "models blind to that" in doubt.because(doubt.rows[0])

@@ -22,6 +22,7 @@ from atx_assets.settings import Learning
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from atx_assets.learning.models import Hyperparameters
     from atx_assets.learning.search_result import SearchResult
@@ -124,8 +125,8 @@ _SEARCHES = {
 
 def _search(
     learning: Learning,
-    matrix: "np.ndarray[Any, Any]",
-    labels: "np.ndarray[Any, Any]",
+    matrix: "NDArray[np.float32]",
+    labels: "NDArray[np.int64]",
     numeric: int,
     say: "Progress",
     part: "Part | None" = None,
@@ -175,7 +176,7 @@ def _nested(data: "TrainingData", learning: Learning, say: Callable[..., None]) 
 
     parts = enumerate(share_out(FOLDS), 1)
 
-    def recipe(train: "np.ndarray[Any, Any]") -> "Hyperparameters":
+    def recipe(train: "NDArray[np.bool_]") -> "Hyperparameters":
         numeric = len(data.encoding.numeric)
         number, part = next(parts)
         logged = _logged(say, f"hyperparameters: nested search {number} of {FOLDS}", 4)

@@ -1,12 +1,9 @@
-"""The review queue: which films to label, to label again, or to watch next. Not here: the ranking.
+"""The review queue: which films to label, to label again, or to watch next.
 
-That is in `learning/review.py`.
+Not here: which films these are (`report/queue.py`).
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -16,17 +13,6 @@ from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.schemas import AGAIN, LABEL, RECOMMENDED
 from atx_assets.sources.extracted import fingerprint_metadata, snapshot_of
-from atx_assets.sources.label_changes import giver_in_words
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from atx_assets.report.scored_films import Scored
-
-#: How many films the queue names at most, of each task.
-MOST = {AGAIN: 50, LABEL: 50, RECOMMENDED: 20}
-#: Places among those to label again that rules' labels leave to people's.
-PEOPLE = 10
 
 
 @dg.asset(
@@ -40,40 +26,13 @@ PEOPLE = 10
 )
 def review_queue(current_settings: CurrentSettings, files: DataFiles) -> dg.MaterializeResult[None]:
     """Films to label or label again next, and recommended films, each with the reason."""
-    import numpy as np
-
-    from atx_assets.report.records import records_of
+    from atx_assets.report.queue import doubted_labels, queue_records
     from atx_assets.report.scored_films import read_scored
 
     clock = asset_page.Clock()
     scored = read_scored(files)
-    doubt = _doubt(scored)
-    recommended = surest_keeps(scored, MOST[RECOMMENDED])
-    to_label, why_label = _to_label(scored, recommended)
-    places = {AGAIN: _again(doubt), LABEL: to_label, RECOMMENDED: recommended}
-    reasons = {
-        AGAIN: [doubt.because(row) for row in places[AGAIN]],
-        LABEL: why_label,
-        RECOMMENDED: _why_recommended(scored, recommended),
-    }
-    # The best of either kind of question first, and what to watch last.
-    asked = [(task, at) for at in range(max(MOST.values())) for task in (AGAIN, LABEL)]
-    order = [
-        (task, at)
-        for task, at in [*asked, *((RECOMMENDED, at) for at in range(MOST[RECOMMENDED]))]
-        if at < len(places[task])
-    ]
-    rows = np.array([places[task][at] for task, at in order], int)
-    records = [
-        {
-            "rank": at + 1,
-            "task": task,
-            "because": reasons[task][at],
-            "doubted_at": float(doubt.probability[row]) if task == AGAIN else None,
-            **record,
-        }
-        for (task, at), row, record in zip(order, rows, records_of(scored, rows), strict=True)
-    ]
+    doubt = doubted_labels(scored)
+    records = queue_records(scored, doubt)
     parts = files.fingerprints("scored_results")
     path = files.write_records("review_queue", records, parts)
     return dg.MaterializeResult(
@@ -91,28 +50,11 @@ def review_queue(current_settings: CurrentSettings, files: DataFiles) -> dg.Mate
     )
 
 
-def _again(doubt: _Doubt) -> np.ndarray[Any, Any]:
-    """Choose the doubted labels that are asked about: rules' first, some places for people's."""
-    import numpy as np
-    import pyarrow.compute as pc
-
-    sources = doubt.scored.results["label_source"].take(doubt.rows)
-    by_person = pc.equal(sources, "human").to_numpy()
-    people = doubt.rows[by_person]
-    rules = doubt.rows[~by_person][: MOST[AGAIN] - min(len(people), PEOPLE)]
-    return np.concatenate([rules, people])[: MOST[AGAIN]]
-
-
-def surest_keeps(scored: Scored, number: int) -> np.ndarray[Any, Any]:
-    """Return the rows of the surest predicted keeps among unlabelled films, the surest first."""
-    from atx_assets.models.scored import unlabelled_keeps
-
-    return unlabelled_keeps(scored.results)[:number]
-
-
 def _told(records: list[dict[str, Any]]) -> dict[str, Any]:
     """Count and show the films of each task, as the asset's page has them."""
-    films = {task: [r for r in records if r["task"] == task] for task in MOST}
+    films = {
+        task: [r for r in records if r["task"] == task] for task in (AGAIN, LABEL, RECOMMENDED)
+    }
     by_people = sum(r["label_source"] == "human" for r in films[AGAIN])
     shown = ["rank", "media_title", "release_year", "because"]
     return {
@@ -125,128 +67,3 @@ def _told(records: list[dict[str, Any]]) -> dict[str, Any]:
         "preview: label": asset_page.preview(films[LABEL], shown),
         "preview: recommended": asset_page.preview(films[RECOMMENDED], shown),
     }
-
-
-@dataclass(frozen=True)
-class _Doubt:
-    """Films whose label is doubted, in their order, and who says so.
-
-    `probability` is what the label of each film is doubted by, and `learned` says which films the
-    bundle learned from. `keeps` are the probabilities of those that a doubted film is compared
-    with: `whose` keeps.
-    """
-
-    scored: Scored
-    rows: np.ndarray[Any, Any]
-    probability: np.ndarray[Any, Any]
-    learned: np.ndarray[Any, Any]
-    keeps: np.ndarray[Any, Any]
-    models: str
-    whose: str
-
-    def because(self, row: int) -> str:
-        """Say in a sentence why a film's label is doubted."""
-        (film,) = self.scored.results.slice(row, 1).to_pylist()
-        giver = giver_in_words(film["label_source"])
-        verdict, probability = "keep" if film["actual"] else "skip", self.probability[row]
-        if not self.learned[row]:
-            return (
-                f"{giver} said {verdict}, but the model, which has yet to learn that, puts a keep "
-                f"at {probability:.0%}"
-            )
-        because = f"{giver} said {verdict}, but {self.models} put a keep at {probability:.0%}"
-        beyond = self.keeps > probability if film["actual"] else self.keeps < probability
-        share = int(100 * beyond.mean()) if len(beyond) else 0
-        more = "less" if film["actual"] else "more"
-        return f"{because}, {more} than for {share}% of {self.whose} keeps" if share else because
-
-
-def _doubt(scored: Scored) -> _Doubt:
-    """Find labels that are likely wrong.
-
-    They are doubted by the sceptical models of the bundle; where it did not learn from a film, by
-    the film's own probability, which is blind to the label as well. So are all where people gave
-    too few keeps, or an earlier atx made the bundle.
-    """
-    import numpy as np
-    import pyarrow.compute as pc
-
-    from atx_assets.learning.review import can_be_sceptical, likely_wrong
-
-    results, learned = scored.results, scored.bundle.learned_from
-    probability = results["probability"].to_numpy()
-    at = pc.index_in(results["key"], learned["key"]).fill_null(-1).to_numpy()
-    taught = learned["label"].to_numpy().astype(int)
-    by_person = pc.equal(learned["label_source"], "human").to_numpy()
-    sceptical = can_be_sceptical(taught, by_person) and "sceptical" in learned.column_names
-    if sceptical:
-        probability = np.where(at < 0, probability, learned["sceptical"].to_numpy()[at])
-
-    labelled = np.flatnonzero(results["actual"].is_valid().to_numpy())
-    labels = results["actual"].take(labelled).to_numpy().astype(int)
-    by_person = pc.equal(results["label_source"].take(labelled), "human").to_numpy()
-    blind = results["probability"].take(labelled).to_numpy()
-    wrong = likely_wrong(labels, probability[labelled], blind, by_person)
-    compared = (labels == 1) & (at[labelled] >= 0) & (by_person | (not sceptical))
-    models = "models blind to that"
-    if sceptical:
-        models = "models taught to distrust rules' keeps"
-    elif not by_person[labels == 1].all():
-        models += ", though taught by rules' keeps,"
-    return _Doubt(
-        scored=scored,
-        rows=labelled[wrong],
-        probability=probability,
-        learned=at >= 0,
-        keeps=probability[labelled[compared]],
-        models=models,
-        whose="people's" if sceptical else "all",
-    )
-
-
-def _to_label(
-    scored: Scored, recommended: np.ndarray[Any, Any]
-) -> tuple[np.ndarray[Any, Any], list[str]]:
-    """Choose unlabelled films that the model cannot tell, and say of each why."""
-    import numpy as np
-
-    from atx_assets.learning.neighbours import leaves
-    from atx_assets.learning.review import unsureness, worth_labelling
-
-    results, bundle = scored.results, scored.bundle
-    unlabelled = np.flatnonzero(results["label_source"].is_null().to_numpy())
-    others = np.setdiff1d(unlabelled, recommended)
-    probability = results["probability"].to_numpy()
-
-    def leaves_of(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return leaves(bundle.model, bundle.encoding.matrix(scored.titles.take(others[rows])))
-
-    chosen, alike = worth_labelling(probability[others], bundle.threshold, leaves_of, MOST[LABEL])
-    rows = others[chosen]
-    surer = np.sort(unsureness(probability[unlabelled], bundle.threshold))
-    shares = np.searchsorted(surer, unsureness(probability[rows], bundle.threshold))
-    because = [
-        f"nobody has labelled it, and the model is surer of {int(100 * share / len(surer))}% of "
-        f"such films: a keep at {probability[row]:.0%}, and the threshold is {bundle.threshold:.0%}"
-        + (f"; {near:.0%} like the nearest above it" if place else "")
-        for place, (row, share, near) in enumerate(zip(rows, shares, alike, strict=True))
-    ]
-    return rows, because
-
-
-def _why_recommended(scored: Scored, rows: np.ndarray[Any, Any]) -> list[str]:
-    """Say of each recommended film how often the model was right where it was as sure."""
-
-    results = scored.results
-    labelled = results["actual"].is_valid().to_numpy()
-    probability = results["probability"].to_numpy()
-    kept = results["actual"].fill_null(False).to_numpy()
-    because = []
-    for row in rows:
-        as_sure = labelled & (probability >= probability[row])
-        because.append(
-            f"nobody has labelled it, and the model puts a keep at {probability[row]:.0%}; of the "
-            f"labelled films put there or higher, {int(kept[as_sure].sum())} of "
-            f"{int(as_sure.sum())} are keeps"
-        )
-    return because

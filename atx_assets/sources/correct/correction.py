@@ -13,10 +13,14 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import psycopg
 
 from atx_assets.errors import AtxError, DatabaseError, FileError
 from atx_assets.settings import Settings
+from atx_assets.sources.correct import corrections
+from atx_assets.sources.correct.corrections import check_correctable, plan_correction, plan_undo
+from atx_assets.sources.correct.plan import Plan, Verdict
 from atx_assets.sources.correct.record import (
     COMMITTED,
     ROLLED_BACK,
@@ -25,14 +29,12 @@ from atx_assets.sources.correct.record import (
     Entry,
     Journal,
 )
+from atx_assets.sources.layouts import SourceTable, find_source
+from atx_assets.sources.observed_record import observed
+from atx_assets.sources.read.database import connect, explained
+from atx_assets.sources.read.rights import find_visible_source, more_than_needed
 
-if TYPE_CHECKING:
-    import psycopg
-
-    from atx_assets.sources.correct.plan import Plan, Verdict
-    from atx_assets.sources.layouts import SourceTable
-
-    Planned = Callable[[psycopg.Connection, SourceTable], Plan]
+Planned = Callable[[psycopg.Connection, SourceTable], Plan]
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,6 @@ def correct(
         AtxError: an id, the database or the record cannot be used. Nothing has changed, unless
             the line says that this is not known.
     """
-    from atx_assets.sources.correct.corrections import plan_correction
 
     def plan(connection: psycopg.Connection, source: SourceTable) -> Plan:
         return plan_correction(connection, source, ids, verdict, lock=write)
@@ -74,8 +75,6 @@ def undo(settings: Settings, number: int, *, write: bool, via: str) -> Corrected
         AtxError: there is no such correction, it is of another database, it has been rolled back,
             or every row has changed since; and as for `correct`.
     """
-    from atx_assets.sources.correct.corrections import plan_undo
-
     record = CorrectionRecord(settings.home)
 
     def plan(connection: psycopg.Connection, source: SourceTable) -> Plan:
@@ -103,11 +102,6 @@ def check_permission(settings: Settings) -> tuple[str, str]:
     Raises:
         AtxError: the user cannot connect or may not, or the table cannot hold a person's verdict.
     """
-    from atx_assets.sources.correct.corrections import check_correctable
-    from atx_assets.sources.layouts import find_source
-    from atx_assets.sources.read.database import explained
-    from atx_assets.sources.read.rights import more_than_needed
-
     database = settings.correction_database
     with explained(database), closing(_connect(settings, write=False)) as connection:
         source = find_source(connection, settings.source)
@@ -117,11 +111,6 @@ def check_permission(settings: Settings) -> tuple[str, str]:
 
 
 def _carried_out(settings: Settings, planned: Planned, *, write: bool, via: str) -> Corrected:
-    from atx_assets.sources.correct import corrections
-    from atx_assets.sources.observed_record import observed
-    from atx_assets.sources.read.database import explained
-    from atx_assets.sources.read.rights import find_visible_source
-
     with ExitStack() as held:
         # Held first, and until the last line is in it: so what two processes do never mingles.
         record = CorrectionRecord(settings.home)
@@ -141,9 +130,6 @@ def _carried_out(settings: Settings, planned: Planned, *, write: bool, via: str)
 
 def _connect(settings: Settings, *, write: bool) -> psycopg.Connection:
     """Connect as the user of corrections, in transactions that see one moment."""
-    import psycopg
-
-    from atx_assets.sources.read.database import connect
 
     try:
         connection = connect(
@@ -164,8 +150,6 @@ def _connect(settings: Settings, *, write: bool) -> psycopg.Connection:
 
 def _commit(connection: psycopg.Connection, journal: Journal, number: int) -> None:
     """Commit, and write down what became of it: done, refused, or not known."""
-    import psycopg
-
     try:
         connection.commit()
     except psycopg.Error as error:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import psycopg
 from psycopg import errors, sql
 
 from atx_assets.errors import AtxError
@@ -27,9 +28,6 @@ from atx_assets.sources.correct.plan import (
 from atx_assets.sources.correct.result import check_labels, timing_note
 from atx_assets.sources.correct.targets import Library, chosen, read_library, well_formed
 from atx_assets.sources.layouts import SCHEMA, SourceTable
-
-if TYPE_CHECKING:
-    import psycopg
 
 #: Seconds to wait for another program that holds one of the rows.
 LOCK_SECONDS = 10

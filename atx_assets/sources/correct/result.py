@@ -8,15 +8,13 @@ Not here: the writing (`corrections.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import psycopg
 
 from atx_assets.errors import AtxError
 from atx_assets.sources.correct.plan import Plan, TitleChange
 from atx_assets.sources.correct.targets import read_library
 from atx_assets.sources.layouts import SourceTable
-
-if TYPE_CHECKING:
-    import psycopg
 
 #: Titles that a refusal names.
 _NAMED = 5

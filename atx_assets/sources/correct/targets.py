@@ -12,7 +12,12 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from atx_assets.errors import AtxError
 from atx_assets.schemas import IMDB_ID, MEDIA
@@ -28,10 +33,6 @@ from atx_assets.sources.layouts import FILM, SourceTable
 from atx_assets.sources.quarantine import quarantine_table
 from atx_assets.sources.read.extract import extract
 from atx_assets.sources.titles import title_keys, titles
-
-if TYPE_CHECKING:
-    import psycopg
-    import pyarrow as pa
 
 _HASH = next(column.pattern for column in MEDIA if column.name == "hash")
 
@@ -91,8 +92,6 @@ class Library:
         Written in this order, and restored in it, they keep it: where a person said both keep and
         skip of one title, the later word counts. Those whose verdict does not count come first.
         """
-        import pyarrow as pa
-
         rows: dict[str, list[str]] = {key: [] for key in keys}
         counted = pa.concat_tables([self.films, self.verdicts])
         order = ["updated_at"] if "updated_at" in counted.column_names else []
@@ -119,8 +118,6 @@ class Library:
             at_once: the table's trigger gives all rows of a transaction one `updated_at`, as
                 `now()` does; else each row the time of its writing, as `clock_timestamp()` does.
         """
-        import pyarrow as pa
-
         written = {
             row.key: dict[str, Any](row.now)
             | {"updated_at": _LATEST + timedelta(seconds=0 if at_once else place)}
@@ -172,9 +169,6 @@ class Library:
 
 def read_library(connection: psycopg.Connection, source: SourceTable) -> Library:
     """Read what titles are made from, by the very way of `raw_media` and `titles`."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
     known = {c.name for c in source.known} - _NOT_READ
     part = replace(source, columns={n: k for n, k in source.columns.items() if n in known})
     with tempfile.TemporaryDirectory(prefix="atx-") as folder:

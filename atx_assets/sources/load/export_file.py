@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pyarrow.types as t
 
 from atx_assets.errors import AtxError
 from atx_assets.schemas import BOOL, FLOAT, INT, STRING, STRINGS, TIME, Column
 from atx_assets.sources.layouts import LAYOUTS, Layout
 from atx_assets.sources.load.row_values import MOST_BYTES, text_bytes
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
 # Small enough that a batch with its copies stays under some 200 MB, whatever the file's size.
 _BATCH = 65_536
@@ -43,8 +43,6 @@ class Export:
         Raises:
             AtxError: the file is damaged further in.
         """
-        import pyarrow as pa
-
         try:
             # Where memory is bounded, a thread that cannot be started ends the process.
             for batch in self.file.iter_batches(_BATCH, use_threads=False):
@@ -75,9 +73,6 @@ def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 def _bytes(values: pa.Array) -> int:
     """Return how many bytes a column has, written out, without the values that will be refused."""
-    import pyarrow.compute as pc
-    import pyarrow.types as t
-
     if t.is_list(values.type) or t.is_large_list(values.type):
         return _bytes(pc.list_flatten(values)) + 8 * len(values)
     if t.is_dictionary(values.type) and _usable(values.type, STRING):
@@ -104,9 +99,6 @@ def open_export(path: Path) -> Iterator[Export]:
 
 
 def _opened(path: Path) -> pq.ParquetFile:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     if path.is_dir():
         raise AtxError(f"{path} is a folder: name one parquet file in it")
     # A pipe or a device is not one either: parquet is read from its end.
@@ -167,8 +159,6 @@ def _nearest(path: Path, names: list[str]) -> Layout:
 
 def _usable(found: pa.DataType, wanted: str) -> bool:
     """Whether values of an Arrow type can become ones of ours with nothing lost."""
-    import pyarrow.types as t
-
     if t.is_dictionary(found):
         found = found.value_type
     if t.is_null(found):  # a column in which nothing is known

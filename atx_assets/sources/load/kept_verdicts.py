@@ -6,14 +6,11 @@ Not here: how rows are taken over (`staging.py`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import psycopg
 from psycopg import sql
 
 from atx_assets.sources.load.receiving import Receiver
-
-if TYPE_CHECKING:
-    import psycopg
 
 #: Verdicts that are named one by one.
 NAMED = 20

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
 from psycopg import errors
 
 from atx_assets.errors import AtxError
-from atx_assets.schemas import UNKNOWN_TEXT
+from atx_assets.schemas import UNKNOWN_TEXT, Column
 from atx_assets.sources.layouts import SCHEMA
 from atx_assets.sources.load.export_file import Export, open_export
 from atx_assets.sources.load.kept_verdicts import Verdicts, keep_newer_verdicts
@@ -22,12 +26,6 @@ from atx_assets.sources.load.receiving import Receiver, complete_enums, ready_re
 from atx_assets.sources.load.row_values import Faults, converted
 from atx_assets.sources.load.staging import ROW, copy_rows, make_incoming, refuse_clashes, upsert
 from atx_assets.sources.rules import broken_rules, unstorable
-
-if TYPE_CHECKING:
-    import psycopg
-    import pyarrow as pa
-
-    from atx_assets.schemas import Column
 
 _EXAMPLES = 5
 # A key that is refused may be anything; those that are none have 40 characters at most.
@@ -192,9 +190,6 @@ def _load(
 
 def _good_rows(batch: pa.RecordBatch, receiver: Receiver, report: LoadReport) -> pa.Table:
     """Bring a batch to the table's types, and take out the rows that cannot go in."""
-    import numpy as np
-    import pyarrow as pa
-
     places = np.arange(report.rows + 1, report.rows + 1 + batch.num_rows)
     report.rows += batch.num_rows
     made = {ROW: pa.chunked_array([pa.array(places)])}
@@ -215,9 +210,6 @@ def _good_rows(batch: pa.RecordBatch, receiver: Receiver, report: LoadReport) ->
 
 def _judged(values: pa.Array, column: Column, is_key: bool) -> tuple[pa.ChunkedArray, Faults]:
     """Return a column's values in its type, and what is wrong with which of them."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     array, faults = converted(values, column)
     array = pa.chunked_array([array])
     if is_key:

@@ -8,17 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+import psycopg
 from psycopg import errors, sql
 
 from atx_assets.errors import AtxError
 from atx_assets.schemas import FLOAT, INT, Column
 from atx_assets.sources.layouts import SCHEMA, Layout, find_source
 from atx_assets.sources.load.tables import ensure_table
-
-if TYPE_CHECKING:
-    import psycopg
 
 # Any number will do that other programs are unlikely to have chosen.
 _LOCK = 7_264_361_002

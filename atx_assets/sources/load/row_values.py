@@ -6,12 +6,14 @@ Not here: what a value may be once it has its type (`sources/rules.py`).
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from atx_assets.schemas import FLOAT, INT, STRING, STRINGS, TIME, UNKNOWN_TEXT, Column
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as t
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+from atx_assets.schemas import FLOAT, INT, STRING, STRINGS, TIME, UNKNOWN_TEXT, Column, arrow_type
 
 #: Why rows are refused, in words that follow the column's name, and the mask of which.
 Faults = list[tuple[str, Any]]
@@ -38,8 +40,6 @@ def converted(values: pa.Array, column: Column) -> tuple[pa.Array, Faults]:
     Returns:
         The values, and the faults found; each mask has no null.
     """
-    import pyarrow.types as t
-
     if column.type == STRINGS:
         return _lists(values, column)
     if column.type == STRING:
@@ -51,17 +51,12 @@ def converted(values: pa.Array, column: Column) -> tuple[pa.Array, Faults]:
         return _numbers(values, column)
     if column.type == TIME:
         return _times(values)
-    from atx_assets.schemas import arrow_type
 
     return values.cast(arrow_type(column.type)), []
 
 
 def text_bytes(values: pa.Array) -> pa.Array:
     """Return how many bytes each text has, of a dictionary without spelling them out."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.types as t
-
     if t.is_dictionary(values.type):
         return text_bytes(values.dictionary).take(values.indices)
     if t.is_null(values.type):
@@ -72,10 +67,6 @@ def text_bytes(values: pa.Array) -> pa.Array:
 
 
 def _text(values: pa.Array) -> tuple[pa.Array, Faults]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.types as t
-
     long = pc.greater(text_bytes(values), MOST_BYTES).fill_null(False)
     faults: Faults = (
         [(f"is longer than {MOST_BYTES:,} bytes", long)] if pc.any(long).as_py() else []
@@ -109,9 +100,6 @@ def _is_utf8(value: bytes) -> bool:
 
 def _without_unholdable(values: pa.Array, column: Column) -> pa.Array:
     """Null what stands for unknown, where an enum or a short char(n) has no room for it."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if column.values:
         held = set(column.values)
     elif column.sql.startswith("char(2)"):
@@ -123,11 +111,6 @@ def _without_unholdable(values: pa.Array, column: Column) -> pa.Array:
 
 
 def _lists(values: pa.Array, column: Column) -> tuple[pa.Array, Faults]:
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.types as t
-
     if t.is_dictionary(values.type):
         values = values.dictionary_decode()
     if t.is_null(values.type):
@@ -148,10 +131,6 @@ def _lists(values: pa.Array, column: Column) -> tuple[pa.Array, Faults]:
 
 
 def _without_long_lists(values: pa.Array) -> tuple[pa.Array, Faults]:
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     lengths = pc.list_value_length(values).fill_null(0).to_numpy()
     many = lengths > MOST_ENTRIES
     sizes = text_bytes(pc.list_flatten(values)).fill_null(0).to_numpy()
@@ -172,10 +151,6 @@ def _without_long_lists(values: pa.Array) -> tuple[pa.Array, Faults]:
 
 
 def _numbers(values: pa.Array, column: Column) -> tuple[pa.Array, Faults]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.types as t
-
     if t.is_float32(values.type) and column.type == FLOAT:
         # By way of its digits: 7.1 stays 7.1, and does not become 7.099999904632568.
         values = values.cast(pa.string())
@@ -203,10 +178,6 @@ def _numbers(values: pa.Array, column: Column) -> tuple[pa.Array, Faults]:
 
 
 def _times(values: pa.Array) -> tuple[pa.Array, Faults]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.types as t
-
     us = pa.timestamp("us", tz="UTC")
     if t.is_null(values.type):
         return values.cast(us), []
@@ -221,7 +192,4 @@ def _times(values: pa.Array) -> tuple[pa.Array, Faults]:
 
 
 def _nulled(values: pa.Array, mask: pa.Array) -> pa.Array:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     return pc.if_else(mask.fill_null(False), pa.scalar(None, values.type), values)

@@ -8,16 +8,15 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
 from psycopg import sql
+from pyarrow import csv
 
 from atx_assets.schemas import STRINGS, Column
 from atx_assets.sources.load.receiving import Receiver
-
-if TYPE_CHECKING:
-    import psycopg
-    import pyarrow as pa
 
 #: When a row was made and touched says nothing of whether it changed.
 TIMES = ("created_at", "updated_at")
@@ -41,9 +40,6 @@ def copy_rows(connection: psycopg.Connection, rows: pa.Table, columns: Sequence[
 
     Each batch is a statement of its own, so the statement timeout is not one for the whole file.
     """
-    import pyarrow as pa
-    from pyarrow import csv
-
     if not rows.num_rows:
         return
     flat = {ROW: rows[ROW]}
@@ -201,9 +197,6 @@ def _keys(
 
 def _array_text(lists: pa.ChunkedArray) -> pa.Array:
     """Write lists as PostgreSQL writes arrays: `{"a","b",NULL}`."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     flat = lists.combine_chunks()
     words = pc.replace_substring(pc.replace_substring(flat.values, "\\", "\\\\"), '"', '\\"')
     words = pc.coalesce(pc.binary_join_element_wise('"', words, '"', ""), "NULL")

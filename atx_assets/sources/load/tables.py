@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+import psycopg
 from psycopg import sql
 
 from atx_assets import schemas
 from atx_assets.errors import AtxError
 from atx_assets.schemas import Column
 from atx_assets.sources.layouts import SCHEMA, Layout
-
-if TYPE_CHECKING:
-    import psycopg
 
 _ENUMS = {
     "media_type": (*schemas.MEDIA_TYPES, "tv_episode_pack"),

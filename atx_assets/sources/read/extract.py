@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pyarrow as pa
@@ -23,14 +23,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from psycopg import errors, sql
 from psycopg.pq import DiagnosticField, ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
 from pyarrow import csv
 
 from atx_assets.schemas import BOOL, FLOAT, INT, STRING, STRINGS, TIME, arrow_type
 from atx_assets.sources.layouts import SCHEMA, SourceTable
 from atx_assets.sources.models_labels import models_labels_metadata
-
-if TYPE_CHECKING:
-    from psycopg.pq.abc import PGconn, PGresult
 
 _BATCH_BYTES = 16 << 20
 _EVERY_ROW = sql.SQL("true")

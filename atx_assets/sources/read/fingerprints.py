@@ -9,16 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from atx_assets.sources.layouts import SCHEMA, SourceTable
 from atx_assets.sources.observed_labels import can_be_observed
 from atx_assets.sources.read.label_rows import hard_labels, surely_known
-
-if TYPE_CHECKING:
-    import psycopg
 
 # The hashes of the rows are added up: the order of the rows is nothing to a sum, and 64 bits a
 # row make two tables with one sum a matter of 1 in 10^19. What is known of a row is the seed of

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
 from psycopg import sql
 
 from atx_assets.schemas import IMDB_ID, STRINGS, UNKNOWN_TEXT, Column
@@ -20,10 +22,6 @@ from atx_assets.sources.contract import checked_columns, sort_rows
 from atx_assets.sources.layouts import FILM, SCHEMA, SourceTable
 from atx_assets.sources.read.extract import read_rows
 from atx_assets.sources.verdicts import given_by_person, keys_without_id, labelled_rows
-
-if TYPE_CHECKING:
-    import psycopg
-    import pyarrow as pa
 
 _FLAGS = ("label", "human_labeled", "reviewed", "anomalous")
 # "C": a collation of the column's own may be one that knows no patterns.
@@ -67,9 +65,6 @@ def hard_labels(
         labelled, human: conditions: the row has a label; it has one by a person.
         both_said: whether a person said keep of some row, and skip of another.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     part = _needed(source)
     layout, key = source.layout, source.layout.key
     hard = [_may_be_set_aside(source)]
@@ -106,8 +101,6 @@ def _of_films(where: sql.Composable) -> sql.Composable:
 
 def _outcomes(rows: pa.Table, labelled: pa.Table, source: SourceTable) -> Iterator[LabelRow]:
     """Say where the labels of `rows` end: at a title, at one of two verdicts, or nowhere."""
-    import pyarrow.compute as pc
-
     layout, key = source.layout, source.layout.key
     by_person = given_by_person(rows, layout)
     # `$` of RE2 is the text's end alone, as in PostgreSQL.
@@ -133,9 +126,6 @@ def _others(rows: pa.Table, source: SourceTable) -> sql.Composable | None:
     may be a release, and those with the IMDb id of a row that is set aside, without which its
     label counts for no title.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     found = sort_rows(rows, source.layout)
     conditions = []
     without = found.rows.filter(found.rows["imdb_id"].is_null())

@@ -7,15 +7,12 @@ have neither too much nor too little are made by the scripts in `sql/`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+import psycopg
 from psycopg import sql
 
 from atx_assets.errors import AtxError
 from atx_assets.sources.layouts import SCHEMA, SourceTable, find_source
-
-if TYPE_CHECKING:
-    import psycopg
 
 _ROLE = """
     SELECT rolsuper, rolcreaterole, has_database_privilege(current_database(), 'CREATE'),
