@@ -12,6 +12,7 @@ import pytest
 
 from atx_assets import schemas
 from atx_assets.defs.assets.review_queue import review_queue
+from atx_assets.defs.resources.current_settings import given_settings
 from atx_assets.learning.folds import LEAST_LABELS
 from atx_assets.learning.neighbours import leaves, proximity
 from atx_assets.learning.review import LEAST_UNSURE, sceptical_probabilities, unsureness
@@ -26,9 +27,15 @@ from atx_assets.report.queue import (
 )
 from atx_assets.report.scored_films import read_scored
 from atx_assets.schemas import AGAIN, LABEL, RECOMMENDED
+from atx_assets.settings import read_settings
 from atx_assets_tests.builders.workplace import REPORT
 
 pytestmark = pytest.mark.slow
+
+
+def made(files):
+    settings = read_settings({"ATX_DATA_DIR": str(files.folder)})
+    return review_queue(files=files, current_settings=given_settings(settings))
 
 
 def of_task(files, task):
@@ -79,7 +86,7 @@ def test_no_film_comes_twice(finished):
 
 
 def test_the_page_counts_and_shows_the_films_of_each_task(finished):
-    metadata = review_queue(files=finished.files).metadata
+    metadata = made(finished.files).metadata
     counts = Counter(r["task"] for r in finished.files.read_records("review_queue"))
     assert metadata["to label again"] == counts[AGAIN]
     assert metadata["to label"] == counts[LABEL]
@@ -104,7 +111,7 @@ def test_rows_that_nobody_asks_a_person_about_are_in_no_task(copied):
         return row | changed if row["key"] in keys else row
 
     with_results(copied.files, by_a_model)
-    review_queue(files=copied.files)
+    made(copied.files)
     now = {r["key"] for r in copied.files.read_records("review_queue")}
     assert now
     assert not now & keys
@@ -132,7 +139,7 @@ def test_a_recommended_film_is_not_asked_about_even_if_the_model_is_unsure_of_it
         return row if row["label_source"] else row | unsure
 
     with_results(copied.files, barely_kept)
-    review_queue(files=copied.files)
+    made(copied.files)
     recommended = {r["key"] for r in of_task(copied.files, RECOMMENDED)}
     to_label = {r["key"] for r in of_task(copied.files, LABEL)}
     assert len(recommended) == MOST[RECOMMENDED]
@@ -236,7 +243,7 @@ def test_where_people_gave_too_few_keeps_the_models_of_the_folds_doubt_and_it_is
         said = "models blind to that, though taught by rules' keeps, put a keep at"
         assert f"{said} {blind[record['key']]:.0%}" in record["because"]
         assert "people's" not in record["because"]
-    metadata = review_queue(files=copied.files).metadata
+    metadata = made(copied.files).metadata
     assert "blind to that, though taught by rules' keeps" in metadata["labels doubted by"]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from atx_assets.sources.correct import corrections as source_corrections
+from atx_assets.sources.correct import correction
 from atx_assets.sources.correct.correction import check_permission
 from atx_assets.sources.layouts import LAYOUTS
 from atx_assets.sources.titles import titles
@@ -169,7 +169,7 @@ def test_a_preview_is_made_in_a_transaction_that_cannot_write(
     def write_all_the_same(connection: psycopg.Connection, *_: Any, **__: Any) -> None:
         connection.execute("UPDATE atp.media SET rejection_status = 'override'")
 
-    monkeypatch.setattr(source_corrections, "plan_correction", write_all_the_same)
+    monkeypatch.setattr(correction, "plan_correction", write_all_the_same)
     assert "may only be read" in media.refused("keep", "tt0000001", write=False)
 
 
