@@ -172,7 +172,8 @@ def _warn(failed: list[str]) -> None:
 def measure_memory(sizes: Sequence[int], keep: Path | None) -> bool:
     """Print the peaks of memory of what is made of a large library; say whether all is reached."""
     names = {name: made for name, made in steps().items() if name in NEEDED}
-    off = {"ATX_SEARCH": "off"}
+    # No hurry: the copy of so many rows takes longer than a working database should be kept busy.
+    off = {"ATX_SEARCH": "off", "ATX_STATEMENT_TIMEOUT": "3600"}
     costs = {films: measure(films, names, keep, off, LABELLED_FILMS / films) for films in sizes}
     print_costs(costs)
     small, large = (costs[films] for films in sizes)
