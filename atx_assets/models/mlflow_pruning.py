@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.dbmodels.models import SqlDataset, SqlInput, SqlInputTag
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.utils.file_utils import local_file_uri_to_path
 
@@ -102,11 +103,27 @@ class _Store:
 
     def delete_run(self, run_id: str, artifacts: str) -> None:
         self._delete_files(artifacts)
+        self._delete_datasets(run_id)
         self._store._hard_delete_run(run_id)
 
     def delete_model(self, model_id: str, artifacts: str) -> None:
         self._delete_files(artifacts)
         self._store._hard_delete_logged_model(model_id)
+
+    def _delete_datasets(self, run_id: str) -> None:
+        """Delete that a run learned from datasets, which MLflow leaves, and those of no other."""
+        with self._store.ManagedSessionMaker(read_only=False) as session:
+            of_run = session.query(SqlInput).filter(
+                SqlInput.source_type == "DATASET",
+                SqlInput.destination_type == "RUN",
+                SqlInput.destination_id == run_id,
+            )
+            for taken in of_run.all():
+                session.query(SqlInputTag).filter_by(input_uuid=taken.input_uuid).delete()
+                session.delete(taken)
+                session.flush()
+                if not session.query(SqlInput).filter_by(source_id=taken.source_id).count():
+                    session.query(SqlDataset).filter_by(dataset_uuid=taken.source_id).delete()
 
     def _delete_files(self, uri: str) -> None:
         # <of the run or model>/artifacts. Nothing that a strange row may name is touched.

@@ -23,6 +23,7 @@ from mlflow.types import ColSpec, Schema
 from atx_assets.models.bundle import Bundle
 from atx_assets.models.scoring import score_titles
 from atx_assets.models.training_data import TrainingData, what_was_learned
+from atx_assets.report.mlflow_dataset import training_dataset
 from atx_assets.report.pictures import film_pictures
 from atx_assets.report.quality_tables import (
     calibration_table,
@@ -62,13 +63,15 @@ def log(run: Any, trained: Trained, settings: Settings) -> str:
             "operating_point": about["operating_point"],
         }
     )
+    learned = about["learned_from"]
+    run.log_input(training_dataset(data, learned["training_table_sha256"]), context="training")
     # Before the measures: of those that a run has, MLflow asks for the history of each, one by one.
     logged = _log_model(run, trained)
     run.log_metrics(dict(_metrics(about, trained.judged)), model_id=logged.model_id)
     run.set_tags(
         {name.replace("/", "."): value for name, value in what_was_learned(data, settings).items()}
         | {
-            "atx.training_table": about["learned_from"]["training_table_sha256"],
+            "atx.training_table": learned["training_table_sha256"],
             "atx.code_version": version("atx-assets"),
         }
     )

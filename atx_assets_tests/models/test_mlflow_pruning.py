@@ -52,6 +52,8 @@ class Store:
         tags = {} if name in ("nobodys", "hers") else {"dagster_run_id": name}
         run: str = self.client.create_run(self.experiment, tags=tags).info.run_id
         self.client.log_metric(run, "m", 1.0)
+        self.learn(run, "of many")
+        self.learn(run, f"of {name}")
         self.client.log_dict(run, {"much": "x" * 1000}, "quality.json")
         model = self.client.create_logged_model(self.experiment, name=name, source_run_id=run)
         place = self.folder / "artifacts" / "models" / model.model_id / "artifacts"
@@ -60,6 +62,18 @@ class Store:
         if name not in ("dead", "alive", "nobodys"):
             self.client.set_terminated(run)
         return run
+
+    def learn(self, run: str, digest: str) -> None:
+        """Have a run say which dataset it learned from."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset("table", digest, "code", "{}")
+        taken = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+        self.client.log_inputs(run, [taken])
+
+    def rows(self, query: str) -> set[str]:
+        with sqlite3.connect(self.folder / "mlflow.db") as db:
+            return {str(value) for (value,) in db.execute(query)}
 
     def register(self, model: str, name: str) -> None:
         self.client.create_model_version(
@@ -123,6 +137,17 @@ def test_old_runs_go_for_good_and_those_in_use_stay(store: Store) -> None:
     assert versions == {"bundle", "champion", "other_name", None}
     assert store.client.get_model_version_by_alias("atx", "champion").tags[DIGEST] == "champion"
     assert store.prune() == PrunedModels()
+
+
+def test_datasets_go_with_the_last_run_that_learned_from_them(store: Store) -> None:
+    """Kept out: a store that grows with each training, as MLflow keeps what no run has any more."""
+    assert store.rows("SELECT digest FROM datasets") == {"of many", *(f"of {n}" for n in NAMES)}
+    store.prune()
+    left = set(NAMES) - {"plain", "dropped", "dead", "bin"}
+    assert store.rows("SELECT digest FROM datasets") == {"of many", *(f"of {n}" for n in left)}
+    tagged = store.rows("SELECT input_uuid FROM input_tags")
+    assert tagged == store.rows("SELECT input_uuid FROM inputs WHERE source_type = 'DATASET'")
+    assert len(tagged) == 2 * len(left)
 
 
 def test_the_newest_runs_stay_however_old(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,6 +133,22 @@ def test_the_run_says_what_was_learned_from_and_by_which_code(tracked):
     assert tags["atx_version"] == "1"
 
 
+def test_the_run_says_of_which_table_with_which_columns_it_learned(tracked):
+    (found,) = tracked.run.inputs.dataset_inputs
+    dataset, table = found.dataset, tracked.place.files.read_table("training_table")
+    assert {tag.key: tag.value for tag in found.tags} == {"mlflow.data.context": "training"}
+    sha256 = tracked.champion.about["learned_from"]["training_table_sha256"]
+    assert (dataset.name, dataset.digest) == ("training_table", sha256[:36])
+    columns = json.loads(dataset.schema)["mlflow_colspec"]
+    names = tracked.champion.encoding.names
+    assert [(c["name"], c["type"]) for c in columns] == [
+        *((name, "float") for name in names),
+        ("label", "boolean"),
+    ]
+    assert json.loads(dataset.profile)["num_rows"] == table.num_rows
+    assert str(tracked.place.home) not in dataset.source + dataset.schema
+
+
 def test_each_of_the_two_user_interfaces_leads_to_the_other(tracked):
     tags = tracked.run.data.tags
     assert tags["dagster_run_id"] == tracked.result.run_id
