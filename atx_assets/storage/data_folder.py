@@ -47,7 +47,8 @@ ROWS_A_GROUP = 131_072
 REBUILD = "run `atx run --job refresh`"
 
 
-SCRATCH = ".scratch"
+#: How the name of a folder of scratch ends. A backup leaves out what ends in .new.
+SCRATCH = ".scratch.new"
 
 
 def damaged(path: Path, asset: str) -> str:

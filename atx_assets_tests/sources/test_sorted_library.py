@@ -124,7 +124,7 @@ def test_a_file_that_is_not_in_the_order_of_its_keys_is_refused(files: DataFolde
 
 
 def test_what_a_killed_run_left_waiting_goes_with_the_next_one(files: DataFolder):
-    left = files.folder / ".titles.scratch"
+    left = files.folder / ".titles.scratch.new"
     left.mkdir()
     (left / "0.arrow").write_bytes(b"rows")
     with only_writer(files.folder, "run", None):
