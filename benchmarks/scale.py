@@ -16,6 +16,9 @@ With `--memory` it is another question: whether the memory of `titles` and `scor
 from 1,000,000 to 10,000,000 films. 100,000 are labelled at either size, the search is off, and only
 what the two need is made. To reach: `titles` (with `quarantine`, and its checks) below 4 GB at the
 larger size, and `scored_results` with its checks at most 1.1 times what it takes at the smaller.
+
+With `--before REV` it is a third: the time of everything but the search, against another commit,
+whose own benchmark runs in a checkout. Both take turns. To reach: at most .6 of the time.
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ import argparse
 import json
 import math
 import os
+import re
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -35,6 +40,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import timing
+from commands import ROOT, checkout_of
 from label_latency import environment
 
 if TYPE_CHECKING:
@@ -60,6 +66,17 @@ NEEDED = (
     "scored_results",
 )
 TITLES_MB, SCORES_GROWTH = 4096, 1.1
+#: The share of the time of a commit before.
+OF_BEFORE = 0.6
+#: Runs the benchmark of a checkout, be it one without `--no-search`.
+_WITHOUT_SEARCH = """
+import sys
+sys.path.insert(0, "benchmarks")
+import scale
+environment = scale.environment
+scale.environment = lambda home: environment(home) | {"ATX_SEARCH": "off"}
+scale.main()
+"""
 
 
 @dataclass(frozen=True)
@@ -184,6 +201,38 @@ def measure_memory(sizes: Sequence[int], keep: Path | None) -> bool:
     return titles <= TITLES_MB and grown <= SCORES_GROWTH
 
 
+def compare(before: str, films: int, runs: int) -> bool:
+    """Print the time of all but the search, of another commit and of this; say if it is reached."""
+    seconds: dict[str, list[float]] = {before: [], "this": []}
+    with checkout_of(before) as path:
+        for _ in range(runs):
+            seconds[before].append(_all_but_the_search(path, films))
+            seconds["this"].append(_all_but_the_search(ROOT, films))
+    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    timing.print_table(
+        ("all but the search", "median, s", "runs"),
+        [(n, f"{medians[n]:.1f}", " ".join(f"{s:.1f}" for s in seconds[n])) for n in seconds],
+    )
+    share = medians["this"] / medians[before]
+    print(timing.verdict(f"time at {films:,} films, of {before}", share, OF_BEFORE))
+    return share <= OF_BEFORE
+
+
+def _all_but_the_search(checkout: Path, films: int) -> float:
+    """Run the benchmark of a checkout, and add up what its table says."""
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_SEARCH, "--films", str(films)],
+        cwd=checkout,
+        env=os.environ | {"PYTHONPATH": str(checkout)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,  # a line that grows too fast is not what is asked
+    )
+    rows = re.findall(r"^\|? *([a-z_ ]+?) *\|? +([\d,.]+)", done.stdout, re.MULTILINE)
+    found = {name: float(seconds.replace(",", "")) for name, seconds in rows}
+    return found[ALL] - found["hyperparameters"]
+
+
 def exponent(one: float, other: float, before: int, after: int) -> float:
     """Return by which power of the films the time grew."""
     return math.log(max(other, 1e-3) / max(one, 1e-3)) / math.log(after / before)
@@ -252,6 +301,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--films", type=int, nargs="+", help="sizes to measure")
     parser.add_argument("--memory", action="store_true", help="memory alone, of large libraries")
+    parser.add_argument("--before", metavar="REV", help="against another commit, without search")
+    parser.add_argument("--runs", type=int, default=1, help="turns of each, with --before")
     parser.add_argument("--keep", type=Path, help="keep the homes in this folder")
     parser.add_argument("--no-search", action="store_true", help="with plain hyperparameters")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
@@ -263,6 +314,8 @@ def main() -> None:
     for sent in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sent, lambda number, _: sys.exit(128 + number))
     settings = {"ATX_SEARCH": "off"} if options.no_search else {}
+    if options.before:
+        sys.exit(not compare(options.before, max(options.films or FILMS), options.runs))
     if options.memory:
         reached = measure_memory(sorted(options.films or LARGE), options.keep)
         print("reached" if reached else "MISSED")
