@@ -13,7 +13,7 @@ which is how much seconds differ between two runs on a machine that does other t
 that takes `WORTH_IT` seconds at the larger size; and that the graph ends.
 
 With `--memory` it is another question: whether the memory of `titles` and `scored_results` grows,
-from 1,000,000 to 10,000,000 films. 100,000 are labelled at either size, the search is off, and only
+from 1,000,000 to 10,000,000 films. 20,000 are labelled at either size, the search is off, and only
 what the two need is made. To reach: `titles` (with `quarantine`, and its checks) below 4 GB at the
 larger size, and `scored_results` with its checks at most 1.1 times what it takes at the smaller.
 
@@ -55,7 +55,7 @@ NOISE = 1.33
 WORTH_IT = 2.0
 CHECKS, ALL = "checks of ", "all"
 #: What memory is measured on: films, those labelled, steps that are needed, and the two limits.
-LARGE, LABELLED_FILMS = (1_000_000, 10_000_000), 100_000
+LARGE, LABELLED_FILMS = (1_000_000, 10_000_000), 20_000
 NEEDED = (
     "raw_media",
     "titles",
