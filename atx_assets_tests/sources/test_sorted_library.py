@@ -65,7 +65,7 @@ def files(tmp_path: Path) -> DataFolder:
     return DataFolder(tmp_path / "data")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_parts_and_ranges_make_the_titles_that_the_whole_makes(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("library")
