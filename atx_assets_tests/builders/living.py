@@ -26,7 +26,7 @@ from atx_assets.automation.decide import Decision, State, decide_films, decide_l
 from atx_assets.automation.observe import results_of
 from atx_assets.automation.pruning import Pruned, prune_dagster
 from atx_assets.definitions import build_defs
-from atx_assets.defs.resources.current_settings import CurrentSettings, given_settings
+from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.sensors import alert_on_failure, heartbeat_on_success, tick
 from atx_assets.settings import ROOT, Automation
 from atx_assets.sources.read.database import connect
@@ -85,8 +85,8 @@ class Living:
         Twice, where `wait` is given and little of the quiet is wanting.
         """
         context = dg.build_sensor_context(self.instance, cursor=self.cursors.get(sensor))
-        given = given_settings(self.place.settings(**settings))
-        result = tick(context, given, sensor, SENSORS[sensor][1], self.now, wait)
+        with self.place.environment(**settings):
+            result = tick(context, CurrentSettings(), sensor, SENSORS[sensor][1], self.now, wait)
         self.cursors[sensor] = result.cursor
         if result.run_requests:
             return result.run_requests[0]

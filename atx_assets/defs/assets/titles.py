@@ -14,7 +14,7 @@ from atx_assets.defs.assets import asset_page
 from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.defs.resources.files import DataFiles
 from atx_assets.sources.extracted import fingerprint_metadata, in_words, too_many, with_snapshot
-from atx_assets.storage.data_folder import ROWS_A_GROUP
+from atx_assets.storage import data_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -125,7 +125,7 @@ def _titles(
     clock, told = asset_page.Clock(), _Told()
     with files.writing_table("titles", library.schema, parts) as writer:
         for table in library.titles():
-            writer.write_table(table, ROWS_A_GROUP)
+            writer.write_table(table, data_folder.ROWS_A_GROUP)
             told.add(table)
     return dg.MaterializeResult(
         asset_key=TITLES.key,
