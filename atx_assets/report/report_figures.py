@@ -1,4 +1,4 @@
-"""The report's figures in the page's order, each with its words. Not here: how they are drawn."""
+"""The report's figures in the page's order, each with its texts. Not here: how they are drawn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from atx_assets.report.shares import KINDS, share_kept
 class Drawn:
     """A figure of the page: matplotlib's, its caption, and in words what it shows.
 
-    `number` is the number that it is about, None where it is about more.
+    `number` is the number that it is about, None if it is about several.
     """
 
     name: str

@@ -51,7 +51,7 @@ def correct(
     """Give titles a person's verdict: all of them in one transaction, or none.
 
     Args:
-        Args:
+        settings: they name the database, and the home that holds the record.
         ids: hashes of releases or IMDb ids of titles.
         verdict: keep or skip.
         write: write it; otherwise only find out what would change.
