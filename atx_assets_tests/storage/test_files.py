@@ -82,7 +82,7 @@ def test_a_file_that_cannot_be_read_is_not_called_damaged(files):
     for asset in ("raw_media", "review_queue"):
         files.path(asset).mkdir(parents=True)
         read = files.read_table if asset == "raw_media" else files.read_records
-        with pytest.raises(AtxError, match=r"cannot be read: Is a directory: see what is there$"):
+        with pytest.raises(AtxError, match=r"cannot be read: Is a directory: check what is there$"):
             read(asset)
 
 
