@@ -189,7 +189,7 @@ MEDIA = (
     Column("upload_type", STRING, "what the release was made from", "text"),
     Column("audio_codec", STRING, "audio codec of the release", "text"),
     Column("created_at", TIME, "when the row was made", "timestamptz", required=True),
-    Column("updated_at", TIME, "when the row was last touched", "timestamptz", required=True),
+    Column("updated_at", TIME, "when the row last changed", "timestamptz", required=True),
 )
 
 #: `atp.training`: one row per title.
@@ -271,7 +271,7 @@ TRAINING = (
     ),
     _count("imdb_votes", "number of IMDb votes", "int"),
     Column("created_at", TIME, "when the row was made", "timestamptz", nullable=False),
-    Column("updated_at", TIME, "when the row was last touched", "timestamptz", nullable=False),
+    Column("updated_at", TIME, "when the row last changed", "timestamptz", nullable=False),
     Column("reviewed", BOOL, "a person looked at the verdict", "bool"),
 )
 
@@ -286,7 +286,7 @@ QUARANTINE = (
 )
 
 _KEY = Column("key", STRING, "what the title is known by: its IMDb id, or title|year without one")
-_IMDB = Column("imdb_id", STRING, "IMDb id, where there is one")
+_IMDB = Column("imdb_id", STRING, "IMDb id, if there is one")
 _TITLE = Column("media_title", STRING, "title of the film")
 _SOURCE = Column("label_source", STRING, "who labelled it: human, rule, model; none: unlabelled")
 
@@ -295,18 +295,18 @@ TITLES = (
     _KEY,
     Column("kind", STRING, "film"),
     _IMDB,
-    Column("tmdb_id", INT, "TMDb id, where the source has one"),
+    Column("tmdb_id", INT, "TMDb id, if the source has one"),
     _TITLE,
     Column("release_year", INT, "year of release"),
     Column("label", BOOL, "the verdict: true keep, false skip; none: unlabelled"),
     _SOURCE,
     Column("label_reason", STRING, "why a rule skipped it"),
-    Column("label_date", TIME, "when the row with the label was last touched; it is no newer"),
-    Column("origin", STRING, "what asked for the label, where atx wrote it; not known yet"),
+    Column("label_date", TIME, "when the row with the label last changed; the label is no newer"),
+    Column("origin", STRING, "what asked for the label, if atx wrote it; not known yet"),
     Column("trains", BOOL, "whether a model learns from it"),
     Column("seen", BOOL, "whether its owner has seen it; not known yet"),
     Column("owned", BOOL, "whether it is in the library; not known yet"),
-    Column("hash", STRING, "hash of the release that stands for it"),
+    Column("hash", STRING, "hash of the release that represents it"),
     Column("original_title", STRING, "name of that release"),
     Column("created_at", TIME, "when it came to the database"),
 )
@@ -356,15 +356,15 @@ ERROR_RECORDS = (
         for c in SCORED_RESULTS
         if c.name in ("predicted", "actual", "cm_value", "probability", "label_source")
     ),
-    Column("beyond_threshold", FLOAT, "probability less the threshold: above zero, a keep"),
+    Column("beyond_threshold", FLOAT, "probability minus the threshold: above zero, a keep"),
     Column("label_reason", STRING, "why a rule skipped it"),
     Column("about_release", BOOL, "whether that reason is the release alone, and not the film"),
-    Column("label_date", STRING, "when the row with the label was last touched; it is no newer"),
+    Column("label_date", STRING, "when the row with the label last changed; the label is no newer"),
     Column("why", STRINGS, "what moved the probability most, in log-odds"),
     Column("nearest", STRINGS, "labelled films treated most alike; for the first 1,000"),
     _IMDB,
     Column("link", STRING, "its page at IMDb"),
-    Column("original_title", STRING, "name of the release that stands for the title"),
+    Column("original_title", STRING, "name of the release that represents the title"),
     Column("hash", STRING, "hash of that release"),
     _KEY,
 )

@@ -247,7 +247,7 @@ class Bundles:
             if bundle.is_whole and bundle.encoding.layout == layout:
                 return bundle
         raise MissingError(
-            f"version {place.version} is the champion, and no champion before it is kept: `atx "
+            f"version {place.version} is the champion, and no earlier champion is kept: `atx "
             f"promote VERSION` takes any version in {self.folder} "
             f"({', '.join(map(str, self.versions()))})"
         )

@@ -106,8 +106,8 @@ def _cards(scored: Scored, since: SinceLast | None) -> Iterator[dict[str, str]]:
     yield {
         "figure": f"{nested['mean']:.3f}",
         "what": f"PR-AUC, ± {nested['std']:.3f}",
-        "more": "1 is perfect; "
-        f"{quality['always_skip']['all']['pr_auc']['mean']:.3f} is what always skipping has",
+        "more": "1 is perfect; always skipping has "
+        f"{quality['always_skip']['all']['pr_auc']['mean']:.3f}",
     }
     yield {
         "figure": f"{rule['mean']:.3f}",
@@ -148,7 +148,7 @@ def _compared(bundle: Bundle, since: SinceLast | None) -> str:
         return f"PR-AUC {judged['difference']:+.3f} against version {judged['champion']}"
     if since:
         return f"follows version {since.version}"
-    return "the first model" if bundle.version == 1 else "no champion before it is kept"
+    return "the first model" if bundle.version == 1 else "no earlier champion is kept"
 
 
 def _read_list(files: DataFolder, asset: str) -> list[dict[str, Any]]:

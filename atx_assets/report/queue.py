@@ -121,11 +121,11 @@ def doubted_labels(scored: Scored) -> Doubt:
     blind = results["probability"].take(labelled).to_numpy()
     wrong = likely_wrong(labels, probability[labelled], blind, by_person)
     compared = (labels == 1) & (at[labelled] >= 0) & (by_person | (not sceptical))
-    models = "models blind to that"
+    models = "models that did not see that label"
     if sceptical:
-        models = "models taught to distrust rules' keeps"
+        models = "models trained to distrust rules' keeps"
     elif not by_person[labels == 1].all():
-        models += ", though taught by rules' keeps,"
+        models += ", but learned rules' keeps,"
     return Doubt(
         scored=scored,
         rows=labelled[wrong],
@@ -187,7 +187,7 @@ def _why_recommended(scored: Scored, rows: NDArray[np.intp]) -> list[str]:
         as_sure = labelled & (probability >= probability[row])
         because.append(
             f"nobody has labelled it, and the model puts a keep at {probability[row]:.0%}; of the "
-            f"labelled films put there or higher, {int(kept[as_sure].sum())} of "
+            f"labelled films at that probability or higher, {int(kept[as_sure].sum())} of "
             f"{int(as_sure.sum())} are keeps"
         )
     return because

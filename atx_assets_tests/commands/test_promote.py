@@ -70,7 +70,7 @@ def test_rollbacks_go_back_one_by_one_until_none_is_kept(atx, copied):
     before = contents(copied.home / "data")
     status, out, err = atx("rollback")
     assert (status, out) == (1, "")
-    assert err.startswith("atx: version 1 is the champion, and no champion before it is kept")
+    assert err.startswith("atx: version 1 is the champion, and no earlier champion is kept")
     assert "`atx promote VERSION` takes any version" in err
     assert contents(copied.home / "data") == before
 

@@ -245,7 +245,7 @@ def test_a_rollback_where_no_champion_before_is_kept_is_one_line_and_changes_not
     with pytest.raises(AtxError) as failure:
         Bundles(files).roll_back()
     line = str(failure.value)
-    assert line.startswith("version 1 is the champion, and no champion before it is kept")
+    assert line.startswith("version 1 is the champion, and no earlier champion is kept")
     assert "`atx promote VERSION` takes any version" in line
     assert "(1, 2)" in line
     assert "\n" not in line
