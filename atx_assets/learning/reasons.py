@@ -39,7 +39,7 @@ def reasons(titles: pa.Table, bundle: ScoringBundle) -> list[list[str]]:
     words = feature_words(bundle.encoding)
     numbers = [_values(titles, n.column, bundle.encoding) for n in bundle.encoding.numeric]
     return [
-        _in_words(contributions[row, :-1], matrix[row], words, [told[row] for told in numbers])
+        _in_words(contributions[row, :-1], matrix[row], words, [values[row] for values in numbers])
         for row in range(titles.num_rows)
     ]
 
@@ -74,15 +74,15 @@ def _in_words(
     numbers: list[str],
 ) -> list[str]:
     strongest = np.argsort(-np.abs(contributions), kind="stable")[:STRONGEST]
-    told = []
+    reasons_named = []
     for at in strongest[np.abs(contributions[strongest]) >= 0.05]:
         kind, category = words[at]
         if not category:
             category = numbers[at]
         elif not encoded[at]:
             category = f"not {category}"
-        told.append(f"{kind} {category}: {contributions[at]:+.1f}")
-    return told
+        reasons_named.append(f"{kind} {category}: {contributions[at]:+.1f}")
+    return reasons_named
 
 
 def _values(titles: pa.Table, column: str, encoding: FeatureEncoding) -> list[str]:

@@ -233,12 +233,12 @@ class Bundle:
         # Cheapest first. `atx promote` checks whether that version is whole; here, code that only
         # looks at versions would have to check it.
         if kept:
-            mend = f"`atx promote VERSION` scores by another version (versions kept: {kept}), or "
-            mend += "restore the folder from a backup"
+            fix = f"`atx promote VERSION` scores by another version (versions kept: {kept}), or "
+            fix += "restore the folder from a backup"
         else:
-            mend = "restore the folder from a backup; to start again without it, remove "
-            mend += f"{self.folder.parent} and run full_rebuild"
-        return DamagedError(f"{self.folder / name} is not the file that was saved: {mend}")
+            fix = "restore the folder from a backup; to start again without it, remove "
+            fix += f"{self.folder.parent} and run full_rebuild"
+        return DamagedError(f"{self.folder / name} is not the file that was saved: {fix}")
 
 
 def _in_normal_form(learned: pa.Table) -> pa.Table:

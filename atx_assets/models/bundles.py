@@ -199,8 +199,8 @@ class Bundles:
             if known.same_as(Bundle(folder, 0)):
                 quality = (folder / QUALITY).read_bytes()
                 if not known.has_quality(quality):
-                    with self._files.replacing(known.folder / QUALITY) as beside:
-                        beside.write_bytes(quality)
+                    with self._files.replacing(known.folder / QUALITY) as new_file:
+                        new_file.write_bytes(quality)
                 shutil.rmtree(folder)
                 return known
         version = max(self.versions(), default=0) + 1
@@ -277,8 +277,8 @@ class Bundles:
 
     def judge(self, bundle: Bundle, judged: dict[str, Any]) -> None:
         """Record how a version was judged, see `Bundle.judged`."""
-        with self._files.replacing(bundle.folder / JUDGED) as beside:
-            beside.write_text(as_json(judged), encoding="utf-8")
+        with self._files.replacing(bundle.folder / JUDGED) as new_file:
+            new_file.write_text(as_json(judged), encoding="utf-8")
 
     def prune(self) -> None:
         """Remove all versions except the last ones, the champion, the one before it, the declined.
@@ -332,8 +332,8 @@ class Bundles:
         model, copy = self.champion().folder / MODEL, self._files.path("tuned_classifier")
         if copy.exists() and copy.read_bytes() == model.read_bytes():
             return
-        with self._files.replacing(copy) as beside:
-            shutil.copyfile(model, beside)
+        with self._files.replacing(copy) as new_file:
+            shutil.copyfile(model, new_file)
 
     @staticmethod
     def _lifts(place: Place, version: int) -> bool:
@@ -352,8 +352,8 @@ class Bundles:
         said = {
             name: value for name, value in asdict(place).items() if value not in ((), None, False)
         }
-        with self._files.replacing(self.folder / "champion.json") as beside:
-            beside.write_text(json.dumps(said) + "\n", encoding="utf-8")
+        with self._files.replacing(self.folder / "champion.json") as new_file:
+            new_file.write_text(json.dumps(said) + "\n", encoding="utf-8")
 
     def _sweep(self) -> None:
         """Remove unfinished versions of a process that was killed."""

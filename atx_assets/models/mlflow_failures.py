@@ -35,21 +35,21 @@ def failure(error: Exception, settings: Settings) -> MlflowError:
 
 def what_failed(error: Exception) -> str:
     """Say what a server did that made MLflow's client or requests raise this, and how to fix it."""
-    told, why = str(error), reason(error)
+    text, why = str(error), reason(error)
     if isinstance(error, RestException):
         if error.error_code in ("PERMISSION_DENIED", "UNAUTHENTICATED"):
             return status_in_words(403 if error.error_code == "PERMISSION_DENIED" else 401)
         return f"refused the request ({why}): look at MLflow's log"
-    if "valid JSON format" in told:
+    if "valid JSON format" in text:
         return NO_MLFLOW
     if status := re.search(
-        r"too many (5\d\d) error|error code (\d{3})|\b([45]\d\d) (?:Server|Client) Error", told
+        r"too many (5\d\d) error|error code (\d{3})|\b([45]\d\d) (?:Server|Client) Error", text
     ):
         return status_in_words(int(next(filter(None, status.groups()))))
-    if "timed out" in told:
+    if "timed out" in text:
         return f"stopped answering in time ({why}): see what keeps it busy"
-    if is_tls(told):
+    if is_tls(text):
         return f"cannot be trusted ({why}): {TLS_FIX}"
-    if any(words in told for words in ("onnection", "Remote end closed", "resolve")):
+    if any(words in text for words in ("onnection", "Remote end closed", "resolve")):
         return f"stopped answering ({why}): start it again"
     return f"does not accept what atx sends ({why}): `atx doctor --deep` tries each step"

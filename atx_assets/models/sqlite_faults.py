@@ -29,23 +29,23 @@ def store_fault(store: Path, error: BaseException) -> str:
         store: the embedded MLflow store.
         error: from `sqlite3`, or from MLflow or SQLAlchemy with the same text in it.
     """
-    told = str(error)
-    if any(words in told for words in _LOCKED):
+    message = str(error)
+    if any(words in message for words in _LOCKED):
         # psutil is imported only if a store is locked, not in each process that may use one.
         from atx_assets.models.lock_holders import lock_holder
 
         return f"is locked by {lock_holder(store)}: wait until that is done, or end it"
-    if any(words in told for words in _DAMAGED):
+    if any(words in message for words in _DAMAGED):
         return (
-            f"is damaged ({_first_of(told, _DAMAGED)}): restore a backup, or move it away to start "
-            "a new one"
+            f"is damaged ({_first_of(message, _DAMAGED)}): restore a backup, or move it away to "
+            "start a new one"
         )
     for words, fix in _FIXES.items():
-        if words in told:
+        if words in message:
             return f"cannot be used ({words}): {fix}"
     return f"cannot be used ({reason(error)}): `atx doctor --deep` tries each step"
 
 
-def _first_of(told: str, words: tuple[str, ...]) -> str:
-    found = next(word for word in words if word in told)
+def _first_of(message: str, words: tuple[str, ...]) -> str:
+    found = next(word for word in words if word in message)
     return {"is not a database": "file is not a database"}.get(found, found)

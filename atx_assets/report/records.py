@@ -90,13 +90,15 @@ def _nearest(wanted: pa.Table, scored: Scored) -> list[list[str]]:
     labelled = scored.titles.filter(scored.titles["trains"])
     found, shares = nearest(wanted.slice(0, COMPARED), labelled, scored.bundle, NEAREST)
     names = labelled.select(["media_title", "release_year", "label", "label_source"])
-    told = [_told(row) for row in names.take(found.ravel()).to_pylist()]
-    each = [f"{name} ({share:.0%} alike)" for name, share in zip(told, shares.ravel(), strict=True)]
+    described = [_described(row) for row in names.take(found.ravel()).to_pylist()]
+    each = [
+        f"{name} ({share:.0%} alike)" for name, share in zip(described, shares.ravel(), strict=True)
+    ]
     width = found.shape[1]
     return [each[at * width : (at + 1) * width] for at in range(wanted.num_rows)]
 
 
-def _told(row: dict[str, Any]) -> str:
+def _described(row: dict[str, Any]) -> str:
     verdict = verdict_in_words(row["label"], row["label_source"])
     # A title may change the direction of writing, also of the text after it.
     name = row["media_title"].translate(_TURNS)

@@ -110,8 +110,8 @@ class ObservedRecord:
             }
             for key, state in sorted(states.items())
         ]
-        with replacing(self.path, "ATX_HOME") as beside:
-            pq.write_table(pa.Table.from_pylist(rows, schema), beside, compression="zstd")
+        with replacing(self.path, "ATX_HOME") as new_file:
+            pq.write_table(pa.Table.from_pylist(rows, schema), new_file, compression="zstd")
 
     def _rows(self) -> list[dict[str, Any]] | None:
         try:

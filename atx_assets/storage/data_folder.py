@@ -74,8 +74,8 @@ class DataFolder:
     @contextmanager
     def replacing(self, path: Path, made_from: Mapping[str, str] | None = None) -> Iterator[Path]:
         """Yield a path beside `path` to write to, see `replacing`."""
-        with replacing(path, "ATX_DATA_DIR", made_from) as beside:
-            yield beside
+        with replacing(path, "ATX_DATA_DIR", made_from) as new_file:
+            yield new_file
 
     def write_table(
         self, asset: str, table: pa.Table, made_from: Mapping[str, str] | None = None
@@ -100,8 +100,8 @@ class DataFolder:
 
         carried = with_parts(schema, made_from or {})
         with (
-            self.replacing(self.path(asset)) as beside,
-            pq.ParquetWriter(beside, carried, compression="zstd") as writer,
+            self.replacing(self.path(asset)) as new_file,
+            pq.ParquetWriter(new_file, carried, compression="zstd") as writer,
         ):
             yield writer
 
@@ -123,8 +123,8 @@ class DataFolder:
     def write_text(self, asset: str, text: str, made_from: Mapping[str, str] | None = None) -> Path:
         """Write an asset's text in UTF-8; see `write_table`."""
         path = self.path(asset)
-        with self.replacing(path, made_from) as beside:
-            beside.write_text(text, encoding="utf-8")
+        with self.replacing(path, made_from) as new_file:
+            new_file.write_text(text, encoding="utf-8")
         return path
 
     def write_records(

@@ -51,9 +51,9 @@ def writable(path: Path, setting: str = "ATX_DATA_DIR") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        mend = _UNWRITABLE.get(error.errno or 0)
-        if mend is None:
+        fix = _UNWRITABLE.get(error.errno or 0)
+        if fix is None:
             raise
         raise FileError(
-            f"{path} cannot be written ({mend}, or set {setting}); what was there stays in place"
+            f"{path} cannot be written ({fix}, or set {setting}); what was there stays in place"
         ) from error

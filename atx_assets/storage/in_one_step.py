@@ -28,20 +28,20 @@ def in_one_step(path: Path, *, alone: bool = True) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written.
     """
-    beside = _beside(path, alone=alone)
+    new_file = _beside(path, alone=alone)
     try:
-        yield beside
-        with beside.open("rb") as written:
+        yield new_file
+        with new_file.open("rb") as written:
             os.fsync(written.fileno())
-        beside.replace(path)
+        new_file.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        new_file.unlink(missing_ok=True)
 
 
 def replace_file(path: Path, content: bytes, *, alone: bool = True) -> None:
     """Replace the whole content of a file by `content`, see `in_one_step`."""
-    with in_one_step(path, alone=alone) as beside:
-        beside.write_bytes(content)
+    with in_one_step(path, alone=alone) as new_file:
+        new_file.write_bytes(content)
 
 
 def _beside(path: Path, *, alone: bool) -> Path:
@@ -50,7 +50,7 @@ def _beside(path: Path, *, alone: bool) -> Path:
         fd, made = tempfile.mkstemp(dir=path.parent, prefix=f"{name}-")
         os.close(fd)
         return Path(made)
-    beside = path.with_name(name)
-    beside.unlink(missing_ok=True)  # a mode applies only to a new file
-    beside.touch(mode=0o600, exist_ok=False)
-    return beside
+    new_file = path.with_name(name)
+    new_file.unlink(missing_ok=True)  # a mode applies only to a new file
+    new_file.touch(mode=0o600, exist_ok=False)
+    return new_file

@@ -60,7 +60,7 @@ def wait_for_lock(
     Raises:
         NoLocksError: files on that disk cannot be locked.
     """
-    started, told = time.monotonic(), False
+    started, called = time.monotonic(), False
     while True:
         try:
             take_lock(fd, path)
@@ -68,8 +68,8 @@ def wait_for_lock(
             waited = time.monotonic() - started
             if seconds is not None and waited > seconds:
                 return False
-            if waited >= patience and not told:
-                told = True
+            if waited >= patience and not called:
+                called = True
                 waiting()
             time.sleep(pause)
         else:
@@ -122,12 +122,12 @@ def locked(path: Path, *, waiting_for: str, timeout: float | None = None) -> Ite
         AtxError: `timeout` seconds have passed.
     """
 
-    def tell() -> None:
+    def log_waiting() -> None:
         logger.info("waiting for %s", waiting_for)
 
     fd = _opened(path)
     try:
-        if not wait_for_lock(fd, path, seconds=timeout, waiting=tell, patience=5):
+        if not wait_for_lock(fd, path, seconds=timeout, waiting=log_waiting, patience=5):
             raise AtxError(f"waited {timeout:.0f} s for {waiting_for}, which has not ended")
     except BaseException:
         os.close(fd)

@@ -32,6 +32,6 @@ def replacing(
     """
     with writable(path, setting):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with in_one_step(path) as beside:
-            yield beside
-            announce(path, beside, made_from)
+        with in_one_step(path) as new_file:
+            yield new_file
+            announce(path, new_file, made_from)

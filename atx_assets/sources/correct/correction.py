@@ -141,8 +141,8 @@ def _connect(settings: Settings, *, write: bool) -> psycopg.Connection:
         if not settings.correction_user:
             raise
         # Name the settings that were used.
-        told = re.sub(r"\bPG_(USER|PASS)\b", r"ATX_CORRECTION_PG_\1", str(error))
-        raise DatabaseError(told) from error
+        message = re.sub(r"\bPG_(USER|PASS)\b", r"ATX_CORRECTION_PG_\1", str(error))
+        raise DatabaseError(message) from error
     # The server refuses rows that others change between our reading and our locking them.
     connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     return connection
@@ -156,12 +156,12 @@ def _commit(connection: psycopg.Connection, journal: Journal, number: int) -> No
         state = error.sqlstate or ""
         # A server that answers has rolled back; one that is gone may have committed before.
         if state and not state.startswith(("08", "57P")):
-            told = error.diag.message_primary or str(error)
+            message = error.diag.message_primary or str(error)
             with suppress(FileError):  # an undo that compares the rows finds the same
-                journal.tell(number, ROLLED_BACK, told)
+                journal.tell(number, ROLLED_BACK, message)
             raise AtxError(
-                f"the database refused correction {number} at the commit ({told}), and nothing was "
-                "changed: fix the rule that refuses it"
+                f"the database refused correction {number} at the commit ({message}), and nothing "
+                "was changed: fix the rule that refuses it"
             ) from error
         with suppress(FileError):
             journal.tell(number, UNKNOWN, str(error))

@@ -248,12 +248,12 @@ def _difference(row: RowChange, is_now: Mapping[str, Any] | None, library: Libra
         return f"{row.name}, {row.key}: the row is gone"
     if row.key in library.set_aside:
         return f"{row.name}, {row.key}: set aside: {library.set_aside[row.key]}"
-    told = ", ".join(
+    differences = ", ".join(
         f"{name} is {is_now[name]!r}, but {value!r} was written"
         for name, value in row.now.items()
         if is_now[name] != value
     )
-    return f"{row.name}, {row.key}: {told or 'no longer a film'}"
+    return f"{row.name}, {row.key}: {differences or 'no longer a film'}"
 
 
 def _missing_grant(

@@ -131,11 +131,11 @@ class Plan:
     def summary(self) -> str:
         """Say in one line how much would change."""
         changed = sum(bool(t.rows) for t in self.titles)
-        told = f"{self.table}: {count(len(self.titles), 'title')}, "
-        told += f"{changed:,} to change ({count(len(self.rows), 'row')})"
+        text = f"{self.table}: {count(len(self.titles), 'title')}, "
+        text += f"{changed:,} to change ({count(len(self.rows), 'row')})"
         if self.verdict != "undo":
-            return f"{told}, {len(self.titles) - changed:,} already a person's {self.verdict}"
-        return f"{told}, {count(self.alike, 'row')} already as before"
+            return f"{text}, {len(self.titles) - changed:,} already a person's {self.verdict}"
+        return f"{text}, {count(self.alike, 'row')} already as before"
 
     def warnings(self) -> list[str]:
         """Say what writing it would cause, and what prevents it."""
@@ -198,8 +198,8 @@ def fetched_note(rows: Sequence[RowChange]) -> str:
     """Say how far the downloader already is with rows that it may now fetch."""
     statuses = [str(row.was.get("pipeline_status")) for row in rows if row.may_be_fetched]
     found = Counter(status for status in statuses if status in FETCHED)
-    told = ", ".join(f"{n} {status}" for status, n in found.items())
-    return f"{told}: may be fetched again" if told else ""
+    text = ", ".join(f"{n} {status}" for status, n in found.items())
+    return f"{text}: may be fetched again" if text else ""
 
 
 def _name(title: str, year: int | None) -> str:

@@ -74,8 +74,8 @@ class CorrectionRecord:
             if event["event"] == "intent":
                 found[event["number"]] = _entry(event)
             elif event["number"] in found:
-                told = {"outcome": event["event"], "why": event.get("why", "")}
-                found[event["number"]] = replace(found[event["number"]], **told)
+                result = {"outcome": event["event"], "why": event.get("why", "")}
+                found[event["number"]] = replace(found[event["number"]], **result)
         return list(found.values())
 
     def damaged(self) -> int:
@@ -128,10 +128,10 @@ class CorrectionRecord:
             os.close(fd)  # also releases the lock
 
     def _lock(self, fd: int) -> None:
-        def tell() -> None:
+        def log_waiting() -> None:
             logger.info("waiting for another correction to end")
 
-        if not wait_for_lock(fd, self.path, seconds=_LOCK_SECONDS, waiting=tell, pause=0.05):
+        if not wait_for_lock(fd, self.path, seconds=_LOCK_SECONDS, waiting=log_waiting, pause=0.05):
             raise AtxError(
                 f"another correction has held {self.path} for {_LOCK_SECONDS} s, and nothing was "
                 "written: run it again when the other correction has ended"

@@ -258,9 +258,9 @@ def chosen(library: Library, ids: Sequence[str]) -> list[str]:
             faults.setdefault("unknown", []).append(given)
     if faults:
         wrong = sum(map(len, faults.values()))
-        told = "; ".join(f"{reason}: {', '.join(names)}" for reason, names in faults.items())
+        reasons = "; ".join(f"{reason}: {', '.join(names)}" for reason, names in faults.items())
         raise AtxError(
-            f"{wrong:,} of {len(ids):,} ids cannot be used, and nothing was written ({told}): "
+            f"{wrong:,} of {len(ids):,} ids cannot be used, and nothing was written ({reasons}): "
             f"{_advice(source)}"
         )
     return list(keys)

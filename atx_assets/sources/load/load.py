@@ -155,7 +155,7 @@ def _load_export(
     except (errors.IntegrityError, errors.DataError, errors.RaiseException) as error:
         raise AtxError(
             f"a rule of {report.table} refuses a row of {export.path} "
-            f"({_told(error)}); nothing was loaded: fix the row or the rule"
+            f"({_message(error)}); nothing was loaded: fix the row or the rule"
         ) from error
     return report
 
@@ -233,6 +233,6 @@ def _people(verdicts: Verdicts) -> str:
     return "1 verdict of a person" if one else f"{verdicts.count:,} verdicts of people"
 
 
-def _told(error: psycopg.Error) -> str:
+def _message(error: psycopg.Error) -> str:
     parts = (error.diag.message_primary, error.diag.message_detail)
     return ": ".join(part for part in parts if part) or str(error)

@@ -84,32 +84,32 @@ def explained(database: Database) -> Iterator[None]:
             yield
     except errors.QueryCanceled as error:
         raise DatabaseError(
-            f"{database} ended a statement ({_told(error)}): raise ATX_STATEMENT_TIMEOUT "
+            f"{database} ended a statement ({_message(error)}): raise ATX_STATEMENT_TIMEOUT "
             "(seconds), or see what keeps the server busy"
         ) from error
     except errors.InsufficientPrivilege as error:
         raise DatabaseError(
-            f"{database}: {_told(error)}; GRANT what is missing to {database.user}"
+            f"{database}: {_message(error)}; GRANT what is missing to {database.user}"
         ) from error
     except errors.ReadOnlySqlTransaction as error:
         raise DatabaseError(
-            f"{database} is read-only ({_told(error)}): name its primary server in PG_HOST, "
+            f"{database} is read-only ({_message(error)}): name its primary server in PG_HOST, "
             "or a user who may write in PG_USER"
         ) from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         if not _is_lost(error):
             raise DatabaseError(
-                f"{database} could not do it: {_told(error)}; run it again"
+                f"{database} could not do it: {_message(error)}; run it again"
             ) from error
         raise DatabaseError(
-            f"the connection to {database} was lost ({_told(error)}): is the server up? "
+            f"the connection to {database} was lost ({_message(error)}): is the server up? "
             "Nothing was changed; run it again"
         ) from error
     except psycopg.Error as error:
         if error.sqlstate in (None, errors.SyntaxError.sqlstate):  # a bug of ours
             raise
         raise DatabaseError(  # a view that divides by zero, a damaged page, invalid bytes in text
-            f"{database} answered with an error: {_told(error)}; its log says more"
+            f"{database} answered with an error: {_message(error)}; its log says more"
         ) from error
 
 
@@ -125,11 +125,11 @@ def _limits_explained(database: Database) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        told = _told(error)
+        message = _message(error)
         for sign, fix in _LIMITS:
-            if sign in told or sign == error.sqlstate:
+            if sign in message or sign == error.sqlstate:
                 fix = fix.format(user=_quoted(database.user))
-                raise DatabaseError(f"{database} could not do it ({told}): {fix}") from error
+                raise DatabaseError(f"{database} could not do it ({message}): {fix}") from error
         raise
 
 
@@ -181,9 +181,9 @@ def _why(error: psycopg.OperationalError, database: Database) -> str:
     A failure before the session begins has no code, so its words identify it; messages of a
     server in another language are returned unchanged.
     """
-    told = str(error)
+    message = str(error)
     name = database.name
-    for sign, mend in (
+    for sign, fix in (
         ("password authentication failed", "wrong password or user; check PG_USER and PG_PASS"),
         ("no password supplied", "the server wants a password; set PG_PASS"),
         (
@@ -199,17 +199,17 @@ def _why(error: psycopg.OperationalError, database: Database) -> str:
         ("resolve host", "no such host; check PG_HOST"),
         ("permission denied for database", f"GRANT CONNECT ON DATABASE {name} to PG_USER"),
     ):
-        if sign in told:
-            return mend
+        if sign in message:
+            return fix
     names = "" if database.embedded else obeyed_names()
-    if "FATAL" in told:
-        return f"{_told(error)}; check PG_USER, PG_PASS and PG_DB"
+    if "FATAL" in message:
+        return f"{_message(error)}; check PG_USER, PG_PASS and PG_DB"
     if names:
-        return f"{_told(error)}; is it up? Check PG_HOST, PG_PORT, and {names}, which also count"
-    return f"{_told(error)}; is it up? Check PG_HOST and PG_PORT"
+        return f"{_message(error)}; is it up? Check PG_HOST, PG_PORT, and {names}, which also count"
+    return f"{_message(error)}; is it up? Check PG_HOST and PG_PORT"
 
 
-def _told(error: psycopg.Error) -> str:
+def _message(error: psycopg.Error) -> str:
     """Return what the server or the client library said, without its position, hint and advice."""
     if error.diag.message_primary:
         return error.diag.message_primary
