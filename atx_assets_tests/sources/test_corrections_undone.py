@@ -117,7 +117,7 @@ def test_undo_of_a_skip_that_lets_the_downloader_fetch_again_warns(media: Place)
 
 
 def test_a_correction_of_another_database_or_number_is_not_undone(media: Place) -> None:
-    assert "holds no correction 1 (there is none yet)" in told_by(lambda: media.undo(1))
+    assert "has no correction 1 (there is none yet)" in told_by(lambda: media.undo(1))
     media.correct("keep", "tt0000005")
     text = media.record.path.read_text()
     assert "no correction 7 (the last is 1)" in told_by(lambda: media.undo(7))

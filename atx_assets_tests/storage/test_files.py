@@ -238,7 +238,7 @@ def test_what_a_file_was_made_from_is_asked_before_it_is_joined(files, asset):
     assert files.made_from(asset) == parts
     files.require(asset, "feature_encoding")
     files.write_text("feature_encoding", "another")
-    with pytest.raises(AtxError, match="was made from another feature_encoding than feature_enc"):
+    with pytest.raises(AtxError, match="was made from another feature_encoding than the current"):
         files.require(asset, "feature_encoding")
 
 

@@ -166,7 +166,7 @@ def _commit(connection: psycopg.Connection, journal: Journal, number: int) -> No
         with suppress(FileError):
             journal.tell(number, UNKNOWN, str(error))
         raise AtxError(
-            f"the connection was lost while correction {number} was committed, and may be in the "
+            f"the connection was lost while correction {number} was committed: it may be in the "
             f"database or not; `atx correct undo {number}` shows which rows it has changed"
         ) from error
     except BaseException as error:  # Ctrl-C, or the process ends: the server may have committed

@@ -205,8 +205,8 @@ def _why(error: psycopg.OperationalError, database: Database) -> str:
     if "FATAL" in message:
         return f"{_message(error)}; check PG_USER, PG_PASS and PG_DB"
     if names:
-        return f"{_message(error)}; is it up? Check PG_HOST, PG_PORT, and {names}, which also count"
-    return f"{_message(error)}; is it up? Check PG_HOST and PG_PORT"
+        names = f", and {names}, which also count"
+    return f"{_message(error)}; is it up? Check PG_HOST and PG_PORT{names}"
 
 
 def _message(error: psycopg.Error) -> str:
