@@ -1,20 +1,20 @@
-"""Why a command ends early: what a person can mend, and that it was asked to.
+"""Why a command ends early: something that a person can fix, or a request to stop.
 
 Not here: handling it (see `cli/main.py`).
 """
 
-#: What is said of a command that was asked to end.
+#: The line for a command that was asked to stop.
 STOPPED = "stopped; what was there before stays in place"
 
 
 class AtxError(Exception):
-    """A failure told in one line: what is wrong, where, and the mend.
+    """A failure in one line: what is wrong, where, and how to fix it.
 
     The program `atx` prints the line and exits with status 1; in the Dagster UI it is the
     step's error. It never wraps a bug: those keep their own type and traceback.
 
-    Raised itself where a caller can only pass the line on. Each class below is a failure that some
-    caller goes on from. This one is caught only where a command, a step or a tick ends.
+    Raised itself if a caller can only pass the line on. Each class below is a failure that some
+    caller handles and continues. This one is caught only where a command, a step or a tick ends.
     """
 
 
@@ -23,15 +23,15 @@ class SettingError(AtxError):
 
 
 class FileError(AtxError):
-    """A file cannot be read or written now, and may be whole. It is not the same as no file."""
+    """A file cannot be read or written now, but may be whole. It is not the same as no file."""
 
 
 class MissingError(FileError):
-    """A file or a version is not there. The caller begins without it, or has it made."""
+    """A file or a version is missing. The caller starts without it, or has it made."""
 
 
 class DamagedError(FileError):
-    """What is there is not what was saved, or another release wrote it. It has to be made anew."""
+    """A file is not as it was saved, or another release wrote it. It has to be made again."""
 
 
 class DatabaseError(AtxError):
@@ -39,15 +39,15 @@ class DatabaseError(AtxError):
 
 
 class SourceError(AtxError):
-    """The database holds no table that atx can read. The server itself is well."""
+    """The database has no table that atx can read. The server itself is well."""
 
 
 class MlflowError(AtxError):
-    """MLflow cannot be used. What does not need it goes on."""
+    """MLflow cannot be used. What does not need it continues."""
 
 
 class DeliveryError(AtxError):
-    """An address on the network took no message. The caller sends it again later."""
+    """An address on the network did not accept a message. The caller sends it again later."""
 
 
 class NoLocksError(AtxError):
@@ -55,22 +55,22 @@ class NoLocksError(AtxError):
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal has asked the program to end.
+    """A signal has asked the program to stop.
 
-    A KeyboardInterrupt, at which libraries cancel what they wait for. Of that very class, Python
-    may end the process by SIGINT itself when all is done, whatever status we return.
+    A KeyboardInterrupt, so libraries cancel what they wait for. Not that class itself: Python would
+    end the process by SIGINT after everything is done, whatever status we return.
 
     Attributes:
         signum: the signal.
     """
 
     def __init__(self, signum: int) -> None:
-        """Keep the signal's number."""
+        """Store the signal's number."""
         super().__init__()
         self.signum = signum
 
 
 class Note(str):
-    """Something to know, which no run fails for: doctor's exit status stays."""
+    """Something to know that makes no run fail: doctor's exit status does not change."""
 
     __slots__ = ()

@@ -1,4 +1,4 @@
-"""What an owner asks of the verdicts (`ATX_OPERATING_POINT`): the best F1, or a least share.
+"""What an owner wants from the verdicts (`ATX_OPERATING_POINT`): the best F1, or a least share.
 
 Not here: the threshold that reaches it (`learning/thresholds.py`).
 """
@@ -17,7 +17,7 @@ class OperatingPoint:
 
     Attributes:
         measure: `f1`, `precision` or `recall`.
-        least: what the measure must reach, above 0 and up to 1; not used with `f1`.
+        least: the least value of the measure, above 0 and up to 1; not used with `f1`.
     """
 
     measure: str = "f1"
@@ -38,13 +38,13 @@ class OperatingPoint:
         return cls(written[1], float(written[2]))
 
     def __str__(self) -> str:
-        """Return what `parse` reads."""
+        """Return the text that `parse` reads."""
         if self.measure == "f1":
             return "f1"
         return f"{self.measure}>={self.least:.12f}".rstrip("0").rstrip(".")
 
 
-#: What the table of alternatives shows.
+#: The operating points in the table of alternatives.
 ALTERNATIVES = tuple(
     OperatingPoint.parse(text)
     for text in (

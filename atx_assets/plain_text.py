@@ -1,4 +1,4 @@
-"""Text that may hold anything, made fit for a terminal.
+"""Makes text with any content safe for a terminal.
 
 Not here: tables of it (`commands/output/tables.py`).
 """
@@ -8,9 +8,9 @@ _JOINERS = dict.fromkeys((*range(0x200B, 0x2010), 0x2060, 0xFEFF, *range(0xFE00,
 
 
 def plain(text: str) -> str:
-    """Return text without what a terminal would obey: a title may hold anything.
+    """Return text without what a terminal would obey: a title may contain anything.
 
-    What joins characters, or picks how one looks, is left out: terminals differ in its width.
+    Characters that join others, or select their look, are left out: terminals differ in the width.
     """
     return "".join(
         c if c.isprintable() else " " if c.isspace() else "?" for c in text.translate(_JOINERS)
@@ -18,6 +18,6 @@ def plain(text: str) -> str:
 
 
 def shown(text: str, most: int = 100) -> str:
-    """Return the beginning of a text that may hold anything, on one line fit for a terminal."""
+    """Return the beginning of a text with any content, on one line that is safe for a terminal."""
     short = plain(text[: most + 1])
     return short if len(short) <= most else f"{short[: most - 1]}…"

@@ -1,7 +1,7 @@
 """Each table's columns: name, type, meaning, limits. They feed SQL, Arrow, UI and checks.
 
-Not here: code that reads or writes the tables. Types are Arrow's, spelled as text, so that
-nothing heavy is imported with this module.
+Not here: code that reads or writes the tables. Types are Arrow's, as text, so that
+this module imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ STRING, STRINGS, INT, FLOAT, BOOL, TIME = (
 
 IMDB_ID = r"^tt[0-9]{7,8}$"
 
-#: What stands for unknown in a text, beside null.
+#: Texts that mean unknown, besides null.
 UNKNOWN_TEXT = ("", "N/A")
 
-#: More characters than these are no title, and more entries no film's genres or companies.
+#: No title has more characters than this, and no film has more genres or companies.
 _LONGEST, _ENTRIES = 1_000, 250
 
 
@@ -37,7 +37,7 @@ class Column:
     `sql` is its PostgreSQL type in the source tables. `required` says that atx cannot work
     without it. `low`, `high` (both inclusive), `values`, `pattern`, `longest` (characters of a
     text, or of an entry of a list) and `entries` (of a list, at most) are what the source's
-    contract lets it hold, besides unknown; with `zero_is_unknown`, 0 stands for that.
+    contract allows it to hold, besides unknown; with `zero_is_unknown`, 0 means unknown.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Column:
 
 
 def arrow_type(name: str) -> pa.DataType:
-    """Return the Arrow type that `name`, one of this module's constants, spells."""
+    """Return the Arrow type for `name`, one of this module's constants."""
     import pyarrow as pa
 
     types: dict[str, Any] = {
@@ -104,7 +104,7 @@ REJECTION_STATUSES = ("unfiltered", "accepted", "rejected", "override")
 RSS_SOURCES = ("yts.mx", "episodefeed.com")
 LABELS = ("would_watch", "would_not_watch")
 
-#: `atp.media`: one row a release.
+#: `atp.media`: one row per release.
 MEDIA = (
     Column(
         "hash",
@@ -189,10 +189,10 @@ MEDIA = (
     Column("upload_type", STRING, "what the release was made from", "text"),
     Column("audio_codec", STRING, "audio codec of the release", "text"),
     Column("created_at", TIME, "when the row was made", "timestamptz", required=True),
-    Column("updated_at", TIME, "when the row was last touched", "timestamptz", required=True),
+    Column("updated_at", TIME, "when the row last changed", "timestamptz", required=True),
 )
 
-#: `atp.training`: one row a title.
+#: `atp.training`: one row per title.
 TRAINING = (
     Column(
         "imdb_id",
@@ -271,11 +271,11 @@ TRAINING = (
     ),
     _count("imdb_votes", "number of IMDb votes", "int"),
     Column("created_at", TIME, "when the row was made", "timestamptz", nullable=False),
-    Column("updated_at", TIME, "when the row was last touched", "timestamptz", nullable=False),
+    Column("updated_at", TIME, "when the row last changed", "timestamptz", nullable=False),
     Column("reviewed", BOOL, "a person looked at the verdict", "bool"),
 )
 
-#: `quarantine`: one row a row of the source that cannot be used.
+#: `quarantine`: one row per row of the source that cannot be used.
 QUARANTINE = (
     Column("source_key", STRING, "its key in the source: hash or imdb_id"),
     Column("imdb_id", STRING, "its IMDb id"),
@@ -286,34 +286,34 @@ QUARANTINE = (
 )
 
 _KEY = Column("key", STRING, "what the title is known by: its IMDb id, or title|year without one")
-_IMDB = Column("imdb_id", STRING, "IMDb id, where there is one")
+_IMDB = Column("imdb_id", STRING, "IMDb id, if there is one")
 _TITLE = Column("media_title", STRING, "title of the film")
 _SOURCE = Column("label_source", STRING, "who labelled it: human, rule, model; none: unlabelled")
 
-#: `titles`: these, then the layout's feature columns as they came, but for the year.
+#: `titles`: these, then the layout's other feature columns as they came.
 TITLES = (
     _KEY,
     Column("kind", STRING, "film"),
     _IMDB,
-    Column("tmdb_id", INT, "TMDb id, where the source has one"),
+    Column("tmdb_id", INT, "TMDb id, if the source has one"),
     _TITLE,
     Column("release_year", INT, "year of release"),
     Column("label", BOOL, "the verdict: true keep, false skip; none: unlabelled"),
     _SOURCE,
     Column("label_reason", STRING, "why a rule skipped it"),
-    Column("label_date", TIME, "when the row with the label was last touched; it is no newer"),
-    Column("origin", STRING, "what asked for the label, where atx wrote it; not known yet"),
+    Column("label_date", TIME, "when the row with the label last changed; the label is no newer"),
+    Column("origin", STRING, "what asked for the label, if atx wrote it; not known yet"),
     Column("trains", BOOL, "whether a model learns from it"),
     Column("seen", BOOL, "whether its owner has seen it; not known yet"),
     Column("owned", BOOL, "whether it is in the library; not known yet"),
-    Column("hash", STRING, "hash of the release that stands for it"),
+    Column("hash", STRING, "hash of the release that represents it"),
     Column("original_title", STRING, "name of that release"),
     Column("created_at", TIME, "when it came to the database"),
 )
 #: The only kind of title so far.
 FILM_KIND = "film"
 
-#: `training_table`: these, then a column a feature (named in the feature encoding).
+#: `training_table`: these, then one column per feature (named in the feature encoding).
 TRAINING_TABLE = (
     _KEY,
     _IMDB,
@@ -322,7 +322,7 @@ TRAINING_TABLE = (
     Column("label_source", STRING, "who labelled it: human or rule"),
 )
 
-#: `scored_results`: one row a film.
+#: `scored_results`: one row per film.
 SCORED_RESULTS = (
     _KEY,
     _IMDB,
@@ -341,7 +341,7 @@ SCORED_RESULTS = (
     Column("model_version", INT, "version of the champion that scored it"),
 )
 
-#: `false_positives` and `false_negatives`: one record a mistake.
+#: `false_positives` and `false_negatives`: one record per mistake.
 ERROR_RECORDS = (
     _TITLE,
     *(
@@ -356,22 +356,22 @@ ERROR_RECORDS = (
         for c in SCORED_RESULTS
         if c.name in ("predicted", "actual", "cm_value", "probability", "label_source")
     ),
-    Column("beyond_threshold", FLOAT, "probability less the threshold: above zero, a keep"),
+    Column("beyond_threshold", FLOAT, "probability minus the threshold: above zero, a keep"),
     Column("label_reason", STRING, "why a rule skipped it"),
     Column("about_release", BOOL, "whether that reason is the release alone, and not the film"),
-    Column("label_date", STRING, "when the row with the label was last touched; it is no newer"),
+    Column("label_date", STRING, "when the row with the label last changed; the label is no newer"),
     Column("why", STRINGS, "what moved the probability most, in log-odds"),
     Column("nearest", STRINGS, "labelled films treated most alike; for the first 1,000"),
     _IMDB,
     Column("link", STRING, "its page at IMDb"),
-    Column("original_title", STRING, "name of the release that stands for the title"),
+    Column("original_title", STRING, "name of the release that represents the title"),
     Column("hash", STRING, "hash of that release"),
     _KEY,
 )
 
 #: The tasks of the review queue.
 AGAIN, LABEL, RECOMMENDED = "label_again", "label", "recommended"
-#: Their names in files that an earlier atx wrote, and which are still read.
+#: Their names in files that an earlier atx wrote, which are still read.
 EARLIER_TASKS = {"judge again": AGAIN, "judge": LABEL}
 #: `review_queue`: one record per title to label.
 REVIEW_QUEUE = (
@@ -382,7 +382,7 @@ REVIEW_QUEUE = (
     *ERROR_RECORDS,
 )
 
-#: Scores kept for every combination of the search and every fold.
+#: Scores recorded for every combination of the search and every fold.
 FOLD_SCORES = ("average_precision", "roc_auc", "recall", "precision", "f1", "log_loss")
 
 #: The hyperparameters that the search varies, in the order of their columns.
@@ -404,7 +404,7 @@ _GRID_MEANINGS = {
     "gamma": "least gain for which a leaf is split",
 }
 
-#: `hyperparameters`: one row a combination.
+#: `hyperparameters`: one row per combination.
 GRID_SEARCH_RESULTS = (
     *(
         Column(k, INT if k in ("max_depth", "n_estimators") else FLOAT, _GRID_MEANINGS[k])

@@ -1,14 +1,14 @@
-"""The normal form in which texts are compared, and the key that a title without an id has by it.
+"""The normal form in which texts are compared, and the key that it gives a title without an id.
 
-Keys, names that are compared, and categories all go through `normal_form`, so that one film, or
-one genre, is the same however it is spelled. Not here: what is shown, which stays as it came.
+Keys, compared names and categories all go through `normal_form`, so that a film or a
+genre is the same however it is spelled. Not here: what is shown, which stays as it came.
 """
 
 from unicodedata import category, normalize
 
 
 class _WithoutFormats(dict[int, int | None]):
-    """A table for `str.translate` that leaves format characters out, made as characters come."""
+    """A table for `str.translate` that drops format characters, filled as characters occur."""
 
     def __missing__(self, point: int) -> int | None:
         kept = None if category(chr(point)) == "Cf" else point
@@ -30,8 +30,8 @@ def normal_form(text: str) -> str:
     """
     if text.isascii():
         return " ".join(text.lower().split())
-    # Format characters go first, or they would keep apart what NFKC composes. Casefolding takes
-    # some characters apart, which the second NFKC puts together again.
+    # Format characters go first, or they would separate what NFKC composes. Casefolding splits
+    # some characters, which the second NFKC combines again.
     folded = normalize("NFKC", text.translate(_WITHOUT_FORMATS)).casefold()
     return " ".join(normalize("NFKC", folded).split())
 
@@ -46,7 +46,7 @@ def key_without_id(title: str, year: int | None) -> str:
 
 
 def key_in_normal_form(key: str) -> str:
-    """Return a title's key, of this release or an earlier one, as `key_without_id` makes it.
+    """Return a title's key, of this or an earlier release, as `key_without_id` makes it.
 
     An IMDb id stays as it is.
     """

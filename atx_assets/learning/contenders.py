@@ -1,6 +1,6 @@
-"""Who answers for titles whose labels it has not seen: models, and what a model must beat.
+"""Contenders: models, and what a model must beat, on titles whose labels they have not seen.
 
-Each contender chooses its thresholds where it may look, and is measured elsewhere. Not here: the
+Each contender chooses its thresholds on some rows and is measured on others. Not here: the
 folds (`evaluation.py`), the measures (`measures.py`).
 """
 
@@ -23,13 +23,13 @@ from atx_assets.operating_point import PRECISION_80, RECALL_95, OperatingPoint
 
 @dataclass(frozen=True)
 class Contender:
-    """What one way of telling keeps from skips said, in every fold of every seed.
+    """What one way of separating keeps from skips said, in every fold of every seed.
 
     Attributes:
         labels: shape (n,), 0 or 1.
         assignment: shape (seeds, n): the fold in which each row is held out, -1 for never.
-        scores: shape (seeds, n): of each row when it was held out.
-        elsewhere: for seed and fold, the scores of the rows that are not held out, in their
+        scores: shape (seeds, n): the score of each row when it was held out.
+        elsewhere: for each seed and fold, the scores of the rows that are not held out, in their
             order, on the scale of that fold's scores: thresholds are chosen on them.
         probabilities: whether the scores are probabilities.
     """
@@ -47,9 +47,9 @@ class Contender:
         """Return which rows are kept at an operating point chosen on the other folds.
 
         Returns:
-            bool, shape (seeds, n); not to be written to.
+            bool, shape (seeds, n); read-only.
         """
-        # Every part of the rows is measured by the same ones.
+        # Cached: every slice is measured with the same verdicts.
         if point not in self._verdicts:
             self._verdicts[point] = self._found_verdicts(point)
         return self._verdicts[point]
@@ -62,7 +62,7 @@ class Contender:
         return kept
 
     def by_fold(self, point: OperatingPoint) -> dict[str, list[float]]:
-        """Measure each fold of each seed by itself.
+        """Measure each fold of each seed separately.
 
         Returns:
             By name, a value for each fold: the `measures` at `point`, and recall and precision
@@ -72,25 +72,25 @@ class Contender:
         return self._measured([(seed, rows) for seed, _, rows in _folds(self.assignment)], point)
 
     def of_part(self, rows: NDArray[np.bool_], point: OperatingPoint) -> dict[str, list[float]]:
-        """Measure a part of the rows, of all folds together: a value for each seed.
+        """Measure a part of the rows over all folds together: one value per seed.
 
         Args:
-            rows: bool, shape (n,); a part may have too few rows to be measured fold by fold.
+            rows: bool, shape (n,); a part may have too few rows to measure it fold by fold.
             point: where the verdicts are taken.
         """
         return self._measured([(seed, rows) for seed in range(len(self.scores))], point)
 
     def at(self, point: OperatingPoint) -> dict[str, list[float]]:
-        """Measure the verdicts alone in each fold, at thresholds chosen on the other folds."""
+        """Measure only the verdicts in each fold, at thresholds chosen on the other folds."""
         kept, found = self.verdicts(point), _Lists()
         for seed, _, rows in _folds(self.assignment):
             found.add(verdict_measures(self.labels[rows], kept[seed, rows]))
         return found.values
 
     def calibration_errors(self, rows: NDArray[np.bool_]) -> list[float]:
-        """Return the calibration error over some rows, for each seed.
+        """Return the calibration error over some rows, one value per seed.
 
-        Empty where there are no probabilities, or rows of one class alone: nobody promised those.
+        Empty if the scores are not probabilities, or the rows have only one class.
         """
         if not self.probabilities or len(set(self.labels[rows])) < 2:
             return []
@@ -99,7 +99,7 @@ class Contender:
     def _measured(
         self, parts: list[tuple[int, NDArray[np.bool_]]], point: OperatingPoint
     ) -> dict[str, list[float]]:
-        """Measure each of some parts of the rows, one a value."""
+        """Measure each of the given parts of the rows, one value per part."""
         kept, precise, complete = map(self.verdicts, (point, PRECISION_80, RECALL_95))
         found = _Lists()
         for seed, rows in parts:
@@ -126,7 +126,7 @@ class Contender:
 
 
 class _Lists:
-    """By name, the values that were added, in their order."""
+    """Lists of values by name, in the order in which they were added."""
 
     def __init__(self) -> None:
         self.values: dict[str, list[float]] = {}
@@ -137,14 +137,14 @@ class _Lists:
 
 
 def _folds(assignment: NDArray[np.integer]) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
-    """Yield each seed and fold, and which rows are held out there: bool, shape (n,)."""
+    """Yield each seed and fold, and which rows are held out in it: bool, shape (n,)."""
     for seed, folds in enumerate(assignment):
         for fold in range(int(folds.max()) + 1):
             yield seed, fold, folds == fold
 
 
 def model(labels: NDArray[np.int64], held_out: OutOfFold) -> Contender:
-    """Return the models of one recipe; thresholds are chosen on other folds' blind answers."""
+    """Return the models of one recipe; thresholds are chosen on other folds' out-of-fold scores."""
     scores = held_out.probabilities.astype(float)
     assignment = held_out.assignment
     return Contender(
@@ -158,13 +158,13 @@ def refitted(
     assignment: NDArray[np.integer],
     recipe: Callable[[NDArray[np.bool_]], Hyperparameters],
 ) -> Contender:
-    """Return models whose recipe, threshold and trees come from the rows not held out alone.
+    """Return models whose recipe, threshold and trees come only from the rows not held out.
 
     Args:
         matrix: dense float32, shape (n, features), rows ordered by key.
         labels: shape (n,), 0 or 1.
         assignment: shape (seeds, n), -1 for rows that are never held out.
-        recipe: finds the hyperparameters; given which rows it may look at, bool, shape (n,).
+        recipe: finds the hyperparameters, given the rows that it may see: bool, shape (n,).
     """
     scores = np.zeros(assignment.shape)
     blind: dict[tuple[int, int], NDArray[np.float64]] = {}
@@ -179,8 +179,8 @@ def refitted(
 
 
 def always_skip(labels: NDArray[np.int64], assignment: NDArray[np.integer]) -> Contender:
-    """Return who holds every title to be a skip."""
-    # Thresholds are chosen among scores of 1, which none of its own 0 reaches.
+    """Return the contender that skips every title."""
+    # Thresholds are chosen among scores of 1, which none of its own zeros reaches.
     return Contender(
         labels,
         assignment,
@@ -191,10 +191,10 @@ def always_skip(labels: NDArray[np.int64], assignment: NDArray[np.integer]) -> C
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule with no model: titles ranked by one number.
+    """A rule without a model: titles ranked by one number.
 
-    `feature` and `high_is_keep` are what is best over all rows; the contender's ranking in a
-    fold is by what was best in its training rows.
+    `feature` and `high_is_keep` are the best over all rows; the contender's ranking in a fold
+    uses the best of its training rows.
     """
 
     feature: str
@@ -202,7 +202,7 @@ class Rule:
     contender: Contender
 
     def __str__(self) -> str:
-        """Say the rule in words."""
+        """Return the rule in words."""
         name = column_in_words(self.feature.removesuffix("_norm"))
         return f"{name} alone, the {'highest' if self.high_is_keep else 'lowest'} first"
 
@@ -216,7 +216,7 @@ def single_feature_rule(
     """Find the numeric feature, and its direction, with the best average precision.
 
     Args:
-        numbers: shape (n, len(names)), unknown as NaN, which is ranked last.
+        numbers: shape (n, len(names)), unknown as NaN, which ranks last.
         names: names of the features.
         labels: shape (n,), 0 or 1.
         assignment: shape (seeds, n).

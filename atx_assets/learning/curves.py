@@ -10,7 +10,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from atx_assets.learning.measures import calibration_table
 
-#: Points at which the curves of all folds are compared.
+#: Points at which the curves of the folds are compared.
 POINTS = 101
 
 
@@ -49,21 +49,21 @@ class Curve:
 
 
 def precision_recall(blind: Blind) -> Curve:
-    """Return precision at each recall: the best that a threshold with that recall or more has."""
+    """Return precision at each recall: the best of all thresholds with at least that recall."""
     grid = np.linspace(0, 1, POINTS)
     curves = []
     for labels, answers in blind.folds():
         precision, recall, _ = precision_recall_curve(labels, answers)
-        # The last point, a precision of 1 at a recall of 0, is no threshold's.
+        # The last point, a precision of 1 at a recall of 0, belongs to no threshold.
         precision, recall = precision[:-1], recall[:-1]
-        # From the largest recall down, so that a point is the best of all to the right of it.
+        # From the largest recall down, so that a point is the maximum of all to its right.
         best = np.maximum.accumulate(precision)
         curves.append(best[np.searchsorted(-recall, -grid, side="right") - 1])
     return _curve(grid, curves)
 
 
 def roc(blind: Blind) -> Curve:
-    """Return the share of keeps found at each share of skips let through."""
+    """Return the share of keeps found for each share of skips let through."""
     grid = np.linspace(0, 1, POINTS)
     curves = []
     for labels, answers in blind.folds():
@@ -73,9 +73,9 @@ def roc(blind: Blind) -> Curve:
 
 
 def calibration(blind: Blind) -> Curve:
-    """Return the share of keeps by bin of probability; `x` is the mean probability in the bin.
+    """Return the share of keeps per bin of probability; `x` is the mean probability in the bin.
 
-    Bins without titles are left out. A fold's bin may hold few titles: the spread says so.
+    Bins without titles are left out. A fold's bin may have few titles, which the spread shows.
     """
     every = calibration_table(np.tile(blind.labels, len(blind.answers)), blind.answers.ravel())
     by_fold = [calibration_table(labels, answers) for labels, answers in blind.folds()]

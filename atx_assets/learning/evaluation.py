@@ -1,4 +1,4 @@
-"""Folds, and what models said of the titles of a fold whose labels they had not seen.
+"""Folds, and what models say of a fold's titles, whose labels they have not seen.
 
 Not here: how good that is (`measures.py`, `quality.py`).
 """
@@ -21,7 +21,7 @@ from atx_assets.learning.processors import usable_processors
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """The models of every fold and seed, and what each said of the rows it had not seen.
+    """The models of every fold and seed, and what each said of the rows that it had not seen.
 
     Attributes:
         assignment: shape (seeds, n): the fold in which each row is held out.
@@ -37,7 +37,7 @@ class OutOfFold:
 def assign_folds(labels: NDArray[np.int64], seed: int) -> NDArray[np.int8]:
     """Return the fold, 0 to 4, in which each row is held out; shape (n,), stratified by label.
 
-    Rows must come ordered by key, so that a title's fold does not depend on the table's order.
+    Rows must be ordered by key, so that a title's fold does not depend on the table's order.
     """
     fold = np.empty(len(labels), np.int8)
     splitter = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
@@ -47,7 +47,7 @@ def assign_folds(labels: NDArray[np.int64], seed: int) -> NDArray[np.int8]:
 
 
 def fold_rows(labels: NDArray[np.int64], seed: int = 0) -> list[NDArray[np.intp]]:
-    """Return, for each fold, the indices of the rows that are held out."""
+    """Return for each fold the indices of the rows that are held out."""
     folds = assign_folds(labels, seed)
     return [np.flatnonzero(folds == fold) for fold in range(FOLDS)]
 
@@ -63,7 +63,7 @@ def out_of_fold(
     hyperparameters: Hyperparameters,
     seeds: Sequence[int] = SEEDS,
 ) -> OutOfFold:
-    """Fit a model for each fold of each seed, and ask each about the rows it did not see.
+    """Fit a model for each fold of each seed, and predict the rows that it did not see.
 
     Args:
         matrix: dense float32, shape (n, features), rows ordered by key.

@@ -1,6 +1,6 @@
-"""The feature encoding: what turns a title into the numbers that a model is fed. Data, not code.
+"""The feature encoding: how a title becomes the numbers that a model sees. Data, not code.
 
-Training, batch scoring and the scoring of one title all go through `FeatureEncoding`.
+Training, batch scoring and scoring one title all use `FeatureEncoding`.
 Not here: which rows train, where titles come from.
 """
 
@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from atx_assets.schemas import UNKNOWN_TEXT
 from atx_assets.text import normal_form
 
-#: The one column that comes on two scales; inside atx it is 0 to 100.
+#: The only column that occurs on two scales; inside atx it is 0 to 100.
 RATING = "imdb_rating"
 
-#: How an encoding compares categories: as releases before did, by case alone; in the normal form.
+#: How an encoding compares categories: by case alone, as earlier releases did; in the normal form.
 BY_CASE, NORMAL = 1, 2
 
-#: Columns that the categories of one source column make at most. Without a bound, a library whose
+#: The most features that one source column may become. Without a limit, a library whose
 #: genres are free text takes minutes and gigabytes to learn from.
 MOST_CATEGORIES = 1_000
 
@@ -51,7 +51,7 @@ _WORDS = {
 class NumericFeature:
     """A number, scaled so that the training rows' range is 0 to 1.
 
-    `minimum` and `maximum` are null when no training row knows the number.
+    `minimum` and `maximum` are null if no training row knows the number.
     """
 
     column: str
@@ -63,7 +63,7 @@ class NumericFeature:
 
 @dataclass(frozen=True)
 class Category:
-    """One 0/1 column: the spellings found in training, and how many training titles have it."""
+    """One 0/1 column: its spellings in training, and how many training titles have it."""
 
     feature: str
     values: tuple[str, ...]
@@ -72,7 +72,7 @@ class Category:
 
 @dataclass(frozen=True)
 class CategoryFeatures:
-    """The 0/1 columns of one source column, which holds a category or a list of them."""
+    """The 0/1 columns of one source column, which holds one category or a list."""
 
     column: str
     categories: tuple[Category, ...]
@@ -80,13 +80,13 @@ class CategoryFeatures:
 
 @dataclass(frozen=True)
 class FeatureEncoding:
-    """All that encodes one title.
+    """Everything needed to encode a title.
 
     Attributes:
-        layout: name of the layout it was learned from.
-        ten_means: what an IMDb rating of exactly 10 stands for.
-        numeric, categorical: the features, in their order.
-        text_form: `BY_CASE` or `NORMAL`: a model is asked with the columns that it learned from.
+        layout: name of the layout that it was learned from.
+        ten_means: the meaning of an IMDb rating of exactly 10.
+        numeric, categorical: the features, in order.
+        text_form: `BY_CASE` or `NORMAL`: a model must get the columns that it learned from.
     """
 
     layout: str
@@ -107,7 +107,7 @@ class FeatureEncoding:
         return [n.column for n in self.numeric] + [g.column for g in self.categorical]
 
     def matrix(self, titles: pa.Table) -> NDArray[np.float32]:
-        """Encode titles as the dense matrix that models are trained on and fed.
+        """Encode titles as the dense matrix that models are trained on and predict from.
 
         Args:
             titles: n rows with the source columns of the encoding.
@@ -125,7 +125,7 @@ class FeatureEncoding:
     def table(self, titles: pa.Table) -> dict[str, NDArray[np.float32 | np.uint8]]:
         """Encode titles as columns for a reader: float32 numbers, uint8 0/1 categories.
 
-        The same numbers as `matrix`, by name of feature, each of shape (n,).
+        The same numbers as `matrix`, by feature name, each of shape (n,).
         """
         first = len(self.numeric)
         flags = np.zeros((len(self.names) - first, titles.num_rows), np.uint8)
@@ -146,17 +146,17 @@ class FeatureEncoding:
         span = (feature.maximum - feature.minimum) or 1.0
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = ((numbers - feature.minimum) / span).astype(np.float32)
-        # What no float32 holds would be infinite, which no model takes.
+        # A number too large for float32 would become infinite, which no model accepts.
         scaled[~np.isfinite(scaled)] = np.nan
         return scaled
 
     def _indicators(self, titles: pa.Table) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """For each categorical column, the rows and the matrix columns that are 1."""
+        """Return, for each categorical column, the rows and the matrix columns that are 1."""
         at = {name: position for position, name in enumerate(self.names)}
         found = []
         for group in self.categorical:
             rows, codes, words = words_of(titles[group.column])
-            # -1 stands for a category that training did not know: it makes no column.
+            # -1 means a category that was not in training: it has no column.
             names = (feature_name(group.column, word, self.text_form) for word in words)
             columns = [at.get(name, -1) for name in names]
             column = np.array([*columns, -1])[codes]
@@ -176,7 +176,7 @@ class FeatureEncoding:
         """
         try:
             data = json.loads(text)
-            # Encodings had none before there was another way.
+            # Encodings had no text_form when there was only one.
             text_form = data.get("text_form", BY_CASE)
             if text_form not in (BY_CASE, NORMAL):
                 raise ValueError(f"an encoding of another release: its text_form is {text_form!r}")
@@ -214,13 +214,13 @@ def fit_encoding(
 
     Args:
         training: the training titles, with the source columns named in the other arguments.
-        layout: name of the layout, kept for the reader.
+        layout: name of the layout, stored for readers.
         numeric: columns to scale.
-        categorical: columns of categories, or of lists of them.
-        zero_is_unknown: the numeric columns in which 0 stands for unknown.
+        categorical: columns with one category or a list of them.
+        zero_is_unknown: the numeric columns in which 0 means unknown.
         all_ratings: `imdb_rating` of every film, which decides what a 10 means.
-        least_titles: for a column, how many training titles a category needs; 1 elsewhere.
-            Of more than `MOST_CATEGORIES` categories those that most titles have are taken.
+        least_titles: by column, how many training titles a category needs; 1 by default.
+            Of more than `MOST_CATEGORIES` categories, the most frequent are used.
     """
     ten_means = _ten_means(all_ratings)
     numbers = []
@@ -235,7 +235,7 @@ def fit_encoding(
 
 
 def column_in_words(column: str) -> str:
-    """Return what a person calls a source column: `rt_score` is Rotten Tomatoes."""
+    """Return a source column's name for people: `rt_score` is Rotten Tomatoes."""
     return _WORDS.get(column, column.replace("_", " "))
 
 
@@ -252,7 +252,7 @@ def feature_name(column: str, category: str, text_form: int = NORMAL) -> str:
 def known_numbers(
     column: pa.ChunkedArray, name: str, zero_is_unknown: bool, ten_means: int
 ) -> NDArray[np.float64]:
-    """Return a numeric column as float64, shape (n,), with what is unknown as NaN.
+    """Return a numeric column as float64, shape (n,), with unknown values as NaN.
 
     An IMDb rating below 10 is on the scale of 1 to 10 and is multiplied by ten.
     """
@@ -260,17 +260,17 @@ def known_numbers(
     if name == RATING:
         small = (numbers < 10) | ((numbers == 10) & (ten_means == 10))
         with np.errstate(over="ignore", invalid="ignore"):
-            # Rounded, or 7.1 on the one scale and 71 on the other would be two numbers.
+            # Rounded, or 7.1 on one scale and 71 on the other would be two numbers.
             numbers = np.where(small, np.round(numbers * 10, 6), numbers)
     numbers[~np.isfinite(numbers)] = np.nan
     if zero_is_unknown:
         numbers[numbers == 0] = np.nan
-    # There is one zero: the range of the rows must not tell of their order.
+    # There is only one zero: the range must not depend on the order of the rows.
     return numbers + 0.0
 
 
 def _ten_means(ratings: pa.ChunkedArray) -> int:
-    """Return the scale, 10 or 100, that most of the table's other ratings are on."""
+    """Return the scale, 10 or 100, of most other ratings in the table."""
     numbers = pc.cast(ratings, "double").to_numpy()
     small = (numbers > 0) & (numbers < 10)
     return 10 if np.count_nonzero(small) > np.count_nonzero(numbers > 10) else 100
@@ -284,13 +284,13 @@ def _fit_categories(training: pa.Table, column: str, least: int) -> CategoryFeat
     names = sorted(spellings)
     position = {name: at for at, name in enumerate(names)}
     of_word = np.array([position[feature_name(column, w)] for w in words] or [0])
-    # A title that names a category twice, or in two spellings, counts once.
+    # A title that has a category twice, or in two spellings, counts once.
     width = max(len(names), 1)
     # Sorted, not `np.unique`: that hashes, and takes a hundred times as long.
     pairs = np.sort(rows * width + of_word[codes])
     once = pairs[np.diff(pairs, prepend=-1) > 0]
     counts = np.bincount(once % width, minlength=len(names))
-    # Of equal counts the first by name, so that the order of the rows decides nothing.
+    # Ties are broken by name, so that the order of the rows decides nothing.
     most_first = np.argsort(-counts, kind="stable")[:MOST_CATEGORIES]
     return CategoryFeatures(
         column,
@@ -305,7 +305,7 @@ def _fit_categories(training: pa.Table, column: str, least: int) -> CategoryFeat
 def words_of(
     column: pa.ChunkedArray,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
-    """Take a column of categories, or of lists of them, apart.
+    """Split a column of categories, or of lists of them.
 
     Returns:
         rows and codes, int arrays of one shape: title `rows[i]` has the category
@@ -321,7 +321,7 @@ def words_of(
         encoded = column.combine_chunks().dictionary_encode()
     words = encoded.dictionary.to_pylist()
     codes = encoded.indices.fill_null(len(words)).to_numpy()
-    # Unknown, in any of its spellings, is dropped, and the others are numbered anew.
+    # Unknown, in any spelling, is dropped, and the other codes are renumbered.
     known = [at for at, word in enumerate(words) if word not in UNKNOWN_TEXT]
     renumbered = np.full(len(words) + 1, -1)
     renumbered[known] = np.arange(len(known))

@@ -1,4 +1,4 @@
-"""The scores of one fold in the search, all from one sort: FOLD_SCORES as scikit-learn gives them.
+"""The scores of one fold in the search, all from one sort: FOLD_SCORES, equal to scikit-learn's.
 
 Calling scikit-learn six times takes 5 ms, a tenth of the fit that is scored. Not here: what
 else the evaluation measures (`measures.py`).
@@ -15,8 +15,8 @@ from atx_assets.learning.ranking import average_precision_of, ranked
 def fold_scores(truth: NDArray[np.int64], answer: NDArray[np.float32]) -> list[float]:
     """Return `schemas.FOLD_SCORES` of one fold, equal to scikit-learn's to 1e-12.
 
-    What no keep, or no skip, leaves undefined is as there: average precision and recall 0, ROC-AUC
-    NaN. Verdicts are at .5, as those of `XGBClassifier` are.
+    What is undefined without keeps, or without skips, is as in scikit-learn: average precision and
+    recall 0, ROC-AUC NaN. Verdicts are at .5, as those of `XGBClassifier` are.
 
     Args:
         truth: shape (n,), 0 or 1.
@@ -37,7 +37,7 @@ def fold_scores(truth: NDArray[np.int64], answer: NDArray[np.float32]) -> list[f
     precision = right / all_kept if all_kept else 0.0
     f1 = 2 * right / (all_kept + keeps) if all_kept + keeps else 0.0
 
-    # In float32 throughout and kept from 0, as scikit-learn does with a float32 answer.
+    # In float32 throughout and clipped away from 0, as scikit-learn does with a float32 answer.
     given = np.where(truth == 1, answer, 1 - answer)
     eps = np.finfo(given.dtype).eps
     log_loss = float(-np.log(np.clip(given, eps, 1 - eps)).mean())

@@ -1,4 +1,4 @@
-"""Which title is which: those that a bundle learned from, known again when their key has changed.
+"""Which title is which: recognises titles that a bundle learned from after their key has changed.
 
 Not here: what the models of a bundle say of them (`scoring.py`).
 """
@@ -16,18 +16,18 @@ from atx_assets.text import key_without_id
 
 
 def names_and_years(titles: pa.Table) -> pa.Array:
-    """Return what each title's key is where it has no IMDb id."""
+    """Return each title's key as it would be without an IMDb id."""
     names, years = titles["media_title"].to_pylist(), titles["release_year"].to_pylist()
     keys = (key_without_id(name or "", year) for name, year in zip(names, years, strict=True))
     return pa.array(keys, pa.string())
 
 
 def gone_since(learned: pa.Table, keys: Iterable[pa.ChunkedArray]) -> pa.Table:
-    """Return what was learned from, of titles whose key is not in the library any more.
+    """Return the learned titles whose key is no longer in the library.
 
     Args:
-        learned: what a bundle learned from.
-        keys: those of every title there is, in parts.
+        learned: the titles that a bundle learned from.
+        keys: the keys of every current title, in parts.
     """
     there = np.zeros(learned.num_rows, bool)
     for part in keys:
@@ -38,20 +38,20 @@ def gone_since(learned: pa.Table, keys: Iterable[pa.ChunkedArray]) -> pa.Table:
 def as_learned(titles: pa.Table, learned: pa.Table, gone: pa.Table | None = None) -> pa.Table:
     """Return titles with the key under which a bundle learned each of them.
 
-    "Not found under this key" is not "not learned from": a title whose id was corrected must not
-    be asked of the models that saw its label. Where its key is not among those learned from, it is
-    known again by what stays, among the learned titles that are gone from the library: the hash of
-    its release, its TMDb id, its name and year. Where two of these are alike, nobody can say.
+    "Not found under this key" does not mean "not learned from": a title whose id was corrected must
+    not be scored by the models that saw its label. If its key is not among the learned ones, it is
+    recognised among the learned titles that are gone from the library by what stays: the hash of
+    its release, its TMDb id, its name and year. If two titles are alike in these, nobody can say.
 
     Args:
         titles: with `key`, `hash`, `tmdb_id`, `media_title`, `release_year`, `trains`.
-        learned: what the bundle learned from; an earlier atx wrote down no hash and no TMDb id.
-        gone: of what was learned from, the titles that are gone (`gone_since`); not needed where
-            `titles` are all that there are.
+        learned: what the bundle learned from; an earlier atx recorded no hash and no TMDb id.
+        gone: the learned titles that are gone (`gone_since`); not needed if `titles` is the whole
+            library.
 
     Returns:
         The titles with `learned_key` (null: not learned from) and `identity_uncertain` (whether
-        that is not certain of a title that trains).
+        that is uncertain for a title that trains).
     """
     keys = learned["key"].combine_chunks()
     found = pc.index_in(titles["key"], keys).combine_chunks()

@@ -1,4 +1,4 @@
-"""Which features a model goes by, and in which direction. Not here: one title's reasons."""
+"""Which features a model relies on, and in which direction. Not here: one title's reasons."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 
 from atx_assets.learning.reasons import contributions_of
 
-#: Titles that are enough to ask about.
+#: This many titles are enough.
 MOST = 5_000
 
 
@@ -19,8 +19,8 @@ MOST = 5_000
 class Importance:
     """How much one feature moves the answers.
 
-    `at` is its column, `strength` the mean absolute contribution in log-odds. `direction` runs
-    from -1 to 1, and above zero more of the feature speaks for a keep; it is 0 where neither.
+    `at` is its column, `strength` the mean absolute contribution in log-odds. `direction` is
+    between -1 and 1: above zero, higher values favour a keep; 0 means neither.
     """
 
     at: int
@@ -34,7 +34,7 @@ def importance(model: xgb.Booster, matrix: NDArray[np.float32]) -> list[Importan
     Args:
         model: with its features in the order of the matrix's columns.
         matrix: dense float32, shape (n, features), unknown is NaN; more than `MOST` titles cost
-            time and tell no more.
+            time and show nothing more.
 
     Returns:
         The features that move any answer, the strongest first.
@@ -50,7 +50,7 @@ def importance(model: xgb.Booster, matrix: NDArray[np.float32]) -> list[Importan
 
 
 def _direction(values: NDArray[np.float32], contributions: NDArray[np.float32]) -> float:
-    """Return the rank correlation of value and contribution, where the value is known."""
+    """Return the rank correlation of value and contribution, over the known values."""
     known = ~np.isnan(values)
     if min(len(np.unique(values[known])), len(np.unique(contributions[known]))) < 2:
         return 0.0

@@ -1,4 +1,4 @@
-"""Features that tell the label all by themselves. Not here: what is done about them."""
+"""Features that reveal the label on their own. Not here: what is done about them."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from numpy.typing import NDArray
 
 from atx_assets.learning.ranking import roc_auc
 
-#: The ROC-AUC that no honest feature reaches by itself; the best of real libraries has .95.
+#: No honest feature reaches this ROC-AUC on its own; the best in real libraries has .95.
 TOO_GOOD = 0.99
 
 
 def telling_features(
     matrix: NDArray[np.float32], labels: NDArray[np.int64], names: Sequence[str]
 ) -> list[tuple[str, float]]:
-    """Find the features whose own ROC-AUC, in one direction or the other, exceeds `TOO_GOOD`.
+    """Find the features whose own ROC-AUC, in either direction, exceeds `TOO_GOOD`.
 
-    Unknown counts as a value, ranked last or first: that a number is known may tell the label,
-    too.
+    Unknown counts as a value, ranked last or first: the fact that a number is known may reveal the
+    label, too.
 
     Args:
         matrix: shape (n, len(names)), unknown as NaN.
-        labels: shape (n,), 0 or 1, both of them there.
+        labels: shape (n,), 0 or 1, with both present.
         names: of the features.
 
-    Returns:
+        Returns:
         Name and ROC-AUC, the best first.
     """
     found = []

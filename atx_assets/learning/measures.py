@@ -1,6 +1,6 @@
 """How good answers are: measures of a set of titles, of each fold, of a part; calibration.
 
-Not here: who answers (`contenders.py`), what is made of the figures (`quality.py`).
+Not here: who answers (`contenders.py`), what the figures are used for (`quality.py`).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from atx_assets.learning.ranking import average_precision, roc_auc
 
-#: A figure over folds or repeats: `mean` and `std` (ddof 1), null where it is not defined.
+#: A figure over folds or repeats: `mean` and `std` (ddof 1), null if undefined.
 Spread = dict[str, float | None]
 
-#: Bins of equal width that the calibration is looked at in.
+#: Bins of equal width for the calibration.
 BINS = 10
 
 
@@ -30,14 +30,14 @@ def measures(
 
     Args:
         truth: shape (n,), 0 or 1.
-        score: shape (n,), more is more of a keep.
+        score: shape (n,), higher is more likely a keep.
         verdict: bool, shape (n,): predicted keep.
-        probabilities: the scores are probabilities; else Brier score and log loss are NaN.
+        probabilities: the scores are probabilities; otherwise Brier score and log loss are NaN.
 
     Returns:
         `pr_auc` (average precision), `roc_auc`, `recall`, `precision` (0 if nothing is kept),
-        `f1`, `false_positive_rate` (share of the skips that is kept), `brier`, `log_loss` (in
-        nats; infinite if a keep was held to be impossible).
+        `f1`, `false_positive_rate` (share of the skips that are kept), `brier`, `log_loss` (in
+        nats; infinite if a keep got a probability of 0).
     """
     nan = float("nan")
     both = 0 < truth.sum() < len(truth)
@@ -54,14 +54,14 @@ def measures(
 
 
 def verdict_measures(truth: NDArray[np.int64], verdict: NDArray[np.bool_]) -> dict[str, float]:
-    """Measure the verdicts alone: `recall`, `precision`, `f1`, `false_positive_rate`."""
+    """Measure only the verdicts: `recall`, `precision`, `f1`, `false_positive_rate`."""
     nan = float("nan")
     keeps, skips = int((truth == 1).sum()), int((truth == 0).sum())
     both = keeps > 0 and skips > 0
     right, kept = int(truth[verdict].sum()), int(verdict.sum())
     return {
         "recall": right / keeps if keeps else nan,
-        # Among keeps alone every verdict of keep is right, and precision says nothing.
+        # If all labels are keeps, every predicted keep is right, and precision means nothing.
         "precision": (right / kept if kept else 0.0) if both else nan,
         "f1": 2 * right / (kept + keeps) if both else nan,
         "false_positive_rate": (kept - right) / skips if skips else nan,
@@ -69,7 +69,7 @@ def verdict_measures(truth: NDArray[np.int64], verdict: NDArray[np.bool_]) -> di
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Return mean and standard deviation, null where a value is not a finite number."""
+    """Return mean and standard deviation, null if a value is not a finite number."""
     if not len(values) or not np.isfinite(values).all():
         return {"mean": None, "std": None}
     std = float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -84,7 +84,7 @@ def spreads(values: Mapping[str, Sequence[float]]) -> dict[str, Spread]:
 def calibration_table(
     truth: NDArray[np.int64], probability: NDArray[np.floating]
 ) -> list[dict[str, float | int | None]]:
-    """Compare what was promised with what was so, in bins of probability of equal width.
+    """Compare predicted with observed shares of keeps, in bins of probability of equal width.
 
     Args:
         truth: shape (n,), 0 or 1.
@@ -112,7 +112,7 @@ def calibration_table(
 
 
 def calibration_error(truth: NDArray[np.int64], probability: NDArray[np.floating]) -> float:
-    """Return the expected calibration error: how far a promise is off, on average, 0 to 1.
+    """Return the expected calibration error: the mean error of the probabilities, 0 to 1.
 
     The mean over bins, weighted by their titles, of |share of keeps - mean probability|: Guo et
     al. (2017), On Calibration of Modern Neural Networks, section 3.

@@ -1,6 +1,6 @@
-"""Fitting and asking XGBoost models: one way to do each, used by search, evaluation and scoring.
+"""Fitting XGBoost models and predicting with them: one way each, for search, evaluation, scoring.
 
-Not here: which hyperparameters (`tuning.py`), how good the answer is (`evaluation.py`).
+Not here: which hyperparameters (`tuning.py`), how good the answers are (`evaluation.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from atx_assets.learning.processors import usable_processors
 Given = TypeVar("Given")
 Answer = TypeVar("Answer")
 
-#: A value of each key of the search grid, for instance `{"max_depth": 3, ...}`.
+#: One value for each key of the search grid, for instance `{"max_depth": 3, ...}`.
 Hyperparameters = Mapping[str, float | int]
 
 
@@ -30,7 +30,7 @@ def training_parameters(hyperparameters: Hyperparameters) -> dict[str, Any]:
         "objective": "binary:logistic",
         "tree_method": "hist",
         "seed": 0,
-        # One thread a model, several models at once: trees this small gain nothing from more.
+        # One thread per model, several models in parallel: trees this small gain nothing from more.
         "nthread": 1,
         "verbosity": 0,
         **chosen,
@@ -60,20 +60,20 @@ def predict(model: xgb.Booster, matrix: NDArray[np.float32]) -> NDArray[np.float
 
 
 def alone(ask: Callable[[], Answer]) -> Answer:
-    """Ask XGBoost something small, in a thread that wakes none of XGBoost's own.
+    """Call XGBoost for something small, in a thread that wakes none of XGBoost's own.
 
-    To read a model takes 1 ms so, and 8 ms with its threads, which spin while they wait for each
-    other: on a machine that has other work, seconds for the 25 models of the folds.
+    Reading a model takes 1 ms this way, and 8 ms with its threads, which spin while they wait for
+    each other: on a busy machine that adds up to seconds for the 25 models of the folds.
     """
     (answer,) = side_by_side(lambda _: ask(), [None])
     return answer
 
 
 def side_by_side(ask: Callable[[Given], Answer], given: Sequence[Given]) -> list[Answer]:
-    """Ask for each of some things, several at once, as `alone` does; return answers in order."""
+    """Call `ask` for several things in parallel, as `alone` does; return answers in order."""
 
     def wake_no_others() -> None:
-        # Holds for the thread that calls it, and cannot be undone: so in one that ends.
+        # Applies to the calling thread and cannot be undone, so that thread is one that ends.
         xgb.set_config(nthread=1)
 
     threads = min(usable_processors(), len(given)) or 1
@@ -84,8 +84,8 @@ def side_by_side(ask: Callable[[Given], Answer], given: Sequence[Given]) -> list
 def fingerprint(models: Iterable[xgb.Booster], features: int) -> str:
     """Return a sha256 of what models answer about made-up films.
 
-    A model that another XGBoost reads may answer otherwise: 2.1 reads those of 3.2, and no warning
-    tells that every probability is another one.
+    A model read by another version of XGBoost may answer differently: 2.1 reads models of 3.2, and
+    every probability differs without a warning.
     """
     random = np.random.default_rng(0)
     films = random.random((64, features), np.float32)

@@ -1,4 +1,4 @@
-"""Which labelled titles a model treats like a title: those that end in the same leaves.
+"""Which labelled titles a model treats like a given title: those that end in the same leaves.
 
 The share of trees in which two rows end in the same leaf is the proximity of Breiman (2001),
 Random Forests. Not here: how the nearest are shown.
@@ -19,9 +19,9 @@ from atx_assets.learning.folds import SEEDS
 from atx_assets.learning.models import alone
 from atx_assets.learning.scoring import ScoringBundle, held_out_models
 
-#: Labelled titles looked through; of more, evenly spaced ones in the order of their keys.
+#: Labelled titles compared; if there are more, evenly spaced ones in the order of their keys.
 MOST = 20_000
-#: Titles compared at once with all of these: bounds the memory.
+#: Titles compared with all of these in one step: limits the memory.
 _AT_ONCE = 512
 
 
@@ -34,7 +34,7 @@ def _leaves(model: xgb.Booster, rows: xgb.DMatrix) -> NDArray[np.integer]:
     if rows.num_row() == 0:
         return np.zeros((0, model.num_boosted_rounds()), np.uint8)
     found: NDArray[np.float32] = model.predict(rows, pred_leaf=True)
-    # A tree of the grid has at most 255 nodes; the smaller the numbers, the faster they compare.
+    # A tree of the grid has at most 255 nodes; smaller integers compare faster.
     return found.reshape(rows.num_row(), -1).astype(np.uint8 if found.max() < 256 else np.int32)
 
 
@@ -46,7 +46,7 @@ def proximity(one: NDArray[np.integer], other: NDArray[np.integer]) -> NDArray[n
         other: leaves, shape (m, trees).
 
     Returns:
-        float32, shape (n, m): 1 where no tree tells two rows apart.
+        float32, shape (n, m): 1 if no tree separates the two rows.
     """
     same: NDArray[np.float32] = np.zeros((len(one), len(other)), np.float32)
     for ours, theirs in zip(one.T, other.T, strict=True):
@@ -58,19 +58,19 @@ def proximity(one: NDArray[np.integer], other: NDArray[np.integer]) -> NDArray[n
 def nearest(
     titles: pa.Table, labelled: pa.Table, bundle: ScoringBundle, number: int
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Find the labelled titles that are nearest to each title, itself excepted.
+    """Find the labelled titles that are nearest to each title, except itself.
 
-    Nearness is that of the models that gave the title its probability: the mean over the five
-    that did not see its label, or the champion's.
+    Nearness uses the models that gave the title its probability: the mean over the five
+    that did not see its label, or the champion.
 
     Args:
         titles: n titles with `key`, `media_title`, `release_year` and the encoding's columns.
-        labelled: m titles to find among, with the same columns.
+        labelled: m titles to search, with the same columns.
         bundle: the version that scores.
-        number: how many to find for each; fewer where there are fewer labelled titles.
+        number: how many to find for each; fewer if there are fewer labelled titles.
 
     Returns:
-        rows: of `labelled`, shape (n, number), the nearest first, equals in the rows' order.
+        rows: of `labelled`, shape (n, number), the nearest first, ties in the rows' order.
         share: of trees that treat both alike, shape (n, number).
     """
     step = -(-labelled.num_rows // MOST) or 1
@@ -81,7 +81,7 @@ def nearest(
     shares = np.zeros((titles.num_rows, number), np.float32)
     itself = pc.index_in(titles["key"], known["key"].combine_chunks()).fill_null(-1).to_numpy()
     asked, among = bundle.encoding.matrix(titles), bundle.encoding.matrix(known)
-    # Made once, and not again for each of the models.
+    # Built once, not for each of the models.
     of_known = xgb.DMatrix(among, missing=np.nan, nthread=1)
     models = [
         (at, share, leaves(model, asked[at]), alone(partial(_leaves, model, of_known)))

@@ -12,14 +12,14 @@ _OURS = Path("/proc/self/cgroup")
 
 
 def usable_processors(groups: Path = _GROUPS, ours: Path = _OURS) -> int:
-    """Return the number of processors that a container's limit and an affinity leave us.
+    """Return the number of processors that a container's limit and CPU affinity leave us.
 
-    The machine's number starts a thread for each of its cores where a container has two of 64: the
-    threads wait for one another, and each has its own binned matrix in the container's memory.
+    With the machine's number, a container with two of 64 cores would start 64 threads. They
+    would wait for each other, each with its own binned matrix in the container's memory.
 
     Args:
         groups: where the kernel shows the control groups.
-        ours: the file that says which of them this process is in.
+        ours: the file that names the groups of this process.
     """
     try:
         count = len(os.sched_getaffinity(0))
@@ -29,8 +29,8 @@ def usable_processors(groups: Path = _GROUPS, ours: Path = _OURS) -> int:
 
 
 def _limits(groups: Path, ours: Path) -> Iterator[float]:
-    """Yield the processors' time that control groups leave us, of version 2 and of version 1."""
-    # A container sees its own group as the root; under systemd every group above counts.
+    """Yield the processors that control groups leave us, in version 2 and version 1."""
+    # A container sees its own group as the root; under systemd every group above counts, too.
     for folder in (groups, *_above(groups, ours)):
         yield from _share(folder / "cpu.max")
     for folder in (groups / "cpu", groups / "cpu,cpuacct"):
@@ -54,5 +54,5 @@ def _share(*files: Path) -> Iterator[float]:
         quota, period = " ".join(file.read_text() for file in files).split()
         if int(quota) > 0 and int(period) > 0:
             yield int(quota) / int(period)
-    except (OSError, ValueError):  # there is no limit: "max", -1, or no such file
+    except (OSError, ValueError):  # no limit: "max", -1, or no such file
         return

@@ -1,6 +1,6 @@
-"""Whether a new model takes the champion's place. Not here: how the place is taken.
+"""Whether a new model replaces the champion. Not here: how it is replaced.
 
-The rule: the guards pass, and the labels changed or the new recipe is not worse than the
+The rule: the guards pass, and either the labels changed or the new recipe is not worse than the
 champion's, refitted on the same folds of the same rows.
 """
 
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-#: The chance of calling a recipe worse that is not.
+#: The chance of calling a recipe worse although it is not.
 LEVEL = 0.05
-#: Rows held out in a fold, as a share of those trained on: one fifth and four fifths.
+#: Rows held out in a fold, as a share of those trained on: one fifth over four fifths.
 HELD_OUT = 0.25
-#: The calibration error that a champion must stay under.
+#: A champion's calibration error must stay below this.
 CALIBRATION = 0.1
 
 
@@ -27,7 +27,7 @@ class Comparison:
     """A new recipe and the champion's, in the same folds.
 
     Attributes:
-        difference: mean over the folds of new less champion, in average precision.
+        difference: new minus champion, in average precision, mean over the folds.
         p_worse: the p-value for the new one being worse.
     """
 
@@ -36,8 +36,8 @@ class Comparison:
 
     @property
     def worse(self) -> bool:
-        """Say whether the new recipe is worse by more than chance would have it."""
-        # NaN, which no comparison has, counts as worse.
+        """Return whether the new recipe is worse by more than chance explains."""
+        # NaN, which fails every comparison, counts as worse.
         return not self.p_worse >= LEVEL
 
 
@@ -53,13 +53,13 @@ class Decision:
 def compare(new: Sequence[float], champion: Sequence[float]) -> Comparison:
     """Compare two recipes over the same folds: the corrected resampled t-test, one-sided.
 
-    Folds of repeated cross-validation share most of their training rows, so that their
-    differences vary less than those of fresh data would: the variance is that of a fold times
+    Folds of repeated cross-validation share most of their training rows, so their differences
+    vary less than those of new data would: the variance is that of a fold times
     (1/folds + 1/4). Nadeau and Bengio (2003), Inference for the Generalization Error, section 3.
 
     Args:
-        new: the measure in each fold, more is better.
-        champion: the same of the other recipe.
+        new: the measure in each fold, higher is better.
+        champion: the same for the other recipe.
     """
     differences = np.subtract(new, champion)
     mean = float(differences.mean())
@@ -70,7 +70,7 @@ def compare(new: Sequence[float], champion: Sequence[float]) -> Comparison:
 
 
 def failed_guards(quality: dict[str, Any]) -> list[str]:
-    """Return, in words, which guards a model's quality does not pass.
+    """Return, in words, which guards a model's quality fails.
 
     Args:
         quality: the record of `quality.measure_quality`.
@@ -80,7 +80,7 @@ def failed_guards(quality: dict[str, Any]) -> list[str]:
     if missing:
         return [f"{', '.join(missing)} cannot be measured"]
     failed = []
-    # Asked so that NaN fails.
+    # Written so that NaN fails.
     if rule is None or not model["pr_auc"]["mean"] > rule:
         failed.append(
             f"PR-AUC {model['pr_auc']['mean']:.3f} is not above that of the best "
@@ -90,7 +90,7 @@ def failed_guards(quality: dict[str, Any]) -> list[str]:
     if error is None or not error < CALIBRATION:
         failed.append(
             f"calibration error {'unknown' if error is None else f'{error:.3f}'} is not "
-            f"under {CALIBRATION}"
+            f"below {CALIBRATION}"
         )
     return failed
 
@@ -114,13 +114,13 @@ def decide(
 
     Args:
         quality: of the new model.
-        champion: the version that it would take the place of; None if there is none that scores.
-        champion_quality: of that version. Where it fails the guards itself, they keep nobody out.
+        champion: the version that it would replace; None if no version scores.
+        champion_quality: of that version. If it fails the guards itself, they are no obstacle.
         comparison: with the champion, or with its recipe fitted to the new labels; None if
             that is the new model's recipe.
         labels_changed: the champion learned from other labels.
-        declined: a person took this very model out of the champion's place, or one that knew all
-            of its labels.
+        declined: a person removed this same model as champion, or one that knew all of its
+            labels.
     """
     failed = "; ".join(failed_guards(quality))
     warning = f"a guard fails: {failed}" if failed else ""

@@ -1,6 +1,6 @@
-"""All that is known of how good a model is, as one record that JSON can hold.
+"""Everything known about how good a model is, as one record that JSON can hold.
 
-Each contender is measured on all labels fold by fold, on those that people and rules gave, and on
+Each contender is measured on all labels fold by fold, on those from people and from rules, and on
 the titles newest in the database. Not here: how (`contenders.py`, `measures.py`).
 """
 
@@ -22,9 +22,9 @@ from atx_assets.learning.models import Hyperparameters
 from atx_assets.learning.thresholds import threshold_at
 from atx_assets.operating_point import ALTERNATIVES, OperatingPoint
 
-#: The share of the titles, the first in the database, that learns for the figures of the newest.
+#: The share of the titles, the earliest in the database, that trains for the figures of the newest.
 OLDEST = 0.8
-#: The share that the newest may be at most, where many came at the moment of the cut.
+#: The largest share for the newest, if many titles came at the moment of the cut.
 MOST = 0.4
 #: The slices that every contender is measured on; a slice without titles is left out.
 ALL, HUMAN, RULE, NEWEST = "all", "human", "rule", "newest"
@@ -41,7 +41,7 @@ class Evidence:
         numeric: how many of them are numeric.
         sources: shape (n,): `human` or `rule`, who gave the label.
         created: microseconds since 1970, shape (n,): when the title came to the database, NaN
-            where that is not known.
+            if unknown.
         point: where verdicts are taken.
     """
 
@@ -54,7 +54,7 @@ class Evidence:
     point: OperatingPoint
 
     def slices(self) -> dict[str, NDArray[np.bool_]]:
-        """Return which rows each slice has; bool, shape (n,)."""
+        """Return the rows of each slice; bool, shape (n,)."""
         found = {ALL: np.ones(len(self.labels), bool)}
         found |= {source: self.sources == source for source in (HUMAN, RULE)}
         newest = newest_rows(self.created, self.labels)
@@ -66,10 +66,10 @@ class Evidence:
 def newest_rows(
     created: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> NDArray[np.bool_] | None:
-    """Return which titles are the newest fifth in the database; None if times tell nothing.
+    """Return which titles are the newest fifth in the database; None if the times do not show it.
 
-    They tell nothing where some are unknown, where the fifth cannot be cut off between two
-    moments (a table that was filled at once), or where a part would have too few labels of a class.
+    They do not if some are unknown, if the fifth cannot be cut between two moments (a table filled
+    in one step), or if a part would have too few labels of a class.
 
     Args:
         created: microseconds since 1970, shape (n,), NaN for unknown.
@@ -115,14 +115,14 @@ def measure_quality(
     held_out: OutOfFold,
     nested: dict[str, Any],
 ) -> tuple[dict[str, Any], list[float]]:
-    """Measure a recipe, and beside it what it must beat.
+    """Measure a recipe, together with what it must beat.
 
     Args:
         evidence: the training rows.
         hyperparameters: the recipe.
         held_out: its models of the folds.
-        nested: the headline figures, by measure, from a search that did not see what it is
-            measured on.
+        nested: the headline figures, by measure, from a search that did not see the rows that
+            they are measured on.
 
     Returns:
         The record: `slices` (titles and keeps of each), by contender (`model`, `always_skip`,
@@ -147,7 +147,7 @@ def measure_quality(
         "rule": _by_slice(rule.contender, newest_rule, evidence)[0],
         "the_rule": str(rule),
         "nested": nested,
-        # The nested folds are those of the first seed: what is beside them must be of the same.
+        # The nested folds are those of the first seed, so the comparison must use the same ones.
         "model_there": spreads({name: values[:FOLDS] for name, values in by_fold.items()}),
         "calibration": {
             "error": model[ALL]["calibration_error"],
@@ -160,10 +160,10 @@ def measure_quality(
 def _alternatives(models: Contender, in_use: OperatingPoint) -> list[dict[str, Any]]:
     """Return what each operating point would give.
 
-    The threshold is that of the mean of the seeds' answers over all rows, as scores use it; what
-    it gives is measured with thresholds that did not see the fold.
+    The threshold is that of the mean over the seeds on all rows, as scores use it; its results are
+    measured with thresholds that did not see the fold.
     """
-    # In float64, as scoring does: in float32 a threshold may lie above its own title.
+    # In float64, as scoring does: in float32 a threshold may be above its own title.
     answers = models.scores.mean(axis=0)
     points = ALTERNATIVES if in_use in ALTERNATIVES else (in_use, *ALTERNATIVES)
     rows = []
@@ -203,7 +203,7 @@ def _by_slice(
 
 
 def _newest_assignment(evidence: Evidence) -> NDArray[np.int64] | None:
-    """Hold the newest titles out, once, and no other; shape (1, n)."""
+    """Hold out the newest titles, once, and no others; shape (1, n)."""
     newest = newest_rows(evidence.created, evidence.labels)
     return None if newest is None else np.where(newest, 0, -1)[None]
 

@@ -19,12 +19,12 @@ def reasons(titles: pa.Table, bundle: ScoringBundle) -> list[list[str]]:
     """Name the three features that moved each title's probability most.
 
     The contributions are those of the models that gave the probability: the mean over the five
-    models that did not see the title's label, or the champion's where the bundle did not learn
+    models that did not see the title's label, or the champion's if the bundle did not learn
     from the title.
 
     Returns:
         For each title, reasons such as "Metascore 88: +1.2"; the number is in log-odds, and
-        above zero it speaks for a keep.
+        above zero it favours a keep.
     """
     matrix = bundle.encoding.matrix(titles)
     contributions = np.zeros((titles.num_rows, matrix.shape[1] + 1))
@@ -39,7 +39,7 @@ def reasons(titles: pa.Table, bundle: ScoringBundle) -> list[list[str]]:
     words = feature_words(bundle.encoding)
     numbers = [_values(titles, n.column, bundle.encoding) for n in bundle.encoding.numeric]
     return [
-        _in_words(contributions[row, :-1], matrix[row], words, [told[row] for told in numbers])
+        _in_words(contributions[row, :-1], matrix[row], words, [values[row] for values in numbers])
         for row in range(titles.num_rows)
     ]
 
@@ -74,20 +74,20 @@ def _in_words(
     numbers: list[str],
 ) -> list[str]:
     strongest = np.argsort(-np.abs(contributions), kind="stable")[:STRONGEST]
-    told = []
+    reasons_named = []
     for at in strongest[np.abs(contributions[strongest]) >= 0.05]:
         kind, category = words[at]
         if not category:
             category = numbers[at]
         elif not encoded[at]:
             category = f"not {category}"
-        told.append(f"{kind} {category}: {contributions[at]:+.1f}")
-    return told
+        reasons_named.append(f"{kind} {category}: {contributions[at]:+.1f}")
+    return reasons_named
 
 
 def _values(titles: pa.Table, column: str, encoding: FeatureEncoding) -> list[str]:
-    """Return a number of each title in words."""
-    # NaN, the only value unequal to itself, is unknown.
+    """Return one number of each title in words."""
+    # NaN, the only value unequal to itself, means unknown.
     form = "g" if column == "release_year" else ",.12g"
     return [
         "unknown" if value != value else format(value, form)

@@ -1,7 +1,7 @@
-"""Which titles to label, or label again, next: doubtful labels, and what the model cannot tell.
+"""Which titles to label, or label again, next: doubtful labels, and what the model cannot decide.
 
-Not here: how the titles are shown (`defs/assets/review_queue.py`). What else was tried for doubtful
-labels is in `benchmarks/review.py`: confident learning and cleanlab ranked them no better.
+Not here: how the titles are shown (`defs/assets/review_queue.py`). `benchmarks/review.py` has what
+else was tried for doubtful labels: confident learning and cleanlab ranked them no better.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from atx_assets.learning.models import Hyperparameters, fit, predict
 from atx_assets.learning.neighbours import proximity
 from atx_assets.learning.processors import usable_processors
 
-#: Seeds of the folds behind a sceptical probability: five find no more wrong labels than two.
+#: Seeds of the folds for a sceptical probability: five find no more wrong labels than two.
 SCEPTICS = 2
-#: Of a title less unsure than this there is nothing to ask.
+#: Titles less uncertain than this are not worth a question.
 LEAST_UNSURE = 0.1
-#: How many of the most unsure titles are looked through for each that is wanted.
+#: How many of the most uncertain titles are considered for each one chosen.
 _POOL = 10
 
 
 def can_be_sceptical(labels: NDArray[np.int64], by_person: NDArray[np.bool_]) -> bool:
-    """Say whether people gave enough keeps to do without those of rules, and rules gave any.
+    """Return whether people gave enough keeps to do without those of rules, and rules gave any.
 
     Args:
         labels: shape (n,), 0 or 1.
@@ -44,7 +44,7 @@ def sceptical_probabilities(
     hyperparameters: Hyperparameters,
     assignment: NDArray[np.integer],
 ) -> NDArray[np.float64]:
-    """Ask models that were taught the keeps of rules as skips about the rows they did not see.
+    """Predict with models that learned the keeps of rules as skips, on rows that they did not see.
 
     Args:
         matrix: dense float32, shape (n, features), rows ordered by key.
@@ -81,9 +81,9 @@ def likely_wrong(
 ) -> NDArray[np.intp]:
     """Rank the labels that models doubt: those of rules first, then people's.
 
-    Sceptical models believe too little in keeps, and so a person's label must be doubted by the
-    others as well. Of either kind, the label that has the least sceptical probability comes
-    first; equals in the rows' order.
+    Sceptical models give keeps too low a probability, so the other models must doubt a person's
+    label as well. In each group, the label with the lowest sceptical probability comes first; ties
+    in the rows' order.
 
     Args:
         labels: shape (n,), 0 or 1.
@@ -92,7 +92,7 @@ def likely_wrong(
         by_person: bool, shape (n,): a person gave the label, not a rule.
 
     Returns:
-        The rows whose label has a probability under one half.
+        The rows whose label has a probability below one half.
     """
     own, trusted = (np.where(labels == 1, p, 1 - p) for p in (sceptical, blind))
     doubtful = np.flatnonzero((own < 0.5) & (~by_person | (trusted < 0.5)))
@@ -100,13 +100,13 @@ def likely_wrong(
 
 
 def unsureness(probability: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
-    """Return how little the model can tell: 1 at the threshold, 0 where it is certain.
+    """Return how uncertain the model is: 1 at the threshold, 0 if it is certain.
 
-    The distance from the threshold counts as a share of the room on its side.
+    The distance from the threshold counts as a share of the range on its side.
 
     Args:
         probability: of a keep, shape (n,).
-        threshold: the least probability of a keep, in (0, 1).
+        threshold: the lowest probability of a keep, in (0, 1).
     """
     room = np.where(probability >= threshold, max(1 - threshold, 1e-9), max(threshold, 1e-9))
     unsure: NDArray[np.float64] = 1 - np.minimum(np.abs(probability - threshold) / room, 1)
@@ -119,27 +119,27 @@ def worth_labelling(
     leaves: Callable[[NDArray[np.intp]], NDArray[np.integer]],
     number: int,
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Choose unlabelled titles to ask about: the most unsure first, spread over kinds of titles.
+    """Choose unlabelled titles to ask about: the most uncertain first, spread over kinds of titles.
 
-    Each next one has the most unsureness times unlikeness to the nearest of those chosen before;
-    so the second of two that no tree tells apart comes last. A form of maximal marginal relevance:
+    Each next title maximises uncertainty times dissimilarity to the nearest title chosen before;
+    the second of two that no tree separates comes last. A form of maximal marginal relevance:
     Carbonell and Goldstein (1998), *The Use of MMR*, SIGIR.
 
     Args:
         probability: of a keep, shape (n,).
-        threshold: the least probability of a keep, in (0, 1).
-        leaves: returns the leaves of some rows, shape (rows, trees); asked once, and only for the
-            most unsure.
+        threshold: the lowest probability of a keep, in (0, 1).
+        leaves: returns the leaves of some rows, shape (rows, trees); called once, and only for the
+            most uncertain.
         number: how many to choose, at most.
 
     Returns:
-        rows: those chosen, in their order; none of which the model is certain.
-        alike: how alike each is to the nearest before it, 0 to 1; 0 for the first.
+        rows: the chosen ones, in order; none of which the model is certain.
+        alike: how similar each is to the nearest chosen before it, 0 to 1; 0 for the first.
     """
     unsure = unsureness(probability, threshold)
     open_ones = np.flatnonzero(unsure >= LEAST_UNSURE)
     open_ones = open_ones[np.argsort(-unsure[open_ones], kind="stable")]
-    # Those that no tree tells apart have one probability: many of a kind must not fill the pool.
+    # Titles that no tree separates share a probability: many of a kind must not fill the pool.
     firsts = np.sort(np.unique(probability[open_ones], return_index=True)[1])
     pool = np.append(open_ones[firsts], np.delete(open_ones, firsts))[: _POOL * number]
     number = min(number, len(pool))

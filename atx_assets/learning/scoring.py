@@ -17,12 +17,12 @@ from atx_assets.learning.identity import names_and_years
 from atx_assets.learning.models import predict, side_by_side
 from atx_assets.schemas import IMDB_ID
 
-#: Titles encoded at once: the dense matrix of a million titles would fill the memory.
+#: Titles encoded in one step: the dense matrix of a million titles would fill the memory.
 BATCH = 65_536
 
 
 class ScoringBundle(Protocol):
-    """What scoring needs of a bundle."""
+    """What scoring needs from a bundle."""
 
     @property
     def encoding(self) -> FeatureEncoding:
@@ -34,14 +34,14 @@ class ScoringBundle(Protocol):
 
     @property
     def learned_from(self) -> pa.Table:
-        """`key`, `named` and `seed0` to `seed4`: the fold a row was held out of."""
+        """`key`, `named` and `seed0` to `seed4`: the fold in which a row was held out."""
 
     def fold_model(self, seed: int, fold: int) -> xgb.Booster:
         """The model that did not see one fold."""
 
 
 def in_sample(titles: pa.Table, bundle: ScoringBundle) -> NDArray[np.float32]:
-    """Ask the model that learned from every training row.
+    """Predict with the model that learned from every training row.
 
     Args:
         titles: n titles with the encoding's source columns.
@@ -60,14 +60,14 @@ def in_sample(titles: pa.Table, bundle: ScoringBundle) -> NDArray[np.float32]:
 def blind_answers(
     titles: pa.Table, bundle: ScoringBundle
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Ask, for each title that a bundle learned from, the models that did not see its label.
+    """Predict each title that a bundle learned from, with the models that did not see its label.
 
     Args:
         titles: n titles with `key`, `media_title`, `release_year` and the encoding's columns.
         bundle: the version that scores.
 
     Returns:
-        rows: which titles the bundle learned from, ascending.
+        rows: the titles that the bundle learned from, ascending.
         answers: float32, shape (seeds, len(rows)).
     """
     rows = np.flatnonzero(_folds_of(titles, bundle.learned_from)[0] >= 0)
@@ -84,16 +84,16 @@ def blind_answers(
 def blind_probabilities(
     titles: pa.Table, bundle: ScoringBundle, champions: NDArray[np.floating] | None = None
 ) -> NDArray[np.float64]:
-    """Ask, for each title, models that have not seen its label.
+    """Predict each title with models that have not seen its label.
 
     Args:
         titles: n titles with `key`, `media_title`, `release_year` and the encoding's columns.
         bundle: the version that scores.
-        champions: what `in_sample` says of them, where that is known already.
+        champions: what `in_sample` says of them, if already known.
 
     Returns:
-        float64, shape (n,): where the bundle learned from the title, the mean of the five models
-        that did not see it; elsewhere what the champion says.
+        float64, shape (n,): if the bundle learned from the title, the mean of the five models
+        that did not see it; otherwise what the champion says.
     """
     if champions is None:
         champions = in_sample(titles, bundle)
@@ -106,7 +106,7 @@ def blind_probabilities(
 def held_out_models(
     titles: pa.Table, bundle: ScoringBundle
 ) -> Iterator[tuple[int, NDArray[np.intp], xgb.Booster]]:
-    """Yield each model of the folds: its seed, and the rows of `titles` that it was kept from."""
+    """Yield each model of the folds: its seed, and the rows of `titles` that it did not see."""
     folds = _folds_of(titles, bundle.learned_from)
     for seed in SEEDS:
         for fold in range(FOLDS):
@@ -116,11 +116,11 @@ def held_out_models(
 
 
 def _folds_of(titles: pa.Table, learned: pa.Table) -> NDArray[np.integer]:
-    """Find the fold of each title under each seed, -1 where it was not learned from.
+    """Find the fold of each title under each seed, -1 if it was not learned from.
 
-    By `learned_key`, where `as_learned` has looked at the whole library. Of single titles by key;
-    or, where one of the two keys is no IMDb id, by a name and year that only one of the learned
-    has: a title gets another key when its IMDb id becomes known.
+    By `learned_key`, if `as_learned` has seen the whole library. Single titles are found by key;
+    or, if one of the two keys is not an IMDb id, by a name and year that only one of the learned
+    titles has: a title gets another key when its IMDb id becomes known.
 
     Returns:
         shape (seeds, n).

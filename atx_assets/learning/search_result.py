@@ -13,12 +13,12 @@ from atx_assets.schemas import FOLD_SCORES
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
-        combinations: what was tried, in the order of scikit-learn's `ParameterGrid`.
-        scores: shape (combinations, folds, len(FOLD_SCORES)), NaN in folds that a combination
-            was not scored in; log loss is positive, less is better.
+        combinations: the combinations tried, in the order of scikit-learn's `ParameterGrid`.
+        scores: shape (combinations, folds, len(FOLD_SCORES)), NaN in folds in which a combination
+            was not scored; log loss is positive, lower is better.
         objective: the score, one of FOLD_SCORES, that decides.
     """
 
@@ -28,28 +28,28 @@ class SearchResult:
 
     @property
     def values(self) -> NDArray[np.float64]:
-        """The objective, more is better; shape (combinations, folds)."""
+        """The objective, higher is better; shape (combinations, folds)."""
         sign = -1 if self.objective == "log_loss" else 1
         values: NDArray[np.float64] = sign * self.scores[:, :, FOLD_SCORES.index(self.objective)]
         return values
 
     @property
     def means(self) -> NDArray[np.float64]:
-        """The mean objective over the folds scored, more is better; shape (combinations,).
+        """The mean objective over the scored folds, higher is better; shape (combinations,).
 
-        A fold in which the objective is not defined (ROC-AUC without a keep) is left out.
+        A fold in which the objective is undefined (ROC-AUC without keeps) is left out.
         """
         return _mean(self.values)
 
     @property
     def best(self) -> int:
-        """Index of the best mean among those scored in every fold, the first of equals."""
+        """Index of the best mean among those scored in every fold, the first if tied."""
         return int(np.nanargmax(np.where(self.in_every_fold, self.means, np.nan)))
 
     @property
     def in_every_fold(self) -> NDArray[np.bool_]:
         """Which combinations were scored in every fold; shape (combinations,)."""
-        # Log loss is defined in every fold that was scored.
+        # Log loss is defined in every scored fold.
         scored = ~np.isnan(self.scores[:, :, FOLD_SCORES.index("log_loss")])
         found: NDArray[np.bool_] = np.all(scored, axis=1)
         return found
@@ -63,7 +63,7 @@ class SearchResult:
 
     @property
     def near_best(self) -> NDArray[np.bool_]:
-        """Which combinations lie within one standard error of the best; shape (combinations,)."""
+        """Which combinations are within one standard error of the best; shape (combinations,)."""
         means = self.means
         near = means >= means[self.best] - self.standard_error
         found: NDArray[np.bool_] = np.logical_and(near, self.in_every_fold)
@@ -71,10 +71,10 @@ class SearchResult:
 
     @property
     def chosen(self) -> int:
-        """Index of the simplest of those near the best: fewest trees, then least depth.
+        """Index of the simplest of those near the best: fewest trees, then smallest depth.
 
-        What is left of choice goes to the best mean, then to the first. The rule of one standard
-        error is that of Breiman et al., Classification and Regression Trees (1984), 3.4.3.
+        Ties go to the best mean, then to the first. The one-standard-error rule is from
+        Breiman et al., Classification and Regression Trees (1984), 3.4.3.
         """
         means = self.means
 
@@ -86,7 +86,7 @@ class SearchResult:
 
 
 def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean over the folds that are known, NaN where none is; shape (combinations,)."""
+    """Return the mean over the known folds, NaN if there are none; shape (combinations,)."""
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         mean: NDArray[np.float64] = np.where(known, values, 0).sum(axis=1) / known.sum(axis=1)

@@ -1,6 +1,6 @@
-"""Where probabilities become verdicts: the threshold that an operating point asks for.
+"""The threshold at which probabilities become verdicts, for a given operating point.
 
-Not here: which labels and probabilities it is chosen on (out of fold, always).
+Not here: which labels and probabilities it is chosen on (always out-of-fold).
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from atx_assets.operating_point import OperatingPoint
 def threshold_at(
     point: OperatingPoint, labels: NDArray[np.int64], scores: NDArray[np.floating]
 ) -> float:
-    """Return the least score that counts as a keep; infinite where none reaches the point.
+    """Return the lowest score that counts as a keep; infinite if none reaches the point.
 
-    Of equal F1 the highest; of thresholds that reach the least precision the one with most
-    recall, and the other way round.
+    For F1, ties go to the highest; of the thresholds that reach the least precision, to the one
+    with the most recall, and the other way round.
 
     Args:
-        point: what is asked for.
+        point: the operating point.
         labels: shape (n,), 0 or 1.
         scores: shape (n,), of models that did not see these labels.
     """
     precision, recall, thresholds = _curve(labels, scores)
     if point.measure == "f1":
-        # From counts: equals, which rounding would tell apart, are equal then.
+        # From counts, so that rounding does not separate ties.
         keeps = labels.sum()
         named = len(scores) - np.searchsorted(np.sort(scores), thresholds)
         f1 = 2 * np.rint(recall * keeps) / (named + keeps)
@@ -45,7 +45,7 @@ def _curve(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.floating]]:
     """Return precision and recall at each distinct score, and the scores, ascending.
 
-    To the last bit those of scikit-learn's `precision_recall_curve`.
+    Equal to scikit-learn's `precision_recall_curve` to the last bit.
     """
     falling, hits, named = ranked(labels, scores)
     keeps = hits[-1]

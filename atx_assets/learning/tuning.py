@@ -37,7 +37,7 @@ GRID: dict[str, Sequence[float | int]] = {
     "gamma": (0, 0.1, 0.2),
 }
 
-#: What is trained without a search: a plain XGBoost, which no search beat by more than noise.
+#: The combination without a search: a plain XGBoost, which no search beat by more than noise.
 PLAIN: Hyperparameters = {
     "max_depth": 3,
     "learning_rate": 0.1,
@@ -47,19 +47,19 @@ PLAIN: Hyperparameters = {
     "gamma": 0,
 }
 
-#: The race: after so many folds, this share of those still in it goes on.
+#: The race: after this many folds, this share of the remaining combinations continues.
 RUNGS = ((1, 1 / 5), (2, 1 / 2))
-#: No rung leaves fewer, as long as there are as many.
+#: No rung leaves fewer, if there are that many.
 FEWEST = 3
 
 Progress = Callable[[int, int], None]
 
 
 class Part(NamedTuple):
-    """What is raced of a grid: each `step`-th combination, from `first` on.
+    """The part of a grid that is raced: each `step`-th combination, starting at `first`.
 
-    Combinations that differ in `n_estimators` alone count as one. Where the number of values of
-    each key and `step` have no factor in common, every value comes up as often as any other.
+    Combinations that differ only in `n_estimators` count as one. If the number of values of
+    each key and `step` have no common factor, every value occurs as often as any other.
     """
 
     first: int
@@ -70,7 +70,7 @@ WHOLE = Part(0, 1)
 
 
 def share_out(searches: int) -> list[Part]:
-    """Return a part for each of some searches, which have the whole grid between them."""
+    """Return one part per search; together the parts are the whole grid."""
     return [Part(first, searches) for first in range(searches)]
 
 
@@ -93,7 +93,7 @@ def grid_search(
         grid: values by key; `n_estimators` and `max_depth` are among the keys.
         flags_from: the first matrix column of those that hold only 0 and 1.
         objective: the score, one of FOLD_SCORES, that decides.
-        on_progress: told the number of fits done and to do, from any thread.
+        on_progress: called with the number of fits done and to do, from any thread.
     """
     search = _Search(matrix, labels, folds, grid, flags_from, objective)
     every = list(product(range(len(folds)), search.groups))
@@ -112,12 +112,12 @@ def race(
     part: Part = WHOLE,
     on_progress: Progress = lambda done, total: None,
 ) -> SearchResult:
-    """Score combinations fold by fold, and go on with the best alone: successive halving.
+    """Score combinations fold by fold, and continue only with the best: successive halving.
 
     Jamieson and Talwalkar (2016), Non-stochastic Best Arm Identification, with folds as the
-    resource. Combinations are compared within the same folds, where what one fold has of luck is
-    the same for all. The arguments are those of `grid_search`; `part` says what is raced of the
-    grid, and the rest stays without a score. A grid too small to be shared out is raced whole.
+    resource. Combinations are compared within the same folds, so that the luck of a fold is
+    the same for all. The arguments are those of `grid_search`; `part` says which part of the
+    grid is raced, and the rest gets no score. A grid too small to be shared out is raced whole.
     """
     search = _Search(matrix, labels, folds, grid, flags_from, objective)
     left = search.groups
@@ -136,7 +136,7 @@ def race(
 
 
 class _Search:
-    """The scores found so far, and what it takes to find more."""
+    """The scores so far, and what is needed to compute more."""
 
     def __init__(
         self,
@@ -158,14 +158,14 @@ class _Search:
         self._binned = threading.local()
 
     def best_first(self, groups: list[list[int]]) -> list[list[int]]:
-        """Order groups by the best of each, in the folds scored so far."""
+        """Order groups by the best combination in each, in the folds scored so far."""
         means = self.result.means
-        # Before the first fold, or of ROC-AUC in one without a keep, nothing is known.
+        # Before the first fold, or for ROC-AUC in a fold without keeps, nothing is known.
         means = np.where(np.isnan(means), -np.inf, means)
         return sorted(groups, key=lambda group: -means[group].max())
 
     def score(self, fits: Iterable[tuple[int, list[int]]], say: Callable[[], None]) -> None:
-        """Fit and score in one fold, for each pair of a fold and a group."""
+        """Fit and score each pair of a fold and a group."""
         given_up = threading.Event()
 
         def one(fit: tuple[int, list[int]]) -> None:
@@ -173,13 +173,13 @@ class _Search:
                 self._score(*fit)
                 say()
 
-        # Threads, not processes: XGBoost works outside Python's lock, and a thread starts at once.
+        # Threads, not processes: XGBoost releases Python's lock, and a thread starts immediately.
         with ThreadPoolExecutor(usable_processors()) as pool:
             try:
                 for finished in [pool.submit(one, fit) for fit in fits]:
                     finished.result()
             except BaseException:
-                # Ctrl-C, say: the pool would otherwise fit all that is left before it lets go.
+                # On Ctrl-C, for example: the pool would otherwise finish all fits before it ends.
                 given_up.set()
                 raise
 
@@ -187,7 +187,7 @@ class _Search:
         train, test, truth = self._data(fold)
         combinations, scores = self.result.combinations, self.result.scores
         largest = combinations[group[-1]]
-        # Not `xgb.train`: its callbacks after each tree cost a tenth of the tree.
+        # Not `xgb.train`: its callbacks after each tree take a tenth of the tree's time.
         model = xgb.Booster(training_parameters(largest), [train])
         for tree in range(int(largest["n_estimators"])):
             model.update(train, tree)
@@ -198,8 +198,8 @@ class _Search:
     def _data(self, fold: int) -> tuple[xgb.QuantileDMatrix, xgb.DMatrix, NDArray[np.int64]]:
         """Return the binned training rows, the held-out rows and their labels.
 
-        Binned once a thread for all its models of a fold; not shared between threads, because
-        nothing promises that two may train on one.
+        Each thread bins once for all its models of a fold. Threads share no bins, because nothing
+        guarantees that two may train on the same ones.
         """
         if getattr(self._binned, "fold", None) != fold:
             held_out = np.zeros(len(self._labels), bool)
@@ -215,13 +215,13 @@ class _Search:
 
 
 def _counted(on_progress: Progress, total: int) -> Callable[[], None]:
-    """Return what is called after each fit, by any thread."""
+    """Return a function to call after each fit, from any thread."""
     done = count(1)
     return lambda: on_progress(next(done), total)
 
 
 def _same_trees(combinations: list[Hyperparameters]) -> list[list[int]]:
-    """Group the combinations that differ in `n_estimators` alone, the fewest trees first.
+    """Group the combinations that differ only in `n_estimators`, the fewest trees first.
 
     The first 50 trees of 200 are the model of 50 trees, so one fit answers for a group.
     """
@@ -233,11 +233,11 @@ def _same_trees(combinations: list[Hyperparameters]) -> list[list[int]]:
 
 
 def _without_zero_flags(matrix: NDArray[np.float32], flags_from: int) -> sparse.csr_matrix:
-    """Leave out the zeros of the 0/1 columns, and what is unknown.
+    """Leave out the zeros of the 0/1 columns, and unknown values.
 
-    A column with one value and nothing else splits the rows as one with 0 and 1 does, so the
-    trees are the same ones, sooner: nine in ten cells are such zeros. For the search alone: a
-    stored model is fed the dense matrix, in which 0 and unknown are two things.
+    A column with one value and nothing else splits the rows like one with 0 and 1, so the
+    trees are the same, but faster: nine in ten cells are such zeros. Only for the search: a
+    stored model gets the dense matrix, in which 0 and unknown are different.
     """
     kept = matrix != 0
     kept[:, :flags_from] = True

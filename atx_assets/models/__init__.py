@@ -1,1 +1,1 @@
-"""Models that are kept: bundles, the champion, MLflow's mirror of both. Not here: learning."""
+"""Stored models: bundles, the champion, MLflow's mirror of both. Not here: learning."""

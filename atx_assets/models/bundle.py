@@ -1,8 +1,8 @@
-"""A bundle: the folder of one version of the model, with all that this version needs.
+"""A bundle: the folder of one version of the model, with everything that this version needs.
 
 Model, encoding, hyperparameters, threshold, the models of the folds, quality, and what it learned
-from. XGBoost is imported where a model is asked for (`boosters.py`), and not here: its import takes
-longer than all else of a command that looks at versions and asks none. Not here either: which
+from. XGBoost is imported when a model is needed (`boosters.py`), and not here: its import takes
+longer than everything else in a command that only looks at versions. Not here either: which
 version is champion (`bundles.py`), how one is written (`new_bundle.py`).
 """
 
@@ -30,7 +30,7 @@ from atx_assets.text import key_in_normal_form
 if TYPE_CHECKING:
     import xgboost as xgb
 
-#: Of `bundle.json`: one that says another was made by an earlier atx.
+#: In `bundle.json`; another number means that another release made the bundle.
 FORMAT = 2
 MODEL, ENCODING, LEARNED, ABOUT = (
     "model.ubj",
@@ -38,13 +38,13 @@ MODEL, ENCODING, LEARNED, ABOUT = (
     "learned_from.parquet",
     "bundle.json",
 )
-#: Beside what makes a version: what is known of it, which may change while it stays the same.
+#: Not part of what makes a version: what is known of it, which may change later.
 QUALITY, JUDGED = "quality.json", "promotion.json"
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """One version as it lies on disk; what it holds is read when asked for."""
+    """One version on disk; its files are read when needed."""
 
     folder: Path
     version: int
@@ -53,11 +53,11 @@ class Bundle:
     def about(self) -> dict[str, Any]:
         """`hyperparameters`, `operating_point`, `threshold`, `quality`, `learned_from`, `files`.
 
-        `files` are the sha256 of those that make the version; `answers` has the `xgboost` that it
-        was made with, and the `sha256` of what its models answered then (see `fingerprint`).
+        `files` are the sha256 of the files that make the version; `answers` has the `xgboost`
+        that made it, and the `sha256` of what its models answered then (see `fingerprint`).
 
         Raises:
-            DamagedError: an earlier atx made it, or a later one, or it is not as it was saved.
+            DamagedError: an earlier or later atx made it, or it is not as it was saved.
         """
         about: dict[str, Any] = self._json(ABOUT)
         if about.get("format") != FORMAT:
@@ -68,22 +68,22 @@ class Bundle:
 
     @cached_property
     def digest(self) -> str:
-        """What tells this version from every other one: a sha256 over all that makes it."""
+        """A sha256 over all that makes this version: it differs from every other version's."""
         return hashlib.sha256(self._text(ABOUT).encode()).hexdigest()
 
     @property
     def judged(self) -> dict[str, Any]:
-        """How it was judged when it was made: `promoted`, `reason`, and the champion it met."""
+        """How it was judged when it was made: `promoted`, `reason`, and the champion then."""
         return self._json(JUDGED) if (self.folder / JUDGED).exists() else {}
 
     @property
     def made(self) -> datetime:
-        """When it was saved, in local time; its files hold no time, so that they agree."""
+        """When it was saved, in local time; its files hold no time, so that they can be equal."""
         return datetime.fromtimestamp((self.folder / ABOUT).stat().st_mtime).astimezone()
 
     @property
     def threshold(self) -> float:
-        """The least probability that counts as a keep."""
+        """The lowest probability that counts as a keep."""
         return float(self.about["threshold"])
 
     @cached_property
@@ -98,40 +98,40 @@ class Bundle:
 
     @cached_property
     def learned_from(self) -> pa.Table:
-        """One row a title: whose label, and how the models of the folds go with it.
+        """One row per title: its label, and how it relates to the models of the folds.
 
-        `key`, `media_title`, `named`, `label`, `label_source`, `hash` and `tmdb_id` (neither in
-        bundles of an earlier atx); `seed0` to `seed4`, the fold that
-        the row was held out of; `sceptical`, the probability of a keep by which labels are doubted
+        `key`, `media_title`, `named`, `label`, `label_source`, `hash` and `tmdb_id` (bundles of an
+        earlier atx lack the last two); `seed0` to `seed4`, the fold in which
+        the row was held out; `sceptical`, the probability of a keep by which labels are doubted
         (see `learning/review.py`).
         """
-        # In this thread alone. A thread of Arrow's that lets go of these bytes, which are Python's,
-        # while the program ends, aborts it.
+        # In this thread only. If a thread of Arrow's releases these bytes, which belong to Python,
+        # while the program ends, the program aborts.
         file = pq.ParquetFile(pa.BufferReader(self._read(LEARNED)), pre_buffer=False)
         learned = file.read(use_threads=False)
-        # An earlier release made its keys otherwise: its titles would not be known again.
+        # An earlier release made other keys: its titles would not be recognised.
         return learned if self.encoding.text_form == NORMAL else _in_normal_form(learned)
 
     def same_as(self, other: Bundle) -> bool:
-        """Say whether this one is whole, and the same version as the other to the last byte."""
+        """Return whether this one is whole, and the same version as the other to the last byte."""
         try:
             return self.digest == other.digest and self.is_whole
         except (OSError, ValueError, FileError):
             return False
 
     def has_quality(self, record: bytes) -> bool:
-        """Say whether this is what is known of its quality."""
+        """Return whether this is the record of its quality."""
         path = self.folder / QUALITY
         return path.exists() and path.read_bytes() == record and not is_damaged(path)
 
     @property
     def is_whole(self) -> bool:
-        """Say whether every file is there, as it was saved, and the models answer as then."""
+        """Return whether every file is as it was saved, and the models answer as then."""
         return self.is_intact and self.answers_as_then
 
     @property
     def is_intact(self) -> bool:
-        """Say whether every file is there, as it was saved."""
+        """Return whether every file is there, as it was saved."""
         try:
             for name in self.about["files"]:
                 self._read(name)
@@ -142,23 +142,23 @@ class Bundle:
 
     @property
     def answers_as_then(self) -> bool:
-        """Say whether the models answer as they did when they were made."""
+        """Return whether the models answer as they did when they were made."""
         try:
             return self._answers_as_then
         except DamagedError:
             return False
 
     def require_answers(self) -> None:
-        """Make sure that the models answer as they did when they were made.
+        """Require that the models answer as they did when they were made.
 
         Raises:
-            DamagedError: the XGBoost that is installed reads them otherwise.
+            DamagedError: the installed XGBoost reads them differently.
         """
         _ = self._answers_as_then
 
     @property
     def is_too_old(self) -> bool:
-        """Say whether an atx made it whose bundles are not read any more.
+        """Return whether the atx that made it is so old that its bundles are no longer read.
 
         Raises:
             DamagedError: it is not as it was saved.
@@ -171,7 +171,7 @@ class Bundle:
         return self._booster(fold_file(seed, fold))
 
     def _text(self, name: str) -> str:
-        """Read a file that is not among `files`, and make sure of it as well."""
+        """Read a file that is not in `files`, and verify it as well."""
         path = self.folder / name
         try:
             if is_damaged(path):
@@ -183,7 +183,7 @@ class Bundle:
     def _json(self, name: str) -> dict[str, Any]:
         try:
             found: dict[str, Any] = json.loads(self._text(name))
-        except ValueError as error:  # of an earlier atx, which kept no sum of it
+        except ValueError as error:  # from an earlier atx, which kept no sum of it
             raise self._not_as_saved(name) from error
         return found
 
@@ -195,10 +195,10 @@ class Bundle:
 
     @cached_property
     def _answers_as_then(self) -> bool:
-        """Make sure that the models answer as they did when they were made; looked at once.
+        """Check once whether the models answer as they did when they were made.
 
         Raises:
-            DamagedError: the XGBoost that is installed reads them otherwise.
+            DamagedError: the installed XGBoost reads them differently.
         """
         then = self.about.get("answers")
         if then is None or then["xgboost"] == _xgboost_installed():
@@ -211,14 +211,14 @@ class Bundle:
         now = boosters.answers_sha256(map(self._read, models), len(self.encoding.names))
         if now != then["sha256"]:
             raise DamagedError(
-                f"version {self.version} of the model was made with XGBoost {then['xgboost']}, and "
-                f"XGBoost {boosters.VERSION} answers otherwise from it: run full_rebuild, or "
+                f"version {self.version} of the model was made with XGBoost {then['xgboost']}, but "
+                f"XGBoost {boosters.VERSION} gives other answers: run full_rebuild, or "
                 f"install xgboost-cpu=={then['xgboost']}"
             )
         return True
 
     def _read(self, name: str) -> bytes:
-        """Read a file of the bundle, and make sure that it is the one that was written."""
+        """Read a file of the bundle, and check that it is the one that was written."""
         try:
             content = (self.folder / name).read_bytes()
         except FileNotFoundError as error:
@@ -230,21 +230,21 @@ class Bundle:
     def _not_as_saved(self, name: str) -> DamagedError:
         others = [n for p in self.folder.parent.iterdir() if (n := p.name) != self.folder.name]
         kept = ", ".join(sorted(filter(str.isdigit, others), key=int))
-        # Cheapest first. `atx promote` looks whether that version is whole; here it would be asked
-        # for by those who only look.
+        # Cheapest first. `atx promote` checks whether that version is whole; here, code that only
+        # looks at versions would have to check it.
         if kept:
-            mend = f"`atx promote VERSION` scores by another version (there is {kept}), or "
-            mend += "restore the folder from a backup"
+            fix = f"`atx promote VERSION` scores by another version (versions kept: {kept}), or "
+            fix += "restore the folder from a backup"
         else:
-            mend = "restore the folder from a backup; to begin anew without it, remove "
-            mend += f"{self.folder.parent} and run full_rebuild"
-        return DamagedError(f"{self.folder / name} is not the file that was saved: {mend}")
+            fix = "restore the folder from a backup; to start again without it, remove "
+            fix += f"{self.folder.parent} and run full_rebuild"
+        return DamagedError(f"{self.folder / name} is not the file that was saved: {fix}")
 
 
 def _in_normal_form(learned: pa.Table) -> pa.Table:
-    """Return what an earlier release put down, with keys and names as they are compared now.
+    """Return what an earlier release recorded, with keys and names in today's form.
 
-    Of two titles that are one by now, the first stands for both.
+    If two titles have become one, the first represents both.
     """
     first: dict[str, int] = {}
     for name in ("key", "named"):
@@ -257,7 +257,7 @@ def _in_normal_form(learned: pa.Table) -> pa.Table:
 
 
 def sync(path: Path) -> None:
-    """Have the disk take what was written to a file or a folder."""
+    """Make the disk store what was written to a file or a folder."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -266,7 +266,7 @@ def sync(path: Path) -> None:
 
 
 def _xgboost_installed() -> str:
-    """Return the version of XGBoost without importing it; nothing where two builds differ."""
+    """Return the version of XGBoost without importing it; "" if two builds differ."""
     versions = set()
     for build in ("xgboost", "xgboost-cpu"):
         with suppress(PackageNotFoundError):
@@ -280,11 +280,11 @@ def _other(about: dict[str, Any]) -> str:
 
 
 def fold_file(seed: int, fold: int) -> str:
-    """Return where the model of one fold lies in a bundle."""
+    """Return where in a bundle the model of one fold is."""
     return f"folds/seed{seed}_fold{fold}.ubj"
 
 
 def as_json(record: dict[str, Any]) -> str:
-    """Return a record as the text that bundles are written in."""
-    # NaN and infinity are no JSON; measures that are not defined are null.
+    """Return a record as JSON text, as bundles store it."""
+    # NaN and infinity are not valid JSON; undefined measures are null.
     return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,4 +1,4 @@
-"""The bundles of the models, one folder a version, and which one is the champion.
+"""The bundles of the models, one folder per version, and which version is the champion.
 
 Not here: what a bundle holds (`bundle.py`), whether a version is promoted (`learning/`).
 """
@@ -21,7 +21,7 @@ from atx_assets.storage.checksums import is_damaged
 from atx_assets.storage.data_folder import DataFolder
 from atx_assets.storage.disk_errors import writable
 
-if TYPE_CHECKING:  # it takes XGBoost, which nobody needs who only looks at versions
+if TYPE_CHECKING:  # needs XGBoost, which code that only looks at versions does not
     from atx_assets.models.new_bundle import NewBundle
 
 KEPT = 10
@@ -29,13 +29,13 @@ KEPT = 10
 
 @dataclass(frozen=True)
 class Place:
-    """Who is champion, as `champion.json` has it.
+    """Which version is champion, as in `champion.json`.
 
-    `before` are the champions before it, the last first. `declined` are the versions that a person
-    took out of the place since training last filled it. Training puts none of them back, nor
-    another version that learned from no newer label: whoever goes back a version does not want
-    the next change of a film's votes to bring the same model again. `lifted` is set where the
-    person then promoted the version trained last: only the declined versions themselves stay out.
+    `before` are the previous champions, the last first. `declined` are the versions that a person
+    replaced since training last set the champion. Training promotes none of them again, nor
+    another version that learned from no newer label: a person who goes back a version does not want
+    the next change of a film's votes to bring back the same model. `lifted` is set if the
+    person then promoted the version trained last: then only the declined versions stay out.
     `challenger` is the version trained last, if it did not become champion.
     """
 
@@ -50,15 +50,15 @@ class Bundles:
     """The folder `models/` under the data folder."""
 
     def __init__(self, files: DataFolder) -> None:
-        """Look after the bundles beside the files of the assets."""
+        """Manage the bundles in the same data folder as the assets' files."""
         self._files = files
         self.folder = models_folder(files)
 
     def place(self) -> Place:
-        """Return who is champion.
+        """Return the record of the champion.
 
         Raises:
-            MissingError: no model has been trained yet, or the record of it is missing.
+            MissingError: no model has been trained yet, or the record is missing.
             DamagedError: the record is damaged.
         """
         pointer = self.folder / "champion.json"
@@ -67,11 +67,12 @@ class Bundles:
             raise MissingError("no model has been trained yet: run full_rebuild (`atx run`) first")
         if not pointer.exists():
             raise MissingError(
-                f"{pointer} is missing: `atx promote VERSION` writes it anew; there is {kept}"
+                f"{pointer} is missing: `atx promote VERSION` writes it again; "
+                f"versions kept: {kept}"
             )
         try:
             if is_damaged(pointer):
-                raise ValueError("its sum is another one")
+                raise ValueError("its checksum differs")
             said = json.loads(pointer.read_text(encoding="utf-8"))
             return Place(
                 int(said["version"]),
@@ -82,13 +83,13 @@ class Bundles:
             )
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedError(
-                f"{pointer} is damaged: `atx promote VERSION` writes it anew; there is "
-                f"{kept or 'no version'}"
+                f"{pointer} is damaged: `atx promote VERSION` writes it again; "
+                f"versions kept: {kept or 'none'}"
             ) from error
 
     @property
     def is_empty(self) -> bool:
-        """Say whether no version is kept and none is said to be champion."""
+        """Return whether no version is kept and no champion is recorded."""
         return not self.versions() and not (self.folder / "champion.json").exists()
 
     def champion(self) -> Bundle:
@@ -101,10 +102,10 @@ class Bundles:
         return self.version(self.place().version)
 
     def champion_of(self, layout: str) -> Bundle:
-        """Return the bundle that scores, if it knows the layout that the films are in.
+        """Return the bundle that scores, if it knows the layout of the films.
 
         Raises:
-            AtxError: nothing is trained yet, or it was trained on the other layout.
+            AtxError: nothing is trained yet, or only on the other layout.
         """
         bundle = self.champion()
         if bundle.encoding.layout != layout:
@@ -119,11 +120,11 @@ class Bundles:
         """Return the champion that a new version is compared with.
 
         None if there is none for these films: nothing was trained yet, or on the other layout, or
-        by an atx so early that its bundles are not read.
+        by an atx so old that its bundles are not read.
 
         Raises:
-            AtxError: it is not as it was saved, or gone, or nobody knows which it is. That is not
-                the same as none: the next version would take its place unseen.
+            AtxError: it is not as it was saved, or gone, or the record of it is. That is not the
+                same as none: the next version would replace it without a comparison.
         """
         if self.is_empty:
             return None
@@ -132,7 +133,7 @@ class Bundles:
             return None
         if not champion.is_intact:
             raise AtxError(
-                f"version {champion.version}, the champion, is not what was saved, and a new "
+                f"version {champion.version}, the champion, is not as it was saved, so a new "
                 f"version cannot be compared with it: {self.mend()}"
             )
         return champion if champion.encoding.layout == layout else None
@@ -141,7 +142,7 @@ class Bundles:
         """Return a version that is kept.
 
         Raises:
-            MissingError: it is not there any more.
+            MissingError: it no longer exists.
         """
         folder = self.folder / str(number)
         if folder.exists():
@@ -157,10 +158,10 @@ class Bundles:
         )
 
     def mend(self) -> str:
-        """Return what makes scores possible again where the champion cannot score, cheapest first.
+        """Return how to make scores possible again if the champion cannot score, cheapest first.
 
-        Another version scores at once: the last champion before, or else the newest one; whole,
-        and of the layout that films are in.
+        Another version can score: the last champion before, or else the newest one, if it is whole
+        and has the layout of the films.
         """
         place, layout = self._place_or_none(), self._layout()
         gone = place.version if place else None
@@ -168,10 +169,10 @@ class Bundles:
         for number in dict.fromkeys((*(place.before if place else ()), *self.versions()[::-1])):
             if number != gone and _is_usable(Bundle(self.folder / str(number), number), layout):
                 return f"`atx promote {number}` scores by version {number}, or {restore}"
-        return f"{restore}; to begin anew without it, remove {self.folder} and run full_rebuild"
+        return f"{restore}; to start again without it, remove {self.folder} and run full_rebuild"
 
     def _layout(self) -> str:
-        """Return the layout that films were in last, by the encoding made last; "" if unknown."""
+        """Return the last layout of the films, from the latest encoding; "" if unknown."""
         try:
             encoding = FeatureEncoding.from_json(self._files.read_text("feature_encoding"))
         except (FileError, OSError, ValueError, KeyError):
@@ -179,10 +180,10 @@ class Bundles:
         return encoding.layout
 
     def keep(self, new: NewBundle) -> Bundle:
-        """Save a version whole, which is not the champion for that, and return it.
+        """Save a whole version, without making it champion, and return it.
 
-        One that is kept already, and the same to the last byte, is not saved again; what is
-        known of its quality is brought up to date.
+        If the same version is already kept, to the last byte, it is not saved again; the record of
+        its quality is updated.
         """
         with writable(self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -190,7 +191,7 @@ class Bundles:
             folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
             try:
                 new.save(folder)
-            except BaseException:  # on a full disk, what is there of it is room that others need
+            except BaseException:  # on a full disk, others need the room of what was written
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
         for version in reversed(self.versions()):
@@ -198,8 +199,8 @@ class Bundles:
             if known.same_as(Bundle(folder, 0)):
                 quality = (folder / QUALITY).read_bytes()
                 if not known.has_quality(quality):
-                    with self._files.replacing(known.folder / QUALITY) as beside:
-                        beside.write_bytes(quality)
+                    with self._files.replacing(known.folder / QUALITY) as new_file:
+                        new_file.write_bytes(quality)
                 shutil.rmtree(folder)
                 return known
         version = max(self.versions(), default=0) + 1
@@ -212,7 +213,7 @@ class Bundles:
 
         Args:
             bundle: a version that is kept.
-            by_hand: a person does it; the champion that goes is then declined (see `Place`).
+            by_hand: a person does it; the replaced champion is then declined (see `Place`).
         """
         place = self._place_or_none()
         gone = [place.version, *place.before] if place else []
@@ -233,11 +234,11 @@ class Bundles:
         self.copy_champion()
 
     def before_champion(self) -> Bundle:
-        """Return the champion before this one: the last that is whole, in the same layout.
+        """Return the previous champion: the last that is whole and has the same layout.
 
         Raises:
             MissingError: none is kept.
-            DamagedError: the champion is damaged, or the record of who it is.
+            DamagedError: the champion is damaged, or the record of it.
         """
         place = self.place()
         layout = self.champion().encoding.layout
@@ -246,7 +247,7 @@ class Bundles:
             if bundle.is_whole and bundle.encoding.layout == layout:
                 return bundle
         raise MissingError(
-            f"version {place.version} is the champion, and no champion before it is kept: `atx "
+            f"version {place.version} is the champion, and no earlier champion is kept: `atx "
             f"promote VERSION` takes any version in {self.folder} "
             f"({', '.join(map(str, self.versions()))})"
         )
@@ -261,7 +262,7 @@ class Bundles:
         return bundle
 
     def declined(self) -> list[Bundle]:
-        """Return the versions whose labels are known to be declined: those that are kept whole."""
+        """Return the versions whose labels are known to be declined: those kept whole."""
         place = self.place()
         if place.lifted:
             return []
@@ -269,20 +270,20 @@ class Bundles:
         return [bundle for bundle in kept if bundle.is_whole]
 
     def challenge(self, bundle: Bundle) -> None:
-        """Note down the version that was trained last and did not become champion."""
+        """Record the version that was trained last and did not become champion."""
         place = self.place()
         if place.challenger != bundle.version:
             self._put(replace(place, challenger=bundle.version))
 
     def judge(self, bundle: Bundle, judged: dict[str, Any]) -> None:
-        """Write down how a version was judged, see `Bundle.judged`."""
-        with self._files.replacing(bundle.folder / JUDGED) as beside:
-            beside.write_text(as_json(judged), encoding="utf-8")
+        """Record how a version was judged, see `Bundle.judged`."""
+        with self._files.replacing(bundle.folder / JUDGED) as new_file:
+            new_file.write_text(as_json(judged), encoding="utf-8")
 
     def prune(self) -> None:
-        """Remove all versions but the last ones, the champion, the one before it, the declined.
+        """Remove all versions except the last ones, the champion, the one before it, the declined.
 
-        Without the labels of a declined version nobody could tell whether there are newer ones.
+        Without the labels of a declined version, nobody could tell whether there are newer ones.
         """
         place = self.place()
         wanted = {*self.versions()[-KEPT:], place.version, *place.before[:1], *place.declined}
@@ -299,10 +300,10 @@ class Bundles:
         return bundle if bundle.is_whole else None
 
     def trained_last(self) -> Bundle | None:
-        """Return the version trained last, be it champion or challenger; None before the first.
+        """Return the version trained last, champion or challenger; None before the first training.
 
         Raises:
-            MissingError, DamagedError: of the record of who is champion.
+            MissingError, DamagedError: from the record of the champion.
         """
         if not self.versions():
             return None
@@ -315,7 +316,7 @@ class Bundles:
         return kept_versions(self._files)
 
     def digests(self) -> set[str]:
-        """Return what tells the versions that are kept from every other one."""
+        """Return the digests of the versions that are kept."""
         found = set()
         for version in self.versions():
             # A process that was killed may have left one half removed.
@@ -324,19 +325,19 @@ class Bundles:
         return found
 
     def copy_champion(self) -> None:
-        """Make `binomial_classifier.ubj` the champion's model, if it is not.
+        """Copy the champion's model to `binomial_classifier.ubj`, if it differs.
 
-        A process that died after a promotion may have left that of the version before.
+        A process that died after a promotion may have left the previous version's.
         """
         model, copy = self.champion().folder / MODEL, self._files.path("tuned_classifier")
         if copy.exists() and copy.read_bytes() == model.read_bytes():
             return
-        with self._files.replacing(copy) as beside:
-            shutil.copyfile(model, beside)
+        with self._files.replacing(copy) as new_file:
+            shutil.copyfile(model, new_file)
 
     @staticmethod
     def _lifts(place: Place, version: int) -> bool:
-        """Say whether a version is the one trained last, so that training may go on from there."""
+        """Return whether a version is the one trained last, so training may continue from there."""
         if version == place.challenger:
             return True
         return not place.lifted and version == max(place.declined, default=None)
@@ -351,17 +352,17 @@ class Bundles:
         said = {
             name: value for name, value in asdict(place).items() if value not in ((), None, False)
         }
-        with self._files.replacing(self.folder / "champion.json") as beside:
-            beside.write_text(json.dumps(said) + "\n", encoding="utf-8")
+        with self._files.replacing(self.folder / "champion.json") as new_file:
+            new_file.write_text(json.dumps(said) + "\n", encoding="utf-8")
 
     def _sweep(self) -> None:
-        """Remove what a process that was killed left half-made."""
+        """Remove unfinished versions of a process that was killed."""
         for left in self.folder.glob(".new-*"):
             shutil.rmtree(left, ignore_errors=True)
 
 
 def _is_usable(bundle: Bundle, layout: str) -> bool:
-    """Say whether a version is whole, and knows a layout, if one is given."""
+    """Return whether a version is whole and, if a layout is given, knows it."""
     try:
         return bundle.is_whole and layout in ("", bundle.encoding.layout)
     except (FileError, OSError, ValueError):

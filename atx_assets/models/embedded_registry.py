@@ -1,9 +1,9 @@
-"""Our names in the embedded MLflow store, read and its aliases turned without MLflow.
+"""Our names in the embedded MLflow store, read and its aliases moved without MLflow.
 
-Importing MLflow's client and its store takes longer than all else that `atx promote` and
-`atx doctor` do: this reads and writes the few rows in SQLite itself, and only in tables that it
-knows. Not here: what the names mean (`registry.py`), any other change of the store, which is
-MLflow's own.
+Importing MLflow's client and its store takes longer than everything else that `atx promote` and
+`atx doctor` do: this module reads and writes the few rows in SQLite directly, and only in tables
+that it knows. Not here: what the names mean (`registry.py`), any other change of the store, which
+MLflow makes itself.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from atx_assets.models.registry import (
 if TYPE_CHECKING:
     from atx_assets.models.bundle import Bundle
 
-#: The revision of MLflow's tables that is known here; in any other, MLflow itself is asked.
+#: The revision of MLflow's tables that is known here; for any other, MLflow itself is asked.
 REVISION = "dc11669786a5"
-#: Seconds to wait for somebody who writes to the store, as MLflow does.
+#: Seconds to wait for another writer of the store, as in MLflow.
 _WAIT = 20
 
 #: What `registry.registered` looks for, the newest first.
@@ -53,7 +53,7 @@ ON CONFLICT (workspace, name, alias) DO UPDATE SET version = excluded.version
 """
 
 
-#: What the store has under the name of the registered model.
+#: What the store holds under the name of the registered model.
 _HELD = """
 SELECT coalesce(m.description, ''),
   EXISTS (SELECT 1 FROM registered_model_tags AS t WHERE t.workspace = m.workspace
@@ -78,10 +78,10 @@ WHERE workspace = 'default' AND name = :name
 
 
 def read_names(store: Path, experiment: str, model: str) -> tuple[Experiment | None, Held | None]:
-    """Read what the store has of our experiment and under the name of the registered model.
+    """Read our experiment and what the store holds under the name of the registered model.
 
-    Of tables of another release nothing is known: they are brought up to date, or refused,
-    elsewhere (`home/schema_upgrade.py`).
+    Nothing is known of another release's tables: `home/schema_upgrade.py` upgrades or refuses
+    those.
 
     Raises:
         sqlite3.Error: the store cannot be read.
@@ -108,10 +108,10 @@ def read_names(store: Path, experiment: str, model: str) -> tuple[Experiment | N
 
 
 def recorded_home(store: Path, experiment: str) -> Path | None:
-    """Return the home that a store says it lies in, by where our experiment keeps artifacts.
+    """Return the home that a store was made in, by where our experiment keeps artifacts.
 
-    None where it does not say so: it has no experiment of ours, or one that somebody has made with
-    a place of its own.
+    None if the store does not say: it has no experiment of ours, or somebody made one with another
+    place for artifacts.
 
     Raises:
         sqlite3.Error: the store cannot be read.
@@ -148,12 +148,12 @@ def mirror_embedded(store: Path, name: str, champion: Bundle) -> bool | None:
         champion: the version that scores.
 
     Returns:
-        Whether the champion is registered; None, and nothing is changed, where MLflow has to be
-        asked: its tables are of another release, or the file cannot be used, of which it tells.
+        Whether the champion is registered; None, with nothing changed, if MLflow has to be
+        asked: its tables are of another release, or the file cannot be used, as MLflow will say.
     """
     if not store.exists():
         return False
-    # Not made if it goes meanwhile: an empty file would be taken for a store.
+    # Not created if it disappears meanwhile: an empty file would be taken for a store.
     address = f"file:{quote(str(store))}?mode=rw"
     try:
         with closing(sqlite3.connect(address, uri=True, timeout=_WAIT)) as connection, connection:
@@ -163,15 +163,15 @@ def mirror_embedded(store: Path, name: str, champion: Bundle) -> bool | None:
 
 
 def _mirrored(connection: sqlite3.Connection, name: str, digest: str) -> bool | None:
-    """Do it in one transaction, which the caller ends."""
+    """Move the aliases in one transaction, which the caller ends."""
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("BEGIN IMMEDIATE")
     if not _is_known(connection):
-        connection.rollback()  # a commit would write into a file that is empty
+        connection.rollback()  # a commit would write into an empty file
         return None
     wanted = {"name": name, "tag": DIGEST, "digest": digest}
     found = connection.execute(_REGISTERED, wanted).fetchone()
-    # Of the model that did not take the champion's place nothing is known to a person's choice.
+    # If a person chose the champion, no challenger is known.
     connection.execute(_TAKE_AWAY, {"name": name, "alias": CHALLENGER})
     if found is None:
         connection.execute(_TAKE_AWAY, {"name": name, "alias": CHAMPION})

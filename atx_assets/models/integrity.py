@@ -1,7 +1,7 @@
-"""Whether the assets' files and the versions of the model are what was written.
+"""Whether the assets' files and the versions of the model are as they were written.
 
-Each check returns what it found, as a `Note` where that is to be known, and raises an AtxError
-with the mend where a run or a reader would fail. Not here: who asks (`atx doctor`, `atx backup`).
+Each check returns what it found, as a `Note` if a person should know it, and raises an AtxError
+with the fix if a run or a reader would fail. Not here: who asks (`atx doctor`, `atx backup`).
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ def check_results(settings: Settings) -> str:
         raise AtxError("; ".join(faults))
     missing = [FILES[name] for name in FILES if name not in there]
     if missing:
-        return Note(f"{', '.join(missing)} missing: `atx run` makes what is not there")
+        return Note(f"{', '.join(missing)} missing: `atx run` makes them")
     return f"{len(there)} files, all readable"
 
 
 def _fault(files: DataFolder, asset: str) -> str:
-    """Say what is wrong with an asset's file, and the mend; nothing if it is well."""
+    """Say what is wrong with an asset's file, and how to fix it; nothing if it is well."""
     path = files.path(asset)
     try:
         if is_damaged(path):
-            if asset == "tuned_classifier":  # a copy of the champion's: no training for that
-                return f"{path} is damaged: `atx run --select key:scored_results` copies it anew"
+            if asset == "tuned_classifier":  # a copy of the champion's: no training needed
+                return f"{path} is damaged: `atx run --select key:scored_results` copies it again"
             return damaged(path, asset)
         if path.suffix == ".parquet":
             try:
@@ -51,7 +51,7 @@ def _fault(files: DataFolder, asset: str) -> str:
                 return damaged(path, asset)
         elif path.suffix == ".json" and asset != "feature_encoding":
             files.read_records(asset)
-        elif path.suffix != ".ubj":  # a copy of the champion's, which is looked at there
+        elif path.suffix != ".ubj":  # a copy of the champion's, which is checked there
             files.read_text(asset)
     except FileError as error:
         return str(error)
@@ -63,7 +63,7 @@ def _fault(files: DataFolder, asset: str) -> str:
 
 
 def check_models(settings: Settings) -> str:
-    """See that the champion and the versions beside it are what was saved."""
+    """Check that the champion and the other versions are as they were saved."""
     bundles = Bundles(DataFolder(settings.data_dir))
     versions = bundles.versions()
     if bundles.is_empty:
@@ -71,21 +71,21 @@ def check_models(settings: Settings) -> str:
         if any(files.path(name).exists() for name in ("tuned_classifier", "scored_results")):
             raise AtxError(
                 f"all versions are gone from {bundles.folder}: mount their disk, or restore it "
-                "from a backup; to begin anew without them, run full_rebuild"
+                "from a backup; to start again without them, run full_rebuild"
             )
         return Note("none yet: `atx run` trains the first")
     champion = bundles.champion()
-    _ = champion.about  # one of another atx says so itself
+    _ = champion.about  # a bundle of another atx raises its own error
     if champion.is_intact:
         champion.require_answers()
     else:
         raise AtxError(
-            f"version {champion.version}, the champion, is not what was saved: {bundles.mend()}"
+            f"version {champion.version}, the champion, is not as it was saved: {bundles.mend()}"
         )
     spoilt = [str(v) for v in versions if not bundles.version(v).is_whole]
     if spoilt:
         return Note(
-            f"version {champion.version} scores; damaged, or of another atx, and in nobody's way: "
-            f"{', '.join(spoilt)}"
+            f"version {champion.version} scores; damaged or from another atx, but not "
+            f"needed to score: {', '.join(spoilt)}"
         )
     return f"version {champion.version} scores; {len(versions)} kept, all as they were saved"

@@ -1,4 +1,4 @@
-"""What a new version is compared with before it may score: the champion, on the same rows.
+"""The comparison of a new version with the champion, on the same rows, before it may score.
 
 Not here: the decision itself (`learning/promotion.py`), who is champion (`models/bundles.py`).
 """
@@ -23,18 +23,18 @@ def judge(
     evidence: Evidence,
     pr_auc: list[float],
 ) -> dict[str, Any]:
-    """Decide whether a version becomes champion, and write down why.
+    """Decide whether a version becomes champion, and record why.
 
     Args:
         bundles: the versions that are kept.
         bundle: the new one.
-        before: the champion; None if there is none that scores these films.
+        before: the champion; None if no version scores these films.
         titles: the training rows as titles.
         evidence: the same rows as features.
         pr_auc: of the new version, in each fold.
 
     Returns:
-        `promoted`, `reason`, `warning`; and, of the comparison, `champion`, `difference`,
+        `promoted`, `reason`, `warning`; and from the comparison `champion`, `difference`,
         `p_worse` and `champion_recipe`, its figures by slice and measure.
     """
     quality = bundle.about["quality"]
@@ -83,9 +83,9 @@ def _champions_answers(
 ) -> OutOfFold | None:
     """Return what the champion says of the training rows, in the folds of the new version.
 
-    Over the labels that it learned from, its own models are asked: their folds are the same ones.
-    Over others, or where this XGBoost reads its models otherwise, its recipe is fitted again; None
-    where that is the new version's recipe, too.
+    If the labels are those that it learned from, its own models answer: their folds are the same.
+    If they are others, or this XGBoost reads its models differently, its recipe is fitted again;
+    None if the new version has the same recipe.
     """
     if not labels_changed and before.answers_as_then:
         _, answers = blind_answers(titles, before)
@@ -97,17 +97,17 @@ def _champions_answers(
 
 
 def _declined(bundles: Bundles, bundle: Bundle) -> bool:
-    """Say whether a person took this version out of the champion's place, or one of its labels."""
+    """Return whether a person replaced this version as champion, or one with its labels."""
     if bundle.version in bundles.place().declined:
         return True
     return any(not has_newer_labels(bundle, other) for other in bundles.declined())
 
 
 def has_newer_labels(bundle: Bundle, other: Bundle) -> bool:
-    """Say whether a version learned from a label that another one did not know.
+    """Return whether a version learned from a label that another one did not know.
 
     A title is the same by its key or by its name and year: a film whose IMDb id is found later has
-    another key, and no newer label. Labels that are gone are not newer either.
+    another key, but no newer label. Removed labels are not newer either.
     """
 
     def given(by: str, learned: pa.Table) -> list[tuple[Any, ...]]:

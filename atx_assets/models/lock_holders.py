@@ -1,4 +1,4 @@
-"""Which programs hold a SQLite file. Not here: what is done about them (`sqlite_faults.py`)."""
+"""Which programs hold a SQLite file. Not here: how to fix that (`sqlite_faults.py`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import psutil
 
 
 def lock_holder(store: Path) -> str:
-    """Name the programs that have a SQLite file locked, else those that have it open."""
+    """Name the programs that have a SQLite file locked, or else those that have it open."""
     files = [store, *(store.with_name(f"{store.name}-{end}") for end in ("wal", "shm"))]
     pids = _lockers(files) or _openers(files)
     names = []
@@ -28,7 +28,7 @@ def lock_holder(store: Path) -> str:
 def _lockers(files: list[Path]) -> set[int]:
     """Return who holds a lock for writing on one of the files, by the kernel's own list (Linux).
 
-    No lock is tried: to close the file afterwards would give up our own locks on it.
+    No lock is tried: closing the file afterwards would release our own locks on it.
     """
     try:
         lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
@@ -40,7 +40,7 @@ def _lockers(files: list[Path]) -> set[int]:
         words = line.split()  # 1: POSIX  ADVISORY  WRITE 1234 08:01:5678 0 EOF
         if len(words) >= 6 and words[3] == "WRITE" and words[5].rpartition(":")[2] in wanted:
             found.add(int(words[4]))
-    return {pid for pid in found if pid > 0}  # -1: in a container, one that is outside of it
+    return {pid for pid in found if pid > 0}  # -1: in a container, a process outside of it
 
 
 def _openers(files: list[Path]) -> set[int]:

@@ -1,4 +1,4 @@
-"""What a server answers in place of what MLflow would, in words, with how to fix it.
+"""What a server's unusable answers mean, in words, with how to fix them.
 
 Not here: where MLflow is (`mlflow_server.py`), who asks it and how (`mlflow_login.py`).
 """
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 #: Asks a server for a path, with these parameters.
 Ask = Callable[[str, Mapping[str, str]], "requests.Response"]
 
-#: The first MLflow that has logged models, without which no model can be told to it.
+#: The first MLflow with logged models, which training needs.
 _LEAST = 3
 _API = "/api/2.0/mlflow/"
-#: What MLflow's guard against DNS rebinding answers to a Host that it was not told of.
+#: The answer of MLflow's guard against DNS rebinding to a Host that it does not know.
 _OTHER_HOST = "Invalid Host header"
-NO_MLFLOW = "answers, and not as MLflow does: check MLFLOW_HOST and MLFLOW_PORT"
+NO_MLFLOW = "answers, but not as MLflow does: check MLFLOW_HOST and MLFLOW_PORT"
 
 
 class WrongAnswerError(Exception):
@@ -32,16 +32,16 @@ class WrongAnswerError(Exception):
 
 
 class LoginRefusedError(WrongAnswerError):
-    """It does not let us in like that."""
+    """It does not accept our login."""
 
 
 class NotAllowedError(LoginRefusedError):
-    """It knows who we are, and does not allow what was asked."""
+    """It knows who we are, and does not allow what we asked."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Our experiment as MLflow has it."""
+    """Our experiment in MLflow."""
 
     id: str
     deleted: bool
@@ -49,11 +49,11 @@ class Experiment:
 
 @dataclass(frozen=True)
 class ServerState:
-    """What a server says of itself and of our names.
+    """What a server says about itself and our names.
 
     `version` is empty if it does not say which MLflow it is; `experiment` is None before the first
-    training. Where the model is `hidden`, the server did not say whether it has one of that name:
-    to a user without rights by default, MLflow answers for every name as for one of somebody else.
+    training. If the model is `hidden`, the server did not say whether it has one of that name:
+    to a user without default rights, MLflow answers for every name as if somebody else had it.
     """
 
     version: str
@@ -63,18 +63,18 @@ class ServerState:
 
 
 def server_state(ask: Ask, experiment: str, model: str) -> ServerState:
-    """Ask a server for its version, for our experiment and the registered model.
+    """Ask a server for its version, our experiment and the registered model.
 
-    Not whether it is healthy: a server whose database is gone or full still says that it is.
+    Its health is not asked: a server whose database is gone or full still says that it is healthy.
 
     Raises:
-        WrongAnswerError: it answers as no MLflow does that can be used.
+        WrongAnswerError: it does not answer as a usable MLflow does.
         OSError: it does not answer.
     """
     version = _version(ask("/version", {}))
     found = _api(ask, "experiments/get-by-name", {"experiment_name": experiment})
     if version and int(version.partition(".")[0]) < _LEAST:
-        raise WrongAnswerError(f"is MLflow {version}, and atx needs {_LEAST}.0 or later: update it")
+        raise WrongAnswerError(f"is MLflow {version}, but atx needs {_LEAST}.0 or later: update it")
     ours = found.get("experiment")
     seen = Experiment(ours["experiment_id"], ours["lifecycle_stage"] == "deleted") if ours else None
     try:
@@ -90,11 +90,11 @@ def _version(answer: requests.Response) -> str:
 
 
 def _held(ask: Ask, name: str) -> Held | None:
-    """Return what the server has under the name of the registered model."""
+    """Return what the server holds under the name of the registered model."""
     found = _api(ask, "registered-models/get", {"name": name}).get("registered_model")
     if found is None:
         return None
-    # MLflow keeps prompts among the registered models; its client hides them.
+    # MLflow stores prompts as registered models; its client hides them.
     if _tags(found).get("mlflow.prompt.is_prompt", "").lower() == "true":
         return Held(is_prompt=True)
     aliased = {}
@@ -121,7 +121,7 @@ def _tags(entity: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _api(ask: Ask, path: str, wanted: Mapping[str, str]) -> dict[str, Any]:
-    """Return what the API answers; nothing where it has no such thing."""
+    """Return what the API answers; nothing if the thing does not exist."""
     answer = ask(_API + path, wanted)
     _check_status(answer)
     try:
@@ -138,7 +138,7 @@ def _check_status(answer: requests.Response) -> None:
     if status == 403 and _OTHER_HOST in answer.text:
         raise WrongAnswerError(
             f"does not answer to that name (403, {_OTHER_HOST}): add '{_host_as_sent(answer.url)}' "
-            "to the names of MLflow's --allowed-hosts ('localhost:*' and others stay there), or "
+            "to the names of MLflow's --allowed-hosts (keep 'localhost:*' and the others), or "
             "set MLFLOW_HOST to a name that it answers to"
         )
     if status == 401:
@@ -150,7 +150,7 @@ def _check_status(answer: requests.Response) -> None:
 
 
 def _host_as_sent(url: str) -> str:
-    """Return the Host of a request: with the port, unless it is the scheme's own."""
+    """Return the Host of a request: with the port, unless it is the scheme's default."""
     asked = urlsplit(url)
     own = {"http": 80, "https": 443}.get(asked.scheme)
     port = "" if asked.port in (None, own) else f":{asked.port}"
@@ -158,7 +158,7 @@ def _host_as_sent(url: str) -> str:
 
 
 def status_in_words(status: int) -> str:
-    """Say what a status of an error means, and how to fix it."""
+    """Say what an HTTP error status means, and how to fix it."""
     if status == 401:
         return (
             "wants a login (401): set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
@@ -170,34 +170,32 @@ def status_in_words(status: int) -> str:
             "(MLFLOW_TRACKING_USERNAME) the right to edit the experiment and the registered model"
         )
     if status < 500:
-        return (
-            f"refused what was sent ({status}): look at the log of MLflow, or of a proxy before it"
-        )
-    # A full disk is any of 500, 503 and 507 to it.
+        return f"refused the request ({status}): look at the log of MLflow, or of a proxy before it"
+    # MLflow reports a full disk as 500, 503 or 507.
     return f"answers with an error ({status}): look at MLflow's log, or make room on its disk"
 
 
 #: How to fix a certificate that is not trusted.
 TLS_FIX = (
     "set MLFLOW_TRACKING_SERVER_CERT_PATH to the certificate of the authority that signed its own, "
-    "or http:// in MLFLOW_HOST if it has none"
+    "or set MLFLOW_HOST to an http:// address if it has none"
 )
 
 
 def is_tls(told: str) -> bool:
-    """Say by its text whether an error is of certificates and encryption."""
+    """Return whether the text of an error is about certificates and encryption."""
     return "certificate" in told.lower() or "SSL" in told
 
 
 def without_login(told: str) -> str:
-    """Return a text without the user and password of the addresses in it."""
+    """Return a text with user and password removed from its addresses."""
     return re.sub(r"//[^/@\s]*@", "//", told)
 
 
 def reason(error: BaseException) -> str:
-    """Return the innermost cause in a line, no address in it with user and password.
+    """Return the innermost cause in one line, without user and password in an address.
 
-    requests wraps it in several.
+    requests wraps the cause several times.
     """
     while (cause := getattr(error, "reason", None) or (error.args or (None,))[0]) is not None:
         if not isinstance(cause, BaseException):

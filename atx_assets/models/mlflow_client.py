@@ -1,6 +1,6 @@
-"""MLflow's own client of the server or the embedded store, for what is done outside a run.
+"""MLflow's own client for the server or the embedded store, for work outside of a run.
 
-Its import takes over a second: whoever needs it has first seen that MLflow can be used
+Its import takes over a second: callers first check that MLflow can be used
 (`mlflow_server.reach`). Not here: what it is asked (`registered_model.py`, `mlflow_proof.py`).
 """
 
@@ -19,7 +19,7 @@ from atx_assets.settings import Settings
 
 
 def mlflow_client(settings: Settings) -> MlflowClient:
-    """Return a client that says nothing and gives up within seconds."""
+    """Return a client that logs nothing and gives up within seconds."""
     be_quiet()
     return MlflowClient(tracking_uri(settings))
 
@@ -27,13 +27,13 @@ def mlflow_client(settings: Settings) -> MlflowClient:
 def run_url(settings: Settings, client: MlflowClient, run_id: str) -> str:
     """Return the address of a run's page."""
     experiment = client.get_run(run_id).info.experiment_id
-    # Else the page stands among those for chat bots.
+    # Otherwise the page opens among those for chat bots.
     page = f"/#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
     return web_url(settings) + page
 
 
 def asks_as_client(uri: str) -> Ask:
-    """Return what asks the server by MLflow's client, which knows of every kind of login."""
+    """Return a function that asks the server through MLflow's client, which knows every login."""
 
     def ask(path: str, wanted: Mapping[str, str]) -> requests.Response:
         answer: requests.Response = http_request(

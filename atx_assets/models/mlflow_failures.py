@@ -1,6 +1,6 @@
-"""What went wrong with MLflow, from what its client or requests raised, and how to fix it.
+"""What went wrong with MLflow, by what its client or requests raised, and how to fix it.
 
-Not here: what a server answers to those who ask it without the client (`mlflow_answers.py`).
+Not here: a server's answers to requests without the client (`mlflow_answers.py`).
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from atx_assets.storage.disk_errors import why_unusable
 
 
 def failure(error: Exception, settings: Settings) -> MlflowError:
-    """Say in a line what went wrong with MLflow, and how to fix it."""
+    """Return a one-line error that says what went wrong with MLflow, and how to fix it."""
     if isinstance(error, OSError) and isinstance(error.filename, str):
-        # A picture, a temporary folder: MLflow has no part in it.
+        # A picture or a temporary folder: not MLflow's fault.
         return MlflowError(
-            f"{error.filename} on this machine cannot be used: {why_unusable(error)}; {WITHOUT}"
+            f"cannot use {error.filename} on this machine: {why_unusable(error)}; {WITHOUT}"
         )
     if settings.mlflow_host:
         said = what_failed(error)
     elif "sqlite3." in str(error) or isinstance(error, OSError):
         said = store_fault(embedded_store(settings), error)
     else:
-        said = f"refused what was asked ({reason(error)}): `atx doctor --deep` tries each step"
+        said = f"refused the request ({reason(error)}): `atx doctor --deep` tries each step"
     return MlflowError(f"MLflow at {shown_uri(settings)} {said}, {WITHOUT}")
 
 
 def what_failed(error: Exception) -> str:
-    """Say what a server did that MLflow's client or requests raised this, and how to fix it."""
-    told, why = str(error), reason(error)
+    """Say what a server did that made MLflow's client or requests raise this, and how to fix it."""
+    text, why = str(error), reason(error)
     if isinstance(error, RestException):
         if error.error_code in ("PERMISSION_DENIED", "UNAUTHENTICATED"):
             return status_in_words(403 if error.error_code == "PERMISSION_DENIED" else 401)
-        return f"refused what was asked ({why}): look at MLflow's log"
-    if "valid JSON format" in told:
+        return f"refused the request ({why}): look at MLflow's log"
+    if "valid JSON format" in text:
         return NO_MLFLOW
     if status := re.search(
-        r"too many (5\d\d) error|error code (\d{3})|\b([45]\d\d) (?:Server|Client) Error", told
+        r"too many (5\d\d) error|error code (\d{3})|\b([45]\d\d) (?:Server|Client) Error", text
     ):
         return status_in_words(int(next(filter(None, status.groups()))))
-    if "timed out" in told:
-        return f"stopped to answer in time ({why}): see what keeps it"
-    if is_tls(told):
+    if "timed out" in text:
+        return f"stopped answering in time ({why}): see what keeps it busy"
+    if is_tls(text):
         return f"cannot be trusted ({why}): {TLS_FIX}"
-    if any(words in told for words in ("onnection", "Remote end closed", "resolve")):
-        return f"stopped to answer ({why}): start it again"
-    return f"does not take what is told to it ({why}): `atx doctor --deep` tries each step"
+    if any(words in text for words in ("onnection", "Remote end closed", "resolve")):
+        return f"stopped answering ({why}): start it again"
+    return f"does not accept what atx sends ({why}): `atx doctor --deep` tries each step"

@@ -1,6 +1,6 @@
-"""How MLflow's client would log in, and whom it would trust, by the variables that it reads.
+"""How MLflow's client would log in, and which certificates it would trust, by its own variables.
 
-Not here: the asking (`mlflow_http.py`, `mlflow_client.py`).
+Not here: the requests (`mlflow_http.py`, `mlflow_client.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def only_client_can_log_in() -> bool:
-    """Say whether MLflow's client logs in by something that it alone knows, such as a plug-in."""
+    """Return whether only MLflow's client can log in, by a plug-in for example."""
     return bool(
         os.environ.get("MLFLOW_TRACKING_AUTH")
         or _is_yes(os.environ.get("MLFLOW_TRACKING_AWS_SIGV4", ""))
@@ -20,7 +20,7 @@ def only_client_can_log_in() -> bool:
 
 
 def login_options() -> dict[str, Any]:
-    """Return what `requests` takes for the login and the certificates."""
+    """Return the options of `requests` for the login and the certificates."""
     options: dict[str, Any] = {}
     user, password = _user()
     if user and password:
@@ -37,14 +37,14 @@ def login_options() -> dict[str, Any]:
 
 
 def _user() -> tuple[str | None, str | None]:
-    """Return user and password: the environment's, else those of `~/.mlflow/credentials`."""
+    """Return user and password: from the environment, or else from `~/.mlflow/credentials`."""
     names = ("mlflow_tracking_username", "mlflow_tracking_password")
     parser = configparser.ConfigParser()
     try:
         parser.read(Path("~/.mlflow/credentials").expanduser())
         kept = dict(parser["mlflow"]) if "mlflow" in parser else {}
     except (configparser.Error, OSError, RuntimeError):
-        kept = {}  # MLflow's client says what is wrong with it
+        kept = {}  # MLflow's client reports what is wrong with it
     user, password = (os.environ.get(name.upper()) or kept.get(name) for name in names)
     return user, password
 

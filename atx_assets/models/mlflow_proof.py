@@ -1,8 +1,8 @@
-"""Whether MLflow takes what a training tells it, proved by doing it; and our experiment, opened.
+"""Proves that MLflow accepts what a training sends, by doing it; and opens our experiment.
 
 A server that answers may want a login, deny rights, or keep artifacts where this machine cannot
-write: a training would find that out after its search. Not here: whether it answers
-(`mlflow_server.py`), what a training tells it (`report/tracking.py`).
+write: a training would notice only after its search. Not here: whether it answers
+(`mlflow_server.py`), what a training sends (`report/tracking.py`).
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ from atx_assets.models.mlflow_server import (
 from atx_assets.models.registry import DESCRIPTION, MODEL, VERSION
 from atx_assets.settings import Settings
 
-#: Tag of an experiment that is ours. Earlier releases made it without.
+#: Tag of our experiment. Earlier releases created it without.
 _OURS = "atx_experiment"
-#: Tag of a run that proves something, and the artifact in it.
+#: Tag of a run made as a proof, and the artifact in it.
 _PROOF, _FILE = "atx_proof", "proof.txt"
-_CONTENT = "written to see whether a model could be kept here"
+_CONTENT = "written to check whether a model can be stored here"
 
 
 def open_experiment(settings: Settings, log: logging.Logger) -> Experiment:
-    """Return our experiment, made where its artifacts belong: beside the embedded store.
+    """Return our experiment, created if needed, with its artifacts beside the embedded store.
 
-    One that was deleted in MLflow is restored: no run could be made in it, nor another experiment
+    If it was deleted in MLflow, it is restored: no run could be made in it, nor another experiment
     of its name. Somebody else's is not ours to restore.
 
     Raises:
-        AtxError: somebody else's experiment of the name was deleted.
-        MlflowException: MLflow does not take it.
+        AtxError: somebody else's experiment of that name was deleted.
+        MlflowException: MLflow refuses.
     """
     be_quiet()
     mlflow.set_tracking_uri(tracking_uri(settings))
@@ -63,21 +63,21 @@ def open_experiment(settings: Settings, log: logging.Logger) -> Experiment:
         made = client.create_experiment(
             EXPERIMENT,
             artifact_location=artifacts,
-            # Else its page shows the empty figures of a chat bot, and not the runs.
+            # Otherwise its page shows the empty figures of a chat bot, and not the runs.
             tags={"mlflow.experimentKind": "custom_model_development", _OURS: "films"},
         )
         return client.get_experiment(made)
     if found.lifecycle_stage == "deleted":
         if not _is_ours(client, found):
             raise AtxError(
-                f"MLflow has an experiment named {EXPERIMENT} in its bin, with no run of atx in "
+                f"MLflow has a deleted experiment named {EXPERIMENT}, with no run of atx in "
                 f"it: restore it (`mlflow experiments restore -x {found.experiment_id}`) or have "
                 f"it deleted for good (`mlflow gc`), {WITHOUT}"
             )
         client.restore_experiment(found.experiment_id)
         log.warning(
-            "the experiment %s was deleted in MLflow: restored, with its runs, as training needs "
-            "it; ATX_MLFLOW=off does without",
+            "the experiment %s was deleted in MLflow: restored it and its runs, because training "
+            "needs it; ATX_MLFLOW=off trains without it",
             EXPERIMENT,
         )
     return found
@@ -96,11 +96,11 @@ def prove(settings: Settings, log: logging.Logger) -> bool:
     """Make a run, write an artifact and read it, end the run, and delete these.
 
     Returns:
-        Whether our experiment was made for it. It stays: a server would keep it in its bin.
+        Whether our experiment was created for it. It stays: a server would only mark it deleted.
 
     Raises:
         AtxError: the names are not ours to use, or the artifact cannot be written or read.
-        MlflowException: MLflow does not take the run.
+        MlflowException: MLflow refuses the run.
     """
     be_quiet()
     client = mlflow.MlflowClient(tracking_uri(settings))
@@ -117,24 +117,24 @@ def prove(settings: Settings, log: logging.Logger) -> bool:
         _prove_artifacts(client, run, experiment.artifact_location, settings)
         client.set_terminated(run.info.run_id)
     finally:
-        # What failed is told; that it cannot be cleaned up after that is no news.
+        # The failure itself is reported; that the cleanup fails, too, is not.
         with suppress(Exception):
             _delete(client, run, settings)
     return is_new
 
 
 def _prove_model(client: MlflowClient, name: str) -> None:
-    """See that a model that the server does not show us can be made, and is nobody's yet.
+    """Check that a model that the server does not show us can be created, and is not somebody's.
 
     Raises:
-        AtxError: there is one, and we may not read it.
-        MlflowException: none may be made.
+        AtxError: it exists, and we may not read it.
+        MlflowException: it may not be created.
     """
     try:
         client.get_registered_model(name)
     except MlflowException as error:
         if error.error_code != "PERMISSION_DENIED":
-            return  # there is none, or `reach` has told what is wrong
+            return  # it does not exist, or `reach` has reported what is wrong
     else:
         return
     try:
@@ -147,7 +147,7 @@ def _prove_model(client: MlflowClient, name: str) -> None:
             "read: give that user (MLFLOW_TRACKING_USERNAME) the right to edit it, or set "
             f"ATX_MODEL_NAME to another name, {WITHOUT}"
         ) from error
-    with suppress(MlflowException):  # it carries our tag: the first training takes it
+    with suppress(MlflowException):  # it has our tag: the first training uses it
         client.delete_registered_model(name)
 
 
@@ -156,7 +156,7 @@ def _prove_artifacts(client: MlflowClient, run: Run, place: str, settings: Setti
         client.log_text(run.info.run_id, _CONTENT, _FILE)
         with tempfile.TemporaryDirectory() as folder:
             read = Path(client.download_artifacts(run.info.run_id, _FILE, folder)).read_text()
-    # What is raised is a matter of where artifacts are: of boto3, of paramiko, of the system.
+    # The exception depends on where artifacts are: it is from boto3, paramiko or the system.
     except Exception as error:
         raise AtxError(
             f"MLflow at {shown_uri(settings)} keeps artifacts at {_shown(place)}, where this "
@@ -164,15 +164,15 @@ def _prove_artifacts(client: MlflowClient, run: Run, place: str, settings: Setti
         ) from shown_cause(error, settings)
     if read != _CONTENT or not _server_sees_it(run, settings):
         raise AtxError(
-            f"MLflow at {shown_uri(settings)} keeps artifacts at {_shown(place)}, and does not "
+            f"MLflow at {shown_uri(settings)} keeps artifacts at {_shown(place)}, but does not "
             f"find there what this machine has written: {_fix(place, settings)}, {WITHOUT}"
         )
 
 
 def _server_sees_it(run: Run, settings: Settings) -> bool:
-    """Whether a server that keeps artifacts in a folder means the one that we have written to.
+    """Return whether a server that keeps artifacts in a folder sees the one that we wrote to.
 
-    On another machine the same path is another folder: made here, and never seen there.
+    On another machine the same path is another folder: created here, and never seen there.
     """
     if not settings.mlflow_host or urlsplit(run.info.artifact_uri).scheme not in ("", "file"):
         return True
@@ -185,19 +185,19 @@ def _server_sees_it(run: Run, settings: Settings) -> bool:
 
 def _fix(place: str, settings: Settings) -> str:
     if not settings.mlflow_host:
-        return "see that the folder can be written to, and that its disk has room"
+        return "check that the folder can be written to, and that its disk has room"
     if place.startswith("mlflow-artifacts:"):
         return "look at MLflow's log, and at the disk of its --artifacts-destination"
     return (
-        "give this machine access to that place, or let the server hand artifacts out: start it "
-        "with --artifacts-destination in place of --default-artifact-root, and rename its "
-        f"experiment {EXPERIMENT}, so that a new one is made"
+        "give this machine access to that place, or let the server handle artifacts: start it "
+        "with --artifacts-destination instead of --default-artifact-root, and rename its "
+        f"experiment {EXPERIMENT}, so that a new one is created"
     )
 
 
 def _delete(client: MlflowClient, run: Run, settings: Settings) -> None:
-    """Delete the artifact and the run: for good in our own store, into its bin on a server."""
-    with suppress(Exception):  # not every kind of place can delete; the run goes all the same
+    """Delete the artifact and the run: for good in our own store, marked as deleted on a server."""
+    with suppress(Exception):  # not every kind of place can delete; the run is deleted anyway
         get_artifact_repository(run.info.artifact_uri).delete_artifacts()
     client.delete_run(run.info.run_id)
     if not settings.mlflow_host:
@@ -213,7 +213,7 @@ def _delete_for_good(run: Run, settings: Settings) -> None:
 
 
 def _shown(place: str) -> str:
-    """Return a place of artifacts without a user and password that may stand in it."""
+    """Return a place of artifacts without user and password."""
     scheme, found, rest = place.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}" if found else place
 

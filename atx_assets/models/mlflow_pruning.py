@@ -1,11 +1,11 @@
-"""What is deleted of the embedded MLflow store once it is old, for good: rows and artifacts.
+"""Deletes old rows and artifacts of the embedded MLflow store for good.
 
-A server that `MLFLOW_HOST` names is its owner's to keep tidy, and left alone. So is what is not in
-our experiment in the embedded store, and what in it carries no tag of ours: a person may log runs
-and register versions there as well. Not here: when it is done (`defs/housekeeping.py`).
+A server that `MLFLOW_HOST` names is its owner's to clean up, and left alone. So is everything
+outside of our experiment in the embedded store, and what in it lacks a tag of ours: a person may
+log runs and register versions there as well. Not here: when this runs (`defs/housekeeping.py`).
 
-`mlflow gc` would do the deleting, but takes along each experiment that a person put into MLflow's
-bin. So the same steps are taken here, for the runs that we name.
+`mlflow gc` could delete, but would also delete each experiment that a person has marked as
+deleted. So this module takes the same steps for our own runs only.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from atx_assets.models.mlflow_server import EXPERIMENT, tracking_uri
 from atx_assets.models.registry import DIGEST, is_from_atx
 from atx_assets.settings import Settings
 
-#: The newest runs are kept whatever their age: something to compare with.
+#: The newest runs are kept at any age, to compare with.
 KEPT = 10
-#: Tag of a run with the run of Dagster that made it.
+#: Tag of a run that names the Dagster run that made it.
 _DAGSTER_RUN = "dagster_run_id"
-#: Runs that are in memory together.
+#: Runs that are in memory at a time.
 _PAGE = 100
 
 
@@ -55,14 +55,14 @@ def prune_mlflow(
     """Delete the runs that ended before a time, their models, artifacts and registered versions.
 
     Kept are the newest runs, those that may still run, those that are not from atx, and those of
-    registered versions that have an alias, are not from atx, are of another model's name, or belong
+    registered versions that have an alias, are not from atx, belong to another model's name or
     to a bundle that is kept.
 
     Args:
         settings: with the embedded store.
         digests: of the bundles that are kept.
         before: with a time zone.
-        is_over: whether a run of Dagster, by its id, has ended or is not known any more.
+        is_over: whether a Dagster run, given its id, has ended or is no longer known.
     """
     folder = settings.home / "mlflow"
     if not settings.mlflow_on or settings.mlflow_host or not (folder / "mlflow.db").exists():
@@ -85,7 +85,7 @@ def prune_mlflow(
     for run_id, artifacts in old:
         for model in _models_of(client, ours, run_id):
             store.delete_model(model.model_id, model.artifact_location)
-        # Last, so that what is broken off in the middle is found again.
+        # Last, so that a deletion that was interrupted is found again.
         store.delete_run(run_id, artifacts)
     gone = {run_id for run_id, _ in old}
     versions = [v for v in going if v.run_id in gone or not _is_there(client, v.run_id)]
@@ -126,7 +126,7 @@ class _Store:
                     session.query(SqlDataset).filter_by(dataset_uuid=taken.source_id).delete()
 
     def _delete_files(self, uri: str) -> None:
-        # <of the run or model>/artifacts. Nothing that a strange row may name is touched.
+        # <run or model>/artifacts. Any other path that a row may name is not touched.
         place = Path(local_file_uri_to_path(uri)).resolve().parent
         if place.is_relative_to(self._folder / "artifacts") and place.is_dir():
             self.bytes += sum(f.stat().st_size for f in place.rglob("*") if f.is_file())
@@ -151,7 +151,7 @@ def _sort_versions(
 
 
 def _runs_before(client: MlflowClient, experiment: str, before: datetime) -> Iterator[Run]:
-    """Yield the runs that began before a time, those in MLflow's bin too."""
+    """Yield the runs that began before a time, including those marked as deleted."""
     began = f"attributes.start_time < {int(before.timestamp() * 1000)}"
     return _pages(
         lambda token: client.search_runs(
@@ -161,12 +161,12 @@ def _runs_before(client: MlflowClient, experiment: str, before: datetime) -> Ite
 
 
 def _is_ours(run: Run) -> bool:
-    """Whether a training of ours made a run, which tags it from its beginning."""
+    """Return whether our training made a run: it tags the run from the start."""
     return _DAGSTER_RUN in run.data.tags
 
 
 def _has_ended(run: Run, is_over: Callable[[str], bool]) -> bool:
-    """Whether a run has ended; its process may have died without saying so."""
+    """Return whether a run has ended; its process may have died without recording it."""
     if run.info.status not in ("RUNNING", "SCHEDULED"):
         return True
     return is_over(run.data.tags[_DAGSTER_RUN])

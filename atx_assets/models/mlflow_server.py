@@ -1,8 +1,8 @@
 """Where MLflow is, a server or the embedded store, and whether it can be used.
 
 Not here: one MLflow run for each model trained (`defs/resources/mlflow.py`), the registered model
-(`registered_model.py`), what an answer means (`mlflow_answers.py`), what takes MLflow's own client
-(`mlflow_client.py`, `mlflow_failures.py`). Knows neither Dagster nor MLflow.
+(`registered_model.py`), what an answer means (`mlflow_answers.py`), what needs MLflow's own client
+(`mlflow_client.py`, `mlflow_failures.py`). Imports neither Dagster nor MLflow.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WITHOUT = "or set ATX_MLFLOW=off; the last model stays in place"
 
 
 def tracking_uri(settings: Settings) -> str:
-    """Return the address of the MLflow server, or the embedded store under the home."""
+    """Return the address of the MLflow server, or of the embedded store in the home."""
     if settings.mlflow_host:
         host = settings.mlflow_host
         url = host if "://" in host else f"http://{host}"
@@ -48,25 +48,25 @@ def store_uri(store: Path) -> str:
     """Return the address of a store in a file.
 
     Raises:
-        MlflowError: there is none for that path: it would lead to a file beside the home.
+        MlflowError: that path has none: MLflow would write to a file beside the home.
     """
     if "?" in str(store):
         raise MlflowError(
-            f"MLflow cannot keep its store in {store.parent}, as a question mark ends a path for "
-            "it: move the home and set ATX_HOME to where it is then, or set ATX_MLFLOW=off"
+            f"MLflow cannot keep its store in {store.parent}, because a question mark ends a path "
+            "for it: move the home and set ATX_HOME to its new place, or set ATX_MLFLOW=off"
         )
     return f"sqlite:///{store}"
 
 
 def embedded_store(settings: Settings) -> Path:
-    """Return the file of the embedded store, which is there once something was told to it."""
+    """Return the file of the embedded store, which exists once something was logged to it."""
     return settings.home / "mlflow" / "mlflow.db"
 
 
 def former_home(settings: Settings) -> Path | None:
-    """Return the home that the embedded store says it lies in, if that is another folder.
+    """Return the home that the embedded store was made in, if that is another folder.
 
-    Another path to the same folder, as by a link, is not another home.
+    Another path to the same folder, such as a link, is not another home.
 
     Raises:
         MlflowError: the store cannot be read.
@@ -82,13 +82,13 @@ def former_home(settings: Settings) -> Path | None:
         return None
     try:
         same = (before / "mlflow").samefile(settings.home / "mlflow")
-    except OSError:  # it is not there any more, or not ours to see
+    except OSError:  # it no longer exists, or we may not see it
         same = False
     return None if same else before
 
 
 def shown_uri(settings: Settings) -> str:
-    """Return the address without a user and password that may stand in it."""
+    """Return the address without user and password."""
     scheme, _, rest = tracking_uri(settings).partition("://")
     return f"{scheme}://{rest.rpartition('@')[2] if scheme.startswith('http') else rest}"
 
@@ -104,8 +104,8 @@ def web_url(settings: Settings) -> str:
 class Reached:
     """What is known of MLflow once it was reached.
 
-    `version` is a server's, empty for the embedded store. Where `asked` is False, only MLflow's
-    client can log in, and nothing more is known; where the model is `hidden`, nothing of that.
+    `version` is a server's, empty for the embedded store. If `asked` is False, only MLflow's
+    client can log in, and nothing more is known; if the model is `hidden`, nothing about it.
     """
 
     version: str = ""
@@ -115,21 +115,21 @@ class Reached:
 
 
 def reach(settings: Settings) -> Reached:
-    """Make sure, within seconds, that MLflow can be used and that the names in it are ours.
+    """Check, within seconds, that MLflow can be used and that the names in it are ours.
 
     Raises:
-        MlflowError: it does not answer, or answers as no MLflow does that can be used; or the name
-            of the registered model is somebody else's.
+        MlflowError: it does not answer, or not as a usable MLflow does; or the name of the
+            registered model is somebody else's.
     """
     if settings.mlflow_host:
-        # requests takes a tenth of a second, which nobody waits for whose store is embedded.
+        # requests takes a tenth of a second to import, which the embedded store does not need.
         from atx_assets.models.mlflow_http import asks_with_login
 
         uri = tracking_uri(settings)
         keep_direct(urlsplit(uri).hostname or "")
         try:
             return reach_server(settings, asks_with_login(uri))
-        except OSError as error:  # what requests raises is one
+        except OSError as error:  # the base class of what requests raises
             if is_tls(str(error)):
                 raise MlflowError(
                     f"MLflow at {shown_uri(settings)} cannot be trusted ({reason(error)}): "
@@ -140,11 +140,11 @@ def reach(settings: Settings) -> Reached:
                 f"check MLFLOW_HOST and MLFLOW_PORT, {WITHOUT}"
             ) from shown_cause(error, settings)
     store = embedded_store(settings)
-    store_uri(store)  # a store beside the home is nobody's: no backup has it
+    store_uri(store)  # no backup would include a store beside the home
     if before := former_home(settings):
         raise MlflowError(
             f"the home was moved or copied from {before}, and MLflow's store would write there: "
-            f"`atx start` has it name {settings.home}"
+            f"`atx start` changes the store to {settings.home}"
         )
     store.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
@@ -157,7 +157,7 @@ def reach(settings: Settings) -> Reached:
 
 
 def reach_server(settings: Settings, ask: Ask) -> Reached:
-    """Do so with the server that `MLFLOW_HOST` names.
+    """Check the server that `MLFLOW_HOST` names.
 
     Raises:
         MlflowError: see `reach`.
@@ -181,7 +181,7 @@ def _unusable(settings: Settings, error: WrongAnswerError) -> MlflowError:
 
 
 def shown_cause(error: Exception, settings: Settings) -> Exception | None:
-    """Return what a failure is raised from: nothing where its text may hold the password.
+    """Return what a failure is raised from: None if its text may hold the password.
 
     Dagster records every error of the chain, and the terminal shows it with `--verbose`.
     """
@@ -189,6 +189,6 @@ def shown_cause(error: Exception, settings: Settings) -> Exception | None:
 
 
 def be_quiet() -> None:
-    """Have MLflow and Alembic log what is wrong alone."""
+    """Make MLflow and Alembic log only warnings and errors."""
     for noisy in ("mlflow", "mlflow.store.db.utils", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""A version of the model before it is kept: its parts, and how they are written as a bundle.
+"""A version of the model before it is stored: its parts, and how they are written as a bundle.
 
 Not here: how a bundle is read (`bundle.py`), which number it gets (`bundles.py`).
 """
@@ -32,7 +32,7 @@ class NewBundle:
     about: dict[str, Any]
 
     def save(self, folder: Path) -> None:
-        """Write the bundle into an empty folder, so that it outlives a loss of power."""
+        """Write the bundle into an empty folder, so that it survives a power failure."""
         (folder / "folds").mkdir()
         models = {bundle.MODEL: self.model} | {
             fold_file(seed, fold): model

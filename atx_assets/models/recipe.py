@@ -1,6 +1,6 @@
-"""What decides a model beside labels and films: code, libraries, settings, as one short text.
+"""What decides a model besides labels and films: code, libraries, settings, as one short text.
 
-Not here: what is learned. Two models of one recipe, labels and films are the same bytes.
+Not here: what is learned. Two models with the same recipe, labels and films are the same bytes.
 """
 
 import hashlib
@@ -10,12 +10,12 @@ from pathlib import Path
 from atx_assets.settings import Settings
 
 _LIBRARIES = ("numpy", "pyarrow", "scikit-learn", "xgboost", "xgboost-cpu")
-#: What runs the graph, and does not change what it makes.
+#: These run the graph, and do not change what it makes.
 OTHERS = ("alerts", "automation", "cli", "commands", "home", "sample", "web")
 
 
 def recipe_version(settings: Settings) -> str:
-    """Return a digest of the code as it lies there, the libraries and the settings that count."""
+    """Return a digest of the code on disk, the libraries and the settings that matter."""
     least = f"{settings.category_min_titles} {settings.company_min_titles}"
     digest = hashlib.sha256(f"{least} {settings.learning}".encode())
     for library in _LIBRARIES:
@@ -23,7 +23,7 @@ def recipe_version(settings: Settings) -> str:
     package = Path(__file__).parents[1]
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package)
-        # An editor's lock beside a file is a link to nowhere whose name begins with a dot.
+        # An editor's lock file is a dangling link whose name begins with a dot.
         if name.parts[0] not in OTHERS and not path.name.startswith("."):
             digest.update(f"{name}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""MLflow's registered model: its versions, and the aliases that mirror who is champion.
+"""MLflow's registered model: its versions, and the aliases that mirror the champion.
 
 The bundles decide, the registry follows. Not here: the names in it (`registry.py`), where MLflow
 is, and runs (`defs/resources/mlflow.py`).
@@ -17,7 +17,7 @@ from atx_assets.models.registry import CHALLENGER, CHAMPION, DESCRIPTION, DIGEST
 def registered(client: MlflowClient, name: str, bundle: Bundle) -> ModelVersion | None:
     """Return the registered version that holds a bundle's model, if there is one.
 
-    One whose run was deleted in MLflow counts as none: there is nothing left to tell there.
+    One whose run was deleted in MLflow does not count: nothing can be logged to it.
     """
     for found in client.search_model_versions(f"name='{name}'"):
         if found.tags.get(DIGEST) == bundle.digest:
@@ -39,7 +39,7 @@ def register(
     model_uri: str,
     description: str,
 ) -> None:
-    """Register a logged model as that of a bundle."""
+    """Register a logged model as the model of a bundle."""
     model = next(iter(client.search_registered_models(f"name='{name}'")), None)
     if model is None:
         client.create_registered_model(name, tags={MODEL: "films"}, description=DESCRIPTION)
@@ -58,16 +58,16 @@ def register(
 def mirror(
     client: MlflowClient, name: str, champion: Bundle, challenger: Bundle | None = None
 ) -> bool:
-    """Point the aliases at the champion, and at the model that did not take its place.
+    """Point the aliases at the champion, and at the model that did not replace it.
 
-    An alias whose model is not registered (it was trained without MLflow) is taken away: none
-    may point at another model.
+    If an alias's model is not registered (it was trained without MLflow), the alias is removed:
+    none may point at another model.
 
     Args:
         client: of the MLflow server.
         name: of the registered model.
         champion: the version that scores.
-        challenger: the version trained last, if that is another one.
+        challenger: the version trained last, if it is another one.
 
     Returns:
         Whether the champion is registered.

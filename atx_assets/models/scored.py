@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 def unlabelled_keeps(results: pa.Table) -> NDArray[np.intp]:
-    """Return the rows of the predicted keeps among unlabelled films, the surest first."""
+    """Return the rows of the predicted keeps among unlabelled films, highest probability first."""
     unlabelled = results["label_source"].is_null().to_numpy()
     wanted = np.flatnonzero(unlabelled & results["predicted"].to_numpy())
     # Ties by key, which is the order of the rows.
@@ -21,5 +21,5 @@ def unlabelled_keeps(results: pa.Table) -> NDArray[np.intp]:
 
 
 def counts(column: pa.ChunkedArray) -> dict[Any, int]:
-    """Return how often each value stands in a column."""
+    """Return how often each value occurs in a column."""
     return {v["values"]: v["counts"] for v in pc.value_counts(column).to_pylist()}

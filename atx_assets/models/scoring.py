@@ -26,11 +26,11 @@ def score_titles(titles: pa.Table, bundle: Bundle) -> pa.Table:
         bundle: the version that scores.
 
     Returns:
-        The columns of `schemas.SCORED_RESULTS`, a row a title in the order given.
+        The columns of `schemas.SCORED_RESULTS`, one row per title in the order given.
     """
     champions = in_sample(titles, bundle).astype(np.float64)
     probability = blind_probabilities(titles, bundle, champions)
-    # Whoever may have been learned from is in no figure: its probability may know its label.
+    # A title that may have been learned from is in no figure: its probability may know its label.
     trains = titles["trains"].to_numpy() & ~titles["identity_uncertain"].to_numpy()
     predicted = probability >= bundle.threshold
     actual = titles["label"].fill_null(False).to_numpy()

@@ -1,4 +1,4 @@
-"""The training table and its encoding as models take them, and what says what they were made from.
+"""The training table and its encoding as models use them, and the fingerprints of what made them.
 
 Not here: how either is made (`defs/assets/training.py`).
 """
@@ -22,7 +22,7 @@ from atx_assets.storage.data_folder import DataFolder
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The training table as models take it: n rows ordered by key."""
+    """The training table as models use it: n rows ordered by key."""
 
     table: pa.Table
     encoding: FeatureEncoding
@@ -48,13 +48,13 @@ def read_training_data(files: DataFolder) -> TrainingData:
 
 
 def what_was_learned(data: TrainingData, settings: Settings) -> dict[str, str]:
-    """Say what was learned from, as sensors and the nightly schedule compare it."""
+    """Return what was learned from, as sensors and the nightly schedule compare it."""
     fingerprints = fingerprint_metadata(snapshot_of(data.table))
     return {**fingerprints, "atx/recipe": recipe_version(settings)}
 
 
 def training_sha256(data: TrainingData) -> str:
-    """Fingerprint the rows alone, and not the state of the other films that they carry along."""
+    """Fingerprint only the rows, without the state of the other films that is stored with them."""
     rows = data.table.replace_schema_metadata(None).combine_chunks()
     with pa.BufferOutputStream() as stream:
         with pa.ipc.new_stream(stream, rows.schema) as writer:

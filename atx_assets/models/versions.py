@@ -1,6 +1,6 @@
-"""Which versions of the model lie in the data folder. Not here: what is in them (`bundles.py`).
+"""Which versions of the model are in the data folder. Not here: what is in them (`bundles.py`).
 
-Sensors ask at each tick: reading a version takes numpy and Arrow, and a look at the folder neither.
+Sensors ask at each tick: reading a version needs numpy and Arrow, and listing the folder neither.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the models of the folds said of films that they were kept from: the data of the curves.
+"""What the models of the folds said of films that they had not seen: the data of the curves.
 
 Not here: the curves (`learning/curves.py`), how they are drawn (`quality_figures.py`).
 """
@@ -15,9 +15,9 @@ from atx_assets.report.scored_films import Scored
 
 
 def blind_of(scored: Scored) -> Blind:
-    """Return what the models of the folds say of the films that they were kept from.
+    """Return what the models of the folds say of the films that they did not learn from.
 
-    Only films that are still there count, with the labels that were learned from.
+    Only films that still exist count, with the labels that were learned from.
     """
     learned = scored.bundle.learned_from
     known = scored.titles.filter(scored.titles["learned_key"].is_valid())

@@ -16,13 +16,13 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-# Orange and blue: told apart by people who see colours differently, and in grey.
+# Orange and blue: distinguishable with colour blindness, and in grey.
 SKIP, KEEP, NEITHER = "#d95f02", "#1f5fa8", "#808080"
 
-#: Of PNG files: a figure of 6.4 inches fits into the table of an asset's page.
+#: For PNG files: a figure of 6.4 inches fits into the table of an asset's page.
 _DPI = 80
 
-#: What a page may colour anew in an SVG, for light and dark: each colour's name in its style.
+#: What a page may recolour in an SVG, for light and dark: each colour's name in its style.
 _COLOURS = {"#000000": "currentColor", SKIP: "var(--skip)", KEEP: "var(--keep)"}
 
 
@@ -30,8 +30,8 @@ def canvas(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any
     """Make a figure without pyplot, whose global state two runs in a process would share.
 
     Args:
-        rows: of axes.
-        columns: of axes.
+        rows: number of rows of axes.
+        columns: number of columns of axes.
         size: width and height, in inches.
 
     Returns:
@@ -43,7 +43,7 @@ def canvas(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any
 
 
 def png(figure: Any) -> bytes:
-    """Return the figure as the bytes of a PNG file, the same ones for the same figure."""
+    """Return the figure as a PNG file, the same bytes for the same figure."""
     buffer = io.BytesIO()
     with _any_letter():
         _lay_out(figure)
@@ -52,15 +52,15 @@ def png(figure: Any) -> bytes:
 
 
 def _lay_out(figure: Any) -> None:
-    """Lay the figure out once: matplotlib would at each saving, and draw it twice for that."""
+    """Lay the figure out once: otherwise matplotlib does so at each saving, and draws it twice."""
     if engine := figure.get_layout_engine():
         engine.execute(figure)
-        figure.set_layout_engine(None)  # "none" is an engine too, for which each saving draws twice
+        figure.set_layout_engine(None)  # "none" is an engine, too, and draws twice at each saving
 
 
 @contextmanager
 def _any_letter() -> Iterator[None]:
-    """Say nothing of letters that matplotlib's font lacks; in an SVG the browser's has them."""
+    """Hide warnings about letters that matplotlib's font lacks; an SVG uses the browser's."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         yield
@@ -71,24 +71,24 @@ def svg(figure: Any, name: str) -> str:
 
     Args:
         figure: drawn with this module's colours, and black for text and axes.
-        name: what its ids begin with, so that two figures of a page share none.
+        name: a prefix for its ids, so that no two figures of a page share one.
     """
     buffer = io.StringIO()
-    # Letters stay letters: smaller, and they can be searched for.
+    # Text stays text: smaller, and searchable.
     with _any_letter(), rc_context({"svg.fonttype": "none", "svg.hashsalt": "atx"}):
         _lay_out(figure)
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    # The page decides on the size.
+    # The page decides the size.
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     return re.sub(r"<[^>]*>", lambda tag: _adapted(tag[0], name), text)
 
 
 def _adapted(tag: str, name: str) -> str:
-    """Give the ids of a tag a beginning, and its colours the page's names; texts are no tags."""
+    """Prefix the ids in a tag, and replace its colours by the page's names; texts are not tags."""
     tag = re.sub(r'\bid="|(?<=url\()#|(?<=href=")#', lambda m: f"{m[0]}{name}-", tag)
     for colour, of_page in _COLOURS.items():
         tag = tag.replace(colour, of_page)

@@ -1,6 +1,6 @@
-"""The figures of films and what the model makes of them. Not here: its quality, how they are saved.
+"""The figures of films and what the model says of them. Not here: its quality, how they are saved.
 
-That is in `quality_figures.py` and `drawing.py`.
+Those are in `quality_figures.py` and `drawing.py`.
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ _LOG = {"imdb_votes", "tmdb_votes", "budget", "revenue"}
 #: The numbers of the original's violins.
 ORIGINAL = ("rt_score", "metascore", "imdb_rating", "imdb_votes", "release_year")
 
-#: Films drawn of a group; of more, evenly spaced ones: a violin of these looks the same.
+#: Films drawn per group; if there are more, evenly spaced ones: the violin looks the same.
 _MOST = 20_000
 #: Features and categories named in a figure.
 SHOWN = 15
-#: Letters of a category's name in a figure.
+#: The longest category name in a figure.
 _LONGEST = 28
-# Unlike black, not coloured anew by a page: it stands on a cell's own colour.
+# Not plain black, which a page recolours: this colour must suit the cell's own.
 _ON_LIGHT, _ON_DARK = "#111111", "#ffffff"
 
 Groups = Mapping[str, tuple[str, NDArray[np.bool_]]]
 
 
 def numbers_of(scored: Scored) -> list[str]:
-    """Return the numbers that are known of any film, in the order in which they are shown."""
+    """Return the numbers that are known for any film, in the order in which they are shown."""
     encoded = {n.column for n in scored.bundle.encoding.numeric}
     known = [name for name in _AXES if name in encoded]
     return [name for name in known if np.isfinite(_values(scored, name)).any()]
 
 
 def axis_name(number: str) -> str:
-    """Return a number's name and unit as axes show it."""
+    """Return a number's name and unit for an axis."""
     return _AXES[number] + (" (log scale)" if number in _LOG else "")
 
 
@@ -113,7 +113,7 @@ def correlations(scored: Scored) -> Any:
 
 
 def probabilities(scored: Scored) -> Any:
-    """Draw how the probabilities are distributed, by label, and where the threshold lies."""
+    """Draw how the probabilities are distributed, by label, and where the threshold is."""
     figure, axes = canvas(1, 1, (6.4, 3.2))
     axis = axes.flat[0]
     edges = np.linspace(0, 1, 41)
@@ -141,7 +141,7 @@ def probabilities(scored: Scored) -> Any:
 
 
 def importances(scored: Scored) -> tuple[Any, list[str]]:
-    """Draw which features move the answers most, and whether more of them speaks for a keep.
+    """Draw which features move the answers most, and whether higher values favour a keep.
 
     Returns:
         The figure, and the features in it in words.
@@ -157,7 +157,7 @@ def importances(scored: Scored) -> tuple[Any, list[str]]:
     axis = axes.flat[0]
     colours = [_speaks_for(feature.direction) for feature in first]
     axis.barh(range(len(first)), [feature.strength for feature in first], color=colours)
-    # A category is anything: as mathematics, a dollar sign in it would be an error.
+    # A category may be any text: as mathematics, a dollar sign in it would be an error.
     axis.set_yticks(range(len(first)), names, parse_math=False)
     axis.invert_yaxis()
     axis.set_xlabel("mean absolute contribution, log-odds")
@@ -169,14 +169,14 @@ def importances(scored: Scored) -> tuple[Any, list[str]]:
 
 
 def _speaks_for(direction: float) -> str:
-    """Return the colour of what more of a feature speaks for."""
+    """Return the colour of what higher values of a feature favour."""
     if abs(direction) < 0.1:
         return NEITHER
     return KEEP if direction > 0 else SKIP
 
 
 def shares(kind: str, found: Sequence[Share]) -> Any:
-    """Draw which share of the labelled and of all films is kept, by genre, language or decade."""
+    """Draw the share of keeps among labelled and all films, by genre, language or decade."""
     first = list(found[:SHOWN])
     figure, axes = canvas(1, 1, (5.0, 1.1 + 0.27 * max(len(first), 1)))
     axis = axes.flat[0]
@@ -196,17 +196,17 @@ def shares(kind: str, found: Sequence[Share]) -> Any:
 
 
 def _shortened(name: str) -> str:
-    """Cut what would leave no room for the bars."""
+    """Shorten a name that would leave no room for the bars."""
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def _thinned(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what is drawn of many values: evenly spaced ones."""
+    """Return the values that are drawn: evenly spaced ones if there are many."""
     return values[:: -(-len(values) // _MOST) or 1]
 
 
 def _values(scored: Scored, name: str) -> NDArray[np.float64]:
-    """Return a number of each film, its decimal logarithm where it is drawn on a log scale."""
+    """Return a number of each film, as its decimal logarithm if it is drawn on a log scale."""
     values = scored.bundle.encoding.known_numbers(scored.titles, name)
     if name not in _LOG:
         return values

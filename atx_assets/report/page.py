@@ -1,7 +1,7 @@
-"""The report as one page of HTML: the template filled with what is known of films and model.
+"""The report as one page of HTML: the template filled with films and model.
 
 Not here: the figures (`report_figures.py`), what else it shows (`shares.py`, `since_last.py`,
-`quality_tables.py`), where it is kept (`defs/assets/analysis_report.py`).
+`quality_tables.py`), where it is stored (`defs/assets/analysis_report.py`).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from atx_assets.schemas import AGAIN, LABEL, RECOMMENDED
 from atx_assets.sources.extracted import told_if_any
 from atx_assets.storage.data_folder import DataFolder
 
-#: Rows of a list in the page; the file of the list has them all.
+#: Rows of a list in the page; the list's file has all of them.
 MOST_ROWS = 500
-#: The parts of the review queue, in the page's order.
+#: The parts of the review queue, in the order of the page.
 _TASKS = (AGAIN, LABEL, RECOMMENDED)
 
 
@@ -41,7 +41,7 @@ def render_page(files: DataFolder, scored: Scored, drawn: Sequence[Drawn]) -> st
     Raises:
         AtxError: a list that it shows was made from other scores, or by an earlier atx.
     """
-    # Titles come from strangers: everything that is put into the page is escaped, but for what the
+    # Titles come from strangers: everything in the page is escaped, except what the
     # template calls safe: our own script and style, and figures, whose texts matplotlib escapes.
     template = Environment(autoescape=True).from_string(_ours("report.html"))
     script = _ours("report.js")
@@ -87,7 +87,7 @@ def _ours(name: str) -> str:
 
 
 def headline(bundle: Bundle) -> str:
-    """Say in a sentence what the model is worth to its owner."""
+    """Say in a sentence how good the model is for its owner."""
     quality = bundle.about["quality"]
     measured = {**quality["model"]["all"], **quality["nested"]}
     precision, recall = measured["precision"]["mean"], measured["recall"]["mean"]
@@ -106,8 +106,8 @@ def _cards(scored: Scored, since: SinceLast | None) -> Iterator[dict[str, str]]:
     yield {
         "figure": f"{nested['mean']:.3f}",
         "what": f"PR-AUC, ± {nested['std']:.3f}",
-        "more": "1 is perfect; "
-        f"{quality['always_skip']['all']['pr_auc']['mean']:.3f} is what always skipping has",
+        "more": "1 is perfect; always skipping has "
+        f"{quality['always_skip']['all']['pr_auc']['mean']:.3f}",
     }
     yield {
         "figure": f"{rule['mean']:.3f}",
@@ -148,14 +148,14 @@ def _compared(bundle: Bundle, since: SinceLast | None) -> str:
         return f"PR-AUC {judged['difference']:+.3f} against version {judged['champion']}"
     if since:
         return f"follows version {since.version}"
-    return "the first model" if bundle.version == 1 else "no champion before it is kept"
+    return "the first model" if bundle.version == 1 else "no earlier champion is kept"
 
 
 def _read_list(files: DataFolder, asset: str) -> list[dict[str, Any]]:
-    """Read a list, and make sure that it was made from the scores that there are.
+    """Read a list, and check that it was made from the current scores.
 
     Raises:
-        AtxError: it was made from others, or by an earlier atx.
+        AtxError: it was made from other scores, or by an earlier atx.
     """
     files.require(asset, "scored_results")
     return files.read_records(asset)
@@ -166,7 +166,7 @@ def _by_task(queue: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _shortened(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Keep what is about the release apart, and the first rows of either."""
+    """Separate what is about the release, and keep the first rows of each part."""
     film = [record for record in records if not record["about_release"]]
     release = [record for record in records if record["about_release"]]
     return {

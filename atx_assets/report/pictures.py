@@ -17,7 +17,7 @@ from atx_assets.report.shares import KINDS, share_kept
 
 
 def film_pictures(scored: Scored) -> dict[str, bytes]:
-    """Draw what a model makes of films: `probabilities`, `violins`, ..., each as PNG."""
+    """Draw what a model says of films: `probabilities`, `violins`, ..., each as PNG."""
     return {
         "probabilities": png(figures.probabilities(scored)),
         "importances": png(figures.importances(scored)[0]),
@@ -37,6 +37,6 @@ def quality_pictures(blind: Blind, quality: dict[str, Any]) -> dict[str, bytes]:
 
 
 def page_pictures(scored: Scored, drawn: Sequence[Drawn]) -> dict[str, bytes]:
-    """Return the page's figures as PNG; of the numbers, one that has the original's."""
+    """Return the page's figures as PNG; for the numbers, one with those of the original."""
     pictures = {one.name: png(one.figure) for one in drawn if one.number is None}
     return {**pictures, "violins": png(figures.violins(scored))}

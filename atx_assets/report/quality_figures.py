@@ -20,7 +20,7 @@ def roc(blind: Blind, quality: dict[str, Any]) -> Any:
 
 
 def calibration(blind: Blind, quality: dict[str, Any]) -> Any:
-    """Draw what was promised against what was so."""
+    """Draw the observed share of keeps against the predicted one."""
     return _alone(_calibration, blind, quality)
 
 

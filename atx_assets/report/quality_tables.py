@@ -38,7 +38,7 @@ _NONE = "–"
 def measure_tables(
     quality: Mapping[str, Any], judged: Mapping[str, Any]
 ) -> Iterator[tuple[str, Table]]:
-    """Yield a heading and a table for each slice: a row a measure, a column a contender.
+    """Yield a heading and a table for each slice: one row per measure, one column per contender.
 
     Args:
         quality: the record of `learning/quality.py`.
@@ -73,7 +73,7 @@ def measure_tables(
 
 
 def headline_table(quality: Mapping[str, Any]) -> Table:
-    """Return the measures that people look at first, short enough to be seen at once."""
+    """Return the measures that people look at first, as one short table."""
     columns = {
         "nested": quality["nested"],
         "model": quality["model"]["all"],
@@ -91,13 +91,13 @@ def headline_table(quality: Mapping[str, Any]) -> Table:
 
 
 def nested_mark(quality: Mapping[str, Any]) -> str:
-    """Say where nested figures come from, if they are not of these labels and features."""
+    """Say where nested figures come from, if they are not for these labels and features."""
     nested = quality["nested"]
     return "" if nested.get("current") else f" (last search, {nested['labels']:,} labels)"
 
 
 def threshold_table(quality: Mapping[str, Any]) -> Table:
-    """Return what each operating point would give, the one in use marked."""
+    """Return what each operating point would give, with the one in use marked."""
     heads = ["operating point", "threshold", "precision", "recall", "F1", "predicted keeps"]
     return heads, [
         [
@@ -110,7 +110,7 @@ def threshold_table(quality: Mapping[str, Any]) -> Table:
 
 
 def calibration_table(quality: Mapping[str, Any]) -> Table:
-    """Return what was promised and what was so, in bins of probability."""
+    """Return predicted and observed shares of keeps, in bins of probability."""
     heads = ["probability of a keep", "share", "mean probability", "share of keeps"]
     titles = sum(row["titles"] for row in quality["calibration"]["table"]) or 1
     return heads, [
@@ -132,7 +132,7 @@ def markdown(table: Table) -> str:
 
 
 def plain(table: Table) -> Iterator[str]:
-    """Yield a table's lines for a terminal: the first column to the left, others to the right."""
+    """Yield a table's lines for a terminal: the first column left-aligned, others right-aligned."""
     heads, rows = table
     lines: Sequence[list[str]] = [heads, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -1,4 +1,4 @@
-"""Which films the review queue names, of each task, and the reason given for each.
+"""Which films the review queue names, for each task, and the reason given for each.
 
 Not here: how films are ranked (`learning/review.py`), the file (`defs/assets/review_queue.py`).
 """
@@ -25,14 +25,14 @@ from atx_assets.report.scored_films import Scored
 from atx_assets.schemas import AGAIN, LABEL, RECOMMENDED
 from atx_assets.sources.label_changes import giver_in_words
 
-#: How many films the queue names at most, of each task.
+#: The most films that the queue names for each task.
 MOST = {AGAIN: 50, LABEL: 50, RECOMMENDED: 20}
-#: Places among those to label again that rules' labels leave to people's.
+#: Places among the films to label again that are reserved for people's labels.
 PEOPLE = 10
 
 
 def queue_records(scored: Scored, doubt: Doubt) -> list[dict[str, Any]]:
-    """Return the queue: the best of either kind of question first, and what to watch last.
+    """Return the queue: the best of both kinds of question first, and what to watch last.
 
     Args:
         scored: the films.
@@ -67,11 +67,11 @@ def queue_records(scored: Scored, doubt: Doubt) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Doubt:
-    """Films whose label is doubted, in their order, and who says so.
+    """Films whose label is doubted, in order, and which models doubt it.
 
-    `probability` is what the label of each film is doubted by, and `learned` says which films the
-    bundle learned from. `keeps` are the probabilities of those that a doubted film is compared
-    with: `whose` keeps.
+    `probability` is the probability by which each film's label is doubted, and `learned` says
+    which films the bundle learned from. `keeps` are the probabilities of the films that a doubted
+    film is compared with: `whose` keeps.
     """
 
     scored: Scored
@@ -102,9 +102,9 @@ class Doubt:
 def doubted_labels(scored: Scored) -> Doubt:
     """Find labels that are likely wrong.
 
-    They are doubted by the sceptical models of the bundle; where it did not learn from a film, by
-    the film's own probability, which is blind to the label as well. So are all where people gave
-    too few keeps, or an earlier atx made the bundle.
+    The sceptical models of the bundle doubt them; if it did not learn from a film, the
+    film's own probability does, which did not see the label either. That is so for all films if
+    people gave too few keeps, or an earlier atx made the bundle.
     """
     results, learned = scored.results, scored.bundle.learned_from
     probability = results["probability"].to_numpy()
@@ -121,11 +121,11 @@ def doubted_labels(scored: Scored) -> Doubt:
     blind = results["probability"].take(labelled).to_numpy()
     wrong = likely_wrong(labels, probability[labelled], blind, by_person)
     compared = (labels == 1) & (at[labelled] >= 0) & (by_person | (not sceptical))
-    models = "models blind to that"
+    models = "models that did not see that label"
     if sceptical:
-        models = "models taught to distrust rules' keeps"
+        models = "models trained to distrust rules' keeps"
     elif not by_person[labels == 1].all():
-        models += ", though taught by rules' keeps,"
+        models += ", but learned rules' keeps,"
     return Doubt(
         scored=scored,
         rows=labelled[wrong],
@@ -138,7 +138,7 @@ def doubted_labels(scored: Scored) -> Doubt:
 
 
 def films_to_label_again(doubt: Doubt) -> NDArray[np.intp]:
-    """Choose the doubted labels that are asked about: rules' first, some places for people's."""
+    """Choose the doubted labels to ask about: rules' first, with some places for people's."""
     sources = doubt.scored.results["label_source"].take(doubt.rows)
     by_person = pc.equal(sources, "human").to_numpy()
     people = doubt.rows[by_person]
@@ -147,14 +147,14 @@ def films_to_label_again(doubt: Doubt) -> NDArray[np.intp]:
 
 
 def surest_keeps(scored: Scored, number: int) -> NDArray[np.intp]:
-    """Return the rows of the surest predicted keeps among unlabelled films, the surest first."""
+    """Return the rows of predicted keeps among unlabelled films, highest probability first."""
     return unlabelled_keeps(scored.results)[:number]
 
 
 def films_to_label(
     scored: Scored, recommended: NDArray[np.intp]
 ) -> tuple[NDArray[np.intp], list[str]]:
-    """Choose unlabelled films that the model cannot tell, and say of each why."""
+    """Choose unlabelled films that the model cannot decide, and say why for each."""
     results, bundle = scored.results, scored.bundle
     unlabelled = np.flatnonzero(results["label_source"].is_null().to_numpy())
     others = np.setdiff1d(unlabelled, recommended)
@@ -177,7 +177,7 @@ def films_to_label(
 
 
 def _why_recommended(scored: Scored, rows: NDArray[np.intp]) -> list[str]:
-    """Say of each recommended film how often the model was right where it was as sure."""
+    """Say for each recommended film how often the model was right when it was as sure."""
     results = scored.results
     labelled = results["actual"].is_valid().to_numpy()
     probability = results["probability"].to_numpy()
@@ -187,7 +187,7 @@ def _why_recommended(scored: Scored, rows: NDArray[np.intp]) -> list[str]:
         as_sure = labelled & (probability >= probability[row])
         because.append(
             f"nobody has labelled it, and the model puts a keep at {probability[row]:.0%}; of the "
-            f"labelled films put there or higher, {int(kept[as_sure].sum())} of "
+            f"labelled films at that probability or higher, {int(kept[as_sure].sum())} of "
             f"{int(as_sure.sum())} are keeps"
         )
     return because

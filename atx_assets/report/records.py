@@ -1,4 +1,4 @@
-"""Films as records that a person can judge by: what lists, queue, report and `atx explain` show.
+"""Films as records that a person can judge by: for lists, queue, report and `atx explain`.
 
 Not here: which films are in a list (`defs/assets/error_lists.py`, `defs/assets/review_queue.py`).
 """
@@ -16,18 +16,18 @@ from atx_assets.learning.reasons import reasons
 from atx_assets.report.scored_films import Scored
 from atx_assets.sources.label_changes import verdict_in_words
 
-#: Labelled films named beside each film, of the first so many films of a list: each is compared
+#: Labelled films named for each film, and for how many films of a list: each is compared
 #: with all labelled ones.
 NEAREST, COMPARED = 3, 1_000
 
-#: What turns the direction of writing: embeddings, overrides and isolates of Unicode.
+#: Characters that change the direction of writing: Unicode's embeddings, overrides and isolates.
 _TURNS = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 
 _NUMBERS = ("release_year", "rt_score", "metascore", "imdb_rating", "imdb_votes")
-#: The languages of a film, in one layout or the other.
+#: The languages of a film, in either layout.
 LANGUAGES = ("language", "spoken_languages")
 
-#: What a rule's reason begins with when it is the release that it skipped, and not the film.
+#: The start of a rule's reason if the rule skipped the release, and not the film.
 _RELEASE = ("resolution", "video_codec", "audio_codec", "upload_type", "uploader")
 
 
@@ -76,7 +76,7 @@ def records_of(scored: Scored, rows: NDArray[np.integer]) -> list[dict[str, Any]
 
 
 def about_release(reason: str | None) -> bool:
-    """Say whether a rule skipped a title for its releases alone, such as their resolution."""
+    """Return whether a rule skipped a title only for its releases, such as for their resolution."""
     return bool(reason) and all(one.startswith(_RELEASE) for one in (reason or "").split("; "))
 
 
@@ -90,15 +90,17 @@ def _nearest(wanted: pa.Table, scored: Scored) -> list[list[str]]:
     labelled = scored.titles.filter(scored.titles["trains"])
     found, shares = nearest(wanted.slice(0, COMPARED), labelled, scored.bundle, NEAREST)
     names = labelled.select(["media_title", "release_year", "label", "label_source"])
-    told = [_told(row) for row in names.take(found.ravel()).to_pylist()]
-    each = [f"{name} ({share:.0%} alike)" for name, share in zip(told, shares.ravel(), strict=True)]
+    described = [_described(row) for row in names.take(found.ravel()).to_pylist()]
+    each = [
+        f"{name} ({share:.0%} alike)" for name, share in zip(described, shares.ravel(), strict=True)
+    ]
     width = found.shape[1]
     return [each[at * width : (at + 1) * width] for at in range(wanted.num_rows)]
 
 
-def _told(row: dict[str, Any]) -> str:
+def _described(row: dict[str, Any]) -> str:
     verdict = verdict_in_words(row["label"], row["label_source"])
-    # A title may turn the direction of writing, and with it what is told after it.
+    # A title may change the direction of writing, also of the text after it.
     name = row["media_title"].translate(_TURNS)
     return f"{name} ({row['release_year'] or 'year unknown'}): {verdict}"
 

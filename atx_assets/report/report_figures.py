@@ -1,4 +1,4 @@
-"""The report's figures in the page's order, each with its words. Not here: how they are drawn."""
+"""The report's figures in the page's order, each with its texts. Not here: how they are drawn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from atx_assets.report.shares import KINDS, share_kept
 class Drawn:
     """A figure of the page: matplotlib's, its caption, and in words what it shows.
 
-    `number` is the number that it is about, None where it is about more.
+    `number` is the number that it is about, None if it is about several.
     """
 
     name: str
@@ -35,8 +35,8 @@ def report_figures(scored: Scored, blind: Blind) -> Iterator[Drawn]:
         (
             "precision_recall",
             quality_figures.precision_recall,
-            "More keeps found are more skips with them: at each recall, the best "
-            "precision with it. The dot: where verdicts are taken.",
+            "Finding more keeps lets more skips through: the best precision at each "
+            "recall. The dot is the operating point.",
             f"Precision against recall, mean over the folds; PR-AUC {shown(measured['pr_auc'])}.",
         ),
         (
@@ -57,7 +57,7 @@ def report_figures(scored: Scored, blind: Blind) -> Iterator[Drawn]:
     yield Drawn(
         "probabilities",
         figures.probabilities(scored),
-        "How sure the model is: most films lie at the ends, few near the threshold.",
+        "How sure the model is: most films are at the ends, few near the threshold.",
         "Distribution of the chance of a keep by label, with the threshold at "
         f"{scored.bundle.threshold:.2f}.",
     )
@@ -73,7 +73,7 @@ def report_figures(scored: Scored, blind: Blind) -> Iterator[Drawn]:
         yield Drawn(
             f"shares_{kind}",
             figures.shares(kind, parts),
-            f"What is kept by {kind}; in brackets the labelled films, and all.",
+            f"Share kept by {kind}; in brackets the labelled films, and all films.",
             f"Share kept by {kind}: "
             + "; ".join(
                 f"{part.name} {part.labelled_kept:.0%}"
@@ -95,6 +95,6 @@ def report_figures(scored: Scored, blind: Blind) -> Iterator[Drawn]:
     yield Drawn(
         "correlations",
         figures.correlations(scored),
-        "How the numbers go together, and with the chance of a keep: 1 is fully, 0 not at all.",
+        "How the numbers and the chance of a keep correlate: 1 is fully, 0 not at all.",
         "Correlation matrix of the numbers and the chance of a keep.",
     )

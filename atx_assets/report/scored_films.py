@@ -1,6 +1,6 @@
-"""The films with their scores, and the bundle that gave them: what all of the report is about.
+"""The films with their scores, and the bundle that gave them: the subject of the whole report.
 
-Not here: what is said of a film (`records.py`), for which models are asked.
+Not here: texts about a film (`records.py`), which need the models.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def read_scored(files: DataFolder) -> Scored:
     """Read the scores, and find the films and the bundle that they belong to.
 
     Raises:
-        AtxError: the scores were made from other titles, or by another model, than there are.
+        AtxError: the scores were made from other titles or by another model than the current ones.
     """
     files.require("scored_results", "titles")
     titles, results = read_titles(files), files.read_table("scored_results")
@@ -39,6 +39,6 @@ def read_scored(files: DataFolder) -> Scored:
     if parts_of(results)["bundle"] != bundle.digest:
         raise AtxError(
             f"{FILES['scored_results']} was made by another version {bundle.version} of the model "
-            "than there is now: run `atx run --job score`"
+            "than the current one: run `atx run --job score`"
         )
     return Scored(as_learned(titles, bundle.learned_from), results, bundle)

@@ -1,4 +1,4 @@
-"""Parts of the films: which share of each is kept, and in which the model errs most.
+"""Parts of the films: the share of keeps in each, and in which parts the model errs most.
 
 Not here: how good the model is on all of them (`learning/quality.py`).
 """
@@ -21,18 +21,18 @@ from atx_assets.text import normal_form
 
 KINDS = ("genre", "language", "decade")
 
-#: Labelled films that a part needs before its errors are told: of fewer, a share says little.
+#: The fewest labelled films in a part whose errors are reported: with fewer, a share says little.
 LEAST = 20
-#: Parts told where the model is weak.
+#: The number of weak parts that are reported.
 WEAKEST = 12
 
 
 @dataclass(frozen=True)
 class Share:
-    """One part of the films, and what is kept of it.
+    """One part of the films, and its share of keeps.
 
     `labelled` and `films` are counts; `labelled_kept` is the share of keeps among the labelled,
-    null where there is none, `predicted_kept` the share of predicted keeps among all its films.
+    null if there are none, `predicted_kept` the share of predicted keeps among all its films.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Share:
 class Slice:
     """The errors among the labelled films of one part.
 
-    Counts: `titles` labelled, `keeps` of them, `false_positives`, `false_negatives`. `error` is
+    Counts: `titles` labelled, `keeps` among them, `false_positives`, `false_negatives`. `error` is
     the share of wrong verdicts.
     """
 
@@ -63,7 +63,7 @@ class Slice:
 
     @property
     def surely(self) -> float:
-        """The share that is surely wrong: the lower end of Wilson's interval (1927)."""
+        """The share that is wrong almost certainly: the lower end of Wilson's interval (1927)."""
         z, n, share = 1.645, self.titles, self.error
         middle = share + z * z / (2 * n)
         room = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -71,7 +71,7 @@ class Slice:
 
 
 def share_kept(scored: Scored, kind: str) -> list[Share]:
-    """Return what is kept of each genre, language or decade, the most frequent ones first."""
+    """Return the share of keeps for each genre, language or decade, the most frequent first."""
     results = scored.results
     known = results["actual"].is_valid().to_numpy()
     keep = results["actual"].fill_null(False).to_numpy()
@@ -94,10 +94,10 @@ def share_kept(scored: Scored, kind: str) -> list[Share]:
 
 
 def weak_slices(scored: Scored) -> list[Slice]:
-    """Return the parts in which more verdicts are wrong than elsewhere, the surest of them first.
+    """Return the parts in which more verdicts are wrong than elsewhere, the most certain first.
 
-    A part counts as weak where the lower end of the share's 95% interval (one-sided) lies above the
-    share of all labelled films: among many small parts some have an error by chance. All labelled
+    A part is weak if the lower end of its error's 95% interval (one-sided) is above the
+    error of all labelled films: among many small parts some have errors by chance. All labelled
     films come first, then those that a person and a rule labelled.
     """
     results = scored.results
@@ -133,10 +133,10 @@ def weak_table(scored: Scored) -> tuple[list[str], list[list[str]]]:
 
 
 def release_skips(scored: Scored) -> dict[str, int]:
-    """Count the films that rules skipped for their release alone, by what the model says of them.
+    """Count the films that rules skipped only for their release, by what the model says of them.
 
     Returns:
-        `skips`, and of them `predicted_keep`: a false positive that is none of taste.
+        `skips`, and `predicted_keep` among them: false positives that are not about taste.
     """
     reasons = scored.titles["label_reason"].to_pylist()
     actual, predicted = (
@@ -164,7 +164,7 @@ def _slice(name: str, rows: NDArray[np.intp], scored: Scored) -> Slice:
 
 
 def _unknown(scored: Scored) -> Iterator[tuple[str, NDArray[np.intp]]]:
-    """Yield the films of which a number is not known."""
+    """Yield the films for which a number is unknown."""
     for number in scored.bundle.encoding.numeric:
         values = scored.bundle.encoding.known_numbers(scored.titles, number.column)
         yield f"{column_in_words(number.column)} unknown", np.flatnonzero(np.isnan(values))
@@ -180,9 +180,9 @@ def _parts(titles: pa.Table, kind: str) -> Iterator[tuple[str, NDArray[np.intp]]
         return
     column = kind if kind == "genre" else next(n for n in LANGUAGES if n in titles.column_names)
     rows, codes, words = words_of(titles[column])
-    if not len(words):  # no film says: to split nothing gives one part all the same
+    if not len(words):  # no film has one: splitting nothing would still give one part
         return
-    # Spellings of one part are one; it goes by the spelling that most films have.
+    # Spellings of one part are merged; it is shown in the most frequent spelling.
     forms = {form: at for at, form in enumerate(dict.fromkeys(map(normal_form, words)))}
     spelled = dict[int, str]()
     times = np.bincount(codes, minlength=len(words))

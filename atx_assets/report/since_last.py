@@ -1,6 +1,6 @@
-"""What has changed since the champion before this one: labels, and verdicts on films.
+"""What has changed since the previous champion: labels, and verdicts on films.
 
-Not here: which one is better (`models/judging.py`).
+Not here: which version is better (`models/judging.py`).
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from atx_assets.report.scored_films import Scored
 from atx_assets.sources.label_changes import LabelChanges, label_changes
 from atx_assets.storage.data_folder import DataFolder
 
-#: Films named whose verdict is another one now.
+#: The most films named whose verdict has changed.
 NAMED = 50
 
 
 @dataclass(frozen=True)
 class SinceLast:
-    """What is different since version `version` scored.
+    """What has changed since version `version` scored.
 
-    `flipped` counts the films whose verdict is another one; `films` are the first `NAMED` of
-    them, those whose chance moved most first: `media_title`, `release_year`, `imdb_id`, `was` and
-    `now` (chances), `predicted`, `label` (in words).
+    `flipped` counts the films whose verdict has changed; `films` are the first `NAMED` of
+    them, those whose probability moved most first: `media_title`, `release_year`, `imdb_id`, `was`
+    and `now` (probabilities), `predicted`, `label` (in words).
     """
 
     version: int
@@ -39,7 +39,7 @@ class SinceLast:
 
 
 def since_last(files: DataFolder, scored: Scored) -> SinceLast | None:
-    """Compare labels and verdicts with those of the champion before; None if none is kept."""
+    """Compare labels and verdicts with those of the previous champion; None if none is kept."""
     try:
         before = Bundles(files).before_champion()
     except MissingError:  # the first model, or the only one that is kept

@@ -1,4 +1,4 @@
-"""What MLflow is told of a model: one run, with all that is known of it, and the model itself.
+"""What atx logs to MLflow about a model: one run, with all that is known of it, and the model.
 
 Not here: where MLflow is (`defs/resources/mlflow.py`), which model is champion
 (`defs/assets/tuned_classifier.py`).
@@ -38,7 +38,7 @@ from atx_assets.settings import Settings
 
 @dataclass(frozen=True)
 class Trained:
-    """A model as it is logged: its version, what it learned from, the search.
+    """A model to log: its version, what it learned from, the search.
 
     `films` are all titles, and `curves` the figures of its quality, as PNG by name.
     """
@@ -53,7 +53,7 @@ class Trained:
 
 
 def log(run: Any, trained: Trained, settings: Settings) -> str:
-    """Log all that is known of a model, and the model; return the model's address."""
+    """Log the model and all that is known of it; return the model's address."""
     about, data = trained.bundle.about, trained.data
     run.log_params(
         {
@@ -65,7 +65,7 @@ def log(run: Any, trained: Trained, settings: Settings) -> str:
     )
     learned = about["learned_from"]
     run.log_input(training_dataset(data, learned["training_table_sha256"]), context="training")
-    # Before the measures: of those that a run has, MLflow asks for the history of each, one by one.
+    # Before the measures: for those that a run has, MLflow asks for each history, one by one.
     logged = _log_model(run, trained)
     run.log_metrics(dict(_metrics(about, trained.judged)), model_id=logged.model_id)
     run.set_tags(
@@ -104,7 +104,7 @@ def _tables(
 def _log_model(run: Any, trained: Trained) -> Any:
     """Log the model in XGBoost's own format, without pickle; return what MLflow knows of it.
 
-    Loaded through pyfunc it answers with probabilities, as the Booster does.
+    Loaded through pyfunc it returns probabilities, as the Booster does.
     """
     names = trained.data.encoding.names
     example = pd.DataFrame(trained.data.matrix[:2], columns=names)
@@ -125,7 +125,7 @@ def _log_model(run: Any, trained: Trained) -> Any:
 def describe(
     client: MlflowClient, mlflow_run: str, dagster_run: str, trained: Trained, settings: Settings
 ) -> str:
-    """Name a run so that a person finds it, and tell its story on its page.
+    """Give a run a name that a person can find, and describe it on its page.
 
     Args:
         client: of the MLflow server.
@@ -135,7 +135,7 @@ def describe(
         settings: of the process.
 
     Returns:
-        The story, as Markdown.
+        The description, as Markdown.
     """
     bundle, judged = trained.bundle, trained.judged
     quality, rows = bundle.about["quality"], bundle.about["learned_from"]["rows"]
@@ -145,7 +145,7 @@ def describe(
     parts = [
         f"Version {bundle.version} became {place}: {judged.get('reason', '')}."
         + (f" **{judged['warning']}**." if judged.get("warning") else ""),
-        f"Trained by [this run of Dagster]({url}).",
+        f"Trained by [this Dagster run]({url}).",
     ]
     for heading, table in measure_tables(quality, judged):
         parts.append(f"### {heading}\n\n{markdown(table)}")
@@ -164,7 +164,7 @@ def describe(
 
 
 def _metrics(about: dict[str, Any], judged: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yield every figure that is known: `pr_auc_mean`, `rule/newest/recall_std`, ..."""
+    """Yield every known figure: `pr_auc_mean`, `rule/newest/recall_std`, ..."""
     quality = about["quality"]
     groups = {"nested/": {k: v for k, v in quality["nested"].items() if isinstance(v, dict)}}
     groups["calibration/"] = {"error": quality["calibration"]["error"]}
@@ -191,6 +191,6 @@ def _metrics(about: dict[str, Any], judged: dict[str, Any]) -> Iterator[tuple[st
 
 
 def _requirements() -> list[str]:
-    """Name what loading the model needs; left to itself, MLflow takes seconds to work it out."""
+    """Return what loading the model requires; MLflow itself takes seconds to work it out."""
     names = ["xgboost" if sys.platform == "darwin" else "xgboost-cpu", "numpy", "pandas"]
     return [f"{name}=={version(name)}" for name in names]

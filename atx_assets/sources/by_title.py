@@ -1,10 +1,10 @@
-"""The film rows of a library brought together by title, a range of keys at a time.
+"""Groups the film rows of a library by title, one range of keys at a time.
 
-A library that fits a range stays in memory. A larger one is distributed to a file per range, as an
-external distribution sort does: so memory does not grow with the library, and what is done with a
-range (`titles.py`) need not know of others.
+A library that fits into one range stays in memory. A larger one is distributed to one file per
+range, as in an external distribution sort. So memory does not grow with the library, and the code
+that handles a range (`titles.py`) need not know about the others.
 
-Not here: which rows go on (`contract.py`), what a title is made of (`titles.py`).
+Not here: which rows are used (`contract.py`), what a title consists of (`titles.py`).
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from atx_assets.sources.verdicts import (
     named_ids,
 )
 
-#: Rows of a range. What makes titles needs memory for a few times so many.
+#: Rows per range. Making titles takes a few times the memory of one range.
 ROWS_A_RANGE = 500_000
-#: Of so many rows, one is looked at when the ranges are laid out.
+#: One in this many rows is sampled to choose the ranges.
 _SAMPLED = 64
 
-#: Columns of ours that rows carry while they wait: place in the source, id and key of the title.
+#: Our columns that waiting rows carry: place in the source, IMDb id and key of the title.
 _PLACE, _ID, _KEY, _ASIDE = "atx_place", "atx_id", "atx_key", "atx_aside"
 _OURS = [_PLACE, _ID, _KEY, _ASIDE]
 
@@ -43,8 +43,8 @@ class TitleRows:
     """All rows of the titles in a range of keys.
 
     Attributes:
-        films: the rows to go on with, in the order of the source's key.
-        ids, keys: the IMDb id (null where none is known) and the key of each one's title.
+        films: the usable rows, in the order of the source's key.
+        ids, keys: the IMDb id (null if unknown) and the key of each row's title.
         aside: rows set aside whose verdict may count for one of these titles.
     """
 
@@ -55,12 +55,12 @@ class TitleRows:
 
 
 def range_bounds(samples: Iterable[pa.Table], rows: int, layout: Layout) -> list[str]:
-    """Return the keys at which the ranges of titles begin, but for the first range.
+    """Return the keys at which the ranges of titles begin, except the first range.
 
     Args:
-        samples: some of the library's rows, see `sample`, with the columns that keys are made of.
-        rows: how many the library has.
-        layout: the layout they are in.
+        samples: some of the library's rows, see `sample`, with the columns that make up keys.
+        rows: number of rows in the library.
+        layout: the layout of the rows.
     """
     ranges = -(-rows // ROWS_A_RANGE)
     if ranges < 2:
@@ -72,7 +72,7 @@ def range_bounds(samples: Iterable[pa.Table], rows: int, layout: Layout) -> list
 
 
 def sample(rows: pa.Table) -> pa.Table:
-    """Return the rows of a part of the library by which ranges are laid out."""
+    """Return the rows of one part of the library from which the ranges are chosen."""
     return rows.take(pa.array(range(0, rows.num_rows, _SAMPLED), pa.int64()))
 
 
@@ -83,15 +83,15 @@ def _keys(rows: pa.Table, layout: Layout) -> pa.Array:
 
 
 class RowsByTitle:
-    """Takes the rows of a library part by part, and gives them back by ranges of titles."""
+    """Takes the rows of a library part by part, and returns them by ranges of titles."""
 
     def __init__(self, layout: Layout, bounds: list[str], folder: Path) -> None:
-        """Lay the ranges out.
+        """Prepare the ranges.
 
         Args:
-            layout: the layout that the rows are in.
+            layout: the layout of the rows.
             bounds: as `range_bounds` returns them.
-            folder: where rows wait that are not of one range alone.
+            folder: where rows wait if there is more than one range.
         """
         self._layout = layout
         self._bounds = bounds
@@ -103,10 +103,10 @@ class RowsByTitle:
         self._taken = 0
 
     def add(self, films: pa.Table, aside: pa.Table) -> None:
-        """Take some rows.
+        """Add rows.
 
         Args:
-            films: film rows to go on with, after those before them by the source's key.
+            films: usable film rows, which follow those added before by the source's key.
             aside: rows set aside whose verdict counts for the title with their IMDb id.
         """
         films = self._with_places(films)
@@ -122,7 +122,7 @@ class RowsByTitle:
         self._distribute(aside.filter(ids.is_valid()), ids.drop_null(), ids.drop_null(), aside=True)
 
     def _with_places(self, rows: pa.Table) -> pa.Table:
-        """Number the rows, after all that came before."""
+        """Number the rows, continuing after the rows added before."""
         places = np.arange(self._taken, self._taken + rows.num_rows)
         self._taken += rows.num_rows
         return rows.append_column(_PLACE, pa.array(places))
@@ -135,7 +135,7 @@ class RowsByTitle:
                 continue
             rows = pa.concat_tables(parts)
             films = rows.filter(pc.invert(rows[_ASIDE]))
-            if self._names_without_id:  # they came after all others
+            if self._names_without_id:  # their rows come after all others
                 films = films.sort_by(_PLACE)
             if films.num_rows:
                 yield TitleRows(
@@ -146,14 +146,14 @@ class RowsByTitle:
                 )
 
     def _place_those_without_id(self) -> None:
-        """Find the title of each release that has no IMDb id, now that all names are known."""
+        """Find the title of each release without an IMDb id, now that all names are known."""
         if not self._names_without_id:
             return
         wanted = pc.unique(pa.chunked_array(self._names_without_id))
         needed = ["imdb_id", *self._layout.names, "release_year", _ASIDE]
         named = []
         for waiting in self._ranges:
-            # A range at once: releases of one title have one name, which is folded once.
+            # One range at a time: releases of one title share a name, which is folded once.
             if parts := list(waiting.parts(needed)):
                 rows = pa.concat_tables(parts)
                 films = rows.filter(pc.invert(rows[_ASIDE]))
@@ -165,7 +165,7 @@ class RowsByTitle:
             self._distribute(part, *join_by_name(none, keys_without_id(part), ids), aside=False)
 
     def _distribute(self, rows: pa.Table, ids: pa.Array, keys: pa.Array, *, aside: bool) -> None:
-        """Put each row to the range of its title."""
+        """Add each row to the range of its title."""
         rows = (
             rows.replace_schema_metadata(None)
             .append_column(_ID, ids)
@@ -184,13 +184,13 @@ class RowsByTitle:
 
 
 class _Waiting(Protocol):
-    """Rows that wait for their turn."""
+    """Rows that wait to be processed."""
 
     def append(self, rows: pa.Table) -> None:
-        """Add rows to those that wait."""
+        """Add waiting rows."""
 
     def parts(self, columns: Collection[str] | None = None) -> Iterator[pa.Table]:
-        """Yield the rows that wait, or those of their columns that are named."""
+        """Yield the waiting rows, all columns or only the named ones."""
 
 
 class _InMemory:
@@ -206,7 +206,7 @@ class _InMemory:
 
 
 class _OnDisk:
-    """Rows that wait in a file, which goes with its folder."""
+    """Rows that wait in a file, which is deleted with its folder."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -217,7 +217,7 @@ class _OnDisk:
             self._names = rows.column_names
             options = pa.ipc.IpcWriteOptions(compression="lz4")
             self._writer = pa.ipc.new_stream(str(self._path), rows.schema, options=options)
-        # As one batch: the rows come in the chunks that they were filtered from.
+        # As one batch: the rows arrive in the small chunks that filtering left.
         self._writer.write_table(rows.combine_chunks())
 
     def parts(self, columns: Collection[str] | None = None) -> Iterator[pa.Table]:
@@ -225,7 +225,7 @@ class _OnDisk:
             return
         wanted = [at for at, n in enumerate(self._names) if columns is None or n in columns]
         options = pa.ipc.IpcReadOptions(included_fields=wanted)
-        # A stream may be read while more is written to it: it need not say where it ends.
+        # The stream is read while more is written to it, so it has no end marker yet.
         with pa.OSFile(str(self._path)) as file, pa.ipc.open_stream(file, options=options) as found:
             for batch in found:
                 yield pa.Table.from_batches([batch])

@@ -1,7 +1,7 @@
-"""The source's contract: sorts each row into good, mended, and set aside with the reasons.
+"""The source's contract: sorts each row into good, mended, or set aside with the reasons.
 
-What a column may hold is in `schemas.py`, as tests over columns in `rules.py`, what is mended in
-`mends.py`. Not here: the file of what is set aside (`quarantine.py`), when a run is stopped
+`schemas.py` says what a column may hold, `rules.py` tests columns for it, `mends.py` says what is
+mended. Not here: the file of rows set aside (`quarantine.py`), when a run is stopped
 (`defs/checks.py`).
 """
 
@@ -24,9 +24,9 @@ from atx_assets.sources.mends import mends
 from atx_assets.sources.rules import broken_rules
 
 MEDIA_TYPE, RATING = "media_type", "imdb_rating"
-#: With the key: a row that is right in these holds a verdict on a title, whatever else is wrong.
+#: Besides the key: if these are right, the row's verdict counts, whatever else is wrong.
 _SAYS_VERDICT = (MEDIA_TYPE, "imdb_id", "rejection_status", "rejection_reason", "updated_at")
-#: Whether a reason is given says whose verdict it is: a blank one stays one.
+#: A reason says who gave the verdict, so an empty reason stays empty.
 _VERDICT = ("rejection_reason",)
 _SCALE = "on the scale that most are not on"
 
@@ -35,11 +35,11 @@ _Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class RowCounts:
-    """What sorting found. Each row is counted once: `good + mended + quarantined`.
+    """The result of sorting. Each row is counted once: `good + mended + quarantined`.
 
     Attributes:
-        read, good, mended, quarantined: how many rows; `good` are those that came as they stay.
-        mends: how many values were mended, by column and kind, in the rows to go on with.
+        read, good, mended, quarantined: numbers of rows; `good` rows are used unchanged.
+        mends: number of mended values by column and kind, in the usable rows.
         broken: rows set aside by column and rule: ascending places in the table that was read.
     """
 
@@ -62,19 +62,19 @@ class RowCounts:
 
     @property
     def reasons(self) -> dict[str, int]:
-        """How many rows break which rule, the most broken first; a row may break several."""
+        """How many rows break each rule, most frequent first; a row may break several."""
         counts = {f"{name} {words}": len(at) for (name, words), at in self.broken.items()}
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 @dataclass(frozen=True)
 class SortedRows(RowCounts):
-    """The rows of a source table, sorted, and what sorting found.
+    """The sorted rows of a source table, and their counts.
 
     Attributes:
-        rows: the rows to go on with, in their order, mended where needed.
-        verdicts: those of the rows set aside whose verdict counts: an owner's keep is none the
-            less one when the film's votes are negative.
+        rows: the usable rows, in their order, mended where needed.
+        verdicts: rows set aside whose verdict still counts: negative votes of a film do not
+            cancel its owner's keep.
     """
 
     rows: pa.Table
@@ -82,7 +82,7 @@ class SortedRows(RowCounts):
 
 
 def wrong_columns(schema: pa.Schema, layout: Layout) -> list[str]:
-    """Say which columns are missing or of another type: then no row can be sorted."""
+    """Say which columns are missing or have another type: then no row can be sorted."""
     there = dict(zip(schema.names, schema.types, strict=True))
     faults = []
     for column in layout.columns:
@@ -101,16 +101,16 @@ def sort_rows(rows: pa.Table, layout: Layout) -> SortedRows:
 
 
 class RowSorter:
-    """Sorts the rows of a source table by its layout's contract, a part of the table at a time.
+    """Sorts the rows of a source table by its layout's contract, one part of the table at a time.
 
-    A film is sorted by the columns that atx uses, and mended in them; what is no film by its key
-    and its media type alone, since it is left alone, and may be odd: a season's year is often
-    its resolution. Of rows with one key nobody can say which is right: none of them goes on. The
-    result does not depend on the order of the rows within a part.
+    A film is sorted by the columns that atx uses, and mended in them. A row that is not a film is
+    sorted by its key and media type alone: it is not used, and may be odd. A season's year, for
+    example, is often its resolution. If rows share a key, nobody can say which one is right, so
+    none is usable. The result does not depend on the order of the rows within a part.
     """
 
     def __init__(self, layout: Layout) -> None:
-        """Begin with no row."""
+        """Start with no rows."""
         self._layout = layout
         self._read = self._stays = 0
         self._mends: Counter[str] = Counter()
@@ -125,10 +125,10 @@ class RowSorter:
             rows: as extracted; rows with the same key are all in one part.
 
         Returns:
-            The rows to go on with and the rows set aside whose verdict counts, see `SortedRows`.
+            The usable rows, and the rows set aside whose verdict counts, see `SortedRows`.
 
         Raises:
-            AtxError: a column that atx uses is missing, or any is of another type.
+            AtxError: a column that atx uses is missing, or a column has another type.
         """
         layout = self._layout
         if faults := wrong_columns(rows.schema, layout):
@@ -159,7 +159,7 @@ class RowSorter:
         self._ratings.add(rows[RATING], films & goes_on, touched)
 
     def counts(self) -> RowCounts:
-        """Return what sorting found in all parts so far."""
+        """Return the counts of all parts so far."""
         on_other_scale, newly_mended = self._ratings.fewer()
         mended = self._mended + newly_mended
         kinds = {**self._mends, f"{RATING} {_SCALE}": on_other_scale}
@@ -175,13 +175,13 @@ class RowSorter:
 
 @dataclass
 class _RatingScales:
-    """How many ratings are on either scale, 1 to 10 and 10 to 100.
+    """Counts the ratings on each scale, 1 to 10 and 10 to 100.
 
-    Those on the scale that fewer are on count as mended, and which that is shows at the end. They
-    are only counted here: the encoder puts them on one scale, and remembers which a 10 was on.
+    Ratings on the less frequent scale count as mended, and only the end shows which scale that is.
+    They are only counted here: the encoder converts them, and remembers which scale a 10 was on.
     """
 
-    #: On either scale: the ratings, and those whose row is mended in nothing else.
+    #: For each scale: the ratings, and those whose row has no other mend.
     small: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
     large: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
 
@@ -201,12 +201,12 @@ class _RatingScales:
 
 
 def checked_columns(layout: Layout) -> list[Column]:
-    """Return the columns by which films are sorted, beside key and media type."""
+    """Return the columns by which films are sorted, besides key and media type."""
     return [c for c in layout.columns if c.required and c.name not in (layout.key, MEDIA_TYPE)]
 
 
 def _mend_films(rows: pa.Table, films: _Mask, layout: Layout) -> tuple[pa.Table, dict[str, _Mask]]:
-    """Return the rows with what can be mended in films, and where each kind of mend was made."""
+    """Return the rows with films mended, and where each kind of mend was applied."""
     changed: dict[str, _Mask] = {}
     for column in checked_columns(layout):
         if column.name in _VERDICT:
@@ -224,9 +224,9 @@ def _mend_films(rows: pa.Table, films: _Mask, layout: Layout) -> tuple[pa.Table,
 
 
 def _broken_rows(rows: pa.Table, films: _Mask, layout: Layout) -> Iterator[tuple[str, str, _Mask]]:
-    """Yield each rule that some row breaks once: the column, the rule in words, and where."""
+    """Yield each broken rule once: the column, the rule in words, and the rows that break it."""
     named = {column.name: column for column in layout.columns}
-    # A title's name may be missing in a column that must have one, and in all that may hold it.
+    # A film's name may be missing only from some of the columns that can hold it.
     nameless = films & np.logical_and.reduce([_unknown(rows[name]) for name in layout.names])
     first_name = layout.names[0]
     for column in checked_columns(layout):
@@ -244,20 +244,20 @@ def _broken_rows(rows: pa.Table, films: _Mask, layout: Layout) -> Iterator[tuple
 
 
 def _broken_keys(keys: pa.ChunkedArray, column: Column) -> Iterator[tuple[str, _Mask]]:
-    """Yield what is wrong with which keys. A key is never mended: the row is known by it."""
+    """Yield what is wrong with which keys. A key is never mended: it identifies the row."""
     missing = _unknown(keys)
     yield "is missing", missing
     yield (
         f"does not match {column.pattern}",
         _numpy(pc.invert(pc.match_substring_regex(keys, column.pattern))) & ~missing,
     )
-    # In the order of extraction a key stands beside its like, or above the one before.
+    # In the order of extraction, equal keys are adjacent.
     if _numpy(pc.less(keys[:-1], keys[1:])).all():
         return
     encoded = pa.array(keys.combine_chunks()).dictionary_encode()
     counts = pc.value_counts(encoded.indices.drop_null())
     twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-    yield "stands more than once", _numpy(pc.is_in(encoded.indices, twice)) & ~missing
+    yield "occurs more than once", _numpy(pc.is_in(encoded.indices, twice)) & ~missing
 
 
 def _unknown(texts: pa.ChunkedArray) -> _Mask:

@@ -1,4 +1,4 @@
-"""What extracted rows and titles carry along, and how many rows are set aside, in words.
+"""The snapshot that extracted rows and titles carry, and how many rows are set aside, in words.
 
 Not here: sorting rows and making titles (`sorted_library.py`).
 """
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-#: The name under which parquet files carry a snapshot along.
+#: The name under which parquet files store a snapshot.
 _SNAPSHOT = b"atx"
 
 
 def with_snapshot(table: pa.Table, snapshot: Mapping[str, Any]) -> pa.Table:
-    """Return the table carrying what it was made from: layout and fingerprints."""
+    """Return the table with what it was made from attached: layout and fingerprints."""
     return table.replace_schema_metadata({_SNAPSHOT: json.dumps(dict(snapshot)).encode()})
 
 
@@ -38,7 +38,7 @@ def fingerprint_metadata(snapshot: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_titles(files: DataFolder, columns: Collection[str] | None = None) -> pa.Table:
-    """Read the titles, or those of their columns that are named.
+    """Read the titles, all columns or only the named ones.
 
     Raises:
         AtxError: the file is missing or damaged.
@@ -47,7 +47,7 @@ def read_titles(files: DataFolder, columns: Collection[str] | None = None) -> pa
 
 
 def layout_of(table: pa.Table) -> Layout:
-    """Return the layout of the source that extracted rows or titles are from."""
+    """Return the source layout of extracted rows or titles."""
     return LAYOUTS[snapshot_of(table)["layout"]]
 
 
@@ -60,14 +60,14 @@ def in_words(quarantined: int, read: int) -> str:
 
 
 def too_many(quarantined: int, read: int, settings: Settings) -> str:
-    """Say so where more rows are set aside than runs go on with; else nothing."""
+    """Say so if more rows are set aside than a run accepts; otherwise return nothing."""
     if not read or quarantined / read <= settings.quarantine_block:
         return ""
-    return f", more than ATX_QUARANTINE_BLOCK ({settings.quarantine_block:g}) lets"
+    return f", more than ATX_QUARANTINE_BLOCK ({settings.quarantine_block:g}) allows"
 
 
 def set_aside(files: DataFolder) -> tuple[int, int]:
-    """Return how many rows were set aside, and how many read; none before the first run.
+    """Return how many rows were set aside, and how many read; zeros before the first run.
 
     Raises:
         AtxError: a file is damaged.
@@ -77,12 +77,12 @@ def set_aside(files: DataFolder) -> tuple[int, int]:
     quarantine = files.read_table("quarantine", ())
     said = json.loads((quarantine.schema.metadata or {}).get(_SNAPSHOT, b"{}"))
     read: int = said.get("rows_read", 0)
-    if not read and files.path("raw_media").exists():  # an earlier atx made it
+    if not read and files.path("raw_media").exists():  # made by an earlier atx
         read = files.read_table("raw_media", ()).num_rows
     return quarantine.num_rows, read
 
 
 def told_if_any(files: DataFolder) -> str:
-    """Say how many rows are set aside; nothing where none is."""
+    """Say how many rows are set aside; nothing if there are none."""
     quarantined, read = set_aside(files)
     return in_words(quarantined, read) if quarantined else ""

@@ -1,4 +1,4 @@
-"""Titles that somebody hands in as records, made into the table that scoring takes.
+"""Titles given as records, made into the table that scoring takes.
 
 Not here: reading JSON (`commands/score.py`), titles from the database (`titles.py`).
 """
@@ -21,7 +21,7 @@ from atx_assets.sources.verdicts import known_text, name_of
 from atx_assets.text import key_without_id
 
 _WANTED = {
-    STRING: "a text",
+    STRING: "text",
     STRINGS: 'a list of texts, such as ["Drama"]',
     INT: "a whole number",
     FLOAT: "a number",
@@ -31,21 +31,21 @@ _WANTED = {
 def given_titles(records: Sequence[Any], layout: Layout) -> pa.Table:
     """Make a table of titles from records with the columns of a layout.
 
-    A record is judged and mended by the rules for a row of the table, and is known by the same
-    key, so that a title has one answer however it comes. Two things are more lenient: nothing is
-    required but a name or an id, and NaN, with which pandas writes a missing value in any column,
-    is unknown wherever it stands.
+    A record is checked and mended by the same rules as a row of the table, and gets the same key,
+    so a title has one answer wherever it comes from. Two things are more lenient: only a name or
+    an id is required, and NaN, which pandas writes for a missing value in any column, counts as
+    unknown everywhere.
 
     Args:
-        records: mappings from a column's name to its value; what is not there is unknown.
-        layout: the one that the model knows.
+        records: mappings from a column's name to its value; what is missing is unknown.
+        layout: the layout that the model knows.
 
     Returns:
         `key`, `imdb_id`, `media_title`, and the layout's feature columns; one row per record, in
-        their order. A record without `imdb_id` is known by its title in normal form and its year.
+        their order. A record without `imdb_id` gets its title in normal form and its year as key.
 
     Raises:
-        AtxError: a record has an unknown column, a value that its column does not take, or
+        AtxError: a record has an unknown column, a value that its column does not accept, or
             neither id nor name; the line names record and column.
     """
     columns = {column.name: column for column in layout.columns}
@@ -64,12 +64,12 @@ def given_titles(records: Sequence[Any], layout: Layout) -> pa.Table:
 
 def _check_names(number: int, record: Any, columns: Mapping[str, Column]) -> None:
     if not isinstance(record, Mapping):
-        raise AtxError(f"title {number} is no object with columns, but {record!r:.60}")
+        raise AtxError(f"title {number} must be an object with columns, but is {record!r:.60}")
     for name in record:
         if name not in columns:
             near = get_close_matches(str(name), columns, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(columns)}"
-            raise AtxError(f"title {number}: there is no column {name!r:.60}; {hint}")
+            hint = f"did you mean {near[0]}?" if near else f"the columns are {', '.join(columns)}"
+            raise AtxError(f"title {number} has an unknown column {name!r:.60}; {hint}")
 
 
 def _values(records: Sequence[Mapping[str, Any]], column: Column) -> pa.ChunkedArray:
@@ -77,14 +77,14 @@ def _values(records: Sequence[Mapping[str, Any]], column: Column) -> pa.ChunkedA
     for number, value in enumerate(values, 1):
         if value is not None and not _fits(value, column.type):
             wanted = _WANTED[column.type]
-            raise AtxError(f"title {number}: {column.name} must be {wanted}, and is {value!r:.60}")
+            raise AtxError(f"title {number}: {column.name} must be {wanted}, but is {value!r:.60}")
     if column.type == FLOAT:
-        # Python takes the nearest; Arrow refuses a whole number that is no float.
+        # Python rounds to the nearest float; Arrow refuses a whole number that no float equals.
         values = [None if value is None else float(value) for value in values]
-    # As the rows of the table are, or one title would have two chances.
+    # As for rows of the table, or one title would have two probabilities.
     made = mended(pa.chunked_array([pa.array(values, arrow_type(column.type))]), column)
     for words, mask in broken_rules(made, column):
-        # What the table must know of a row of its own may be unknown of one that is handed in.
+        # A column that a row of the table must have may be unknown in a given title.
         if words != "is missing":
             at = mask.to_pylist().index(True)
             raise AtxError(f"title {at + 1}: {column.name} {words}: {made[at].as_py()!r:.60}")
@@ -92,7 +92,7 @@ def _values(records: Sequence[Mapping[str, Any]], column: Column) -> pa.ChunkedA
 
 
 def _without_nan(value: Any) -> Any:
-    """Return a value with None for each NaN in it."""
+    """Return a value with each NaN replaced by None."""
     if isinstance(value, list):
         return [None if _is_nan(entry) else entry for entry in value]
     return None if _is_nan(value) else value
@@ -104,14 +104,14 @@ def _is_nan(value: Any) -> bool:
 
 def _fits(value: Any, type_: str) -> bool:
     if type_ == STRINGS:
-        # A null among them is left out later, as it is of a row.
+        # A null in the list is dropped later, as in a row of the table.
         return isinstance(value, list) and all(
             word is None or _fits(word, STRING) for word in value
         )
     if type_ in (INT, FLOAT):
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and abs(value) < 2**63 and (type_ == FLOAT or value % 1 == 0)
-    # Half of a surrogate pair, which JSON can spell, is no text.
+    # Half of a surrogate pair, which JSON can write, is not valid text.
     return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
 
 

@@ -1,4 +1,4 @@
-"""What the labels there are differ in from those that were learned from last, title by title.
+"""How the current labels differ from those learned from last, title by title.
 
 Not here: whether anything follows from it.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: How many changes are told of by name.
+#: How many changes are named.
 NAMED = 50
 
 
@@ -19,9 +19,9 @@ NAMED = 50
 class LabelChanges:
     """How many labels were added, changed and removed, and the first `NAMED` of them.
 
-    Each of `first` has `media_title`, `release_year` (None where the title is gone), `was` and
-    `is`, verdicts in words; what was changed comes before what was added and removed, each in
-    the order of keys.
+    Each of `first` has `media_title`, `release_year` (None if the title is gone), `was` and
+    `is`, verdicts in words; changes come before additions and removals, each in the order of
+    keys.
     """
 
     added: int
@@ -39,7 +39,7 @@ def label_changes(titles: pa.Table, learned: pa.Table) -> LabelChanges:
 
     Args:
         titles: as `sources/titles.py` makes them.
-        learned: `key`, `media_title`, `label` and `label_source`, a row a training title.
+        learned: `key`, `media_title`, `label` and `label_source`, one row per training title.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -72,7 +72,7 @@ _COMPARED = ["key", "media_title", "release_year", "trains", "label", "label_sou
 def _change(row: dict[str, Any]) -> dict[str, Any]:
     if row["trains"]:
         now = verdict_in_words(row["label"], row["label_source"])
-    else:  # a title that is there still has lost its label; else it went with its rows
+    else:  # a title that still exists has lost its label; otherwise its rows are gone
         now = "not among the films" if row["trains"] is None else "no label to learn from"
     return {
         "media_title": row["title_then"] if row["trains"] is None else row["media_title"],

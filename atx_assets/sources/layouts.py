@@ -1,4 +1,4 @@
-"""The two layouts in the wild, and which one a database has.
+"""The two layouts in use, and which one a database has.
 
 Not here: reading rows (`sources/read/extract.py`), what a label is (`titles.py`).
 """
@@ -23,7 +23,7 @@ FILM = "movie"
 class Layout:
     """One layout: its table, its key, and which columns are features of which kind.
 
-    A film goes by the first of `names` that is known.
+    A film's name is the first of `names` that is known.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Layout:
 
     @property
     def zero_is_unknown(self) -> frozenset[str]:
-        """The numeric features in which 0 stands for unknown."""
+        """The numeric features in which 0 means unknown."""
         return frozenset(column.name for column in self.columns if column.zero_is_unknown)
 
 
@@ -87,7 +87,7 @@ TRAINING = Layout(
 
 LAYOUTS = {layout.name: layout for layout in (MEDIA, TRAINING)}
 
-#: PostgreSQL types (as `format_type` names them, without length) that each of ours may come as.
+#: The PostgreSQL types (as `format_type` names them, without length) accepted for each of ours.
 _ACCEPTED = {
     schemas.STRING: {"text", "character varying", "character", "enum"},
     schemas.STRINGS: {"text[]", "character varying[]", "character[]"},
@@ -114,10 +114,10 @@ _COLUMNS = """
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A table as found: its layout, and its columns in order with their PostgreSQL types.
+    """A table in a database: its layout, and its columns in order with their PostgreSQL types.
 
-    `by_model` are the keys of reviewed rows whose label the downloader gave all the same (see
-    `observed_labels.py`); none until somebody has looked.
+    `by_model` are the keys of reviewed rows whose label the downloader gave anyway (see
+    `observed_labels.py`); empty until the labels have been observed.
     """
 
     layout: Layout
@@ -136,11 +136,11 @@ def find_source(connection: psycopg.Connection, wanted: str = "") -> SourceTable
 
     Args:
         connection: an open connection; only the catalogs are read.
-        wanted: `media` or `training` to insist on one, else the later one is preferred.
+        wanted: `media` or `training` to insist on one, otherwise the later one is preferred.
 
     Raises:
         SourceError: no layout, a missing or mistyped column, or a missing permission; the line
-            names it and the mend.
+            names it and says how to fix it.
     """
     found: dict[str, dict[str, str]] = {}
     for table, column, kind in connection.execute(_COLUMNS, (SCHEMA,)):
@@ -162,7 +162,7 @@ def _choose(
             f"ATX_SOURCE={wanted}, but there is no table {SCHEMA}.{LAYOUTS[wanted].table} in "
             f"database {connection.info.dbname}: unset ATX_SOURCE, or check PG_DB"
         )
-    # The training layout keeps an atp.media without metadata beside it: it goes first.
+    # The training layout keeps an atp.media without metadata, so the training layout goes first.
     if "label" in found.get("training", {}):
         return TRAINING
     if "rejection_status" in found.get("media", {}):
@@ -178,16 +178,16 @@ def _choose(
 
 
 def _check_metadata(connection: psycopg.Connection, media: dict[str, str]) -> None:
-    """Refuse the table that the training layout keeps beside its own, where that one is gone.
+    """Refuse the table that the training layout keeps besides its own, if its own is gone.
 
-    To add the columns that it lacks would teach a model from nothing but years.
+    Adding the missing columns would make a model learn from years alone.
     """
     metadata = [name for name in MEDIA.features if name != "release_year"]
     if not set(metadata) & set(media):
         raise SourceError(
             f"{SCHEMA}.media in database {connection.info.dbname} has none of "
-            f"{', '.join(metadata)}: those are in {SCHEMA}.training where it was migrated, and "
-            "that is not there; let the migration end, put the table back, or check PG_DB"
+            f"{', '.join(metadata)}: a migration moves those to {SCHEMA}.training, which does "
+            "not exist; let the migration finish, restore that table, or check PG_DB"
         )
 
 
@@ -204,14 +204,14 @@ def _check_columns(layout: Layout, columns: dict[str, str]) -> None:
         kind = columns.get(column.name)
         if kind is not None and kind not in _ACCEPTED[column.type]:
             raise SourceError(
-                f"{table}.{column.name} is of type {kind}; atx reads {column.type} from "
+                f"{table}.{column.name} has type {kind}, but atx reads {column.type} from "
                 f"{' or '.join(sorted(_ACCEPTED[column.type]))}"
             )
 
 
 def _check_permission(connection: psycopg.Connection, layout: Layout) -> None:
     table, user = f"{SCHEMA}.{layout.table}", connection.info.user
-    # Asked one after the other: has_table_privilege fails where the schema may not be used.
+    # Asked one after the other: has_table_privilege fails if the user may not use the schema.
     for question, name in (
         ("SELECT has_schema_privilege(%s, 'USAGE')", SCHEMA),
         ("SELECT has_table_privilege(%s, 'SELECT')", table),

@@ -1,4 +1,4 @@
-"""What is mended in a value of the source, so that its row can be used. A column at a time.
+"""What is mended in a value of the source, so that its row can be used; one column at a time.
 
 Not here: which columns and rows are mended (`contract.py`), what a column may hold (`rules.py`),
 what could not even be read (`sources/read/extract.py`). A mend never changes what a value means.
@@ -22,14 +22,14 @@ UNKNOWN = "'N/A' or empty to missing"
 NOTHING = "without entries that say nothing"
 NOT_A_NUMBER = "NaN to missing"
 
-# A line's end or a tab parts words; what else controls a terminal or a printer says nothing. RE2.
+# Line ends and tabs separate words; other control characters mean nothing. RE2.
 _BREAKS = r"[\t-\r\x{85}\x{2028}\x{2029}]+"
 _CONTROLS = r"[\x00-\x08\x0e-\x1f\x7f-\x{84}\x{86}-\x{9f}]+"
-# Blanks and format characters alone, such as a zero-width space: a text that nobody can see.
+# Only blanks and format characters, such as a zero-width space: a text that nobody can see.
 _INVISIBLE = r"^[\p{Z}\p{Cf}]+$"
 _SUSPECT = r"[\x00-\x1f\x7f-\x{9f}\x{2028}\x{2029}]"
 
-#: A mend: its kind, the column after it, and the mask of where it changed something.
+#: A mend: its kind, the mended column, and the mask of what changed.
 Mend = tuple[str, "pa.ChunkedArray", "pa.ChunkedArray"]
 
 
@@ -38,7 +38,7 @@ def mends(values: pa.ChunkedArray, column: Column) -> Iterator[Mend]:
 
     Args:
         values: of the column's Arrow type.
-        column: where null is no answer, what stands for unknown stays.
+        column: if it may not be null, what means unknown stays.
     """
     if column.type == STRING and not column.values:
         yield from _texts(values, to_missing=column.nullable)
@@ -49,7 +49,7 @@ def mends(values: pa.ChunkedArray, column: Column) -> Iterator[Mend]:
 
 
 def mended(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
-    """Return a column with all its mends."""
+    """Return a column with all mends applied."""
     for _, after, _ in mends(values, column):
         values = after
     return values
@@ -80,7 +80,7 @@ def _numbers(values: Any) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _lists(lists: pa.ChunkedArray) -> Iterator[Mend]:
-    """Mend the distinct entries, which are few, and put the lists together again if need be."""
+    """Mend the distinct entries, which are few, and rebuild the lists only if needed."""
     flat = lists.combine_chunks()
     parent = pc.list_parent_indices(flat).to_numpy()
     encoded = pc.list_flatten(flat).dictionary_encode()

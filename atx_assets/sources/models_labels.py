@@ -1,6 +1,6 @@
-"""How the file of extracted rows says which labels of reviewed rows are a model's.
+"""How the file of extracted rows names the labels of reviewed rows that a model gave.
 
-Not here: how that is found out (`observed_labels.py`). Imports no database.
+Not here: how these are recognised (`observed_labels.py`). Imports no database.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _KEY = b"atx_by_model"
 
 
 def models_labels_metadata(keys: Iterable[str]) -> dict[bytes, str]:
-    """Return the metadata of a parquet file that names these keys; none where there is none."""
+    """Return the metadata of a parquet file that names these keys; none if there are none."""
     named = sorted(keys)
     return {_KEY: json.dumps(named)} if named else {}
 

@@ -1,9 +1,9 @@
-"""Which labels of the `training` layout the downloader gave, although their rows are reviewed.
+"""Which labels in the `training` layout the downloader gave, although their rows are reviewed.
 
-The downloader writes its own decision into `label` wherever `human_labeled` is false, on reviewed
-rows too, and leaves `reviewed` true. One look at the table cannot tell such a label from one that
-a person confirmed; two can. Here is what follows from one extraction to the next. Not here: where
-what was seen is kept (`sources/observed_record.py`).
+The downloader writes its own decision into `label` wherever `human_labeled` is false, in reviewed
+rows too, and leaves `reviewed` true. One look at the table cannot distinguish such a label from
+one that a person confirmed; two looks can. This module compares one extraction with the next. Not
+here: the file of what was seen (`sources/observed_record.py`).
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from psycopg import sql
 
 from atx_assets.sources.layouts import SCHEMA, SourceTable
 
-#: Where more rows than this turn reviewed from one extraction to the next, a job did it.
+#: If more rows than this become reviewed between two extractions, a job did it.
 MOST_BY_HAND = 50
 
-#: Why the label of a reviewed row is a model's: it changed while the row stayed reviewed and no
-#: person's; or a job reviewed the row, and many others with it.
+#: Why a model gave the label of a reviewed row: the label changed while the row stayed reviewed and
+#: no person labelled it; or a job reviewed the row, together with many others.
 CHANGED, JOB = "changed", "job"
 
-# Ids that are none are set aside in any case. The time of a row's making tells it from another
-# one of its title, be it of another database: between those, nothing has changed.
+# Malformed ids are set aside in any case. The creation time distinguishes the row from another one
+# of the same title, such as another database's: the label did not change between those.
 _STATES = r"""
     SELECT imdb_id::text, CASE label::text WHEN 'would_watch' THEN true
            WHEN 'would_not_watch' THEN false END, human_labeled, coalesce(reviewed, false),
@@ -37,19 +37,19 @@ _STATES = r"""
 
 @dataclass(frozen=True)
 class State:
-    """A row as it was at the last extraction that had it.
+    """A row as it was in the last extraction that had it.
 
     Attributes:
         label: keep, skip, or None.
         human: a person gave the label.
         reviewed: somebody or something has reviewed the row.
         created: when the row was made, in microseconds.
-        reason: `CHANGED` or `JOB` where the label is a model's, else None. A person's label
-            stands above it; it counts again where that is undone.
+        reason: `CHANGED` or `JOB` if a model gave the label, otherwise None. A person's label
+            overrides it; it counts again if that is undone.
         given: the label that the model gave; None without a reason.
         was: the label before the model's; None without a reason.
-        last: the last label that the row had and no person gave; None if none is known. A label
-            that is taken away and comes back the same has not changed.
+        last: the row's last label that no person gave; None if none is known. A label
+            that is removed and comes back the same has not changed.
         present: the last extraction had the row.
     """
 
@@ -65,7 +65,7 @@ class State:
 
     @property
     def by_model(self) -> bool:
-        """Say whether the label is a model's although the row is reviewed."""
+        """Return whether a model gave the label although the row is reviewed."""
         return self.reason is not None and self.reviewed and not self.human
 
 
@@ -73,15 +73,15 @@ States = dict[str, State]
 
 
 def can_be_observed(source: SourceTable) -> bool:
-    """Say whether the table tells a person's label and a reviewed row from others.
+    """Return whether the table distinguishes people's labels and reviewed rows from others.
 
-    Without the two columns no person could confirm a label that was found to have changed.
+    Without the two columns, no person could confirm a label that has changed.
     """
     return source.layout.name == "training" and {"human_labeled", "reviewed"} <= set(source.columns)
 
 
 def read_states(connection: psycopg.Connection, source: SourceTable) -> States:
-    """Read each row's state, in the transaction that `connection` is in."""
+    """Read each row's state, in the current transaction of `connection`."""
     query = sql.SQL(_STATES).format(sql.Identifier(SCHEMA, source.layout.table))
     found: States = {}
     repeated = set[str]()
@@ -90,7 +90,7 @@ def read_states(connection: psycopg.Connection, source: SourceTable) -> States:
         key = imdb_id.decode() if isinstance(imdb_id, bytes) else imdb_id
         repeated |= {key} & found.keys()
         found[key] = State(*state)
-    # A view may hold an id twice; such rows are set aside.
+    # A view may have an id twice; such rows are set aside.
     return {key: state for key, state in found.items() if key not in repeated}
 
 
@@ -102,7 +102,7 @@ def observe(now: Mapping[str, State], before: Mapping[str, State]) -> States:
         before: what was known after the last extraction. Rows that are gone stay known.
 
     Returns:
-        A state a row; of rows that were not there before, what their own columns say.
+        One state per row; for new rows, what their own columns say.
     """
     last = {k: before[k] for k in now if k in before and before[k].created == now[k].created}
     turned = {
@@ -120,17 +120,17 @@ def observe(now: Mapping[str, State], before: Mapping[str, State]) -> States:
 
 
 def models_labels(states: Mapping[str, State]) -> frozenset[str]:
-    """Return the keys of the rows whose label is a model's unless a person stands above it."""
+    """Return the keys of the rows whose label is a model's, unless a person has overruled it."""
     return frozenset(key for key, state in states.items() if state.reason)
 
 
 def first_seen(row: State) -> State:
-    """Return the state of a row of which nothing is known but what its own columns say."""
+    """Return the state of a row of which only its own columns are known."""
     return replace(row, last=None if row.human else row.label)
 
 
 def _after(row: State, before: State, turned: bool, by_job: bool) -> State:
-    """Return a row's state, with what the one before tells of the label."""
+    """Return a row's state, including what the one before shows about the label."""
     as_before = replace(
         row, reason=before.reason, given=before.given, was=before.was, last=before.last
     )
@@ -141,10 +141,10 @@ def _after(row: State, before: State, turned: bool, by_job: bool) -> State:
     if row.label is None:
         return as_before
     if before.human and (before.last is None or row.label == before.label != before.last):
-        # Nothing was known before the person; or their label stays, and their name was taken off.
+        # Nothing was known before the person; or their label stays, but no longer as theirs.
         return first_seen(row)
     if turned:
-        # Stays what it was, a model's; one that is reviewed by itself was looked at by a person.
+        # A model's label stays one, unless a person then reviewed that single row.
         by_model = replace(row, reason=JOB, given=row.label, was=before.label, last=row.label)
         return by_model if by_job else first_seen(row)
     if row.label != before.last:
@@ -159,7 +159,7 @@ def words(label: bool | None) -> str:
 
 
 def of_models(states: Mapping[str, State], names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return a record a label that is a model's, for a table that a person reads; in order."""
+    """Return one record per label that a model gave, for a table that a person reads; in order."""
     return [
         {
             "title": names.get(key) or key,

@@ -1,6 +1,6 @@
-"""The record of what was seen of labels: a file in the home, and what follows for the source.
+"""The record of observed labels: a file in the home, and what it means for the source.
 
-Not here: what follows from one extraction to the next (`sources/observed_labels.py`).
+Not here: comparing one extraction with the next (`sources/observed_labels.py`).
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ObservedRecord:
-    """The file in a home. `raw_media` writes it, with its own file; whoever looks at labels reads.
+    """The file in a home. `raw_media` writes it with its own file; all others only read it.
 
-    A row a title: `imdb_id`, `media_title` (where the label is a model's), and the attributes of
+    One row per title: `imdb_id`, `media_title` (if the label is a model's), and the attributes of
     `State`.
     """
 
@@ -57,11 +57,11 @@ class ObservedRecord:
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """The file's path."""
         return self.home / FILE
 
     def read(self) -> States | None:
-        """Return what was seen, by IMDb id; None where there is no record.
+        """Return what was seen, by IMDb id; None if there is no record.
 
         Raises:
             AtxError: the file is damaged, or may not be read.
@@ -72,7 +72,7 @@ class ObservedRecord:
         return {row["imdb_id"]: State(**{name: row[name] for name in _FIELDS}) for row in rows}
 
     def names(self) -> dict[str, str]:
-        """Return the titles that were written down, by IMDb id.
+        """Return the recorded titles, by IMDb id.
 
         Raises:
             AtxError: see `read`.
@@ -82,7 +82,7 @@ class ObservedRecord:
         }
 
     def write(self, states: Mapping[str, State], names: Mapping[str, str]) -> None:
-        """Replace the file in one step; the same states and names make the same bytes.
+        """Replace the file in one step; the same states and names give the same bytes.
 
         Raises:
             AtxError: it cannot be written.
@@ -110,8 +110,8 @@ class ObservedRecord:
             }
             for key, state in sorted(states.items())
         ]
-        with replacing(self.path, "ATX_HOME") as beside:
-            pq.write_table(pa.Table.from_pylist(rows, schema), beside, compression="zstd")
+        with replacing(self.path, "ATX_HOME") as new_file:
+            pq.write_table(pa.Table.from_pylist(rows, schema), new_file, compression="zstd")
 
     def _rows(self) -> list[dict[str, Any]] | None:
         try:
@@ -122,33 +122,33 @@ class ObservedRecord:
                     rows: list[dict[str, Any]] = file.read().to_pylist()
                     return rows
         except (pa.ArrowException, OSError) as error:
-            # Arrow's own errors of a damaged file are some of them, and carry no number.
+            # Arrow's own errors about damaged files are among them, without an errno.
             if isinstance(error, OSError) and error.errno:
                 raise FileError(f"{self.path} cannot be read: {why_unreadable(error)}") from error
         raise DamagedError(
-            f"{self.path} is damaged: put back the one of a backup, or move it away, and what the "
-            "last extraction knew stands for it"
+            f"{self.path} is damaged: restore it from a backup, or move it away: then atx "
+            "uses what the last extraction knew"
         )
 
 
 def observed(
     connection: psycopg.Connection, source: SourceTable, home: Path, folder: Path
 ) -> tuple[SourceTable, States]:
-    """Look at the labels, and return the table with what is known of them; nothing is written.
+    """Observe the labels, and return the table with what is known about them; writes nothing.
 
     Args:
         connection: in the transaction in which the table is read.
         source: the table.
         home: it holds the record of what was seen before.
-        folder: the data folder. Where the record is gone, its last extraction stands for it.
+        folder: the data folder. If the record is gone, the last extraction there replaces it.
 
     Returns:
-        The table, with the keys of the reviewed rows whose label is a model's; and what is to be
-        recorded once an extraction of this moment is in its place: nothing of a table that cannot
-        be observed.
+        The table, with the keys of the reviewed rows whose label is a model's; and what to
+        record once an extraction of this moment is in place: nothing if the table cannot be
+        observed.
 
     Raises:
-        AtxError: the record is damaged; or it is gone, and what was extracted cannot be read.
+        AtxError: the record is damaged; or it is gone, and the extracted rows cannot be read.
     """
     if not can_be_observed(source):
         return source, {}
@@ -160,9 +160,9 @@ def observed(
 
 
 def _as_extracted(folder: Path) -> States:
-    """Return what the last extraction knew of the rows; nothing where there is none.
+    """Return what the last extraction knew of the rows; nothing if there is none.
 
-    Its file says which labels are a model's, and not which labels were there before.
+    Its file says which labels are a model's, but not which labels were there before.
     """
     files = DataFolder(folder)
     if not files.path("raw_media").exists():
@@ -170,15 +170,15 @@ def _as_extracted(folder: Path) -> States:
     try:
         rows = files.read_table("raw_media", _EXTRACTED)
     except (MissingError, DamagedError) as error:
-        # That extraction is made anew by the one that asks.
-        _logger.warning("what was seen of labels is gone, and so is what was extracted: %s", error)
+        # The caller makes that extraction anew.
+        _logger.warning("the record of observed labels is gone, and so are the rows: %s", error)
         return {}
     if set(rows.column_names) != set(_EXTRACTED):
-        return {}  # of the other layout
+        return {}  # it has the other layout
     rows = rows.set_column(
         rows.schema.get_field_index("created_at"), "created_at", rows["created_at"].cast(pa.int64())
     )
-    # As `read_states` has it: neither ids that are none, nor those of two rows.
+    # As in `read_states`: without malformed ids, and without those of two rows.
     often = Counter(rows["imdb_id"].to_pylist())
     given = models_labels_in(rows)
     states = {}

@@ -1,4 +1,4 @@
-"""The rows that are set aside, each with its reasons, as a table that a person can read.
+"""The rows set aside, each with its reasons, as a table that a person can read.
 
 Not here: which rows are set aside (`contract.py`).
 """
@@ -21,18 +21,18 @@ from atx_assets.schemas import QUARANTINE, arrow_schema
 from atx_assets.sources.contract import RowCounts
 from atx_assets.sources.layouts import Layout
 
-#: What is kept of a text, and of a list, in a row's JSON, in a cell, and in a reason. The whole
+#: How much of a text, and of a list, is kept in a row's JSON, in a cell, and in a reason. The whole
 #: row is in the file it was read from, and in the source.
 KEPT_TEXT, KEPT_ENTRIES, KEPT_CELL, KEPT_VALUE = 2_000, 250, 300, 60
 
 
 def quarantine_table(path: Path, found: RowCounts, layout: Layout) -> pa.Table:
-    """Make the table of the rows that are set aside, in their order.
+    """Make the table of the rows set aside, in their order.
 
     Args:
         path: the parquet file that was sorted.
-        found: how it was sorted.
-        layout: the layout it is in.
+        found: the result of sorting it.
+        layout: its layout.
 
     Returns:
         The columns of `schemas.QUARANTINE`; the same rows give the same bytes.
@@ -57,7 +57,7 @@ def quarantine_table(path: Path, found: RowCounts, layout: Layout) -> pa.Table:
 
 
 def keys_to_list(path: Path, found: RowCounts, layout: Layout) -> list[str | None]:
-    """Return the keys that the list of the rows that are set aside must hold, in its order.
+    """Return the keys that the list of rows set aside must hold, in its order.
 
     Args:
         path, found, layout: as `quarantine_table` takes them.
@@ -69,7 +69,7 @@ def keys_to_list(path: Path, found: RowCounts, layout: Layout) -> list[str | Non
 def _rows_at(
     path: Path, places: NDArray[np.int64], columns: list[str] | None = None
 ) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
-    """Yield places and the rows at them; of a large file, only the parts that have any are read."""
+    """Yield places and the rows there; of a large file, only the parts with such rows are read."""
     file, start = pq.ParquetFile(path), 0
     for part in range(file.num_row_groups):
         end = start + file.metadata.row_group(part).num_rows
@@ -97,7 +97,7 @@ def _reason(name: str, words: str, value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value of a row as a reason shows it: short, in one line, controlling nothing."""
+    """Return a value of a row as a reason shows it: short, on one line, no control characters."""
     if isinstance(value, list):
         first = ", ".join(shown(entry) for entry in value[:3])
         return f"[{first}, … {len(value):,} in all]" if len(value) > 3 else f"[{first}]"
@@ -108,7 +108,7 @@ def shown(value: Any) -> str:
 
 
 def _kept(value: Any) -> Any:
-    """Return a value as JSON can hold it, cut where it is longer than a person would read."""
+    """Return a value as JSON can hold it, cut if it is longer than a person would read."""
     if isinstance(value, str):
         return _cut(value, KEPT_TEXT)
     if isinstance(value, list):

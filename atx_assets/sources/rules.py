@@ -1,7 +1,7 @@
-"""What a layout lets a column hold, as tests over whole columns. Used where rows are checked.
+"""What a layout allows a column to hold, as tests over whole columns. Used where rows are checked.
 
-Not here: what is done with a row that breaks a rule (`sources/load/load.py` refuses it,
-`defs/checks.py` tells).
+Not here: what happens to a row that breaks a rule (`sources/load/load.py` refuses it,
+`defs/checks.py` reports it).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _WHOLE = {"smallint": 2**15, "int": 2**31, "bigint": 2**63}
 
 
 def broken_rules(values: pa.ChunkedArray, column: Column) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    """Yield each rule of a column that some value breaks, in words, with the mask of where.
+    """Yield each rule of a column that some value breaks, in words, with the mask of these values.
 
-    What is unknown breaks no rule but that of a column that must be known.
+    An unknown value breaks no rule, except in a column that must be known.
     """
     known = values.is_valid()
     tests: list[tuple[str, Any]] = []
@@ -103,7 +103,7 @@ def _has_nul(values: Any) -> Any:
 
 
 def _any_element(lists: pa.ChunkedArray, test: Any) -> pa.Array:
-    """Say for each list whether an element of it is true under `test`."""
+    """Return for each list whether `test` is true for one of its elements."""
     flat = lists.combine_chunks()
     found = test(pc.list_flatten(flat)).fill_null(False).to_numpy(zero_copy_only=False)
     mask = np.zeros(len(flat), bool)

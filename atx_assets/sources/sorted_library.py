@@ -1,6 +1,6 @@
-"""The extracted rows of a library of any size: read and sorted in parts, and made titles.
+"""The extracted rows of a library of any size: read and sorted in parts, and made into titles.
 
-Not here: what sorting and titles are (`contract.py`, `titles.py`), the assets.
+Not here: the rules for sorting and titles (`contract.py`, `titles.py`), the assets.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from atx_assets.storage.data_folder import DataFolder
 
 
 class SortedLibrary:
-    """The extracted rows, sorted, on their way to be titles.
+    """The extracted rows, sorted, before they become titles.
 
     Attributes:
-        layout: the layout that the rows are in.
+        layout: the layout of the rows.
         snapshot: what they are a snapshot of.
-        counts: what sorting found.
-        schema: the columns of the titles, carrying what they are a snapshot of.
+        counts: the result of sorting.
+        schema: the columns of the titles, including their snapshot.
     """
 
     def __init__(self, files: DataFolder, folder: Path) -> None:
@@ -38,10 +38,10 @@ class SortedLibrary:
 
         Args:
             files: the data folder.
-            folder: an empty folder, where the rows of a large library wait.
+            folder: an empty folder for the waiting rows of a large library.
 
         Raises:
-            AtxError: the file is missing, damaged, or not of its layout.
+            AtxError: the file is missing or damaged, or does not have its layout.
         """
         about = files.read_table("raw_media", ())
         self.layout, self.snapshot = layout_of(about), snapshot_of(about)
@@ -59,12 +59,12 @@ class SortedLibrary:
         self.schema = with_snapshot(none, self.snapshot).schema
 
     def titles(self) -> Iterator[pa.Table]:
-        """Make the titles of the rows that go on, in parts, in the order of their keys.
+        """Make the titles of the usable rows, in parts, in the order of their keys.
 
-        Can be done once: the rows are forgotten on the way.
+        Can be called once: the rows are dropped on the way.
 
         Raises:
-            AtxError: there is no film among the rows.
+            AtxError: no row is a film.
         """
         if FILM not in self._kinds:
             raise self._no_film()
@@ -83,10 +83,10 @@ class SortedLibrary:
 
 
 def sort_extracted(files: DataFolder) -> RowCounts:
-    """Sort the extracted rows, and return what was found.
+    """Sort the extracted rows, and return the counts.
 
     Raises:
-        AtxError: the file is missing, damaged, or not of its layout.
+        AtxError: the file is missing or damaged, or does not have its layout.
     """
     layout = layout_of(files.read_table("raw_media", ()))
     sorter = RowSorter(layout)
@@ -96,7 +96,7 @@ def sort_extracted(files: DataFolder) -> RowCounts:
 
 
 def _bounds(files: DataFolder, about: pa.Table, layout: Layout) -> list[str]:
-    """Lay out the ranges of titles in which a library comes together."""
+    """Choose the ranges of titles for a library."""
     needed = {"media_type", "imdb_id", *layout.names, "release_year"}
     parts = files.read_parts("raw_media", needed) if about.num_rows else ()
     samples = (sample(part) for part in parts)
@@ -104,9 +104,9 @@ def _bounds(files: DataFolder, about: pa.Table, layout: Layout) -> list[str]:
 
 
 def _parts(files: DataFolder, layout: Layout) -> Iterator[pa.Table]:
-    """Read the columns that atx uses, in parts; rows with the same key are in one.
+    """Read the columns that atx uses, in parts; rows with the same key are in one part.
 
-    Other columns stay unread: one film's overview may be larger than a library.
+    Other columns stay unread: the overviews of the films may be larger than all else.
 
     Raises:
         AtxError: the rows are not in the order of their keys.
@@ -120,11 +120,11 @@ def _parts(files: DataFolder, layout: Layout) -> Iterator[pa.Table]:
 
 
 def _whole_keys(parts: Iterable[pa.Table], key: str) -> Iterator[pa.Table]:
-    """Cut a table that is in the order of a key so that rows with the same key are in one part.
+    """Cut a table that is in key order so that rows with the same key are in one part.
 
     Args:
-        parts: the table's parts, one at least.
-        key: the column; null comes last.
+        parts: the table's parts, at least one.
+        key: the column; nulls come last.
     """
     before: pa.Table | None = None
     for part in parts:

@@ -1,6 +1,6 @@
 """From source rows to titles: which releases are one title, and what its label is.
 
-Both layouts end in the same table. Not here: cleaning of features (`learning/features.py`).
+Both layouts become the same table. Not here: cleaning of features (`learning/features.py`).
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ def titles(
 
     Args:
         rows: the source table as extracted; other media types are left out.
-        layout: the layout it is in.
-        verdicts: releases that are set aside, but for their verdict: it counts for the title with
-            their IMDb id, if that has another release. None in the training layout, a row a title.
-        by_model: of the training layout, keys of reviewed rows whose label is a model's.
+        layout: its layout.
+        verdicts: releases set aside, of which only the verdict counts, for the title with their
+            IMDb id, if that has another release. None in the training layout, one row per title.
+        by_model: in the training layout, keys of reviewed rows whose label is a model's.
 
     Returns:
-        As `titles_of`, of all titles.
+        As `titles_of`, for all titles.
 
     Raises:
-        AtxError: there is no film.
+        AtxError: no row is a film.
     """
     films = rows.filter(pc.equal(rows["media_type"], FILM))
     if films.num_rows == 0:
@@ -60,7 +60,7 @@ def titles(
 
 
 def no_film(kinds: Collection[str | None], layout: Layout) -> AtxError:
-    """Say that no row is a film's; `kinds` are the media types that there are."""
+    """Return the error that no row is a film; `kinds` are the media types that occur."""
     there = ", ".join(sorted(map(str, kinds))) or "no row"
     return AtxError(
         f"atp.{layout.table} holds no film: media_type is never 'movie' ({there}); "
@@ -72,9 +72,9 @@ def titles_of(rows: TitleRows, layout: Layout, by_model: Collection[str] = ()) -
     """Make one row per film from all rows of these films.
 
     Args:
-        rows: of a range of titles.
-        layout: the layout that the rows are in.
-        by_model: of the training layout, keys of reviewed rows whose label is a model's.
+        rows: the rows of a range of titles.
+        layout: their layout.
+        by_model: in the training layout, keys of reviewed rows whose label is a model's.
 
     Returns:
         A table ordered bytewise by `key`, with the columns of `titles_schema`.
@@ -87,8 +87,8 @@ def titles_of(rows: TitleRows, layout: Layout, by_model: Collection[str] = ()) -
 
 
 def titles_schema(source: pa.Schema, layout: Layout) -> pa.Schema:
-    """Return the columns of titles: those of `schemas.TITLES` (those of which nothing is known are
-    null), then the layout's other feature columns as the source has them.
+    """Return the columns of titles: those of `schemas.TITLES` (null if nothing is known),
+    then the layout's other feature columns as the source has them.
     """
     own = schemas.arrow_schema(schemas.TITLES)
     features = [source.field(name) for name in layout.features if name not in own.names]
@@ -96,12 +96,12 @@ def titles_schema(source: pa.Schema, layout: Layout) -> pa.Schema:
 
 
 def title_keys(films: pa.Table, layout: Layout) -> pa.Array:
-    """Return the key of the title that each film row belongs to, as `titles` has it in `key`.
+    """Return the key of each film row's title, as `titles` has it in `key`.
 
     Args:
-        films: rows of the source table whose `media_type` is a film's, all of them: which title
-            a release without an IMDb id joins depends on the others.
-        layout: the layout they are in.
+        films: all film rows of the source table: which title a release without an IMDb id joins
+            depends on the others.
+        layout: their layout.
     """
     if layout.name == "media":
         return ids_and_keys(films)[1]
@@ -109,7 +109,7 @@ def title_keys(films: pa.Table, layout: Layout) -> pa.Array:
 
 
 def _assemble(films: pa.Table, layout: Layout, made: dict[str, Any]) -> pa.Table:
-    """Put the columns of titles together, from `made` or else from the source."""
+    """Combine the columns of titles, from `made` or otherwise from the source."""
     known = {name: films[name] for name in films.column_names if name in _AS_THEY_CAME}
     known |= {name: films[name] for name in layout.features} | made
     known["kind"] = pa.repeat(schemas.FILM_KIND, films.num_rows)
@@ -122,7 +122,7 @@ def _assemble(films: pa.Table, layout: Layout, made: dict[str, Any]) -> pa.Table
     return pa.table(columns, schema=schema)
 
 
-#: Those of the titles' own columns that are the source's.
+#: The titles' own columns that come from the source unchanged.
 _AS_THEY_CAME = ("tmdb_id", "release_year", "hash", "original_title")
 
 
@@ -130,7 +130,7 @@ def _from_training(films: pa.Table, layout: Layout, by_model: Collection[str]) -
     labelled = films["label"].is_valid().to_numpy()
     taught, human = training_flags(films, by_model)
     source = np.where(human, "human", np.where(taught, "rule", "model"))
-    # What the downloader decided by itself is a model's verdict: a model must not learn from it.
+    # A decision of the downloader is a model's verdict: a model must not learn from it.
     trains = taught & ~flag(films, "anomalous", when_missing=False)
     return _assemble(
         films,
@@ -157,7 +157,7 @@ def _from_media(rows: TitleRows, layout: Layout) -> pa.Table:
         layout,
         {
             "key": found.keys,
-            # That of the title: the release that stands for it may have none of its own.
+            # The title's id: the release that represents it may have none of its own.
             "imdb_id": rows.ids.take(stands),
             "label": pa.array(keep[found.of_title], pa.bool_()),
             "label_source": pa.array(source[found.of_title], pa.string()),
@@ -172,9 +172,9 @@ def _from_media(rows: TitleRows, layout: Layout) -> pa.Table:
 def _representatives(
     films: pa.Table, title: NDArray[np.int64], layout: Layout
 ) -> NDArray[np.int64]:
-    """The release that stands for each title: the most complete, then the newest, then by hash.
+    """Return the release that represents each title: most complete, then newest, then by hash.
 
-    The order does not look at labels: what is known of a title must not depend on its verdict.
+    The order ignores labels: what is known of a title must not depend on its verdict.
     Releases come in the order of their hashes.
     """
 
@@ -193,13 +193,13 @@ def _representatives(
 
 
 def _first_seen(films: pa.Table, title: NDArray[np.int64]) -> pa.Array:
-    """When the first release of each title came to the database."""
+    """Return when the first release of each title was added to the database."""
     seen = pa.table({"title": title, "created_at": films["created_at"]}).group_by("title")
     return seen.aggregate([("created_at", "min")]).sort_by("title")["created_at_min"]
 
 
 def _last_touched(found: ReleaseVerdicts) -> pa.Array:
-    """When a release with the title's label was last touched; null for titles without one."""
+    """Return when a release with the title's label was last changed; null for unlabelled titles."""
     never = np.iinfo(np.int64).min
     updated_at = found.rows["updated_at"]
     touched = pc.cast(updated_at, pa.int64()).fill_null(never).to_numpy()
@@ -210,7 +210,7 @@ def _last_touched(found: ReleaseVerdicts) -> pa.Array:
 
 
 def _reasons(found: ReleaseVerdicts) -> pa.Array:
-    """Why rules skipped each title: the distinct reasons, joined by '; '; null for other titles."""
+    """Return why rules skipped each title: distinct reasons joined by '; ', or null."""
     by_rule = VERDICTS.index((False, "rule"))
     skips = (found.verdict == by_rule) & (found.of_title[found.title] == by_rule)
     said = pa.table({"title": found.title[skips], "reason": found.reason.filter(pa.array(skips))})

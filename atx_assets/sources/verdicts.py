@@ -1,6 +1,6 @@
-"""Which title a source row's verdict counts for, and which verdict on a title holds.
+"""Which title a source row's verdict counts for, and which verdict on a title counts.
 
-Not here: the table of titles that is made of them (`titles.py`).
+Not here: the table of titles made from them (`titles.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from atx_assets.schemas import UNKNOWN_TEXT
 from atx_assets.sources.layouts import Layout
 from atx_assets.text import key_without_id
 
-#: Verdicts on a release, the strongest first: (keep, who gave it).
+#: Verdicts on a release, strongest first: (keep, who gave it).
 VERDICTS = ((True, "human"), (False, "human"), (True, "rule"), (False, "rule"), (None, None))
 UNLABELLED = 4
 
@@ -29,8 +29,8 @@ def labelled_rows(films: pa.Table, layout: Layout, verdicts: pa.Table) -> pa.Tab
         films, layout, verdicts: as `titles` takes them.
 
     Returns:
-        A row per labelled row: `row` (its key in the source), `key` (its title's), `human` (a
-        person gave the label), `said` (whether it says keep), `keep` (whether its title's is one).
+        One row per labelled row: `row` (its key in the source), `key` (its title's), `human` (a
+        person gave the label), `said` (it says keep), `keep` (its title's label is keep).
     """
     if layout.name == "training":
         labelled, human = training_flags(films)
@@ -52,7 +52,7 @@ def labelled_rows(films: pa.Table, layout: Layout, verdicts: pa.Table) -> pa.Tab
 
 
 def given_by_person(films: pa.Table, layout: Layout) -> NDArray[np.bool_]:
-    """Say which film rows hold a label that a person gave."""
+    """Return which film rows have a label that a person gave."""
     if layout.name == "training":
         return training_flags(films)[1]
     return _release_verdicts(films)[0] <= 1
@@ -60,11 +60,11 @@ def given_by_person(films: pa.Table, layout: Layout) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class ReleaseVerdicts:
-    """The releases whose verdicts count: the films, then those set aside, and their titles.
+    """The releases whose verdicts count: the usable ones, then those set aside, and their titles.
 
-    `keys` are the titles' keys. `title` is the place in `keys` of each release's title, `verdict`
-    and `reason` are what each release holds, `of_title` is the verdict on each title; `films` is
-    how many releases go on.
+    `keys` are the titles' keys. `title` is the index in `keys` of each release's title, `verdict`
+    and `reason` are what each release says, `of_title` is the verdict on each title; `films` is
+    the number of usable releases.
     """
 
     rows: pa.Table
@@ -77,7 +77,7 @@ class ReleaseVerdicts:
 
     @property
     def of_films(self) -> NDArray[np.int64]:
-        """The place in `keys` of the title of each release to go on with."""
+        """The index in `keys` of each usable release's title."""
         return self.title[: self.films]
 
 
@@ -85,9 +85,9 @@ def find_verdicts(films: pa.Table, keys: pa.Array, aside: pa.Table) -> ReleaseVe
     """Find the title of each release of the media layout, and the verdicts on both.
 
     Args:
-        films: the releases to go on with.
-        keys: the key of each one's title.
-        aside: those set aside whose verdict counts for the title with their IMDb id.
+        films: the usable releases.
+        keys: the key of each release's title.
+        aside: releases set aside whose verdict counts for the title with their IMDb id.
     """
     encoded = keys.dictionary_encode()
     rows, title = _with_aside(
@@ -101,10 +101,10 @@ def find_verdicts(films: pa.Table, keys: pa.Array, aside: pa.Table) -> ReleaseVe
 
 
 def ids_and_keys(films: pa.Table) -> tuple[pa.Array, pa.Array]:
-    """The IMDb id of each release's title, null where none has one, and the title's key.
+    """Return the IMDb id of each release's title, null if there is none, and the title's key.
 
-    A release without `imdb_id` joins the title of the same name in normal form and year if
-    exactly one has that pair; otherwise those without one group by the pair.
+    A release without `imdb_id` joins the title with the same year and name in normal form if
+    exactly one has both; all others without an id are grouped by name and year.
     """
     imdb = known_text(films["imdb_id"]).combine_chunks()
     pair = keys_without_id(films)
@@ -113,15 +113,15 @@ def ids_and_keys(films: pa.Table) -> tuple[pa.Array, pa.Array]:
 
 
 def named_ids(imdb: pa.Array, pair: pa.Array, wanted: pa.Array) -> pa.Table:
-    """Return which IMDb ids the releases of the wanted pairs of name and year have.
+    """Return the IMDb ids that releases with the wanted pairs of name and year have.
 
     Args:
-        imdb: the IMDb id of each release, null where it has none.
-        pair: the name and year of each, as `keys_without_id` returns them.
+        imdb: the IMDb id of each release, null if unknown.
+        pair: its name and year, as `keys_without_id` returns them.
         wanted: pairs, each once.
 
     Returns:
-        A row per pair and id: `pair`, `imdb`.
+        One row per pair and id: `pair`, `imdb`.
     """
     if not len(wanted):
         return pa.table({"pair": pair.slice(0, 0), "imdb": imdb.slice(0, 0)})
@@ -134,7 +134,7 @@ def ids_of_names(named: list[pa.Table]) -> pa.Table:
     """Return the pairs of name and year that exactly one IMDb id has, with that id.
 
     Args:
-        named: what `named_ids` returns, of each part of the releases.
+        named: the results of `named_ids` for each part of the releases.
     """
     none = pa.schema({"pair": pa.string(), "imdb": pa.string()}).empty_table()
     ids = pa.concat_tables([none, *named]).group_by("pair")
@@ -156,7 +156,7 @@ def join_by_name(imdb: pa.Array, pair: pa.Array, ids: pa.Table) -> tuple[pa.Arra
 
 
 def keys_without_id(films: pa.Table) -> pa.Array:
-    """The key that each release's title has where no id is known, each name folded once."""
+    """Return each release's key for a title without a known id; each name is folded once."""
     name = name_of(films).combine_chunks().dictionary_encode()
     folded = pa.array([key_without_id(n, None) for n in name.dictionary.to_pylist()], pa.string())
     year = pc.coalesce(pc.cast(films["release_year"], pa.string()), "").combine_chunks()
@@ -164,7 +164,7 @@ def keys_without_id(films: pa.Table) -> pa.Array:
 
 
 def name_of(films: pa.Table) -> pa.ChunkedArray:
-    """The film's title, or the name of the release where it is unknown."""
+    """Return the film's title, or the release's name if it is unknown."""
     if "original_title" not in films.column_names:
         return films["media_title"]
     own_name = pc.utf8_trim_whitespace(films["original_title"])
@@ -180,14 +180,14 @@ def known_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def _with_aside(
     films: pa.Table, title: NDArray[np.int64], aside: pa.Table, keys: pa.Array
 ) -> tuple[pa.Table, NDArray[np.int64]]:
-    """The releases whose verdicts count, and the place in `keys` of each one's title."""
+    """Return the releases whose verdicts count, and the index in `keys` of each one's title."""
     place = pc.index_in(known_text(aside["imdb_id"]), keys).combine_chunks()
     counted = pa.concat_tables([films, aside.filter(place.is_valid())])
     return counted, np.concatenate([title, place.drop_null().to_numpy()])
 
 
 def _release_verdicts(films: pa.Table) -> tuple[NDArray[np.int64], pa.Array]:
-    """The verdict on each release, as an index of `VERDICTS`, and the reason given for it."""
+    """Return the verdict on each release, as an index of `VERDICTS`, and the reason for it."""
 
     def is_(status: str) -> NDArray[np.bool_]:
         return np.asarray(pc.equal(films["rejection_status"], status).fill_null(False))
@@ -202,10 +202,10 @@ def _release_verdicts(films: pa.Table) -> tuple[NDArray[np.int64], pa.Array]:
 def _title_verdicts(
     title: NDArray[np.int64], verdict: NDArray[np.int64], films: pa.Table, titles: int
 ) -> NDArray[np.int64]:
-    """The verdict on each title: the strongest of its releases."""
+    """Return the verdict on each title: the strongest of its releases."""
     strongest = np.full(titles, UNLABELLED)
     np.minimum.at(strongest, title, verdict)
-    # A person who said both is taken at the later word; at one instant, at the keep.
+    # If a person said both, the later verdict counts; at the same instant, the keep.
     people = np.flatnonzero(verdict <= 1)
     updated = pc.cast(films["updated_at"], pa.int64()).fill_null(0).to_numpy()[people]
     earliest_first = people[np.lexsort((-verdict[people], updated))]
@@ -216,7 +216,7 @@ def _title_verdicts(
 def training_flags(
     films: pa.Table, by_model: Collection[str] = ()
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Say which rows hold a label by a person or a rule, and which one by a person.
+    """Return which rows have a label by a person or a rule, and which have one by a person.
 
     Args:
         films: rows of the training layout.
@@ -226,14 +226,14 @@ def training_flags(
     human = labelled & flag(films, "human_labeled", when_missing=False)
     reviewed = labelled & flag(films, "reviewed", when_missing=True)
     if by_model:
-        # Not NumPy's: of texts it compares every row with every key.
+        # Not NumPy's: it compares every text in the row with every key.
         keys = pa.array(sorted(by_model), films["imdb_id"].type)
         reviewed &= ~pc.is_in(films["imdb_id"], keys).to_numpy()
     return human | reviewed, human
 
 
 def flag(films: pa.Table, name: str, *, when_missing: bool) -> NDArray[np.bool_]:
-    """Return a column of yes and no, null as no; older tables lack some."""
+    """Return a boolean column with null as false; older tables lack some."""
     if name not in films.column_names:
         return np.full(films.num_rows, when_missing)
     return np.asarray(films[name].fill_null(False))

@@ -1,1 +1,1 @@
-"""Files: replacing one in a step, locks, checksums, the data folder. Not here: what is in them."""
+"""Files: replacing one in one step, locks, checksums, the data folder. Not here: their content."""

@@ -1,8 +1,8 @@
-"""Whether a file is still the one that was written, and from what: a hidden file beside it says.
+"""Whether a file is still as it was written, and what it was made from, by a hidden file beside it.
 
-A disk or a copy that turns one bit leaves most files readable, with another number in them.
-Parquet's own checksums leave out all but its pages, and JSON has none; so each file has one for
-the whole. Reading costs half a second a gigabyte for it. Not here: replacing a file in one step
+If a disk or a copy flips one bit, most files stay readable, with another number in them.
+Parquet's own checksums cover only its pages, and JSON has none; so each file has one for
+the whole. Checking it takes half a second per gigabyte. Not here: replacing a file in one step
 (`data_folder.py`), the files that make a model (`models/bundle.py`, which keeps their sums
 in `bundle.json`).
 """
@@ -17,21 +17,21 @@ from atx_assets.storage.in_one_step import replace_file
 
 
 def sums_of(path: Path) -> Path:
-    """Return where the sums of a file are: `.media.parquet.sha256` beside `media.parquet`."""
+    """Return the path of a file's sums: `.media.parquet.sha256` beside `media.parquet`."""
     return path.with_name(f".{path.name}.sha256")
 
 
 def announce(path: Path, coming: Path, made_from: Mapping[str, str] | None = None) -> None:
-    """Put down the sum of what is about to take the place of `path`, and what it was made from.
+    """Record the sum of the file that is about to replace `path`, and what it was made from.
 
-    Called before it does. The line of what is there now stays below it: whoever is killed
-    between the two leaves a file that is known, be it the old one or the new. A file that was
-    damaged is not made a good one by that.
+    Call this before the replacement. The line of the current file stays below the new one: if the
+    process is killed between the two steps, the file is known, whether old or new. This does not
+    make a damaged file a good one.
 
     Args:
-        path: the file that is replaced, or made.
-        coming: what takes its place.
-        made_from: the sums of what it was made from, each by its name.
+        path: the file that is replaced or created.
+        coming: its replacement.
+        made_from: the sums of what it was made from, by name.
     """
     known = [_line(sum_of(coming), made_from or {})]
     if path.exists() and not is_damaged(path):
@@ -42,20 +42,20 @@ def announce(path: Path, coming: Path, made_from: Mapping[str, str] | None = Non
 
 
 def is_damaged(path: Path) -> bool:
-    """Say whether a file is another one than was written.
+    """Return whether a file differs from what was written.
 
-    One that has no sums, of an earlier atx or put there by hand, is taken as it is.
+    A file without sums, from an earlier atx or put there by hand, counts as good.
 
     Raises:
         OSError: it cannot be read.
     """
-    # The file first: one that is replaced meanwhile is among the sums that are read then.
+    # The file first: if it is replaced meanwhile, the sums read afterwards include the new file's.
     found = sum_of(path)
     return sums_of(path).exists() and found not in _known(path)
 
 
 def made_from(path: Path) -> dict[str, str]:
-    """Return the sums of what a file was made from, each by its name; none if it is not known.
+    """Return the sums of what a file was made from, by name; none if unknown.
 
     Raises:
         OSError: it cannot be read.
@@ -64,7 +64,7 @@ def made_from(path: Path) -> dict[str, str]:
 
 
 def sum_of(path: Path) -> str:
-    """Return the sha256 of a file, in hex: what tells it from every other one.
+    """Return the sha256 of a file, in hex, which distinguishes it from every other file.
 
     Raises:
         OSError: it cannot be read.
@@ -74,7 +74,7 @@ def sum_of(path: Path) -> str:
 
 
 def _line(found: str, parts: Mapping[str, str]) -> str:
-    """Return what is put down of one state of a file: its sum, its parts, a check of both."""
+    """Return the line for one state of a file: its sum, its parts, a check of both."""
     if not parts:
         return found
     said = " ".join([found, *(f"{name}={made}" for name, made in sorted(parts.items()))])
@@ -88,7 +88,7 @@ def _check(said: str) -> str:
 def _known(path: Path) -> dict[str, dict[str, str]]:
     """Return the states that a file may be in, by their sums: what each was made from.
 
-    A line that is not as it was written says nothing.
+    A line that has changed since it was written is ignored.
     """
     try:
         text = sums_of(path).read_text(encoding="ascii", errors="replace")

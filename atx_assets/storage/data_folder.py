@@ -1,6 +1,6 @@
-"""The files under the data folder: where each is, what it was made from, reading and writing them.
+"""The files in the data folder: where each is, what it was made from, reading and writing them.
 
-Not here: what is in them, who may write (`writer_lock.py`), the resource that assets get them from
+Not here: their content, who may write (`writer_lock.py`), the resource that gives them to assets
 (`defs/resources/files.py`). Knows no Dagster.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-#: The file that each asset leaves, by the asset's name.
+#: The file of each asset, by the asset's name.
 FILES = {
     "raw_media": "media.parquet",
     "quarantine": "quarantine.parquet",
@@ -40,10 +40,10 @@ FILES = {
     "analysis_report": "report.html",
 }
 
-#: Rows that are read and written at once; a reader of parts needs memory for so many.
+#: Rows that are read and written in one step; reading parts takes memory for this many.
 ROWS_A_GROUP = 131_072
 
-#: What makes the chain of files anew where two parts of it do not belong together.
+#: How to rebuild the chain of files if two parts of it do not belong together.
 REBUILD = "run `atx run --job refresh`"
 
 
@@ -52,7 +52,7 @@ SCRATCH = ".scratch.new"
 
 
 def damaged(path: Path, asset: str) -> str:
-    """Say that a file of an asset is not what was written, and what makes it anew."""
+    """Say that a file of an asset is damaged, and how to make it again."""
     return f"{path} is damaged: materialise {asset} again (`atx run --select key:{asset}`)"
 
 
@@ -60,7 +60,7 @@ class DataFolder:
     """The folder that every asset reads from and writes to, and most commands read."""
 
     def __init__(self, folder: Path) -> None:
-        """Name the folder; nothing is touched yet."""
+        """Set the folder; nothing is touched yet."""
         self._folder = folder
 
     @property
@@ -75,8 +75,8 @@ class DataFolder:
     @contextmanager
     def replacing(self, path: Path, made_from: Mapping[str, str] | None = None) -> Iterator[Path]:
         """Yield a path beside `path` to write to, see `replacing`."""
-        with replacing(path, "ATX_DATA_DIR", made_from) as beside:
-            yield beside
+        with replacing(path, "ATX_DATA_DIR", made_from) as new_file:
+            yield new_file
 
     def write_table(
         self, asset: str, table: pa.Table, made_from: Mapping[str, str] | None = None
@@ -96,19 +96,19 @@ class DataFolder:
     def writing_table(
         self, asset: str, schema: pa.Schema, made_from: Mapping[str, str] | None = None
     ) -> Iterator[pq.ParquetWriter]:
-        """Yield what writes an asset's table, part by part; see `write_table`."""
+        """Yield a writer for an asset's table, part by part; see `write_table`."""
         import pyarrow.parquet as pq
 
         carried = with_parts(schema, made_from or {})
         with (
-            self.replacing(self.path(asset)) as beside,
-            pq.ParquetWriter(beside, carried, compression="zstd") as writer,
+            self.replacing(self.path(asset)) as new_file,
+            pq.ParquetWriter(new_file, carried, compression="zstd") as writer,
         ):
             yield writer
 
     @contextmanager
     def scratch(self, asset: str) -> Iterator[Path]:
-        """Yield an empty folder for what does not fit in memory; it goes when the block ends.
+        """Yield an empty folder for what does not fit in memory; it is removed when the block ends.
 
         It is on the disk of the data folder: the system's temporary folder is often in memory.
         """
@@ -124,8 +124,8 @@ class DataFolder:
     def write_text(self, asset: str, text: str, made_from: Mapping[str, str] | None = None) -> Path:
         """Write an asset's text in UTF-8; see `write_table`."""
         path = self.path(asset)
-        with self.replacing(path, made_from) as beside:
-            beside.write_text(text, encoding="utf-8")
+        with self.replacing(path, made_from) as new_file:
+            new_file.write_text(text, encoding="utf-8")
         return path
 
     def write_records(
@@ -139,10 +139,10 @@ class DataFolder:
         return self.write_text(asset, text, made_from)
 
     def fingerprints(self, *assets: str) -> dict[str, str]:
-        """Return what tells each asset's file from every other one, by the asset's name.
+        """Return the fingerprint of each asset's file, by the asset's name.
 
         Raises:
-            MissingError: one is not there.
+            MissingError: a file is missing.
         """
         found = {}
         for asset in assets:
@@ -155,12 +155,12 @@ class DataFolder:
         return found
 
     def made_from(self, asset: str) -> dict[str, str]:
-        """Return the fingerprints of what an asset's file was made from, by their names.
+        """Return the fingerprints of what an asset's file was made from, by name.
 
-        Of a table they are in the file itself, of others in the file of sums beside it.
+        A table holds them itself; for other files they are in the file of sums beside it.
 
         Raises:
-            MissingError: the file is not there.
+            MissingError: the file is missing.
             DamagedError: it is not as it was written.
             FileError: it cannot be read.
         """
@@ -173,10 +173,10 @@ class DataFolder:
             raise _unreadable(path, error) from error
 
     def require(self, asset: str, *parts: str) -> None:
-        """Make sure that an asset's file was made from the files that are there now.
+        """Require that an asset's file was made from the current files.
 
-        Whoever joins two parts of a chain asks first: joined by their names alone, an encoding
-        would be taken for the one that a table was made with.
+        Code that joins two parts of a chain calls this first: joined by name alone, an encoding
+        could be used with a table that was made with another one.
 
         Args:
             asset: whose file it is.
@@ -194,15 +194,15 @@ class DataFolder:
                 )
             if said[part] != now:
                 raise AtxError(
-                    f"{FILES[asset]} was made from another {part} than {FILES[part]} now is: "
+                    f"{FILES[asset]} was made from another {part} than the current {FILES[part]}: "
                     f"{REBUILD}"
                 )
 
     def read_table(self, asset: str, columns: Collection[str] | None = None) -> pa.Table:
-        """Read an asset's table, or those of its columns that are named.
+        """Read an asset's table, all columns or only the named ones.
 
         Raises:
-            MissingError: it is not there.
+            MissingError: it is missing.
             DamagedError: it is not as it was written.
             FileError: it cannot be read.
         """
@@ -210,13 +210,13 @@ class DataFolder:
             if columns is None:
                 return file.read()
             wanted = _there(file, columns)
-            # By name again: "a" reads a column "a.b" of somebody's table, too.
+            # Select by name again: "a" also reads a column "a.b" of somebody's table.
             return file.read(columns=wanted).select(wanted)
 
     def read_parts(self, asset: str, columns: Collection[str] | None = None) -> Iterator[pa.Table]:
-        """Read an asset's table, or those of its columns that are named, a row group at a time.
+        """Read an asset's table, all columns or only the named ones, one row group at a time.
 
-        There is one part at least, be it an empty one.
+        There is at least one part, which may be empty.
 
         Raises:
             MissingError, DamagedError, FileError: see `read_table`.
@@ -232,7 +232,7 @@ class DataFolder:
         """Read an asset's text.
 
         Raises:
-            MissingError: it is not there.
+            MissingError: it is missing.
             DamagedError: it is not as it was written.
             FileError: it cannot be read.
         """
@@ -258,18 +258,18 @@ class DataFolder:
 
     @contextmanager
     def _table(self, asset: str) -> Iterator[pq.ParquetFile]:
-        """Open an asset's table; what fails while it is read is said of the file."""
+        """Open an asset's table; errors while it is read name the file."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
-            # Not pq.read_table: it imports Arrow's data sets, and these pandas, for half a second.
+            # Not pq.read_table: it imports Arrow's datasets, and these pandas, for half a second.
             with pq.ParquetFile(self._whole(asset)) as file:
                 yield file
-        except FileNotFoundError as error:  # it went since it was looked at
+        except FileNotFoundError as error:  # it was removed since the check
             raise self._missing(asset) from error
-        except (pa.ArrowException, OSError) as error:  # OSError: its thrift, or its compression
-            if isinstance(error, OSError) and error.errno:  # the system's: the file may be whole
+        except (pa.ArrowException, OSError) as error:  # OSError: from its thrift or compression
+            if isinstance(error, OSError) and error.errno:  # a system error: the file may be whole
                 raise _unreadable(self.path(asset), error) from error
             raise self._damaged(asset) from error
 

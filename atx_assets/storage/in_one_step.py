@@ -1,6 +1,6 @@
-"""Replacing a file in one step: written beside its place, put on the disk, and renamed.
+"""Replacing a file in one step: written beside its place, synced to the disk, and renamed.
 
-Not here: the sums that are kept of some files (`replacing.py`), nor words for a disk that is full
+Not here: the sums that some files have (`replacing.py`), nor words for a full disk
 (`disk_errors.py`).
 """
 
@@ -15,33 +15,33 @@ from pathlib import Path
 
 @contextmanager
 def in_one_step(path: Path, *, alone: bool = True) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it takes the place of `path` when the block ends.
+    """Yield a path beside `path` to write to; it replaces `path` when the block ends.
 
-    When the block fails, what was there stays, and nothing is left beside it. Whatever the umask
-    is, nobody but its owner may read it.
+    If the block fails, the previous file stays, and nothing is left beside it. Whatever the umask
+    is, only the owner may read the file.
 
     Args:
-        path: what is replaced, or made.
-        alone: whoever writes it holds a lock. What a process that was killed has left is then
-            written over. Else several may write at once, each beside a name of its own.
+        path: the file that is replaced or created.
+        alone: the caller holds a lock: what a killed process has left is overwritten.
+            Otherwise several may write in parallel, each beside a name of its own.
 
     Raises:
         OSError: it cannot be written.
     """
-    beside = _beside(path, alone=alone)
+    new_file = _beside(path, alone=alone)
     try:
-        yield beside
-        with beside.open("rb") as written:
+        yield new_file
+        with new_file.open("rb") as written:
             os.fsync(written.fileno())
-        beside.replace(path)
+        new_file.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        new_file.unlink(missing_ok=True)
 
 
 def replace_file(path: Path, content: bytes, *, alone: bool = True) -> None:
-    """Make `content` all that a file holds, see `in_one_step`."""
-    with in_one_step(path, alone=alone) as beside:
-        beside.write_bytes(content)
+    """Replace the whole content of a file by `content`, see `in_one_step`."""
+    with in_one_step(path, alone=alone) as new_file:
+        new_file.write_bytes(content)
 
 
 def _beside(path: Path, *, alone: bool) -> Path:
@@ -50,7 +50,7 @@ def _beside(path: Path, *, alone: bool) -> Path:
         fd, made = tempfile.mkstemp(dir=path.parent, prefix=f"{name}-")
         os.close(fd)
         return Path(made)
-    beside = path.with_name(name)
-    beside.unlink(missing_ok=True)  # a mode is only given to a file that is made
-    beside.touch(mode=0o600, exist_ok=False)
-    return beside
+    new_file = path.with_name(name)
+    new_file.unlink(missing_ok=True)  # a mode applies only to a new file
+    new_file.touch(mode=0o600, exist_ok=False)
+    return new_file

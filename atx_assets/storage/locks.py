@@ -1,7 +1,7 @@
-"""Locks between processes, held on files. Not here: what they guard.
+"""Locks between processes, held on files. Not here: what they protect.
 
-They are flock(2) locks: the kernel lets go of them when their holder dies, however it dies,
-so no lock is ever stale and no list of process ids has to be believed.
+They are flock(2) locks: the kernel releases them when their holder dies, in whatever way,
+so no lock is ever stale and atx need not trust a list of process ids.
 """
 
 import fcntl
@@ -18,9 +18,9 @@ logger = logging.getLogger(__name__)
 
 
 def take_lock(fd: int, path: Path, *, shared: bool = False) -> None:
-    """Lock the open file `fd`, which lies at `path`.
+    """Lock the open file `fd`, whose path is `path`.
 
-    For an exclusive lock it must be open for writing: NFS refuses it otherwise.
+    For an exclusive lock it must be open for writing: otherwise NFS refuses.
 
     Raises:
         BlockingIOError: another process holds it.
@@ -32,9 +32,9 @@ def take_lock(fd: int, path: Path, *, shared: bool = False) -> None:
         raise
     except OSError as error:
         raise NoLocksError(
-            f"{path} cannot be locked ({error.strerror}), and two that write at once would damage "
-            "what is there: mount that share with locks (NFS: without nolock; SMB: with nobrl), or "
-            "keep it on a disk of this machine"
+            f"{path} cannot be locked ({error.strerror}), and processes that write in parallel "
+            "would damage what is there: mount that share with locks (NFS: without nolock; SMB: "
+            "with nobrl), or keep it on a disk of this machine"
         ) from error
 
 
@@ -47,20 +47,20 @@ def wait_for_lock(
     patience: float = 0.0,
     pause: float = 0.02,
 ) -> bool:
-    """Lock the open file `fd` exclusively, see `take_lock`; False if others held it for long.
+    """Lock the open file `fd` exclusively, see `take_lock`; False if others held it too long.
 
     Args:
         fd: is open for writing.
-        path: where it lies.
-        seconds: how long to wait; without end, where none are given.
-        waiting: is called once, when it takes longer than `patience` seconds.
+        path: its path.
+        seconds: how long to wait; forever if None.
+        waiting: is called once, if it takes longer than `patience` seconds.
         patience: seconds.
         pause: seconds between two tries.
 
     Raises:
         NoLocksError: files on that disk cannot be locked.
     """
-    started, told = time.monotonic(), False
+    started, called = time.monotonic(), False
     while True:
         try:
             take_lock(fd, path)
@@ -68,8 +68,8 @@ def wait_for_lock(
             waited = time.monotonic() - started
             if seconds is not None and waited > seconds:
                 return False
-            if waited >= patience and not told:
-                told = True
+            if waited >= patience and not called:
+                called = True
                 waiting()
             time.sleep(pause)
         else:
@@ -82,7 +82,7 @@ def try_lock(path: Path, *, shared: bool = False) -> int | None:
     The file is close-on-exec: a program started meanwhile does not share the lock.
 
     Raises:
-        AtxError: the file is somebody else's, or its disk has no locks.
+        AtxError: the file belongs to somebody else, or its disk has no locks.
     """
     fd = _opened(path)
     try:
@@ -99,7 +99,7 @@ def try_lock(path: Path, *, shared: bool = False) -> int | None:
 def made_exclusive(fd: int) -> bool:
     """Turn the shared lock of `fd` into an exclusive one; False if others share it.
 
-    Either way the shared lock is gone: this is for those who are about to leave.
+    In both cases the shared lock is gone: only for callers that are about to end.
     """
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -109,25 +109,25 @@ def made_exclusive(fd: int) -> bool:
 
 
 def unlock(fd: int) -> None:
-    """Let go of the lock of `fd`, for forked copies of this process too, and close it."""
+    """Release the lock of `fd`, for forked copies of this process too, and close it."""
     fcntl.flock(fd, fcntl.LOCK_UN)
     os.close(fd)
 
 
 @contextmanager
 def locked(path: Path, *, waiting_for: str, timeout: float | None = None) -> Iterator[None]:
-    """Hold the exclusive lock of `path`, waiting for it; say so if that takes seconds.
+    """Hold the exclusive lock of `path`, waiting for it; log it if that takes seconds.
 
     Raises:
         AtxError: `timeout` seconds have passed.
     """
 
-    def tell() -> None:
+    def log_waiting() -> None:
         logger.info("waiting for %s", waiting_for)
 
     fd = _opened(path)
     try:
-        if not wait_for_lock(fd, path, seconds=timeout, waiting=tell, patience=5):
+        if not wait_for_lock(fd, path, seconds=timeout, waiting=log_waiting, patience=5):
             raise AtxError(f"waited {timeout:.0f} s for {waiting_for}, which has not ended")
     except BaseException:
         os.close(fd)
@@ -143,6 +143,6 @@ def _opened(path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except PermissionError as error:
         raise AtxError(
-            f"{path} is not ours to open, perhaps made by another user or by root: run atx as the "
-            "owner of that folder, or set ATX_HOME to a folder of your own"
+            f"{path} cannot be opened, perhaps because another user or root made it: run atx as "
+            "the owner of that folder, or set ATX_HOME to a folder of your own"
         ) from error

@@ -1,4 +1,4 @@
-"""The lock by which one process at a time writes to the data folder, and what a killed one left.
+"""The lock that lets one process at a time write to the data folder, and removing leftovers.
 
 Not here: the lock itself (`locks.py`), the files (`data_folder.py`).
 """
@@ -20,7 +20,7 @@ from atx_assets.storage.locks import wait_for_lock
 def only_writer(folder: Path, run_id: str, log: logging.Logger | None) -> Iterator[None]:
     """Wait until no other process writes to the folder, and keep others out.
 
-    The kernel gives the lock up when its process ends, however it ends.
+    The kernel releases the lock when its process ends, in whatever way.
     """
     with writable(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -43,9 +43,9 @@ def only_writer(folder: Path, run_id: str, log: logging.Logger | None) -> Iterat
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a process that was killed has left half-written; we hold the folder.
+    """Remove half-written files of a process that was killed; the caller holds the folder.
 
-    Only what has a name of ours: the folder may be one that others use as well.
+    Only files with a name of ours: others may use the folder as well.
     """
     models = folder / "models"
     ours = [

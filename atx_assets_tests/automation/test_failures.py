@@ -83,7 +83,7 @@ def test_a_check_that_stops_the_graph_is_told_of_once(living, receiver):
     ((title, text),) = receiver.got
     assert title == "atx: a check stopped the graph"
     assert text.startswith("quarantine: source_contract: atp.media: ")
-    assert "more than ATX_QUARANTINE_BLOCK (0.2) lets: " in text
+    assert "more than ATX_QUARANTINE_BLOCK (0.2) allows: " in text
     assert "(release_year is above 2100: 9999)" in text
     assert "The results stay as they were (job score, run " in text
 

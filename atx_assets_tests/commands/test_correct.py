@@ -154,7 +154,7 @@ def test_what_cannot_be_done_is_one_line_and_writes_nothing(
     assert "\x1b" not in done.stderr
     undo = atx("correct", "undo", "3", "--write")
     assert undo.returncode == 1
-    assert "holds no correction 3" in undo.stderr
+    assert "has no correction 3" in undo.stderr
     assert events(home) == []
 
 

@@ -198,7 +198,7 @@ class TestFiles:
         files.write_table("quarantine", pa.Table.from_pylist([row], arrow_schema(QUARANTINE)))
         is_note(check_quarantine(done), "1 of 1,500 rows is set aside (0.07%)", "show quarantine")
         stopped = replace(done, quarantine_block=0.0)
-        with pytest.raises(AtxError, match=r"BLOCK \(0\) lets, and runs are stopped: mend them"):
+        with pytest.raises(AtxError, match=r"BLOCK \(0\) allows, and runs are stopped: mend them"):
             check_quarantine(stopped)
 
     @pytest.mark.parametrize("asset", ["raw_media", "scored_results", "review_queue"])
@@ -217,12 +217,14 @@ class TestFiles:
     def test_a_damaged_champion_is_named_with_its_mend(self, done: Settings) -> None:
         model = done.data_dir / "models" / "1" / "folds" / "seed2_fold3.ubj"
         model.write_bytes(model.read_bytes()[:-1] + b"\x01")
-        with pytest.raises(AtxError, match="the champion, is not what was saved: restore /"):
+        with pytest.raises(AtxError, match="the champion, is not as it was saved: restore /"):
             check_models(done)
 
     def test_a_damaged_pointer_to_the_champion_is_named_with_its_mend(self, done: Settings) -> None:
         (done.data_dir / "models" / "champion.json").write_text('{"vers')
-        with pytest.raises(AtxError, match=r"`atx promote VERSION` writes it anew; there is 1"):
+        with pytest.raises(
+            AtxError, match=r"`atx promote VERSION` writes it again; versions kept: 1"
+        ):
             check_models(done)
 
     def test_who_is_writing_is_named(self, bare: Settings) -> None:
@@ -545,4 +547,4 @@ def test_a_model_of_another_release_fails_scoring_with_a_line_and_a_rebuild_mend
     assert copied.run("full_rebuild", ATX_SEARCH="off").success
     models = copied.home / "data" / "models"
     assert json.loads((models / "champion.json").read_text())["version"] == 2
-    is_note(check_models(settings), "version 2 scores", "in nobody's way: 1")
+    is_note(check_models(settings), "version 2 scores", "not needed to score: 1")

@@ -70,7 +70,7 @@ def test_rollbacks_go_back_one_by_one_until_none_is_kept(atx, copied):
     before = contents(copied.home / "data")
     status, out, err = atx("rollback")
     assert (status, out) == (1, "")
-    assert err.startswith("atx: version 1 is the champion, and no champion before it is kept")
+    assert err.startswith("atx: version 1 is the champion, and no earlier champion is kept")
     assert "`atx promote VERSION` takes any version" in err
     assert contents(copied.home / "data") == before
 
@@ -123,7 +123,7 @@ def test_a_damaged_record_of_the_champion_is_told_with_its_mend(atx, copied, con
     status, _, err = atx("rollback")
     assert status == 1
     assert "champion.json" in err
-    assert "`atx promote VERSION` writes it anew; there is 1, 2, 3" in err
+    assert "`atx promote VERSION` writes it again; versions kept: 1, 2, 3" in err
     assert "verbose" not in err
 
 
@@ -155,7 +155,7 @@ def test_the_version_that_is_named_is_whole_and_knows_the_films(atx, copied):
         bundles.champion()
     encoding = json.loads(copied.files.read_text("feature_encoding"))
     copied.files.write_text("feature_encoding", json.dumps(encoding | {"layout": "training"}))
-    with pytest.raises(AtxError, match=r"gone from .*: restore .*3 from a backup; to begin anew"):
+    with pytest.raises(AtxError, match=r"gone from .*: restore .*3 from a backup; to start again"):
         bundles.champion()
 
 
@@ -164,7 +164,7 @@ def test_a_champion_with_a_damaged_file_names_the_other_versions(atx, copied, mo
     monkeypatch.setattr("sys.stdin", io.StringIO('{"imdb_id": "tt0133093"}'))
     status, _, err = atx("score", "-")
     assert status == 1
-    assert "`atx promote VERSION` scores by another version (there is 1, 2), or restore the" in err
+    assert "`atx promote VERSION` scores by another version (versions kept: 1, 2), or" in err
 
 
 def test_scores_of_a_version_that_is_gone_are_made_anew_by_the_champion(atx, copied):

@@ -91,7 +91,7 @@ def test_source_contract_names_row_column_rule_and_value(copied, values, says):
     ("warn", "block", "severity", "says"),
     [
         ("0", "0.2", "WARN", "more than ATX_QUARANTINE_WARN (0)"),
-        ("0", "0", "ERROR", "more than ATX_QUARANTINE_BLOCK (0) lets"),
+        ("0", "0", "ERROR", "more than ATX_QUARANTINE_BLOCK (0) allows"),
     ],
 )
 def test_source_contract_warns_and_blocks_by_share(copied, warn, block, severity, says):

@@ -342,10 +342,10 @@ def test_parts_of_two_chains_are_never_joined(copied):
     assert copied.run(assets=keys).success
     table = "binomial_classifier_training_data.parquet was made from another feature_encoding than"
     for asset in ("hyperparameters", "tuned_classifier"):
-        refused(copied, asset, f"{table} feature_encoding.json now is")
+        refused(copied, asset, f"{table} the current feature_encoding.json")
     results = "binomial_classifier_results.parquet was made from another titles than"
     for asset in ("false_positives", "false_negatives", "review_queue", "analysis_report"):
-        refused(copied, asset, f"{results} titles.parquet now is")
+        refused(copied, asset, f"{results} the current titles.parquet")
     assert Bundles(copied.files).champion() == champion
     # Scores need the champion's own encoding alone, and what they name makes all of one chain.
     assert copied.run("score").success
@@ -355,7 +355,7 @@ def test_parts_of_two_chains_are_never_joined(copied):
 def test_an_encoding_of_other_titles_makes_no_training_table(copied):
     titles = copied.files.read_table("titles")
     copied.files.write_table("titles", titles.slice(1), copied.files.made_from("titles"))
-    words = "feature_encoding.json was made from another titles than titles.parquet now is"
+    words = "feature_encoding.json was made from another titles than the current titles.parquet"
     refused(copied, "training_table", words)
     copied.files.write_text("feature_encoding", copied.files.read_text("feature_encoding"))
     words = "feature_encoding.json does not say which titles it was made from: an earlier atx made"

@@ -216,7 +216,7 @@ def test_it_is_said_who_gave_a_doubtful_label_and_how_far_off_it_is(finished):
         verdict = "keep" if record["actual"] else "skip"
         giver = {"rule": "a rule", "human": "a person"}[record["label_source"]]
         said = (
-            f"{giver} said {verdict}, but models taught to distrust rules' keeps put a keep at "
+            f"{giver} said {verdict}, but models trained to distrust rules' keeps put a keep at "
             f"{probability:.0%}"
         )
         assert record["because"].startswith(said)
@@ -240,11 +240,11 @@ def test_where_people_gave_too_few_keeps_the_models_of_the_folds_doubt_and_it_is
     records = of_task(copied.files, AGAIN)
     assert records
     for record in records:
-        said = "models blind to that, though taught by rules' keeps, put a keep at"
+        said = "models that did not see that label, but learned rules' keeps, put a keep at"
         assert f"{said} {blind[record['key']]:.0%}" in record["because"]
         assert "people's" not in record["because"]
     metadata = made(copied.files).metadata
-    assert "blind to that, though taught by rules' keeps" in metadata["labels doubted by"]
+    assert "that did not see that label, but learned rules' keeps" in metadata["labels doubted by"]
 
 
 def test_a_bundle_without_sceptical_models_doubts_by_what_the_models_of_its_folds_say(finished):
@@ -253,7 +253,7 @@ def test_a_bundle_without_sceptical_models_doubts_by_what_the_models_of_its_fold
     doubt = doubted_labels(replace(scored, bundle=earlier))
     np.testing.assert_array_equal(doubt.probability, scored.results["probability"].to_numpy())
     assert len(doubt.rows) > 0
-    assert "models blind to that" in doubt.because(doubt.rows[0])
+    assert "models that did not see that label" in doubt.because(doubt.rows[0])
 
 
 def test_a_label_given_since_training_is_doubted_by_the_champion(copied):

@@ -138,7 +138,7 @@ def test_a_file_that_says_more_than_memory_holds_is_refused_in_a_line(
         content = _written(_with(rows, "genre", lists))
     assert len(content) < 10**6
     outcome = loading.load(content, memory=2**25)
-    _refused(outcome, "takes more memory than there is; nothing was loaded")
+    _refused(outcome, "needs more memory than there is; nothing was loaded")
 
 
 def test_a_column_whose_name_is_no_text_is_refused_in_a_line(
@@ -177,6 +177,6 @@ def test_a_file_of_columns_without_a_row_or_of_neither_is_refused(
 ) -> None:
     names = [c.name for c in LAYOUTS[layout].columns]
     _refused(
-        loading.load(_written(pa.table({n: pa.nulls(0, "null") for n in names}))), "not one row"
+        loading.load(_written(pa.table({n: pa.nulls(0, "null") for n in names}))), "but no rows"
     )
-    _refused(loading.load(_written(pa.table({}))), "is in neither layout of atx")
+    _refused(loading.load(_written(pa.table({}))), "has neither layout of atx")

@@ -77,14 +77,14 @@ class TestGuards:
     def test_a_calibration_error_that_is_not_under_the_limit_fails(self, error):
         (said,) = failed_guards(quality(calibration=error))
         assert "calibration error" in said
-        assert "is not under 0.1" in said
+        assert "is not below 0.1" in said
 
     def test_a_calibration_error_just_under_the_limit_passes(self):
         assert failed_guards(quality(calibration=math.nextafter(CALIBRATION, 0))) == []
 
     def test_an_unknown_calibration_error_fails(self):
         assert failed_guards(quality(calibration=None)) == [
-            "calibration error unknown is not under 0.1"
+            "calibration error unknown is not below 0.1"
         ]
 
     @pytest.mark.parametrize("value", [None, NAN, math.inf])
@@ -181,7 +181,7 @@ class TestDecide:
     def test_the_first_model_is_promoted_with_a_warning_where_a_guard_fails(self):
         found = decide(FAILING)
         assert found.promoted
-        assert found.warning == "a guard fails: calibration error 0.300 is not under 0.1"
+        assert found.warning == "a guard fails: calibration error 0.300 is not below 0.1"
 
     def test_what_is_not_worse_is_promoted(self):
         found = against()

@@ -245,7 +245,7 @@ def test_a_rollback_where_no_champion_before_is_kept_is_one_line_and_changes_not
     with pytest.raises(AtxError) as failure:
         Bundles(files).roll_back()
     line = str(failure.value)
-    assert line.startswith("version 1 is the champion, and no champion before it is kept")
+    assert line.startswith("version 1 is the champion, and no earlier champion is kept")
     assert "`atx promote VERSION` takes any version" in line
     assert "(1, 2)" in line
     assert "\n" not in line
@@ -394,13 +394,13 @@ def test_a_champion_that_cannot_be_read_is_not_taken_for_none(files):
     model = champion.folder / "folds" / "seed0_fold0.ubj"
     content = model.read_bytes()
     model.unlink()
-    with pytest.raises(AtxError, match="version 1, the champion, is not what was saved, and a new"):
+    with pytest.raises(AtxError, match="version 1, the champion, is not as it was saved, so a new"):
         Bundles(files).champion_to_meet("media")
     model.write_bytes(content)
     pointer = champion.folder.parent / "champion.json"
     before = pointer.read_bytes()
     pointer.write_text("")
-    with pytest.raises(AtxError, match="is damaged: `atx promote VERSION` writes it anew"):
+    with pytest.raises(AtxError, match="is damaged: `atx promote VERSION` writes it again"):
         Bundles(files).champion_to_meet("media")
     pointer.write_bytes(before)
     champion.folder.rename(champion.folder.with_name("away"))
@@ -509,7 +509,9 @@ def test_the_copy_of_the_model_follows_the_champion(files):
     assert files.path("tuned_classifier").read_bytes() == (new.folder / "model.ubj").read_bytes()
 
 
-@pytest.mark.parametrize(("kept", "words"), [(2, "there is 1, 2"), (0, "there is no version")])
+@pytest.mark.parametrize(
+    ("kept", "words"), [(2, "versions kept: 1, 2"), (0, "versions kept: none")]
+)
 def test_a_damaged_pointer_names_the_versions_to_choose_from(files, kept, words):
     for seed in range(2):
         trained(files, seed)

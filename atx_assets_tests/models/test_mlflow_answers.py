@@ -73,7 +73,7 @@ def test_another_program_at_the_port_is_not_taken_for_mlflow(answer):
 
 
 def test_an_mlflow_before_3_is_refused_and_one_that_does_not_say_its_version_is_not():
-    with pytest.raises(WrongAnswerError, match=r"is MLflow 2\.22\.4, and atx needs 3\.0 or later"):
+    with pytest.raises(WrongAnswerError, match=r"is MLflow 2\.22\.4, but atx needs 3\.0 or later"):
         state("2.22.4")
     assert state("<html>").version == ""
 
@@ -81,9 +81,12 @@ def test_an_mlflow_before_3_is_refused_and_one_that_does_not_say_its_version_is_
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (OSError(28, "No space left on device", "/t/roc.png"), "/t/roc.png on this machine cannot"),
-        (ConnectionError("Connection refused"), "stopped to answer"),
-        ("API request failed with error code 413 != 200", "sent (413): look at"),
+        (
+            OSError(28, "No space left on device", "/t/roc.png"),
+            "cannot use /t/roc.png on this machine",
+        ),
+        (ConnectionError("Connection refused"), "stopped answering"),
+        ("API request failed with error code 413 != 200", "request (413): look at"),
     ],
     ids=["its own disk", "the network", "a proxy's limit"],
 )

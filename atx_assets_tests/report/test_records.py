@@ -70,7 +70,7 @@ def test_in_a_long_list_the_first_alone_are_compared_with_all_labelled_films(sco
 
 def test_a_title_that_turns_the_direction_of_writing_turns_nothing_after_it():
     row = {"media_title": "\u202emovie\u2066!", "release_year": None}
-    told = module._told({**row, "label": True, "label_source": "rule"})
+    told = module._described({**row, "label": True, "label_source": "rule"})
     assert told == "movie! (year unknown): keep by a rule"
 
 

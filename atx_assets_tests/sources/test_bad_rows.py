@@ -292,7 +292,7 @@ def test_rows_of_one_key_are_set_aside_all_of_them(bad: Sorted):
     aside, key = bad.aside, LAYOUTS[bad.layout].key
     for case in ("twice 0", "twice 1"):
         (reason,) = aside[bad.numbers[case]]["reasons"]
-        assert reason.startswith(f"{key} stands more than once: '")
+        assert reason.startswith(f"{key} occurs more than once: '")
 
 
 @pytest.mark.parametrize("case", MENDED)

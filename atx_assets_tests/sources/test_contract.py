@@ -217,7 +217,7 @@ def test_a_row_that_is_mended_twice_counts_once(release):
 def test_every_row_of_a_key_that_stands_twice_is_set_aside(release):
     table = media(release, {}, {}, {"hash": f"{0:040x}", "media_type": "tv_show"})
     found = sort_rows(table, MEDIA)
-    assert found.reasons == {"hash stands more than once": 2}
+    assert found.reasons == {"hash occurs more than once": 2}
     assert found.set_aside.tolist() == [0, 2]
 
 

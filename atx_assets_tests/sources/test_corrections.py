@@ -170,7 +170,7 @@ def test_a_preview_is_made_in_a_transaction_that_cannot_write(
         connection.execute("UPDATE atp.media SET rejection_status = 'override'")
 
     monkeypatch.setattr(correction, "plan_correction", write_all_the_same)
-    assert "may only be read" in media.refused("keep", "tt0000001", write=False)
+    assert "is read-only" in media.refused("keep", "tt0000001", write=False)
 
 
 def test_a_preview_can_be_had_with_select_alone_and_says_what_is_missing(media: Place) -> None:
@@ -258,8 +258,8 @@ def test_a_title_whose_rows_are_set_aside_is_refused_with_the_reason(media: Plac
     before = media.rows()
     line = media.refused("keep", "tt0000005", write=True)
     assert line.startswith(
-        "1 of 1 ids cannot be used, and nothing was written (set aside, since metascore is above "
-        "100: 101 (mend it at its source first): tt0000005)"
+        "1 of 1 ids cannot be used, and nothing was written (set aside: metascore is above "
+        "100: 101 (fix it in the database first): tt0000005)"
     )
     assert "\n" not in line
     assert media.rows() == before

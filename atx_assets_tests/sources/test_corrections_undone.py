@@ -92,10 +92,10 @@ def test_undo_names_and_leaves_rows_that_changed_since(media: Place) -> None:
     assert parts(after[hash_of(0xA3)]) == parts(before[hash_of(0xA3)])
     assert parts(after[hash_of(5)]) == parts(before[hash_of(5)])
     assert sorted(done.plan.left) == [
-        f"One (2001), {hash_of(0xA1)}: pipeline_status is 'queued', written was 'ingested'",
-        f"One (2001), {hash_of(0xA2)}: it is gone",
+        f"One (2001), {hash_of(0xA1)}: pipeline_status is 'queued', but 'ingested' was written",
+        f"One (2001), {hash_of(0xA2)}: the row is gone",
     ]
-    assert f"changed since, and left as it is: {done.plan.left[0]}" in done.plan.warnings()
+    assert f"changed since, and left unchanged: {done.plan.left[0]}" in done.plan.warnings()
 
 
 def test_undo_fails_if_every_row_has_changed_since(media: Place) -> None:
@@ -117,7 +117,7 @@ def test_undo_of_a_skip_that_lets_the_downloader_fetch_again_warns(media: Place)
 
 
 def test_a_correction_of_another_database_or_number_is_not_undone(media: Place) -> None:
-    assert "holds no correction 1 (there is none yet)" in told_by(lambda: media.undo(1))
+    assert "has no correction 1 (there is none yet)" in told_by(lambda: media.undo(1))
     media.correct("keep", "tt0000005")
     text = media.record.path.read_text()
     assert "no correction 7 (the last is 1)" in told_by(lambda: media.undo(7))
@@ -165,7 +165,7 @@ def test_an_undo_that_would_leave_another_label_than_shown_changes_nothing(
     before, recorded = both_said.rows(), both_said.events()
     (shown, _) = both_said.undo(1, write=False).plan.titles
     assert shown.becomes == "skip (human)"
-    assert "one time to all rows" in shown.note
+    assert "all rows the same time" in shown.note
     line = told_by(lambda: both_said.undo(1))
     assert "One (2001) would be keep (human), not skip (human)" in line
     assert "`atx correct skip tt0000001 --write`" in line

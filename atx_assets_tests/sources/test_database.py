@@ -72,13 +72,13 @@ def test_over_tcp_with_the_password(tcp_database: Database) -> None:
     [
         ({"password": "guessed"}, "wrong password or user; check PG_USER and PG_PASS"),
         ({"user": "stranger"}, "wrong password or user; check PG_USER and PG_PASS"),
-        ({"password": ""}, "it wants a password; set PG_PASS"),
+        ({"password": ""}, "the server wants a password; set PG_PASS"),
         (
             {"name": "nowhere"},
             "no such database; check PG_DB, or make it with `createdb nowhere`",
         ),
         ({"port": 1}, "Connection refused; is it up? Check PG_HOST and PG_PORT"),
-        ({"host": "nowhere.invalid"}, "no host is known by that name; check PG_HOST"),
+        ({"host": "nowhere.invalid"}, "no such host; check PG_HOST"),
     ],
 )
 def test_what_is_wrong_in_the_settings_is_named(
@@ -118,15 +118,15 @@ def test_a_server_without_a_free_connection_is_told_as_such(tcp_database: Databa
             for _ in range(10):
                 held.enter_context(connect(tcp_database, statement_timeout=5))
 
-    with pytest.raises(AtxError, match="it has no connection free"):
+    with pytest.raises(AtxError, match="no connection is free"):
         fill()
 
 
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ("the database system is starting up", "it is starting up; try again in a moment"),
-        ("the database system is shutting down", "it is shutting down"),
+        ("the database system is starting up", "the server is starting up; try again in a moment"),
+        ("the database system is shutting down", "the server is shutting down"),
         ("no pg_hba.conf entry for host", "add a line to its pg_hba.conf"),
         ("la base de données est fermée", "check PG_USER, PG_PASS and PG_DB"),
     ],

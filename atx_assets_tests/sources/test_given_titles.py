@@ -117,30 +117,30 @@ def test_a_title_is_known_by_its_id_or_else_by_name_and_year(record, key):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"rt_score": "87"}, "rt_score must be a whole number, and is '87'"),
-        ({"rt_score": 87.5}, "rt_score must be a whole number, and is 87.5"),
-        ({"rt_score": True}, "rt_score must be a whole number, and is True"),
-        ({"rt_score": float("inf")}, "rt_score must be a whole number, and is inf"),
-        ({"imdb_votes": 2**63}, "imdb_votes must be a whole number, and is 9223372036854775808"),
+        ({"rt_score": "87"}, "rt_score must be a whole number, but is '87'"),
+        ({"rt_score": 87.5}, "rt_score must be a whole number, but is 87.5"),
+        ({"rt_score": True}, "rt_score must be a whole number, but is True"),
+        ({"rt_score": float("inf")}, "rt_score must be a whole number, but is inf"),
+        ({"imdb_votes": 2**63}, "imdb_votes must be a whole number, but is 9223372036854775808"),
         ({"rt_score": 101}, "rt_score is above 100: 101"),
         ({"rt_score": -1}, "rt_score is below 0: -1"),
         ({"release_year": 9999}, "release_year is above 2100: 9999"),
-        ({"imdb_rating": "8.7"}, "imdb_rating must be a number, and is '8.7'"),
-        ({"imdb_rating": [8.7]}, "imdb_rating must be a number, and is [8.7]"),
-        ({"imdb_rating": float("inf")}, "imdb_rating must be a number, and is inf"),
+        ({"imdb_rating": "8.7"}, "imdb_rating must be a number, but is '8.7'"),
+        ({"imdb_rating": [8.7]}, "imdb_rating must be a number, but is [8.7]"),
+        ({"imdb_rating": float("inf")}, "imdb_rating must be a number, but is inf"),
         ({"imdb_rating": 10**400}, "imdb_rating "),
         (
             {"genre": "Action"},
-            "genre must be a list of texts, such as [\"Drama\"], and is 'Action'",
+            "genre must be a list of texts, such as [\"Drama\"], but is 'Action'",
         ),
         ({"genre": ["Action", 7]}, "genre must be a list of texts"),
         ({"genre": ["Action", float("inf")]}, "genre must be a list of texts"),
         ({"genre": {"Action": 1}}, "genre must be a list of texts"),
-        ({"media_title": 1999}, "media_title must be a text, and is 1999"),
+        ({"media_title": 1999}, "media_title must be text, but is 1999"),
         ({"media_title": "\ud800"}, "media_title "),
         ({"genre": ["\ud800"]}, "genre "),
         ({"imdb_id": "tt123"}, "imdb_id does not match"),
-        ({"imdb_id": 133093}, "imdb_id must be a text, and is 133093"),
+        ({"imdb_id": 133093}, "imdb_id must be text, but is 133093"),
     ],
     ids=lambda value: json.dumps(value)[:30] if isinstance(value, dict) else "",
 )
@@ -154,17 +154,17 @@ def test_a_value_that_its_column_does_not_take_is_told_with_title_and_column(cha
 @pytest.mark.parametrize(
     ("record", "says"),
     [
-        (["tt0133093"], "title 2 is no object with columns, but ['tt0133093']"),
-        ("tt0133093", "title 2 is no object with columns, but 'tt0133093'"),
-        (None, "title 2 is no object with columns, but None"),
-        (7, "title 2 is no object with columns, but 7"),
+        (["tt0133093"], "title 2 must be an object with columns, but is ['tt0133093']"),
+        ("tt0133093", "title 2 must be an object with columns, but is 'tt0133093'"),
+        (None, "title 2 must be an object with columns, but is None"),
+        (7, "title 2 must be an object with columns, but is 7"),
         (
             FILM | {"metascroe": 73},
-            "title 2: there is no column 'metascroe'; did you mean metascore",
+            "title 2 has an unknown column 'metascroe'; did you mean metascore",
         ),
-        (FILM | {"budget": 73}, "title 2: there is no column 'budget'; "),
-        (FILM | {"zzz": 73}, "title 2: there is no column 'zzz'; there are hash, "),
-        (FILM | {"": 73}, "title 2: there is no column ''; "),
+        (FILM | {"budget": 73}, "title 2 has an unknown column 'budget'; "),
+        (FILM | {"zzz": 73}, "title 2 has an unknown column 'zzz'; the columns are hash, "),
+        (FILM | {"": 73}, "title 2 has an unknown column ''; "),
         ({}, "title 2 has neither imdb_id nor media_title: give one of them"),
         ({"release_year": 1999}, "title 2 has neither imdb_id nor media_title"),
         ({"media_title": "", "imdb_id": None}, "title 2 has neither imdb_id nor media_title"),
@@ -177,7 +177,7 @@ def test_what_is_no_title_is_told_with_its_number(record, says):
 def test_the_other_layout_has_other_columns():
     record = FILM | {"budget": 63_000_000, "production_companies": ["Warner"]}
     assert given_titles([record], TRAINING)["budget"].to_pylist() == [63_000_000]
-    assert "there is no column 'hash'" in refused([{"hash": "f" * 40}], TRAINING)
+    assert "unknown column 'hash'" in refused([{"hash": "f" * 40}], TRAINING)
 
 
 # Whatever is handed in

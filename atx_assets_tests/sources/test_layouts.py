@@ -80,7 +80,7 @@ def test_releases_without_metadata_are_no_library_of_their_own(library):
     library.create("media", without=MOVED)
     line = refusal(library)
     assert all(name in line for name in MOVED)
-    assert "those are in atp.training where it was migrated" in line
+    assert "a migration moves those to atp.training" in line
     assert "ADD COLUMN" not in line
 
 
@@ -157,7 +157,7 @@ def test_a_column_of_another_type_is_named_with_the_types_that_would_do(
 ):
     library.create("media", types={column: type_})
     line = refusal(library)
-    assert f"atp.media.{column} is of type {said};" in line
+    assert f"atp.media.{column} has type {said}," in line
     wanted = next(c for c in schemas.MEDIA if c.name == column)
     assert f"atx reads {wanted.type} from" in line
 

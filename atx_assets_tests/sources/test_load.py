@@ -377,7 +377,7 @@ def test_of_rows_with_one_key_the_first_goes_in(
     rows = [release(1, media_title=f"Title {i}") for i in range(8)] + [release(2)]
     report = load(database, write("media", rows))
     assert counts(report) == (2, 0, 0, 7)
-    assert report.refused == {"hash stands in an earlier row of the file": (7, [f"{1:040x}"] * 5)}
+    assert report.refused == {"hash occurs in an earlier row of the file": (7, [f"{1:040x}"] * 5)}
     assert ("Title 0",) in query(database, "SELECT media_title FROM atp.media")
 
 
@@ -398,7 +398,7 @@ def test_what_a_table_holds_once_is_refused_a_second_time(
     report = load(database, write("training", rows))
     assert counts(report) == (3, 0, 1, 2)
     assert report.refused == {
-        "tmdb_id stands in an earlier row of the file": (2, ["tt0000003", "tt0000005"])
+        "tmdb_id occurs in an earlier row of the file": (2, ["tt0000003", "tt0000005"])
     }
     report = load(database, write("training", [entry(8, tmdb_id=4), entry(9)]))
     assert report.refused == {"tmdb_id belongs to another imdb_id in the table": (1, ["tt0000008"])}
@@ -473,7 +473,7 @@ def test_a_column_that_the_table_lacks_or_has_otherwise_is_named(
     assert "uploader" in failure(library.database, write("media", [release(1)]))
     library.execute("ALTER TABLE atp.media ADD uploader int")
     line = failure(library.database, write("media", [release(1)]))
-    assert "atp.media.uploader is of type integer" in line
+    assert "atp.media.uploader has type integer" in line
 
 
 def test_a_view_is_not_loaded_into(library: Any, write: Write, release: Any) -> None:
@@ -592,12 +592,12 @@ def test_a_truncated_or_damaged_file_is_named(
 def test_columns_that_do_not_fit_are_named(database: Database, write: Write, release: Any) -> None:
     row = [release(1)]
     line = failure(database, write("media", row, without=["rt_score", "hash"]))
-    assert "for the media layout, the nearest, it lacks the column hash, rt_score" in line
+    assert "nearest to the media layout, but lacks the column hash, rt_score" in line
     line = failure(database, write("media", row, rt_score=pa.array(["many"])))
-    assert "column rt_score is of type string, and the media layout wants int64" in line
+    assert "column rt_score has type string, but the media layout needs int64" in line
     line = failure(database, write("media", row, genre=pa.array(["Drama"])))
-    assert "column genre is of type string" in line
-    assert "has the columns of the media layout, but not one row" in failure(
+    assert "column genre has type string" in line
+    assert "has the columns of the media layout, but no rows" in failure(
         database, write("media", [])
     )
     path = write("media", row)
@@ -611,7 +611,7 @@ def test_columns_that_do_not_fit_are_named(database: Database, write: Write, rel
     pq.write_table(table.append_column("a", pa.array([5])).append_column("b", pa.array([5])), path)
     assert "stars9, a and 1 more; leave them out" in failure(database, path)
     pq.write_table(table.append_column("hash", table["hash"]), path)
-    assert "more than one column hash" in failure(database, path)
+    assert "repeats the column hash" in failure(database, path)
 
 
 # What goes wrong on the way
@@ -746,7 +746,7 @@ def test_the_report_is_readable() -> None:
         "  unchanged         1",
         "  refused           2",
         "    2 because rt_score is above 100: a, b",
-        "  warning: 2 of 12 rows were refused; mend them in the export and load it again",
+        "  warning: 2 of 12 rows were refused; fix them in the export and load it again",
     ]
 
 

@@ -244,7 +244,7 @@ def test_a_damaged_record_is_one_line_and_nothing_is_forgotten(watched: Watched)
         bytes([*content[:40], content[40] ^ 1, *content[41:]]),
     ):
         watched.record.path.write_bytes(damage)
-        with pytest.raises(AtxError, match="is damaged: put back the one of a backup") as caught:
+        with pytest.raises(AtxError, match="is damaged: restore it from a backup") as caught:
             watched.prints()
         assert "\n" not in str(caught.value)
     watched.record.path.write_bytes(content)

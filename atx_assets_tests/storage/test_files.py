@@ -82,7 +82,7 @@ def test_a_file_that_cannot_be_read_is_not_called_damaged(files):
     for asset in ("raw_media", "review_queue"):
         files.path(asset).mkdir(parents=True)
         read = files.read_table if asset == "raw_media" else files.read_records
-        with pytest.raises(AtxError, match=r"cannot be read: Is a directory: see what is there$"):
+        with pytest.raises(AtxError, match=r"cannot be read: Is a directory: check what is there$"):
             read(asset)
 
 
@@ -238,7 +238,7 @@ def test_what_a_file_was_made_from_is_asked_before_it_is_joined(files, asset):
     assert files.made_from(asset) == parts
     files.require(asset, "feature_encoding")
     files.write_text("feature_encoding", "another")
-    with pytest.raises(AtxError, match="was made from another feature_encoding than feature_enc"):
+    with pytest.raises(AtxError, match="was made from another feature_encoding than the current"):
         files.require(asset, "feature_encoding")
 
 

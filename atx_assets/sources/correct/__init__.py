@@ -1,1 +1,1 @@
-"""A person's verdicts into the source's table, and back again. Not here: who asks for it."""
+"""Writes a person's verdicts to the source's table, and undoes them. Not here: who asks for it."""

@@ -1,6 +1,6 @@
-"""One correction of labels from end to end: connection, transaction, record.
+"""One correction of labels from start to end: connection, transaction, record.
 
-What `atx correct` and the jobs in Dagster both call. Not here: what is written
+`atx correct` and the jobs in Dagster both call this. Not here: what is written
 (`sources/correct/corrections.py`), and how it is shown.
 """
 
@@ -54,8 +54,8 @@ def correct(
         settings: they name the database, and the home that holds the record.
         ids: hashes of releases or IMDb ids of titles.
         verdict: keep or skip.
-        write: else it is only found out what would change.
-        via: what the record says it was done with.
+        write: write it; otherwise only find out what would change.
+        via: which program made the correction, for the record.
 
     Raises:
         AtxError: an id, the database or the record cannot be used. Nothing has changed, unless
@@ -69,16 +69,16 @@ def correct(
 
 
 def undo(settings: Settings, number: int, *, write: bool, via: str) -> Corrected:
-    """Make the rows of a recorded correction what they were, except those changed since.
+    """Restore the rows of a recorded correction, except those that have changed since.
 
     Raises:
-        AtxError: there is no such correction, it is of another database, it has been rolled back,
-            or every row has changed since; and as for `correct`.
+        AtxError: there is no such correction, it was made in another database or rolled back, or
+            every row has changed since; and as for `correct`.
     """
     record = CorrectionRecord(settings.home)
 
     def plan(connection: psycopg.Connection, source: SourceTable) -> Plan:
-        # Read while the record is held: the correction may have been under way until then.
+        # Read while the record is locked: the correction may have been under way until then.
         entry = record.entry(number)
         _check_same(entry, connection.info.dbname, source)
         made = plan_undo(connection, source, entry.rows, number, lock=write)
@@ -94,10 +94,10 @@ def undo(settings: Settings, number: int, *, write: bool, via: str) -> Corrected
 
 
 def check_permission(settings: Settings) -> tuple[str, str]:
-    """Check that the user of corrections may make them.
+    """Check that the user for corrections may make them.
 
     Returns:
-        Who that is, and what else that user may do, which is nothing where all is well.
+        Who that user is, and what else that user may do (empty if nothing).
 
     Raises:
         AtxError: the user cannot connect or may not, or the table cannot hold a person's verdict.
@@ -112,7 +112,7 @@ def check_permission(settings: Settings) -> tuple[str, str]:
 
 def _carried_out(settings: Settings, planned: Planned, *, write: bool, via: str) -> Corrected:
     with ExitStack() as held:
-        # Held first, and until the last line is in it: so what two processes do never mingles.
+        # Locked first, until the last line is written: two processes never mix their lines.
         record = CorrectionRecord(settings.home)
         journal = held.enter_context(record.writing()) if write else None
         connection = held.enter_context(closing(_connect(settings, write=write)))
@@ -140,28 +140,28 @@ def _connect(settings: Settings, *, write: bool) -> psycopg.Connection:
     except DatabaseError as error:
         if not settings.correction_user:
             raise
-        # The settings that the line names are not those that were used.
-        told = re.sub(r"\bPG_(USER|PASS)\b", r"ATX_CORRECTION_PG_\1", str(error))
-        raise DatabaseError(told) from error
-    # Rows that others change between our reading and our locking them are refused by the server.
+        # Name the settings that were used.
+        message = re.sub(r"\bPG_(USER|PASS)\b", r"ATX_CORRECTION_PG_\1", str(error))
+        raise DatabaseError(message) from error
+    # The server refuses rows that others change between our reading and our locking them.
     connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     return connection
 
 
 def _commit(connection: psycopg.Connection, journal: Journal, number: int) -> None:
-    """Commit, and write down what became of it: done, refused, or not known."""
+    """Commit, and record the outcome: done, refused, or not known."""
     try:
         connection.commit()
     except psycopg.Error as error:
         state = error.sqlstate or ""
         # A server that answers has rolled back; one that is gone may have committed before.
         if state and not state.startswith(("08", "57P")):
-            told = error.diag.message_primary or str(error)
-            with suppress(FileError):  # an undo that compares the rows will find the same
-                journal.tell(number, ROLLED_BACK, told)
+            message = error.diag.message_primary or str(error)
+            with suppress(FileError):  # an undo that compares the rows finds the same
+                journal.tell(number, ROLLED_BACK, message)
             raise AtxError(
-                f"the database refused correction {number} at its end ({told}), and nothing was "
-                "changed: mend the rule that stands against it"
+                f"the database refused correction {number} at the commit ({message}), and nothing "
+                "was changed: fix the rule that refuses it"
             ) from error
         with suppress(FileError):
             journal.tell(number, UNKNOWN, str(error))
@@ -169,7 +169,7 @@ def _commit(connection: psycopg.Connection, journal: Journal, number: int) -> No
             f"the connection was lost while correction {number} was committed: it may be in the "
             f"database or not; `atx correct undo {number}` shows which rows it has changed"
         ) from error
-    except BaseException as error:  # Ctrl-C, the end of the process: the server may be through
+    except BaseException as error:  # Ctrl-C, or the process ends: the server may have committed
         with suppress(FileError):
             journal.tell(number, UNKNOWN, type(error).__name__)
         raise
@@ -177,8 +177,8 @@ def _commit(connection: psycopg.Connection, journal: Journal, number: int) -> No
         journal.tell(number, COMMITTED)
     except FileError as error:
         raise AtxError(
-            f"correction {number} is in the database, but that could not be noted ({error}); it "
-            "can be undone all the same"
+            f"correction {number} is in the database, but atx could not record that ({error}); "
+            "you can undo it all the same"
         ) from error
 
 
@@ -189,7 +189,7 @@ def _check_same(entry: Entry, database: str, source: SourceTable) -> None:
         )
     if entry.database != database:
         raise AtxError(
-            f"correction {entry.number} was made in the database {entry.database}, and this is "
+            f"correction {entry.number} was made in the database {entry.database}, but this is "
             f"{database}: check PG_DB"
         )
     if entry.layout != source.layout.name:

@@ -1,8 +1,8 @@
-"""A person's verdicts into the owner's table: what they change, and writing it; and back again.
+"""What a person's verdicts change in the owner's table, writing it, and undoing it.
 
 Besides `atx load`, this is the only code that writes to the owner's tables. Not here: which
 titles are meant (`targets.py`), wording (`plan.py`), when the transaction
-ends, and the record of what was done (`sources/correct/correction.py`).
+ends, and the record of corrections (`sources/correct/correction.py`).
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def plan_correction(
         connection: not in a transaction, or in one of repeatable-read; it is left in one.
         source: the table.
         ids: hashes of releases (media layout) or IMDb ids; any of them names its whole title.
-        verdict: what the person says of all of them.
+        verdict: what the person says about all of them.
         lock: keep the rows from others until the transaction ends.
 
     Raises:
         AtxError: an id cannot be used (all such are listed), the table cannot hold a person's
-            verdict or another program is at the rows.
-        psycopg.Error: as of any statement (see `explained` in `sources/read/database.py`).
+            verdict, or another program holds the rows.
+        psycopg.Error: as any statement (see `explained` in `sources/read/database.py`).
     """
     _check_table(source)
     wanted = well_formed(ids, source)
@@ -66,16 +66,16 @@ def plan_correction(
             row
             for key in keys
             for row in of_title[key]
-            # Of a title that is so already, only what may say otherwise once it is mended.
+            # If a title already has the verdict, only rows that may disagree once they are fixed.
             if row in library.aside_of or not _is(library, key, verdict)
         ]
         was = _values(connection, source, changing, tuple(now), lock=lock)
         if hidden := sorted(set(changing) - was.keys()):
-            # They are there at this moment, or they would not have been found.
+            # They exist at this moment, or they would not have been found.
             raise AtxError(
-                f"{len(hidden):,} of these rows of {SCHEMA}.{source.layout.table} may not be "
-                f"changed by user {connection.info.user}, and nothing was written "
-                f"({', '.join(hidden[:5])}{', …' if len(hidden) > 5 else ''}): mend the table's "
+                f"user {connection.info.user} may not change {len(hidden):,} of these rows of "
+                f"{SCHEMA}.{source.layout.table}, and nothing was written "
+                f"({', '.join(hidden[:5])}{', …' if len(hidden) > 5 else ''}): fix the table's "
                 "row-level security"
             )
     changes = []
@@ -99,10 +99,10 @@ def plan_undo(
     *,
     lock: bool,
 ) -> Plan:
-    """Find which rows of a correction still are as it wrote them, and can be as they were.
+    """Find which rows of a correction are still as it wrote them, and can be restored.
 
-    Only the columns that it wrote are compared. Rows that have changed since, or are gone, are
-    named in the plan and left.
+    Only the columns that it wrote are compared. The plan names rows that have changed since or are
+    gone, and leaves them alone.
 
     Args:
         connection, source, lock: as for `plan_correction`.
@@ -113,7 +113,7 @@ def plan_undo(
     missing = [name for name in columns if name not in source.columns]
     if missing:
         raise AtxError(
-            f"{SCHEMA}.{source.layout.table} has no column {', '.join(missing)} any more, which "
+            f"{SCHEMA}.{source.layout.table} no longer has the column {', '.join(missing)}, which "
             f"correction {number} wrote: it cannot be undone"
         )
     with _waiting(connection, source):
@@ -144,7 +144,7 @@ def plan_undo(
 
 
 def write(connection: psycopg.Connection, source: SourceTable, plan: Plan) -> None:
-    """Write a plan's rows, in the transaction in which it was made with `lock`.
+    """Write a plan's rows, in the same transaction in which it was made with `lock`.
 
     Raises:
         AtxError: the table refuses a value, does not keep what was written, or a title's label
@@ -167,11 +167,11 @@ def write(connection: psycopg.Connection, source: SourceTable, plan: Plan) -> No
             connection, source, [row.key for row in plan.rows], plan.columns, lock=False
         )
     for row in plan.rows:
-        # A trigger or a rule may have had its own mind: then the record would be untrue.
+        # A trigger or a rule may have changed the values: then the record would be wrong.
         if any(found.get(row.key, {}).get(name, ...) != value for name, value in row.now.items()):
             raise AtxError(
                 f"{plan.table} did not keep what was written to {row.key} ({row.name}), and "
-                "nothing was changed: a trigger or rule of the table stands against it"
+                "nothing was changed: a trigger or rule of the table prevents it"
             )
     with _waiting(connection, source):
         check_labels(connection, source, plan)
@@ -184,7 +184,7 @@ def check_correctable(connection: psycopg.Connection, source: SourceTable) -> tu
         The columns that are written.
 
     Raises:
-        AtxError: it cannot, or may not; the line says the mend.
+        AtxError: it cannot, or the user may not; the line says how to fix it.
     """
     _check_table(source)
     columns = tuple(written_values(source.layout, "keep", source.columns))
@@ -197,7 +197,7 @@ def _check_table(source: SourceTable) -> None:
     if source.layout.name == "training" and "human_labeled" not in source.columns:
         table = f"{SCHEMA}.{source.layout.table}"
         raise AtxError(
-            f"{table} has no column human_labeled, so that a person's verdict could not be told "
+            f"{table} has no column human_labeled, so a person's verdict cannot be told apart "
             f"from a rule's: ALTER TABLE {table} ADD COLUMN human_labeled bool NOT NULL DEFAULT "
             "false; then correct again"
         )
@@ -216,7 +216,7 @@ def _values(
     *,
     lock: bool,
 ) -> dict[str, Values]:
-    """Read columns of rows, by key; in the order of the keys, so that two never wait in a ring."""
+    """Read columns of rows, by key; in key order, so that two transactions never deadlock."""
     types = {column.name: column.type for column in source.known}
     expressions = [
         sql.SQL("{}" if types.get(name) == BOOL else "{}::text").format(sql.Identifier(name))
@@ -245,21 +245,21 @@ def _by_columns(rows: Iterable[RowChange]) -> dict[tuple[str, ...], list[RowChan
 
 def _difference(row: RowChange, is_now: Mapping[str, Any] | None, library: Library) -> str:
     if is_now is None:
-        return f"{row.name}, {row.key}: it is gone"
+        return f"{row.name}, {row.key}: the row is gone"
     if row.key in library.set_aside:
-        return f"{row.name}, {row.key}: it is set aside, since {library.set_aside[row.key]}"
-    told = ", ".join(
-        f"{name} is {is_now[name]!r}, written was {value!r}"
+        return f"{row.name}, {row.key}: set aside: {library.set_aside[row.key]}"
+    differences = ", ".join(
+        f"{name} is {is_now[name]!r}, but {value!r} was written"
         for name, value in row.now.items()
         if is_now[name] != value
     )
-    return f"{row.name}, {row.key}: {told or 'it is no film any more'}"
+    return f"{row.name}, {row.key}: {differences or 'no longer a film'}"
 
 
 def _missing_grant(
     connection: psycopg.Connection, source: SourceTable, columns: Sequence[str]
 ) -> str:
-    """Return what the user must be given to write the columns, or nothing."""
+    """Return the GRANT that the user needs to write the columns, or nothing."""
     table, user = f"{SCHEMA}.{source.layout.table}", connection.info.user
     row = connection.execute(
         "SELECT bool_and(has_column_privilege(%s, name, 'UPDATE')) FROM unnest(%s::text[]) name",
@@ -277,10 +277,10 @@ def _missing_grant(
 
 @contextmanager
 def _waiting(connection: psycopg.Connection, source: SourceTable) -> Iterator[None]:
-    """Wait only so long for a program that holds the rows, and tell of it.
+    """Limit the wait for a program that holds the rows, and report it.
 
     Raises:
-        AtxError: it holds them still, or has changed one since the transaction began.
+        AtxError: it still holds them, or has changed one since the transaction began.
     """
     milliseconds = str(LOCK_SECONDS * 1000)
     connection.execute("SELECT set_config('lock_timeout', %s, true)", (milliseconds,))
@@ -304,6 +304,6 @@ def _refused(plan: Plan) -> Iterator[None]:
         yield
     except (errors.IntegrityError, errors.DataError, errors.RaiseException) as error:
         raise AtxError(
-            f"{plan.table} refuses the correction by a rule of its own "
-            f"({error.diag.message_primary}), and nothing was written: mend the rule"
+            f"a rule of {plan.table} refuses the correction "
+            f"({error.diag.message_primary}), and nothing was written: fix the rule"
         ) from error

@@ -1,4 +1,4 @@
-"""What a correction of labels would change, and how that is told.
+"""What a correction of labels would change, and the words for it.
 
 Not here: the database (`corrections.py`).
 """
@@ -14,19 +14,19 @@ from atx_assets.sources.layouts import SCHEMA, Layout
 
 Verdict = Literal["keep", "skip"]
 
-#: Column and value, of the columns that a correction writes.
+#: Column and value, for the columns that a correction writes.
 Values = dict[str, str | bool | None]
 
-#: What the downloader has begun to fetch, or has fetched.
+#: States in which the downloader has begun to fetch a release, or has fetched it.
 FETCHED = ("downloading", "downloaded", "transferred", "complete")
 
-#: Names in one line of a warning; the table above it has them all.
+#: Names in one line of a warning; the table above it lists all of them.
 _NAMED = 20
 
 
 @dataclass(frozen=True)
 class RowChange:
-    """One row: of which title it is, and its values before and after."""
+    """One row: its title, and its values before and after."""
 
     key: str
     title: str
@@ -37,12 +37,12 @@ class RowChange:
 
     @property
     def name(self) -> str:
-        """The title as a person says it."""
+        """The title as a person names it."""
         return _name(self.title, self.year)
 
     @property
     def may_be_fetched(self) -> bool:
-        """Whether the downloader takes the row up once it is written: a keep, at the beginning."""
+        """Whether the downloader fetches the row once it is written: a keep, back at the start."""
         return (self.now.get("pipeline_status"), self.now.get("rejection_status")) == (
             "ingested",
             "override",
@@ -53,7 +53,7 @@ class RowChange:
 class TitleChange:
     """One title: its key, how many rows it has, its label before and after, the rows to write.
 
-    `rows` is empty where the title already is as wanted. `note` says what else there is to know.
+    `rows` is empty if the title already has the label. `note` holds anything else worth knowing.
     """
 
     key: str
@@ -68,12 +68,12 @@ class TitleChange:
 
     @property
     def name(self) -> str:
-        """The title as a person says it."""
+        """The title as a person names it."""
         return _name(self.title, self.year)
 
     @property
     def verdict(self) -> Verdict | None:
-        """The verdict that leaves the title's label as it becomes, if a person's does."""
+        """The verdict that gives the title the new label, if a person's verdict does."""
         verdicts: tuple[Verdict, ...] = ("keep", "skip")
         return next(
             (v for v in verdicts if self.becomes == label_words(v == "keep", "human")), None
@@ -82,11 +82,11 @@ class TitleChange:
 
 @dataclass(frozen=True)
 class Plan:
-    """A correction, found to be possible and not yet written.
+    """A correction that is possible and not yet written.
 
     `left` names the rows that an undo leaves alone because they have changed since; `alike`
-    counts those that are already as the undo would make them. `grant` is what the user must be
-    given before it can be written, or empty.
+    counts those that already are as the undo would make them. `grant` is the GRANT that the user
+    needs before it can be written, or empty.
     """
 
     layout: Layout
@@ -99,7 +99,7 @@ class Plan:
 
     @property
     def table(self) -> str:
-        """The table's name, as a message should say it."""
+        """The table's name, as messages show it."""
         return f"{SCHEMA}.{self.layout.table}"
 
     @property
@@ -113,7 +113,7 @@ class Plan:
         return tuple(dict.fromkeys(name for row in self.rows for name in row.now))
 
     def records(self) -> list[dict[str, Any]]:
-        """Return a record a title, for a table that a person reads; the changed ones first."""
+        """Return one record per title, for a table that a person reads; the changed ones first."""
         in_order = sorted(self.titles, key=lambda title: not title.rows)
         return [
             {
@@ -131,18 +131,18 @@ class Plan:
     def summary(self) -> str:
         """Say in one line how much would change."""
         changed = sum(bool(t.rows) for t in self.titles)
-        told = f"{self.table}: {count(len(self.titles), 'title')}, "
-        told += f"{changed:,} to change ({count(len(self.rows), 'row')})"
+        text = f"{self.table}: {count(len(self.titles), 'title')}, "
+        text += f"{changed:,} to change ({count(len(self.rows), 'row')})"
         if self.verdict != "undo":
-            return f"{told}, {len(self.titles) - changed:,} already a person's {self.verdict}"
-        return f"{told}, {count(self.alike, 'row')} already as before"
+            return f"{text}, {len(self.titles) - changed:,} already a person's {self.verdict}"
+        return f"{text}, {count(self.alike, 'row')} already as before"
 
     def warnings(self) -> list[str]:
-        """Say what writing it would bring about, and what stands in its way."""
+        """Say what writing it would cause, and what prevents it."""
         return [
             *self._fetches(),
-            *(f"changed since, and left as it is: {row}" for row in self.left),
-            *([f"it cannot be written yet: {self.grant}"] if self.grant else []),
+            *(f"changed since, and left unchanged: {row}" for row in self.left),
+            *([f"cannot be written yet: {self.grant}"] if self.grant else []),
         ]
 
     def _fetches(self) -> list[str]:
@@ -167,13 +167,13 @@ class Plan:
 
 
 def written_values(layout: Layout, verdict: Verdict, columns: Mapping[str, Any]) -> Values:
-    """Return what a person's verdict is in a row of a table that has `columns`."""
+    """Return the values of a person's verdict in a row of a table that has `columns`."""
     wanted: Values
     if layout.name == "training":
         label = "would_watch" if verdict == "keep" else "would_not_watch"
         wanted = {"label": label, "human_labeled": True, "reviewed": True}
     elif verdict == "keep":
-        # The downloader takes a row up at `ingested`, and leaves one alone that has an error.
+        # The downloader starts a row at `ingested`, and skips one that has an error.
         wanted = {
             "rejection_status": "override",
             "rejection_reason": None,
@@ -188,18 +188,18 @@ def written_values(layout: Layout, verdict: Verdict, columns: Mapping[str, Any])
 
 
 def label_words(keep: bool | None, giver: str | None) -> str:
-    """Say a label and who gave it."""
+    """Return a label and who gave it, as text."""
     if keep is None:
         return "unlabelled"
     return f"{'keep' if keep else 'skip'} ({giver})"
 
 
 def fetched_note(rows: Sequence[RowChange]) -> str:
-    """Say how far the downloader has already got with rows that it may now fetch."""
+    """Say how far the downloader already is with rows that it may now fetch."""
     statuses = [str(row.was.get("pipeline_status")) for row in rows if row.may_be_fetched]
     found = Counter(status for status in statuses if status in FETCHED)
-    told = ", ".join(f"{n} {status}" for status, n in found.items())
-    return f"{told}: may be fetched again" if told else ""
+    text = ", ".join(f"{n} {status}" for status, n in found.items())
+    return f"{text}: may be fetched again" if text else ""
 
 
 def _name(title: str, year: int | None) -> str:
@@ -207,5 +207,5 @@ def _name(title: str, year: int | None) -> str:
 
 
 def count(number: int, thing: str) -> str:
-    """Say how many of a thing there are."""
+    """Return a number and the name of the thing counted."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"

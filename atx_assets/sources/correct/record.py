@@ -1,8 +1,8 @@
-"""The record of every correction of labels: a file that is only ever added to.
+"""The record of every correction of labels: a file that is only ever appended to.
 
 A correction is two lines of JSON. The first, the intent, holds who, when, and every row's values
-before and after; it is on the disk before the database commits. The second says what became of
-it. Where a crash has kept the second out, an undo decides by comparing the rows with the intent.
+before and after; it is on the disk before the database commits. The second holds the outcome. If
+a crash kept the second out, an undo decides by comparing the rows with the intent.
 Not here: the rows themselves (`sources/correct/corrections.py`).
 """
 
@@ -27,7 +27,7 @@ FILE = "corrections.jsonl"
 
 COMMITTED, ROLLED_BACK, UNKNOWN = "committed", "rolled back", "unknown"
 
-# Longer than any correction takes that waits for rows itself.
+# Longer than any correction takes that itself waits for rows.
 _LOCK_SECONDS = 60
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Entry:
-    """One correction as recorded. `outcome` is `unknown` where nothing told of it."""
+    """One correction as recorded. `outcome` is `unknown` if no line holds it."""
 
     number: int
     at: str
@@ -52,19 +52,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class CorrectionRecord:
-    """The file in a home. It is made, readable by its owner alone, when first written to."""
+    """The file in a home. It is created, readable only by its owner, when first written to."""
 
     home: Path
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """The file's path."""
         return self.home / FILE
 
     def entries(self) -> list[Entry]:
         """Return the corrections in their order.
 
-        A line that a crash has cut short is passed over: what it told of was never committed.
+        A line that a crash cut short is ignored: what it recorded was never committed.
 
         Raises:
             AtxError: the file may not be read.
@@ -74,16 +74,16 @@ class CorrectionRecord:
             if event["event"] == "intent":
                 found[event["number"]] = _entry(event)
             elif event["number"] in found:
-                told = {"outcome": event["event"], "why": event.get("why", "")}
-                found[event["number"]] = replace(found[event["number"]], **told)
+                result = {"outcome": event["event"], "why": event.get("why", "")}
+                found[event["number"]] = replace(found[event["number"]], **result)
         return list(found.values())
 
     def damaged(self) -> int:
-        """Return how many lines are cut short or no longer what was written."""
+        """Return how many lines are cut short or have changed since they were written."""
         return sum(_parsed(line) is None for line in self._lines())
 
     def last_number(self) -> int:
-        """Return the highest number that any line holds, 0 if none: it is never given again."""
+        """Return the highest number in any line, 0 if none: it is never used again."""
         return max((event["number"] for event in map(_parsed, self._lines()) if event), default=0)
 
     def _lines(self) -> list[bytes]:
@@ -92,30 +92,28 @@ class CorrectionRecord:
         except FileNotFoundError:
             return []
         except OSError as error:
-            # Another ATX_HOME would begin a record without what can be undone.
+            # Another ATX_HOME would start a record without what can be undone.
             raise FileError(f"{self.path} cannot be read: {why_unreadable(error)}") from error
 
     def entry(self, number: int) -> Entry:
         """Return one correction.
 
         Raises:
-            AtxError: there is none of that number, or the file may not be read.
+            AtxError: there is none with that number, or the file may not be read.
         """
         entries = self.entries()
         for entry in entries:
             if entry.number == number:
                 return entry
         known = f"the last is {entries[-1].number}" if entries else "there is none yet"
-        raise AtxError(
-            f"{self.path} holds no correction {number} ({known}): see `atx correct list`"
-        )
+        raise AtxError(f"{self.path} has no correction {number} ({known}): see `atx correct list`")
 
     @contextmanager
     def writing(self) -> Iterator[Journal]:
-        """Hold the record for one correction, from before its rows are read to its last line.
+        """Lock the record for one correction, from before its rows are read to its last line.
 
         Raises:
-            AtxError: another process holds it for long, or the file cannot be written to.
+            AtxError: another process holds it for too long, or the file cannot be written to.
         """
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -127,28 +125,28 @@ class CorrectionRecord:
             self._lock(fd)
             yield Journal(self, fd)
         finally:
-            os.close(fd)  # and with it the lock
+            os.close(fd)  # also releases the lock
 
     def _lock(self, fd: int) -> None:
-        def tell() -> None:
+        def log_waiting() -> None:
             logger.info("waiting for another correction to end")
 
-        if not wait_for_lock(fd, self.path, seconds=_LOCK_SECONDS, waiting=tell, pause=0.05):
+        if not wait_for_lock(fd, self.path, seconds=_LOCK_SECONDS, waiting=log_waiting, pause=0.05):
             raise AtxError(
                 f"another correction has held {self.path} for {_LOCK_SECONDS} s, and nothing was "
-                "written: run it again when that has ended"
+                "written: run it again when the other correction has ended"
             )
 
 
 @dataclass(frozen=True)
 class Journal:
-    """The record while it is held, as the open file `fd`: what one correction adds to it."""
+    """The locked record, as the open file `fd`: what one correction adds to it."""
 
     record: CorrectionRecord
     fd: int
 
     def intend(self, plan: Plan, *, database: str, who: str, via: str) -> int:
-        """Write down what is about to be committed, on the disk, and return its number.
+        """Record, on the disk, what is about to be committed, and return its number.
 
         Raises:
             FileError: it cannot be written: then nothing may be committed.
@@ -181,10 +179,10 @@ class Journal:
         return number
 
     def tell(self, number: int, outcome: str, why: str = "") -> None:
-        """Write down what became of an intent.
+        """Record the outcome of an intent.
 
         Raises:
-            FileError: it cannot be written; an undo can do without.
+            FileError: it cannot be written; an undo does not need it.
         """
         self._add(
             {"event": outcome, "number": number, "at": _now(), **({"why": why} if why else {})}
@@ -193,7 +191,7 @@ class Journal:
     def _add(self, event: Mapping[str, Any]) -> None:
         line = json.dumps(event, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         try:
-            # A line that a crash has cut short must not swallow this one.
+            # A line that a crash cut short must not swallow this one.
             size = os.fstat(self.fd).st_size
             if size and os.pread(self.fd, 1, size - 1) != b"\n":
                 line = b"\n" + line
@@ -208,7 +206,7 @@ class Journal:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put the name of a new file on the disk, too."""
+    """Write the name of a new file to the disk, too."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
@@ -217,13 +215,11 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _cannot(error: OSError) -> str:
-    return (
-        f"cannot be written to, and without its record no label is changed: {why_unusable(error)}"
-    )
+    return f"cannot be written to, and no label is changed without a record: {why_unusable(error)}"
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    """Return the event of a line, or None if it is not a whole one."""
+    """Return the event of a line, or None if the line is incomplete."""
     try:
         event = json.loads(line)
         if event["event"] == "intent":

@@ -1,7 +1,7 @@
-"""Whether the labels that a correction leaves are those that it told.
+"""Whether a correction leaves the labels that its plan says.
 
-A title's label depends on rows beside the written ones, and on the times that the table's trigger
-gives. Nobody can foresee either, so labels are read again in the transaction that wrote them.
+A title's label depends on more rows than those written, and on the times that the table's trigger
+sets. Nobody can predict either, so labels are read again in the transaction that wrote them.
 Not here: the writing (`corrections.py`).
 """
 
@@ -16,12 +16,12 @@ from atx_assets.sources.correct.plan import Plan, TitleChange
 from atx_assets.sources.correct.targets import read_library
 from atx_assets.sources.layouts import SourceTable
 
-#: Titles that a refusal names.
+#: Titles named in a refusal.
 _NAMED = 5
 
 
 def check_labels(connection: psycopg.Connection, source: SourceTable, plan: Plan) -> None:
-    """Read the labels that the written rows make, and compare them with those of the plan.
+    """Read the labels that the written rows produce, and compare them with those of the plan.
 
     Raises:
         AtxError: a title has another label. The transaction must then be rolled back.
@@ -41,29 +41,29 @@ def check_labels(connection: psycopg.Connection, source: SourceTable, plan: Plan
 
 
 def timing_note(apart: str, at_once: str) -> str:
-    """Say so where a label depends on the times that the table gives to the written rows.
+    """Say so if a label depends on the times that the table gives to the written rows.
 
     Args:
-        apart: the label if each row gets a time of its own.
-        at_once: the label if the table gives one time to all rows of a transaction.
+        apart: the label if each row gets its own time.
+        at_once: the label if the table gives the same time to all rows of a transaction.
     """
     if apart == at_once:
         return ""
-    return f"refused where the table gives one time to all rows: it would be {at_once}"
+    return f"refused if the table gives all rows the same time: the label would be {at_once}"
 
 
 def _fix(plan: Plan, wrong: Sequence[TitleChange]) -> str:
-    """Say how to get the labels that the plan does not bring about."""
+    """Say how to get the labels that the plan does not produce."""
     by_verdict: dict[str | None, list[str]] = {}
     for title in wrong:
         id_ = title.imdb_id or title.rows[0].key
         by_verdict.setdefault(title.verdict, []).append(id_)
     if plan.verdict != "undo" or None in by_verdict:
-        return f"a trigger or rule of {plan.table} stands against it: change that"
+        return f"a trigger or rule of {plan.table} prevents it: change that"
     commands = [
         f"`atx correct {verdict} {' '.join(ids)} --write`" for verdict, ids in by_verdict.items()
     ]
     return (
-        f"{plan.table} gives one time to all rows of a transaction, and the later word counts: "
+        f"{plan.table} gives all rows of a transaction the same time, and the later label counts: "
         f"run {' and '.join(commands)}, then undo the rest of correction {plan.undoes}"
     )

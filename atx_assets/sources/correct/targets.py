@@ -1,4 +1,4 @@
-"""The titles that the ids of a correction name, found as the rest of atx finds titles.
+"""The titles that the ids of a correction name, found in the same way as elsewhere in atx.
 
 Not here: what is written to their rows (`corrections.py`).
 """
@@ -36,15 +36,15 @@ from atx_assets.sources.titles import title_keys, titles
 
 _HASH = next(column.pattern for column in MEDIA if column.name == "hash")
 
-#: Columns that say nothing of which title a row is, nor of its label, and are long.
+#: Long columns that say neither which title a row is, nor its label.
 _NOT_READ = {"overview", "tagline", "parent_path", "target_path", "original_path", "original_link"}
 
-#: Later than any time that a row may hold now.
+#: Later than any time in a row.
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def well_formed(ids: Sequence[str], source: SourceTable) -> list[str]:
-    """Return the ids as they are stored, each once; those that are none stay as they are."""
+    """Return the ids as they are stored, each once; malformed ones stay as they are."""
     stripped = (given.strip() for given in ids)
     media = source.layout.name == "media"
     found = dict.fromkeys(
@@ -56,7 +56,7 @@ def well_formed(ids: Sequence[str], source: SourceTable) -> list[str]:
 
 
 def _matches(pattern: str, text: str) -> bool:
-    # `$` alone would let a line's end through.
+    # `$` alone would match before a newline at the end.
     return re.fullmatch(pattern.removeprefix("^").removesuffix("$"), text) is not None
 
 
@@ -68,13 +68,13 @@ def _advice(source: SourceTable) -> str:
 
 @dataclass(frozen=True)
 class Library:
-    """The table at one moment: rows of films and of others, and the titles by their key.
+    """The table at one moment: rows of films and of others, and the titles by key.
 
     `title_of` maps the key of each film's row, in the order of `films`, to that of its title.
-    `set_aside` maps keys and IMDb ids of rows that cannot be used to the reason; they are in
-    neither of the tables, but those whose verdict counts are in `verdicts`. `aside_of` maps the
-    keys of those that name a title of the library by its IMDb id to the title's key: once they
-    are mended they are releases of it.
+    `set_aside` maps keys and IMDb ids of unusable rows to the reason; they are in neither of the
+    tables, but those whose verdict counts are in `verdicts`. `aside_of` maps the keys of unusable
+    rows that name a title of the library by IMDb id to the title's key: once fixed, they are its
+    releases.
     """
 
     source: SourceTable
@@ -89,8 +89,8 @@ class Library:
     def rows_of(self, keys: Iterable[str]) -> dict[str, list[str]]:
         """Return the keys of each title's rows, the one touched last at the end.
 
-        Written in this order, and restored in it, they keep it: where a person said both keep and
-        skip of one title, the later word counts. Those whose verdict does not count come first.
+        Written and restored in this order, they keep it: if a person said both keep and skip of one
+        title, the later label counts. Rows whose verdict does not count come first.
         """
         rows: dict[str, list[str]] = {key: [] for key in keys}
         counted = pa.concat_tables([self.films, self.verdicts])
@@ -103,20 +103,21 @@ class Library:
         return rows
 
     def title_of_row(self, row_key: str) -> str | None:
-        """Return the key of the title that a row is a release of, be it set aside."""
+        """Return the key of the title that a row is a release of, even if it is set aside."""
         return self.title_of.get(row_key) or self.aside_of.get(row_key)
 
     def label(self, key: str) -> str:
-        """Say the title's label and who gave it."""
+        """Return the title's label and who gave it, as text."""
         return label_words(self.titles[key]["label"], self.titles[key]["label_source"])
 
     def labels_after(self, changes: Iterable[RowChange], *, at_once: bool) -> dict[str, str]:
-        """Say the label of every title as it would be once the changes are written.
+        """Return every title's label, as text, as it would be once the changes are written.
 
         Args:
             changes: in the order in which they are written.
             at_once: the table's trigger gives all rows of a transaction one `updated_at`, as
-                `now()` does; else each row the time of its writing, as `clock_timestamp()` does.
+                `now()` does; otherwise each row gets the time of its writing, as from
+                `clock_timestamp()`.
         """
         written = {
             row.key: dict[str, Any](row.now)
@@ -168,7 +169,7 @@ class Library:
 
 
 def read_library(connection: psycopg.Connection, source: SourceTable) -> Library:
-    """Read what titles are made from, by the very way of `raw_media` and `titles`."""
+    """Read what titles are made from, in the same way as `raw_media` and `titles`."""
     known = {c.name for c in source.known} - _NOT_READ
     part = replace(source, columns={n: k for n, k in source.columns.items() if n in known})
     with tempfile.TemporaryDirectory(prefix="atx-") as folder:
@@ -181,7 +182,7 @@ def read_library(connection: psycopg.Connection, source: SourceTable) -> Library
     if aside and FILM not in rows["media_type"].unique().to_pylist():
         raise AtxError(
             f"no film of atp.{source.layout.table} can be used, {len(aside):,} of {found.read:,} "
-            f"rows are set aside ({next(iter(found.reasons))}): mend them first"
+            f"rows are set aside ({next(iter(found.reasons))}): fix them first"
         )
     is_film = pc.equal(rows["media_type"], FILM)
     films = rows.filter(is_film)
@@ -214,7 +215,7 @@ def read_library(connection: psycopg.Connection, source: SourceTable) -> Library
 
 
 def _of_titles(aside: Iterable[dict[str, Any]], by_key: Container[str]) -> dict[str, str]:
-    """Map the keys of rows that are set aside to titles; not those that several rows share."""
+    """Map the keys of rows set aside to titles, except keys that several rows share."""
     rows = [row for row in aside if row["source_key"]]
     times = Counter(row["source_key"] for row in rows)
     return {
@@ -228,7 +229,7 @@ def chosen(library: Library, ids: Sequence[str]) -> list[str]:
     """Return the keys of the titles that the ids name, each once, in the order given.
 
     Raises:
-        AtxError: some name none; the line lists all of them.
+        AtxError: some name no title; the line lists all of them.
     """
     source = library.source
     columns = dict.fromkeys((source.layout.key, "imdb_id"))
@@ -243,10 +244,10 @@ def chosen(library: Library, ids: Sequence[str]) -> list[str]:
         is_hash, is_id = _matches(_HASH, given.lower()), _matches(IMDB_ID, given)
         key = given if is_id else library.title_of_row(given)
         if is_hash and not media:
-            faults.setdefault("hashes, by which this table knows nothing", []).append(given)
+            faults.setdefault("hashes, which this table does not use", []).append(given)
         elif given in library.set_aside and key not in library.titles:
-            reason = f"set aside, since {library.set_aside[given]}"
-            faults.setdefault(f"{reason} (mend it at its source first)", []).append(given)
+            reason = f"set aside: {library.set_aside[given]}"
+            faults.setdefault(f"{reason} (fix it in the database first)", []).append(given)
         elif not (is_hash or is_id):
             faults.setdefault("malformed", []).append(repr(given))
         elif key in library.titles:
@@ -257,9 +258,9 @@ def chosen(library: Library, ids: Sequence[str]) -> list[str]:
             faults.setdefault("unknown", []).append(given)
     if faults:
         wrong = sum(map(len, faults.values()))
-        told = "; ".join(f"{reason}: {', '.join(names)}" for reason, names in faults.items())
+        reasons = "; ".join(f"{reason}: {', '.join(names)}" for reason, names in faults.items())
         raise AtxError(
-            f"{wrong:,} of {len(ids):,} ids cannot be used, and nothing was written ({told}): "
+            f"{wrong:,} of {len(ids):,} ids cannot be used, and nothing was written ({reasons}): "
             f"{_advice(source)}"
         )
     return list(keys)

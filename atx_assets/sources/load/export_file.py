@@ -1,4 +1,4 @@
-"""A parquet export as a file: opened, its layout found from its columns, read in batches.
+"""A parquet export as a file: opened, its layout recognised by its columns, read in batches.
 
 Not here: what its rows hold (`row_values.py`, `sources/rules.py`), the database.
 """
@@ -20,11 +20,11 @@ from atx_assets.schemas import BOOL, FLOAT, INT, STRING, STRINGS, TIME, Column
 from atx_assets.sources.layouts import LAYOUTS, Layout
 from atx_assets.sources.load.row_values import MOST_BYTES, text_bytes
 
-# Small enough that a batch with its copies stays under some 200 MB, whatever the file's size.
+# Small enough that a batch and its copies stay under about 200 MB, whatever the file's size.
 _BATCH = 65_536
-# Bytes of its values, written out: a file of some kilobytes can say one long text for each row.
+# Decoded bytes of its values: a file of a few kilobytes can repeat one long text in each row.
 _BATCH_BYTES = 2**26
-# What a line quotes of a file: so many columns, so many characters of each.
+# How much of a file an error line quotes: this many columns, this many characters of each.
 _NAMED, _LONGEST = 10, 200
 
 
@@ -41,18 +41,18 @@ class Export:
         """Yield the rows.
 
         Raises:
-            AtxError: the file is damaged further in.
+            AtxError: a later part of the file is damaged.
         """
         try:
-            # Where memory is bounded, a thread that cannot be started ends the process.
+            # Where memory is limited, a thread that cannot be started would end the process.
             for batch in self.file.iter_batches(_BATCH, use_threads=False):
                 yield from _pieces(batch)
         except MemoryError:
-            raise  # of Arrow, too: that says nothing of the file
+            raise  # Arrow raises it, too: it says nothing about the file
         except (pa.ArrowException, OSError) as error:
-            if isinstance(error, OSError) and error.errno:  # the system's: the file may be whole
+            if isinstance(error, OSError) and error.errno:  # a system error: the file may be whole
                 raise AtxError(
-                    f"{self.path} cannot be read ({error.strerror}); nothing was loaded: look at "
+                    f"{self.path} cannot be read ({error.strerror}); nothing was loaded: check "
                     "its disk and its owner"
                 ) from error
             raise AtxError(
@@ -62,7 +62,7 @@ class Export:
 
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Halve a batch until what it says, written out, fits into memory several times."""
+    """Halve a batch until its decoded values fit into memory several times."""
     if batch.num_rows < 2 or sum(map(_bytes, batch.columns)) <= _BATCH_BYTES:
         yield batch
         return
@@ -72,14 +72,14 @@ def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 
 def _bytes(values: pa.Array) -> int:
-    """Return how many bytes a column has, written out, without the values that will be refused."""
+    """Return the size of a column in bytes, decoded, without the values that will be refused."""
     if t.is_list(values.type) or t.is_large_list(values.type):
         return _bytes(pc.list_flatten(values)) + 8 * len(values)
     if t.is_dictionary(values.type) and _usable(values.type, STRING):
         words = text_bytes(values.dictionary)
         words = pc.if_else(pc.less_equal(words, MOST_BYTES), words, 0)
         written = pc.sum(words.take(values.indices)).as_py() or 0
-        # Arrow makes room for that many words of the mean length, however few are long.
+        # Arrow allocates for this many words of the mean length, even if few are long.
         return max(int(written), int((pc.mean(words).as_py() or 0) * len(values)))
     return int(values.nbytes)
 
@@ -89,19 +89,19 @@ def open_export(path: Path) -> Iterator[Export]:
     """Open an export and find its layout.
 
     Raises:
-        AtxError: it cannot be read, is not parquet, has no row, or is in neither layout.
+        AtxError: it cannot be read, is not parquet, has no rows, or has neither layout.
     """
     with _opened(path) as file:
         layout, columns = _recognised(path, file.schema_arrow)
         if not file.metadata.num_rows:
-            raise AtxError(f"{path} has the columns of the {layout.name} layout, but not one row")
+            raise AtxError(f"{path} has the columns of the {layout.name} layout, but no rows")
         yield Export(path, layout, columns, file)
 
 
 def _opened(path: Path) -> pq.ParquetFile:
     if path.is_dir():
         raise AtxError(f"{path} is a folder: name one parquet file in it")
-    # A pipe or a device is not one either: parquet is read from its end.
+    # Pipes and devices are not files either: parquet is read from its end.
     if not path.is_file():
         raise AtxError(f"there is no file {path}: check its name")
     try:
@@ -109,10 +109,10 @@ def _opened(path: Path) -> pq.ParquetFile:
             raise AtxError(f"{path} is empty (0 bytes): export it again")
         return pq.ParquetFile(path)
     except PermissionError as error:
-        raise AtxError(f"{path} may not be read by you: check its owner and mode") from error
+        raise AtxError(f"you may not read {path}: check its owner and mode") from error
     except MemoryError:
         raise
-    # UnicodeDecodeError: the name of a column.
+    # UnicodeDecodeError: from the name of a column.
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise AtxError(
             f"{path} is not a whole parquet file ({_first_line(error)}): export it again as parquet"
@@ -120,11 +120,11 @@ def _opened(path: Path) -> pq.ParquetFile:
 
 
 def _recognised(path: Path, schema: pa.Schema) -> tuple[Layout, tuple[Column, ...]]:
-    """Find the layout that the columns are of, and check that each column has a usable type."""
+    """Find the layout that has these columns, and check that each column has a usable type."""
     names = schema.names
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise AtxError(f"{path} has more than one column {_few(repeated)}: leave one of each")
+        raise AtxError(f"{path} repeats the column {_few(repeated)}: leave one of each")
     layout = _nearest(path, names)
     known = {column.name: column for column in layout.columns}
     strange = [name for name in names if name not in known]
@@ -137,8 +137,8 @@ def _recognised(path: Path, schema: pa.Schema) -> tuple[Layout, tuple[Column, ..
         wanted = known[field.name].type
         if not _usable(field.type, wanted):
             raise AtxError(
-                f"{path}: column {field.name} is of type {_short(field.type)}, and the "
-                f"{layout.name} layout wants {wanted}: export it as that"
+                f"{path}: column {field.name} has type {_short(field.type)}, but the "
+                f"{layout.name} layout needs {wanted}: export it as that"
             )
     return layout, tuple(known[name] for name in names)
 
@@ -151,17 +151,17 @@ def _nearest(path: Path, names: list[str]) -> Layout:
     nearest = min(lacking, key=lambda name: len(lacking[name]))
     if lacking[nearest]:
         raise AtxError(
-            f"{path} is in neither layout of atx; for the {nearest} layout, the nearest, it lacks "
+            f"{path} has neither layout of atx; it is nearest to the {nearest} layout, but lacks "
             f"the column {', '.join(lacking[nearest])}"
         )
     return LAYOUTS[nearest]
 
 
 def _usable(found: pa.DataType, wanted: str) -> bool:
-    """Whether values of an Arrow type can become ones of ours with nothing lost."""
+    """Return whether values of an Arrow type can be converted to ours without loss."""
     if t.is_dictionary(found):
         found = found.value_type
-    if t.is_null(found):  # a column in which nothing is known
+    if t.is_null(found):  # a column without any known value
         return True
     if wanted == STRINGS:
         lists = t.is_list(found) or t.is_large_list(found) or t.is_fixed_size_list(found)
@@ -176,7 +176,7 @@ def _usable(found: pa.DataType, wanted: str) -> bool:
 
 
 def _few(names: list[str]) -> str:
-    """Name some columns; a file may have thousands, and call them anything."""
+    """Name some columns; a file may have thousands, with any names."""
     more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
     return ", ".join(map(_short, names[:_NAMED])) + more
 
@@ -187,6 +187,6 @@ def _short(what: object) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    # Arrow begins some messages with a path, ends others with advice that is not for our reader.
+    # Arrow starts some messages with a path, and ends others with advice that does not fit here.
     lines = str(error).strip().splitlines() or ["unknown"]
     return _short(lines[0].removesuffix("."))

@@ -1,6 +1,6 @@
-"""The verdicts of people that a load would replace: those that are newer than the file's stay.
+"""The verdicts of people that a load would replace: those newer than the file's stay.
 
-Not here: how rows are taken over (`staging.py`).
+Not here: how rows are written (`staging.py`).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from psycopg import sql
 
 from atx_assets.sources.load.receiving import Receiver
 
-#: Verdicts that are named one by one.
+#: How many verdicts are named individually.
 NAMED = 20
 
-#: What a person's verdict is in a row, as text; null where the row holds none. `{name}` is the
-#: column of the row that is asked about. As in `sources/titles.py`.
+#: A person's verdict in a row, as text; null if the row holds none. `{name}` is the
+#: column of the row in question. As in `sources/titles.py`.
 _VERDICT = {
     "media": sql.SQL("""CASE {rejection_status}::text WHEN 'override' THEN 'keep'
         WHEN 'rejected' THEN
@@ -26,7 +26,7 @@ _VERDICT = {
         || CASE WHEN {anomalous} THEN ', anomalous' ELSE '' END END"""),
 }
 
-#: What stays together with a verdict: the columns that giving one writes, and its exceptions.
+#: What belongs to a verdict: the columns written with it, and its exceptions.
 _KEPT_WITH_IT = {
     "media": (
         "rejection_status",
@@ -38,13 +38,13 @@ _KEPT_WITH_IT = {
     "training": ("label", "human_labeled", "reviewed", "anomalous"),
 }
 
-#: Of a column that a table made from an older file lacks.
+#: The default of a column that a table made from an older file lacks.
 _MISSING = {"human_labeled": sql.SQL("false"), "anomalous": sql.SQL("false")}
 
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Verdicts of people in the table that the file differs from: how many, and the first few."""
+    """Verdicts of people in the table that the file contradicts: how many, and the first few."""
 
     count: int = 0
     names: tuple[str, ...] = ()
@@ -58,16 +58,16 @@ class Verdicts:
 def keep_newer_verdicts(
     connection: psycopg.Connection, receiver: Receiver, *, overwrite: bool
 ) -> tuple[Verdicts, Verdicts]:
-    """Give incoming rows the verdict of a person that the table holds, where it is newer.
+    """Give incoming rows a person's verdict from the table, if it is newer.
 
-    A row of the file is newer only if its `updated_at` says so and a person gave its label, too:
-    the time moves on any update, and a label by a rule or a model is no word against a person's.
-    Where the file has no times, the table's verdict stays.
+    A row of the file is newer only if its `updated_at` is later and a person gave its label, too:
+    any update changes the time, and the label of a rule or a model does not overrule a person's.
+    If the file has no times, the table's verdict stays.
 
     Args:
         connection: in the transaction of the load, with the good rows in `incoming`.
         receiver: the table.
-        overwrite: keep none.
+        overwrite: keep none of them.
 
     Returns:
         The verdicts that stay, and those that the load replaces.
@@ -99,7 +99,7 @@ def _parts(receiver: Receiver) -> dict[str, sql.Composable]:
     names = [*_KEPT_WITH_IT[receiver.layout.name], receiver.key]
 
     def of(row: str) -> sql.Composable:
-        # A column that the file lacks stays as it is in the table.
+        # A column that the file lacks stays unchanged in the table.
         columns = {
             name: _MISSING.get(name, sql.SQL("NULL"))
             if name not in receiver.present

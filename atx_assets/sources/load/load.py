@@ -1,7 +1,7 @@
-"""Puts a parquet export of either layout into the database: every good row, or nothing.
+"""Loads a parquet export of either layout into the database: every good row, or nothing.
 
 Not here: the file (`export_file.py`), what a column may hold (`row_values.py`, `sources/rules.py`),
-the table (`receiving.py`, `tables.py`), the statements that take rows over (`staging.py`).
+the table (`receiving.py`, `tables.py`), the statements that write rows (`staging.py`).
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from atx_assets.sources.load.staging import ROW, copy_rows, make_incoming, refus
 from atx_assets.sources.rules import broken_rules, unstorable
 
 _EXAMPLES = 5
-# A key that is refused may be anything; those that are none have 40 characters at most.
+# A refused key may be any text; valid ones have 40 characters at most.
 _LONGEST = 60
 
 
 @dataclass
 class LoadReport:
-    """What became of a file's rows; the four counts add up to `rows`.
+    """What happened to a file's rows; the four counts add up to `rows`.
 
     `kept` are verdicts of people in the table that are newer than the file's, and stayed;
-    `replaced` are those that the file's took the place of. `refused` maps a reason to its count
-    and the keys of a few. A row is refused once, for the first reason found. A row without a key
-    is named by its place in the file, from 1.
+    `replaced` are those that the file's verdicts replaced. `refused` maps a reason to its count
+    and the keys of a few rows. A row is refused once, for the first reason found. A row without a
+    key is named by its position in the file, from 1.
     """
 
     layout: str
@@ -54,7 +54,7 @@ class LoadReport:
 
     @property
     def refused_rows(self) -> int:
-        """How many rows were refused, for whatever reason."""
+        """How many rows were refused, for any reason."""
         return sum(count for count, _ in self.refused.values())
 
     def refuse(self, reason: str, count: int, keys: Sequence[str]) -> None:
@@ -63,7 +63,7 @@ class LoadReport:
         self.refused[reason] = (before + count, [*examples, *keys][:_EXAMPLES])
 
     def lines(self) -> list[str]:
-        """Return the report as a person reads it."""
+        """Return the report as lines for a person."""
         lines = [f"{self.table}: {self.rows:,} rows read ({self.layout} layout)"]
         for name in ("added", "changed", "unchanged"):
             lines.append(f"  {name:<10}{getattr(self, name):>9,}")
@@ -72,7 +72,7 @@ class LoadReport:
         lines += [f"  {line}" for line in self.verdict_lines()]
         if self.refused:
             lines.append(
-                f"  warning: {self.refused_rows:,} of {self.rows:,} rows were refused; mend them "
+                f"  warning: {self.refused_rows:,} of {self.rows:,} rows were refused; fix them "
                 "in the export and load it again"
             )
         return lines
@@ -108,33 +108,33 @@ def load_file(
     beside_other_tables: bool = False,
     overwrite_verdicts: bool = False,
 ) -> LoadReport:
-    """Load a parquet export in one transaction, by key: new rows in, changed ones changed.
+    """Load a parquet export in one transaction, by key: insert new rows, update changed ones.
 
-    Schema, types and table are made where missing, with the columns that the file has. Bad rows
-    are refused and the good ones go in. An added row keeps the times of the file. Whether a row
-    changed is asked of all columns but `created_at` and `updated_at`: a row that says the same is
-    not touched, so a second load of a file changes nothing. A changed row keeps the `created_at`
-    that the table has, and its `updated_at` becomes the time of the load, as after any update.
+    Schema, types and table are created if missing, with the columns that the file has. Bad rows
+    are refused and good rows are loaded. An added row keeps the times of the file. All columns but
+    `created_at` and `updated_at` decide whether a row changed: an equal row is not touched, so
+    loading a file twice changes nothing. A changed row keeps the table's `created_at`, and its
+    `updated_at` becomes the time of the load, as after any update.
 
     Args:
         connection: not in a transaction; committed at the end, rolled back on a failure.
         path: the file.
-        beside_other_tables: make the table even in a database that holds unknown tables.
-        overwrite_verdicts: take the file's verdicts even where a person gave a newer one.
+        beside_other_tables: create the table even in a database that holds unknown tables.
+        overwrite_verdicts: use the file's verdicts even if a person gave a newer one.
 
     Raises:
-        AtxError: the file cannot be used, the table cannot be made or written to, or every row
+        AtxError: the file cannot be used, the table cannot be created or written to, or every row
             was refused. Nothing has changed then.
-        psycopg.Error: the connection was lost, a statement took too long (`explained` in
-            `sources/read/database.py` makes a line of it).
+        psycopg.Error: the connection was lost, or a statement took too long (`explained` in
+            `sources/read/database.py` turns it into one line).
     """
     try:
         with open_export(path) as export:
             return _load_export(connection, export, beside_other_tables, overwrite_verdicts)
     except MemoryError as error:
         raise AtxError(
-            f"{path} takes more memory than there is; nothing was loaded: it is damaged, or its "
-            "values are very long: export it again, with fewer rows in a file"
+            f"{path} needs more memory than there is; nothing was loaded: it is damaged, or its "
+            "values are very long: export it again, with fewer rows per file"
         ) from error
 
 
@@ -154,8 +154,8 @@ def _load_export(
             _load(connection, export, receiver, report, overwrite_verdicts)
     except (errors.IntegrityError, errors.DataError, errors.RaiseException) as error:
         raise AtxError(
-            f"{report.table} refuses a row of {export.path} by a rule of its own "
-            f"({_told(error)}); nothing was loaded: mend the row, or the rule"
+            f"a rule of {report.table} refuses a row of {export.path} "
+            f"({_message(error)}); nothing was loaded: fix the row or the rule"
         ) from error
     return report
 
@@ -189,7 +189,7 @@ def _load(
 
 
 def _good_rows(batch: pa.RecordBatch, receiver: Receiver, report: LoadReport) -> pa.Table:
-    """Bring a batch to the table's types, and take out the rows that cannot go in."""
+    """Convert a batch to the table's types, and take out the rows that cannot be loaded."""
     places = np.arange(report.rows + 1, report.rows + 1 + batch.num_rows)
     report.rows += batch.num_rows
     made = {ROW: pa.chunked_array([pa.array(places)])}
@@ -213,7 +213,7 @@ def _judged(values: pa.Array, column: Column, is_key: bool) -> tuple[pa.ChunkedA
     array, faults = converted(values, column)
     array = pa.chunked_array([array])
     if is_key:
-        # Unknown may stand in any column but in the one that rows are known by.
+        # Any column may be unknown, except the key.
         faults.append(("is missing", pc.is_in(array, pa.array(UNKNOWN_TEXT, pa.string()))))
     faults += [*unstorable(array, column), *broken_rules(array, column)]
     return array, [(f"{column.name} {words}", mask) for words, mask in faults]
@@ -233,6 +233,6 @@ def _people(verdicts: Verdicts) -> str:
     return "1 verdict of a person" if one else f"{verdicts.count:,} verdicts of people"
 
 
-def _told(error: psycopg.Error) -> str:
+def _message(error: psycopg.Error) -> str:
     parts = (error.diag.message_primary, error.diag.message_detail)
     return ": ".join(part for part in parts if part) or str(error)

@@ -1,6 +1,6 @@
-"""The table that takes an export in: made or found, checked, and described as it is.
+"""The table that receives an export: created or found, checked, and described.
 
-Not here: the statements that make it (`tables.py`), rows.
+Not here: the statements that create it (`tables.py`), rows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from atx_assets.schemas import FLOAT, INT, Column
 from atx_assets.sources.layouts import SCHEMA, Layout, find_source
 from atx_assets.sources.load.tables import ensure_table
 
-# Any number will do that other programs are unlikely to have chosen.
+# Any number that other programs are unlikely to use.
 _LOCK = 7_264_361_002
 
 _KIND = """
@@ -54,7 +54,7 @@ _MISSING_VALUES = """
 class Receiver:
     """The table: the export's columns with the types that the table stores them in.
 
-    `unique` names those of them that it lets hold each value once, besides the key. `present` are
+    `unique` names the columns, besides the key, in which each value may occur once. `present` are
     the layout's columns that the table has, whether or not the export has them.
     """
 
@@ -65,7 +65,7 @@ class Receiver:
 
     @property
     def key(self) -> str:
-        """The column that rows are known by."""
+        """The column that identifies rows."""
         return self.layout.key
 
     @property
@@ -77,13 +77,13 @@ class Receiver:
 def complete_enums(
     connection: psycopg.Connection, layout: Layout, columns: Sequence[Column], beside: bool
 ) -> None:
-    """Give the enums of a table that is yet to be made the values that its layout knows.
+    """Add the layout's values to the enums of a table that does not exist yet.
 
-    PostgreSQL lets nobody use a new value in the transaction that adds it, so this is a
-    transaction of its own, before that of the rows. A value more changes nothing that is there.
+    PostgreSQL does not allow a new value in the transaction that adds it, so this is a separate
+    transaction, before that of the rows. An additional value changes nothing that exists.
 
     Raises:
-        AtxError: the table could not be made, or an enum belongs to somebody else.
+        AtxError: the table could not be created, or an enum belongs to somebody else.
     """
     with connection.transaction():
         if not _visible(connection) or _kind(connection, layout):
@@ -110,13 +110,13 @@ def complete_enums(
 def ready_receiver(
     connection: psycopg.Connection, layout: Layout, columns: Sequence[Column], beside: bool
 ) -> Receiver:
-    """Make the table if it is missing, and look at it, inside the transaction of the load.
+    """Create the table if it is missing, and inspect it, inside the transaction of the load.
 
     Raises:
-        AtxError: it cannot be made, lacks a column, has one of another type, or may not be
+        AtxError: it cannot be created, lacks a column, has one of another type, or may not be
             written to; the line says what to do.
     """
-    # Two loads that both make the table would trip over each other.
+    # Two loads that both create the table would collide.
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
     _ensure(connection, layout, columns, beside)
     source = find_source(connection, layout.name)
@@ -140,14 +140,14 @@ def _ensure(
         ensure_table(connection, layout, columns, beside)
     except errors.InsufficientPrivilege as error:
         raise AtxError(
-            f"user {connection.info.user} may not make {SCHEMA}.{layout.table} in database "
+            f"user {connection.info.user} may not create {SCHEMA}.{layout.table} in database "
             f"{connection.info.dbname} ({error.diag.message_primary}): "
             f"{grants or f'GRANT what is missing TO {user};'}"
         ) from error
 
 
 def _missing_grants(connection: psycopg.Connection) -> str:
-    """Return the GRANTs that making a table waits for; asked first: afterwards nothing answers."""
+    """Return the missing GRANTs. Ask before creating: a failed transaction answers nothing."""
     user, database = map(_identifier, (connection.info.user, connection.info.dbname))
     grants = []
     may = (
@@ -202,7 +202,7 @@ def _check_writable(connection: psycopg.Connection, layout: Layout) -> None:
     if connection.execute(question).fetchone() != (True,):
         database = connection.info.dbname
         raise AtxError(
-            f"user {user} may not make temporary tables in database {database}: "
+            f"user {user} may not create temporary tables in database {database}: "
             f"GRANT TEMPORARY ON DATABASE {_identifier(database)} TO {_identifier(user)};"
         )
 

@@ -1,4 +1,4 @@
-"""An export's columns brought to the types of the layout, and where that cannot be done.
+"""Converts an export's columns to the types of the layout, and marks values that do not fit.
 
 Not here: what a value may be once it has its type (`sources/rules.py`).
 """
@@ -15,11 +15,11 @@ import pyarrow.types as t
 
 from atx_assets.schemas import FLOAT, INT, STRING, STRINGS, TIME, UNKNOWN_TEXT, Column, arrow_type
 
-#: Why rows are refused, in words that follow the column's name, and the mask of which.
+#: Why rows are refused, in words that follow the column's name, and the mask of these rows.
 Faults = list[tuple[str, Any]]
 
-#: What a value may hold at most: bytes of a text, or of a list's texts together, and entries of a
-#: list. Times the columns it is far from the gigabyte that PostgreSQL takes of a row at once.
+#: The most that a value may hold: bytes of a text, or of a list's texts together, and entries of a
+#: list. Times the columns this is far below PostgreSQL's limit of a gigabyte per row.
 MOST_BYTES, MOST_ENTRIES = 2**20, 100_000
 
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -28,13 +28,13 @@ _LAST = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp())
 
 
 def converted(values: pa.Array, column: Column) -> tuple[pa.Array, Faults]:
-    """Bring a batch of a column to its type; a value that cannot be is null, and a fault.
+    """Convert a batch of a column to its type; a value that does not fit becomes null, and a fault.
 
-    NaN is null. 'N/A' and the empty string stay, but where the column's type cannot hold them:
-    there they are null, which means the same.
+    NaN becomes null. 'N/A' and the empty string stay, unless the column's type cannot hold them:
+    then they become null, which means the same.
 
     Args:
-        values: of any Arrow type that `open_export` lets through.
+        values: of any Arrow type that `open_export` accepts.
         column: with the SQL type that the table gives it.
 
     Returns:
@@ -56,7 +56,7 @@ def converted(values: pa.Array, column: Column) -> tuple[pa.Array, Faults]:
 
 
 def text_bytes(values: pa.Array) -> pa.Array:
-    """Return how many bytes each text has, of a dictionary without spelling them out."""
+    """Return the size of each text in bytes, without decoding a dictionary."""
     if t.is_dictionary(values.type):
         return text_bytes(values.dictionary).take(values.indices)
     if t.is_null(values.type):
@@ -72,14 +72,14 @@ def _text(values: pa.Array) -> tuple[pa.Array, Faults]:
         [(f"is longer than {MOST_BYTES:,} bytes", long)] if pc.any(long).as_py() else []
     )
     if t.is_dictionary(values.type):
-        # A word of a megabyte, used by every row, is spelled out after it has been left out.
+        # Decoded only now: a word of a megabyte that every row uses has been left out.
         words = values.dictionary
         short = pc.less_equal(text_bytes(words), MOST_BYTES)
         words = words.take(pc.if_else(short, pa.array(range(len(words)), pa.int64()), None))
         values = pa.DictionaryArray.from_arrays(values.indices, words).dictionary_decode()
     elif faults:
         values = _nulled(values, long)
-    # Only a cast from binary looks at the bytes: a file may call anything a string.
+    # Only a cast from binary checks the bytes: a file may mark anything as a string.
     raw = values.cast(pa.large_binary())
     try:
         return raw.cast(pa.string()), faults
@@ -99,7 +99,7 @@ def _is_utf8(value: bytes) -> bool:
 
 
 def _without_unholdable(values: pa.Array, column: Column) -> pa.Array:
-    """Null what stands for unknown, where an enum or a short char(n) has no room for it."""
+    """Replace what means unknown by null, if an enum or a short char(n) cannot hold it."""
     if column.values:
         held = set(column.values)
     elif column.sql.startswith("char(2)"):
@@ -152,11 +152,11 @@ def _without_long_lists(values: pa.Array) -> tuple[pa.Array, Faults]:
 
 def _numbers(values: pa.Array, column: Column) -> tuple[pa.Array, Faults]:
     if t.is_float32(values.type) and column.type == FLOAT:
-        # By way of its digits: 7.1 stays 7.1, and does not become 7.099999904632568.
+        # Through its digits: 7.1 stays 7.1, and does not become 7.099999904632568.
         values = values.cast(pa.string())
     if column.type == INT and t.is_integer(values.type) and not t.is_uint64(values.type):
         return values.cast(pa.int64()), []
-    # Near enough to look at; what is kept of a whole number is the number itself.
+    # Floats are good enough for the checks; whole numbers keep their own value.
     floats = values.cast(pa.float64(), safe=False)
     if t.is_floating(values.type) or t.is_string(values.type):
         # pandas writes a missing number as NaN, and whole numbers with gaps as floats.
@@ -166,7 +166,7 @@ def _numbers(values: pa.Array, column: Column) -> tuple[pa.Array, Faults]:
         return _nulled(floats, infinite), [("is not finite", infinite)]
     whole = pc.equal(floats, pc.floor(floats)).fill_null(True)
     broken = pc.or_(infinite, pc.invert(whole))
-    # The float nearest to the greatest bigint is one too many.
+    # The float nearest to the largest bigint is one too large.
     big = pc.greater_equal(pc.abs(floats), 2.0**63).fill_null(False)
     big = pc.and_(big, pc.invert(infinite))
     exact = floats if t.is_floating(values.type) else values
@@ -186,7 +186,7 @@ def _times(values: pa.Array) -> tuple[pa.Array, Faults]:
     early = pc.less(number, max(_FIRST * scale, -widest))
     late = pc.greater_equal(number, min(_LAST * scale, widest))
     wrong = pc.or_(early, late).fill_null(False)
-    # A time without a zone counts as UTC; PostgreSQL has no room for nanoseconds.
+    # A time without a zone counts as UTC; PostgreSQL cannot store nanoseconds.
     times = _nulled(values, wrong).cast(us, safe=False)
     return times, [("is outside the years 1 to 9999", wrong)]
 

@@ -1,4 +1,4 @@
-"""A load's rows inside the database: copied into a temporary table, then taken over by key.
+"""A load's rows in the database: copied into a temporary table, then written by key.
 
 Not here: which rows are good (`load.py`), the table that receives them (`receiving.py`).
 """
@@ -18,14 +18,14 @@ from pyarrow import csv
 from atx_assets.schemas import STRINGS, Column
 from atx_assets.sources.load.receiving import Receiver
 
-#: When a row was made and touched says nothing of whether it changed.
+#: These times do not show whether a row changed.
 TIMES = ("created_at", "updated_at")
-#: Number of the row in the file; no layout has a column of this name.
+#: Position of the row in the file; no layout has a column of this name.
 ROW = "row_in_file"
 
 
 def make_incoming(connection: psycopg.Connection, receiver: Receiver) -> None:
-    """Make the temporary table, with the types of the one that receives."""
+    """Create the temporary table, with the types of the receiving table."""
     connection.execute("SET LOCAL work_mem = '64MB'")
     connection.execute(
         sql.SQL(
@@ -36,9 +36,9 @@ def make_incoming(connection: psycopg.Connection, receiver: Receiver) -> None:
 
 
 def copy_rows(connection: psycopg.Connection, rows: pa.Table, columns: Sequence[Column]) -> None:
-    """Copy rows, as CSV that Arrow writes: ten times as fast as row by row in Python.
+    """Copy rows as CSV that Arrow writes: ten times as fast as row by row in Python.
 
-    Each batch is a statement of its own, so the statement timeout is not one for the whole file.
+    Each batch is its own statement, so the statement timeout does not cover the whole file.
     """
     if not rows.num_rows:
         return
@@ -58,13 +58,13 @@ def copy_rows(connection: psycopg.Connection, rows: pa.Table, columns: Sequence[
 def refuse_clashes(
     connection: psycopg.Connection, receiver: Receiver, examples: int
 ) -> Iterator[tuple[str, int, list[str]]]:
-    """Take out rows that repeat what may stand once; yield reason, count and some keys.
+    """Remove rows that repeat a value that may occur once; yield reason, count and some keys.
 
-    The first row of a key in the file stays, those after it go. The same for other columns that
-    the table lets hold each value once, there also against the rows of other keys in the table.
+    The first row of a key in the file stays, later ones go. The same holds for other unique columns
+    of the table, which are also compared with rows of other keys in the table.
     """
     key = receiver.key
-    # Readers go on; a row that another writer adds after the look at the table would clash.
+    # Readers continue; a row that another writer adds after this check would collide.
     connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(receiver.table))
     connection.execute("ANALYZE incoming")
     yield from _delete(
@@ -72,12 +72,12 @@ def refuse_clashes(
         receiver,
         _REPEATED,
         key,
-        f"{key} stands in an earlier row of the file",
+        f"{key} occurs in an earlier row of the file",
         examples,
     )
     for name in receiver.unique:
         for query, words in (
-            (_REPEATED, f"{name} stands in an earlier row of the file"),
+            (_REPEATED, f"{name} occurs in an earlier row of the file"),
             (_TAKEN, f"{name} belongs to another {key} in the table"),
         ):
             yield from _delete(connection, receiver, query, name, words, examples)
@@ -126,7 +126,7 @@ def _delete(
 
 @dataclass(frozen=True)
 class TakenOver:
-    """How many rows were added, how many changed, and which the table did not take."""
+    """How many rows were added, how many changed, and which rows the table did not take."""
 
     added: int
     changed: int
@@ -135,10 +135,10 @@ class TakenOver:
 
 
 def upsert(connection: psycopg.Connection, receiver: Receiver, examples: int) -> TakenOver:
-    """Take the rows that `refuse_clashes` left.
+    """Write the rows that `refuse_clashes` left.
 
-    A row that says the same is not touched: the trigger would set its `updated_at`. Rows that a
-    trigger or rule of the table keeps out are told apart from those that say the same.
+    An equal row is not touched: the trigger would set its `updated_at`. Rows that a trigger or
+    rule of the table keeps out are counted apart from equal rows.
     """
     key = receiver.key
     compared = [c for c in receiver.columns if c.name not in (key, *TIMES)]
@@ -146,7 +146,7 @@ def upsert(connection: psycopg.Connection, receiver: Receiver, examples: int) ->
         sql.SQL("{0} = new.{0}").format(sql.Identifier(c.name)) for c in compared
     ]
     if any(c.name == "updated_at" for c in receiver.columns):
-        # The trigger does it, too, in a table that has one.
+        # A table with the trigger does this, too.
         changes.append(sql.SQL("updated_at = now()"))
     parts = {
         "table": receiver.table,
@@ -196,7 +196,7 @@ def _keys(
 
 
 def _array_text(lists: pa.ChunkedArray) -> pa.Array:
-    """Write lists as PostgreSQL writes arrays: `{"a","b",NULL}`."""
+    """Format lists as PostgreSQL arrays: `{"a","b",NULL}`."""
     flat = lists.combine_chunks()
     words = pc.replace_substring(pc.replace_substring(flat.values, "\\", "\\\\"), '"', '\\"')
     words = pc.coalesce(pc.binary_join_element_wise('"', words, '"', ""), "NULL")

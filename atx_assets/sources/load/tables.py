@@ -1,4 +1,4 @@
-"""Making the source's schema, types and tables where they are missing. Not here: rows."""
+"""Creates the source's schema, types and tables if they are missing. Not here: rows."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _OTHER_TABLES = """
     ORDER BY 1
 """
 
-#: The one function that atx makes in a database. Like the owner's: `updated_at` is touched by any
-#: update, even one that changes nothing. A restore knows it by these words.
+#: The only function that atx creates in a database. As in the owner's, any update sets
+#: `updated_at`, even one that changes nothing. A restore recognises the function by these words.
 TOUCH_NAME = "atp.touch_updated_at"
 TOUCH_BODY = "BEGIN NEW.updated_at := clock_timestamp(); RETURN NEW; END"
 
@@ -38,27 +38,27 @@ TOUCH_BODY = "BEGIN NEW.updated_at := clock_timestamp(); RETURN NEW; END"
 def ensure_table(
     connection: psycopg.Connection, layout: Layout, columns: Sequence[Column], beside_others: bool
 ) -> None:
-    """Make the table of a layout with these columns, unless it is there.
+    """Create the table of a layout with these columns, unless it exists.
 
     Raises:
-        AtxError: the table lacks one of the columns, or would have to be made in a database that
-            holds tables atx does not know.
+        AtxError: the table lacks one of the columns, or would have to be created in a database
+            that holds tables atx does not know.
     """
     present = _present_columns(connection, layout)
     if present:
         missing = [c.name for c in columns if c.name not in present]
         if missing:
             raise AtxError(
-                f"{SCHEMA}.{layout.table} is there already, without the column "
-                f"{', '.join(missing)} that the file has: add it, or leave it out of the file"
+                f"{SCHEMA}.{layout.table} exists, but lacks the column "
+                f"{', '.join(missing)} of the file: add it, or leave it out of the file"
             )
         return
     others = [name for (name,) in connection.execute(_OTHER_TABLES, (SCHEMA,))]
     if others and not beside_others:
         raise AtxError(
             f"database {connection.info.dbname} holds tables that atx does not know "
-            f"({', '.join(others[:3])}{', …' if len(others) > 3 else ''}): check PG_DB, or say "
-            "--beside-other-tables to make atp's beside them"
+            f"({', '.join(others[:3])}{', …' if len(others) > 3 else ''}): check PG_DB, or add "
+            "--beside-other-tables to create atp's tables as well"
         )
     _create(connection, layout, columns)
 
@@ -73,7 +73,7 @@ def _present_columns(connection: psycopg.Connection, layout: Layout) -> set[str]
 
 
 def _create(connection: psycopg.Connection, layout: Layout, columns: Sequence[Column]) -> None:
-    # IF NOT EXISTS would ask for CREATE on the database even where the schema is there.
+    # IF NOT EXISTS would need CREATE on the database even if the schema exists.
     if connection.execute("SELECT to_regnamespace('atp')").fetchone() == (None,):
         connection.execute("CREATE SCHEMA atp")
     for column in columns:
@@ -106,7 +106,7 @@ def _create(connection: psycopg.Connection, layout: Layout, columns: Sequence[Co
 
 
 def _definition(column: Column, key: str) -> sql.Composable:
-    """One column of CREATE TABLE. The types are our own words, from `schemas.py`."""
+    """Return one column of CREATE TABLE. The types are our own words, from `schemas.py`."""
     name = sql.Identifier(column.name)
     parts: list[sql.Composable] = [name, sql.SQL(column.sql)]
     if column.name == key:

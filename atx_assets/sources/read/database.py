@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, and its failures in one line with the mend.
+"""Connections to PostgreSQL, and its failures in one line with how to fix them.
 
 Not here: what is read or written through them.
 """
@@ -28,10 +28,10 @@ def connect(
     Args:
         database: where it is.
         statement_timeout: seconds that a statement may take.
-        read_only: make each transaction read-only, and show it one moment of the database.
+        read_only: make each transaction read-only, with one consistent snapshot of the database.
 
     Raises:
-        DatabaseError: it cannot be reached; the line says which setting to look at.
+        DatabaseError: it cannot be reached; the line says which setting to check.
     """
     import psycopg
     from psycopg.conninfo import make_conninfo
@@ -39,7 +39,7 @@ def connect(
     from atx_assets.sources.read.session import TransactionBound
 
     try:
-        # Without `options`: poolers between us and the server refuse those.
+        # Without `options`: poolers in between refuse those.
         connection = TransactionBound.connect(
             make_conninfo(**unasked(database.host)) if database.embedded else "",
             host=database.host,
@@ -49,11 +49,11 @@ def connect(
             password=database.password or None,
             connect_timeout=_CONNECT_SECONDS,
             application_name="atx",
-            # Behind a pooler the next client would meet what this one has prepared.
+            # Behind a pooler the next client would get what this one has prepared.
             prepare_threshold=None,
             client_encoding="UTF8",
-            # A server whose machine or network is gone, and that says nothing, is given up after
-            # a minute; one that is merely busy is waited for.
+            # If the server's machine or network is gone and nothing answers, give up after a
+            # minute; a busy server is waited for.
             keepalives_idle=30,
             keepalives_interval=10,
             keepalives_count=3,
@@ -70,11 +70,11 @@ def connect(
 
 @contextmanager
 def explained(database: Database) -> Iterator[None]:
-    """Turn PostgreSQL's failures inside the block into one line with the mend.
+    """Turn PostgreSQL's failures inside the block into one line with how to fix them.
 
     Raises:
         DatabaseError: a statement took too long, a permission is missing, the connection was lost,
-            or the server could not do it, just now or ever.
+            or the server failed, temporarily or for good.
     """
     import psycopg
     from psycopg import errors
@@ -84,72 +84,72 @@ def explained(database: Database) -> Iterator[None]:
             yield
     except errors.QueryCanceled as error:
         raise DatabaseError(
-            f"a statement on {database} was ended ({_told(error)}): raise ATX_STATEMENT_TIMEOUT "
+            f"{database} ended a statement ({_message(error)}): raise ATX_STATEMENT_TIMEOUT "
             "(seconds), or see what keeps the server busy"
         ) from error
     except errors.InsufficientPrivilege as error:
         raise DatabaseError(
-            f"{database}: {_told(error)}; GRANT what is missing to {database.user}"
+            f"{database}: {_message(error)}; GRANT what is missing to {database.user}"
         ) from error
     except errors.ReadOnlySqlTransaction as error:
         raise DatabaseError(
-            f"{database} may only be read ({_told(error)}): name its primary server in PG_HOST, "
+            f"{database} is read-only ({_message(error)}): name its primary server in PG_HOST, "
             "or a user who may write in PG_USER"
         ) from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         if not _is_lost(error):
             raise DatabaseError(
-                f"{database} could not do it: {_told(error)}; run it again"
+                f"{database} could not do it: {_message(error)}; run it again"
             ) from error
         raise DatabaseError(
-            f"the connection to {database} was lost ({_told(error)}): is the server up? "
+            f"the connection to {database} was lost ({_message(error)}): is the server up? "
             "Nothing was changed; run it again"
         ) from error
     except psycopg.Error as error:
-        if error.sqlstate in (None, errors.SyntaxError.sqlstate):  # a mistake of ours
+        if error.sqlstate in (None, errors.SyntaxError.sqlstate):  # a bug of ours
             raise
-        raise DatabaseError(  # a view that divides by zero, a damaged page, bytes that are no text
-            f"{database} answered with an error: {_told(error)}; its log says more"
+        raise DatabaseError(  # a view that divides by zero, a damaged page, invalid bytes in text
+            f"{database} answered with an error: {_message(error)}; its log says more"
         ) from error
 
 
 @contextmanager
 def _limits_explained(database: Database) -> Iterator[None]:
-    """Say of a limit of the server's what lifts it: to run again meets the same limit.
+    """Say how to raise a limit of the server: running again would only meet the same limit.
 
     Raises:
-        DatabaseError: the server has ended a statement or a session for such a limit.
+        DatabaseError: the server ended a statement or a session because of such a limit.
     """
     import psycopg
 
     try:
         yield
     except psycopg.Error as error:
-        told = _told(error)
+        message = _message(error)
         for sign, fix in _LIMITS:
-            if sign in told or sign == error.sqlstate:
+            if sign in message or sign == error.sqlstate:
                 fix = fix.format(user=_quoted(database.user))
-                raise DatabaseError(f"{database} could not do it ({told}): {fix}") from error
+                raise DatabaseError(f"{database} could not do it ({message}): {fix}") from error
         raise
 
 
 def _quoted(name: str) -> str:
-    """Return a name as SQL has it."""
+    """Return a name quoted as in SQL."""
     from psycopg import sql
 
     plain = re.fullmatch("[a-z_][a-z0-9_]*", name)
     return name if plain else sql.Identifier(name).as_string(None)
 
 
-#: What a server says, or its code where it has one of its own, and the cheapest fix.
+#: What a server says, or its error code if it has one of its own, and the cheapest fix.
 _LIMITS = (
-    ("25P03", "raise ATX_STATEMENT_TIMEOUT (seconds), which bounds an idle transaction, too"),
+    ("25P03", "raise ATX_STATEMENT_TIMEOUT (seconds), which limits idle transactions, too"),
     (
         "25P04",
-        "a run takes longer than it lets a transaction take: "
+        "a run takes longer than the server allows a transaction: "
         "`ALTER ROLE {user} SET transaction_timeout = '1h'`",
     ),
-    # Where the embedded server keeps it: in its data folder.
+    # The embedded server keeps it in its data folder.
     ('could not resize shared memory segment "pg_dynshmem/', "make room on the disk of its data"),
     (
         "could not resize shared memory segment",
@@ -170,7 +170,7 @@ _LIMITS = (
 
 
 def _is_lost(error: psycopg.Error) -> bool:
-    """Whether the server went away; a full disk or a deadlock are operational errors, too."""
+    """Return whether the server went away; a full disk or deadlock is an operational error, too."""
     state = error.sqlstate or "08"
     return state.startswith(("08", "57P"))
 
@@ -178,42 +178,42 @@ def _is_lost(error: psycopg.Error) -> bool:
 def _why(error: psycopg.OperationalError, database: Database) -> str:
     """Say why there is no connection, and what to do.
 
-    A failure before the session begins has no code, so it is known by its words; those of a
-    server that speaks another language are given as they are.
+    A failure before the session begins has no code, so its words identify it; messages of a
+    server in another language are returned unchanged.
     """
-    told = str(error)
+    message = str(error)
     name = database.name
-    for sign, mend in (
+    for sign, fix in (
         ("password authentication failed", "wrong password or user; check PG_USER and PG_PASS"),
-        ("no password supplied", "it wants a password; set PG_PASS"),
+        ("no password supplied", "the server wants a password; set PG_PASS"),
         (
             f'database "{name}" does not exist',
-            f"there is no such database; check PG_DB, or make it with `createdb {name}`",
+            f"no such database; check PG_DB, or make it with `createdb {name}`",
         ),
-        ('" does not exist', "there is no such user; check PG_USER"),
-        ("too many", "it has no connection free; try again, or raise max_connections"),
-        ("connection slots", "it has no connection free; try again, or raise max_connections"),
-        ("starting up", "it is starting up; try again in a moment"),
-        ("shutting down", "it is shutting down; try again when it is up"),
-        ("no pg_hba.conf entry", "it lets nobody in from here; add a line to its pg_hba.conf"),
-        ("resolve host", "no host is known by that name; check PG_HOST"),
+        ('" does not exist', "no such user; check PG_USER"),
+        ("too many", "no connection is free; try again, or raise max_connections"),
+        ("connection slots", "no connection is free; try again, or raise max_connections"),
+        ("starting up", "the server is starting up; try again in a moment"),
+        ("shutting down", "the server is shutting down; try again when it is up"),
+        ("no pg_hba.conf entry", "the server refuses this machine; add a line to its pg_hba.conf"),
+        ("resolve host", "no such host; check PG_HOST"),
         ("permission denied for database", f"GRANT CONNECT ON DATABASE {name} to PG_USER"),
     ):
-        if sign in told:
-            return mend
+        if sign in message:
+            return fix
     names = "" if database.embedded else obeyed_names()
-    if "FATAL" in told:
-        return f"{_told(error)}; check PG_USER, PG_PASS and PG_DB"
+    if "FATAL" in message:
+        return f"{_message(error)}; check PG_USER, PG_PASS and PG_DB"
     if names:
-        return f"{_told(error)}; is it up? Check PG_HOST and PG_PORT, and {names}, which hold too"
-    return f"{_told(error)}; is it up? Check PG_HOST and PG_PORT"
+        names = f", and {names}, which also count"
+    return f"{_message(error)}; is it up? Check PG_HOST and PG_PORT{names}"
 
 
-def _told(error: psycopg.Error) -> str:
-    """What the server or the client library said, without its position, hint and advice."""
+def _message(error: psycopg.Error) -> str:
+    """Return what the server or the client library said, without its position, hint and advice."""
     if error.diag.message_primary:
         return error.diag.message_primary
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # Of several addresses of a host, the last one tried; advice is on lines of its own.
+    # If a host has several addresses, the last one tried; advice is on separate lines.
     said = [line for line in lines if "failed:" in line] or lines
     return said[-1].rpartition("failed: ")[2] if said else type(error).__name__

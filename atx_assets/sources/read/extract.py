@@ -1,4 +1,4 @@
-"""Copies a source table to a parquet file, in key order, in batches of bounded memory.
+"""Copies a source table to a parquet file, in key order, in batches of limited memory.
 
 Not here: which table (`sources/layouts.py`), what its rows mean (`sources/titles.py`).
 """
@@ -33,27 +33,27 @@ from atx_assets.sources.models_labels import models_labels_metadata
 _BATCH_BYTES = 16 << 20
 _EVERY_ROW = sql.SQL("true")
 
-# What stands in the copy for a time that Arrow cannot hold: within what it can, and on the one
-# day of it that no time is let through.
+# Replaces a time that Arrow cannot hold: within Arrow's range, and on the only day of it that
+# the query lets no other time have.
 _NO_TIME = datetime(9999, 12, 31, 12, tzinfo=UTC)
 
-#: What reading mends, since neither Arrow nor parquet could hold it: kinds as `mended_on_reading`
-#: gives them.
+#: What reading mends, because neither Arrow nor parquet could hold it: the kinds that
+#: `mended_on_reading` returns.
 DATES, NOT_UTF8 = "date that no calendar has to missing", "bytes that are no UTF-8 to U+FFFD"
 _MENDED = b"atx_mended"
 
 
 def _token(first: str, length: int) -> str:
-    """Return a word that begins with a control character, and that nobody can foresee."""
+    """Return a word that begins with a control character, and that nobody can predict."""
     return first + secrets.token_hex(length)
 
 
 @dataclass(frozen=True)
 class _Marks:
-    """What the copy has between an array's elements, for a null, and for a lone empty element.
+    """The marks in the copy: between an array's elements, for a null, for a lone empty element.
 
-    Without the last, such an element would read as the empty array. The marks are new for each
-    extraction: whatever an element holds, it cannot hold these, and so no element is looked at.
+    Without the last, such an element would read as an empty array. The marks are new for each
+    extraction: no element can contain them, so no element has to be checked.
     """
 
     unit: str = field(default_factory=lambda: _token("\x1f", 3))
@@ -69,10 +69,10 @@ def extract(
 ) -> int:
     """Copy the whole table to `path`, ordered bytewise by its primary key.
 
-    The rows are of the transaction that `connection` is in. Columns that the layout does not
+    The rows come from the current transaction of `connection`. Columns that the layout does not
     know are kept, as text. Arrays of several dimensions become flat. Times outside the years 1 to
-    9999 have no Arrow form that others read, and become null; bytes that are no UTF-8, which a
-    database in SQL_ASCII lets in, become U+FFFD. The file says how many of either
+    9999 have no Arrow form that others read, and become null; invalid UTF-8, which a
+    database in SQL_ASCII can hold, becomes U+FFFD. The file says how many there are of each
     (`mended_on_reading`), and which labels are a model's (`models_labels_in`).
 
     Returns:
@@ -81,10 +81,10 @@ def extract(
     about = {b"atx": json.dumps(dict(snapshot)), **models_labels_metadata(source.by_model)}
     schema = _arrow_schema(source).with_metadata(about)
     marks, mended = _Marks(), Counter[str]()
-    # A parallel sort in memory beats a walk along the primary key's index, which reads the
+    # A parallel sort in memory is faster than following the primary key's index, which reads the
     # table in random order; and the order of "C" does not depend on the database's locale.
     connection.execute("SET LOCAL work_mem = '64MB'")
-    # A database may be set to spell times in a way that Arrow cannot read.
+    # A database may be configured to format times in a way that Arrow cannot read.
     connection.execute("SET LOCAL datestyle = 'ISO'")
     with (
         pq.ParquetWriter(path, schema, **_parquet_options(schema)) as writer,
@@ -99,8 +99,8 @@ def extract(
             rows: int = table.num_rows
             return rows
 
-        # One batch is received while the one before is parsed, and that before it is compressed
-        # and written. No more: memory is bounded.
+        # One batch is received while the previous one is parsed, and the one before that compressed
+        # and written. No more at a time, so memory is limited.
         rows, under_way = 0, deque[Future[int]]()
         for batch in batches:
             parsed = parsing.submit(_parse, batch, schema, marks, mended)
@@ -116,7 +116,7 @@ def extract(
 def read_rows(
     connection: psycopg.Connection, source: SourceTable, where: sql.Composable
 ) -> pa.Table:
-    """Read the rows that a condition picks into memory, as `extract` would have read them."""
+    """Read the rows that a condition selects into memory, as `extract` would read them."""
     connection.execute("SET LOCAL datestyle = 'ISO'")
     schema, marks, mended = _arrow_schema(source), _Marks(), Counter[str]()
     chunks = _copy(connection, source, marks, where)
@@ -135,14 +135,14 @@ def _copy(
     marks: _Marks,
     where: sql.Composable = _EVERY_ROW,
 ) -> Generator[bytes, None, None]:
-    """Yield the table, or the rows that a condition picks, as CSV, cut between rows, in batches."""
+    """Yield the table, or the rows that a condition selects, as CSV, cut between rows."""
     query = _copy_query(connection, source, marks, where).as_bytes(connection)
     finished = False
     try:
         yield from _received(connection.pgconn, query)
         finished = True
     finally:
-        if not finished:  # the connection is still full of rows, or of the failure's results
+        if not finished:  # the connection still holds rows, or the failure's results
             connection.close()
 
 
@@ -150,7 +150,7 @@ def _copy_query(
     connection: psycopg.Connection, source: SourceTable, marks: _Marks, where: sql.Composable
 ) -> sql.Composed:
     known = {column.name: column.type for column in source.known}
-    # SQL_ASCII is no encoding: the server would only refuse what is no UTF-8 in such a database.
+    # In SQL_ASCII no conversion happens: the server would only refuse text that is not UTF-8.
     ascii_ = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
     return sql.SQL(
         "COPY (SELECT {columns} FROM {table} WHERE {where} ORDER BY {order}) TO STDOUT "
@@ -170,19 +170,19 @@ def _copy_query(
 def _received(libpq: PGconn, query: bytes) -> Iterator[bytes]:
     """Yield what a COPY sends, cut between rows, in batches.
 
-    By libpq itself: iterating over psycopg's copy object takes ten times the time a row.
+    Through libpq itself: iterating over psycopg's copy object takes ten times as long per row.
     """
     with _waiting_for(libpq) as wait:
         libpq.send_query(query)
         while libpq.flush():
-            # A long query does not fit the socket at once: its rest waits for room there.
+            # A long query may not fit into the socket: its rest waits for room there.
             wait(selectors.EVENT_READ | selectors.EVENT_WRITE)
         while libpq.is_busy():
             wait(selectors.EVENT_READ)
         _raise_unless(libpq.get_result(), ExecStatus.COPY_OUT)
         rows, size = list[bytes](), 0
         while (got := libpq.get_copy_data(1))[0] >= 0:
-            if not got[0]:  # nothing has come yet
+            if not got[0]:  # nothing has arrived yet
                 wait(selectors.EVENT_READ)
                 continue
             rows.append(bytes(got[1]))
@@ -197,7 +197,7 @@ def _received(libpq: PGconn, query: bytes) -> Iterator[bytes]:
 
 @contextmanager
 def _waiting_for(libpq: PGconn) -> Iterator[Callable[[int], None]]:
-    """Yield what waits for the server; libpq itself would let no thread run, nor Ctrl-C."""
+    """Yield a function that waits for the server; libpq's own blocks threads and Ctrl-C."""
     with selectors.DefaultSelector() as selector:
         selector.register(libpq.socket, selectors.EVENT_READ)
 
@@ -214,14 +214,14 @@ def _raise_unless(result: PGresult | None, wanted: ExecStatus) -> None:
         raise errors.ConnectionException("the server has closed the connection")
     if result.status != wanted:
         state = (result.error_field(DiagnosticField.SQLSTATE) or b"08006").decode()
-        # Without its details, on lines of their own, which would stand for what happened.
+        # Without its details, which are on separate lines and would hide what happened.
         primary = result.error_field(DiagnosticField.MESSAGE_PRIMARY)
         said = primary.decode(errors="replace") if primary else result.get_error_message()
         raise errors.lookup(state)(said)
 
 
 def _order(source: SourceTable) -> sql.Composable:
-    """By key; a view may give one twice, and then the order must not depend on the view's plan."""
+    """Order by key; a view may repeat one, and the order must not depend on the view's plan."""
     key = source.layout.key
     by_key = sql.SQL('{} COLLATE "C"').format(sql.Identifier(key))
     rest = (sql.Identifier(column.name) for column in source.known if column.name != key)
@@ -230,7 +230,7 @@ def _order(source: SourceTable) -> sql.Composable:
 
 def _expression(name: str, kind: str, stored_as: str, marks: _Marks) -> sql.Composable:
     column: sql.Composable = sql.Identifier(name)
-    # Else an empty char(2) would read as two blanks, and not as unknown.
+    # Otherwise an empty char(2) would read as two blanks, and not as unknown.
     if stored_as == "character":
         column = sql.SQL("({})::text").format(column)
     elif stored_as == "character[]":
@@ -256,7 +256,7 @@ def _arrow_schema(source: SourceTable) -> pa.Schema:
 
 
 def _parse(chunk: bytes, schema: pa.Schema, marks: _Marks, mended: Counter[str]) -> pa.Table:
-    """Make a table of a batch, and add to `mended` what could not come as it was."""
+    """Make a table of a batch, and count in `mended` what could not be read unchanged."""
     if not chunk:
         return schema.empty_table()
     try:
@@ -281,7 +281,7 @@ def _parse(chunk: bytes, schema: pa.Schema, marks: _Marks, mended: Counter[str])
 
 
 def _known_times(times: pa.ChunkedArray) -> tuple[pa.ChunkedArray, int]:
-    """Return times with what stands for none of Arrow's as null, and how many these were."""
+    """Return times with the mark for those outside Arrow's range as null, and their number."""
     none = pc.equal(times, pa.scalar(_NO_TIME, times.type))
     found = pc.sum(none).as_py() or 0
     return pc.if_else(none, pa.scalar(None, times.type), times), found
@@ -292,12 +292,12 @@ def _from_csv(chunk: bytes, schema: pa.Schema) -> pa.Table:
     flat = {f.name: pa.string() if f.name in lists else f.type for f in schema}
     return csv.read_csv(
         pa.BufferReader(chunk),
-        # The chunk is one block: it may hold a single row of many megabytes.
+        # The chunk is one block: it may hold one row of many megabytes.
         csv.ReadOptions(column_names=schema.names, use_threads=False, block_size=len(chunk) + 1),
         csv.ParseOptions(newlines_in_values=True),
         csv.ConvertOptions(
             column_types=flat,
-            # COPY writes null as nothing and the empty string as "".
+            # COPY writes null as nothing, and the empty string as "".
             null_values=[""],
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
@@ -311,7 +311,7 @@ def _split(flat: pa.Array, marks: _Marks) -> pa.Array:
     """Undo `array_to_string`: '' is the empty array, null is null."""
     if isinstance(flat, pa.ChunkedArray):
         flat = flat.combine_chunks()
-    # Few lists are distinct, so each is split once.
+    # Few lists are distinct, so each is split only once.
     encoded = flat.dictionary_encode()
     words = pc.split_pattern(encoded.dictionary, marks.unit)
     values = words.values
@@ -325,9 +325,9 @@ def _split(flat: pa.Array, marks: _Marks) -> pa.Array:
 
 
 def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
-    """Write repeated text as a dictionary, and what differs in each row as it is.
+    """Write repeated text as a dictionary, and values that differ in each row as they are.
 
-    Building a dictionary of a million hashes or paths costs time and memory, and is thrown away.
+    A dictionary of a million hashes or paths costs time and memory, and is thrown away.
     """
     distinct = {"hash", "imdb_id", "media_title", "original_title", "original_media_title"}
     distinct |= {"parent_path", "target_path", "original_path", "original_link"}

@@ -1,7 +1,7 @@
-"""Numbers that change when a label, or anything that a model is fed, changes in the database.
+"""Numbers that change when a label, or anything that a model sees, changes in the database.
 
-Not here: what is done when they change. Each is read in the transaction of the extraction,
-so that it is the fingerprint of the very rows that were extracted.
+Not here: what happens when they change. Each is read in the transaction of the extraction,
+so it is the fingerprint of exactly the rows that were extracted.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from atx_assets.sources.layouts import SCHEMA, SourceTable
 from atx_assets.sources.observed_labels import can_be_observed
 from atx_assets.sources.read.label_rows import hard_labels, surely_known
 
-# The hashes of the rows are added up: the order of the rows is nothing to a sum, and 64 bits a
-# row make two tables with one sum a matter of 1 in 10^19. What is known of a row is the seed of
-# its key's hash, never a hash that is added itself: `hash_record_extended` adds up its columns,
-# and two rows that change places in one of them would leave the sum of all rows as it was. Only
-# films count. `updated_at` is left out: it moves on any update, even one that changes nothing.
+# The hashes of the rows are added up: a sum does not depend on the order of the rows, and with 64
+# bits per row two tables have the same sum once in 10^19. A row's values are the seed of its key's
+# hash, and are never added themselves: `hash_record_extended` adds up its columns, so two rows
+# that swap values in one of them would leave the sum of all rows unchanged. Only films count.
+# `updated_at` is left out: any update changes it, even one that changes nothing.
 _ROWS = """
     SELECT count(*), sum(hashtextextended(key, film)),
            count(label), sum(hashtextextended(key, {of_row})),
@@ -33,19 +33,19 @@ _ROWS = """
                  imdb_id, {film} AS film
           FROM {table} WHERE media_type::text = 'movie') films
 """
-# A label is its row's, which is of the title with the row's IMDb id; where that is not so simple,
+# A label belongs to its row, and the row to the title with its IMDb id; if that is not so simple,
 # label_rows.py says which title it is. In the training layout the id is the key.
 _OF_ROW = {
     "media": "hashtextextended(coalesce(imdb_id, ''), label)",
     "training": "label",
 }
-# Before version 14 a record has no hash, and its text, which takes 1.5 times as long, stands in.
+# Before version 14 a record has no hash, so its text is hashed, which takes 1.5 times as long.
 _RECORD, _RECORD_BEFORE_14 = (
     "hash_record_extended(ROW({}), 0)",
     "hashtextextended(ROW({})::text, 0)",
 )
 
-# 'N/A' and the empty string are no reason, as in titles.py.
+# 'N/A' and the empty string are not reasons, as in titles.py.
 _UNKNOWN_REASON = "coalesce(rejection_reason, '') IN ('', 'N/A')"
 # A person's keep and skip, a rule's keep and skip.
 _MEDIA_LABEL = f"""CASE rejection_status::text
@@ -59,12 +59,12 @@ _MEDIA_HUMAN = f"""(rejection_status::text = 'override'
 class Fingerprints:
     """Fingerprints of one moment.
 
-    Each reads `<number of rows>-<64-bit sum in hex>`. They are numbers of their own for each
-    layout and version of PostgreSQL; compared are those of one database.
+    Each is `<number of rows>-<64-bit sum in hex>`. They differ between layouts and versions of
+    PostgreSQL; only those of the same database are compared.
 
     Attributes:
-        labels: of the labels by a person or a rule. A verdict that a model gave is none of them:
-            nothing learns from it, so it counts as something that is known of a film.
+        labels: of the labels by a person or a rule. A model's label is not one of them: nothing
+            learns from it, so it counts as part of what is known of a film.
         human_labels: of the labels by a person.
         media: of the films with all that scoring reads.
     """
@@ -75,10 +75,10 @@ class Fingerprints:
 
 
 def read_fingerprints(connection: psycopg.Connection, source: SourceTable) -> Fingerprints:
-    """Read the fingerprints of the transaction that `connection` is in.
+    """Read the fingerprints in the current transaction of `connection`.
 
-    One scan adds up the rows. Labels of which their row does not say where they end are read and
-    followed to their titles besides.
+    One scan adds up the rows. Labels whose row does not show their title are read separately and
+    followed to their titles.
     """
     label, human = _label_expressions(source)
     record = _RECORD if connection.info.server_version >= 140_000 else _RECORD_BEFORE_14
@@ -116,7 +116,7 @@ def _hash(text: str) -> int:
 
 
 def _label_expressions(source: SourceTable) -> tuple[sql.Composable, sql.Composable]:
-    """What stands for a row's label, a number or null, and whether a person gave it."""
+    """Return expressions for a row's label, a number or null, and for whether a person gave it."""
     if source.layout.name == "media":
         return sql.SQL(_MEDIA_LABEL), sql.SQL(_MEDIA_HUMAN)
     human, reviewed, anomalous = _flags(source)
@@ -129,14 +129,14 @@ def _label_expressions(source: SourceTable) -> tuple[sql.Composable, sql.Composa
 
 
 def _flags(source: SourceTable) -> tuple[sql.SQL, sql.Composable, sql.SQL]:
-    """human_labeled, reviewed, anomalous; older tables lack them, then as in titles.py.
+    """Return human_labeled, reviewed and anomalous; if older tables lack them, as in titles.py.
 
-    A row whose label is a model's all the same counts as one that is not reviewed.
+    A row whose label is a model's anyway counts as not reviewed.
     """
     human = sql.SQL("human_labeled" if "human_labeled" in source.columns else "false")
     reviewed: sql.Composable = sql.SQL("reviewed" if "reviewed" in source.columns else "true")
     if source.by_model:
-        # A subquery is hashed once; an array would be searched for each row before version 14.
+        # A subquery is hashed once; before version 14 an array would be searched for each row.
         reviewed = sql.SQL(
             "(reviewed AND imdb_id::text NOT IN (SELECT unnest({}::text[])))"
         ).format(sql.Literal(sorted(source.by_model)))
@@ -145,20 +145,20 @@ def _flags(source: SourceTable) -> tuple[sql.SQL, sql.Composable, sql.SQL]:
 
 
 def _described(source: SourceTable) -> list[sql.Composable]:
-    """What says which title a row is, and what it is like."""
+    """Return what says which title a row is, and what is known of it."""
     named = ["imdb_id", "media_title", *source.layout.features]
     columns = [_column(source, name) for name in named if name != source.layout.key]
     if source.layout.name == "media":
-        # The release's name is the film's where that is unknown, which is not for us to decide;
-        # the time of its making decides which release stands for a title.
+        # If the film's name is unknown, the release's name replaces it, which SQL cannot decide;
+        # the creation time decides which release represents a title.
         release_name = sql.SQL("CASE WHEN NOT {} THEN original_title END")
         columns += [release_name.format(surely_known("media_title")), sql.SQL("created_at")]
     else:
         human, reviewed, _ = _flags(source)
         by_model = "CASE WHEN NOT {} AND {} IS NOT TRUE THEN label::text END"
         if can_be_observed(source):
-            # With `reviewed`, wherever the label itself does not show that it changes: an
-            # extraction must see each step (`sources/observed_labels.py`).
+            # With `reviewed`, unless the label itself shows a change: an extraction must see each
+            # step (`sources/observed_labels.py`).
             by_model = """CASE WHEN NOT {} AND (label IS NULL OR {} IS NOT TRUE) THEN nullif(
                 coalesce(label::text, '') || CASE WHEN reviewed THEN ' reviewed' ELSE '' END, '')
                 END"""
@@ -167,7 +167,7 @@ def _described(source: SourceTable) -> list[sql.Composable]:
 
 
 def _column(source: SourceTable, name: str) -> sql.Composable:
-    # An enum is hashed by the number that its value got in this database, and in no other.
+    # An enum is hashed by the number that its value has in this database only.
     kind = "{}::text" if source.columns.get(name) == "enum" else "{}"
     return sql.SQL(kind).format(sql.Identifier(name))
 

@@ -1,10 +1,10 @@
-"""The labels that SQL alone cannot follow to a title: their rows, and where they end.
+"""The labels that SQL alone cannot assign to a title: their rows, and their titles.
 
 Which title a labelled row counts for depends on names in their normal form, on what is mended in
-an id, on whether the row is set aside, and, where a person said both, on times. Those rules stand
+an id, on whether the row is set aside, and, if a person said both, on times. Those rules are
 in `sources/contract.py`, `sources/mends.py` and `sources/titles.py` and nowhere else: the
-conditions below only pick rows, and more of them than needed, for those to decide. Not here: the
-fingerprints (`fingerprints.py`).
+conditions below only select rows, and more of them than needed, for that code to decide. Not here:
+the fingerprints (`fingerprints.py`).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from atx_assets.sources.read.extract import read_rows
 from atx_assets.sources.verdicts import given_by_person, keys_without_id, labelled_rows
 
 _FLAGS = ("label", "human_labeled", "reviewed", "anomalous")
-# "C": a collation of the column's own may be one that knows no patterns.
+# "C": the column's own collation may not support patterns.
 _PROPER_ID = sql.SQL('coalesce(imdb_id COLLATE "C" ~ {}, false)').format(sql.Literal(IMDB_ID))
-# What the normal form of a name may take for another character, or leave out.
+# Characters that the normal form of a name may change or leave out.
 _NOT_PRINTABLE_ASCII = "[^ -~]"
-# What shows that a name is known: none of these is a blank, or invisible, or in 'N/A'.
+# A name with one of these is known: none is blank, or invisible, or in 'N/A'.
 _KNOWN_BY = "[0-9B-MO-Zb-z]"
 _UNIQUE_KEY = """
     SELECT count(*) > 0 FROM pg_catalog.pg_index i
@@ -40,7 +40,7 @@ _UNIQUE_KEY = """
 
 @dataclass(frozen=True)
 class LabelRow:
-    """Where a labelled row ends, in words, and whether a person labelled it."""
+    """Where a labelled row's label ends up, in words, and whether a person gave it."""
 
     words: str
     human: bool
@@ -54,16 +54,16 @@ def hard_labels(
     *,
     both_said: bool,
 ) -> Iterator[LabelRow]:
-    """Yield where each label ends of which its row alone does not say so.
+    """Yield where each label ends up if its row alone does not say so.
 
-    These are the labels of rows whose IMDb id is missing or odd, the titles on which a person said
+    These are the labels of rows whose IMDb id is missing or odd, the titles of which a person said
     both keep and skip, and the labels of rows that are set aside.
 
     Args:
         connection: in the transaction of the fingerprints.
         source: the table.
-        labelled, human: conditions: the row has a label; it has one by a person.
-        both_said: whether a person said keep of some row, and skip of another.
+        labelled, human: conditions: the row has a label; a person gave it.
+        both_said: whether a person said keep in some row, and skip in another.
     """
     part = _needed(source)
     layout, key = source.layout, source.layout.key
@@ -74,7 +74,7 @@ def hard_labels(
     if connection.execute(_UNIQUE_KEY, (f"{SCHEMA}.{layout.table}", layout.key)).fetchone() != (
         True,
     ):
-        # Of whatever kind: a film whose key a show has too is set aside with it.
+        # Of any kind: a film that shares its key with a show is set aside with it.
         where = sql.SQL("({}) OR {}").format(where, _key_stands_twice(source))
     rows = read_rows(connection, part, where)
     if not rows.num_rows:
@@ -89,7 +89,7 @@ def hard_labels(
 
 
 def _needed(source: SourceTable) -> SourceTable:
-    """Return the table with the columns by which rows are sorted and labelled, and no other."""
+    """Return the table with only the columns by which rows are sorted and labelled."""
     names = {column.name for column in source.layout.columns if column.required} | {*_FLAGS}
     columns = {name: kind for name, kind in source.columns.items() if name in names}
     return SourceTable(source.layout, columns)
@@ -100,10 +100,10 @@ def _of_films(where: sql.Composable) -> sql.Composable:
 
 
 def _outcomes(rows: pa.Table, labelled: pa.Table, source: SourceTable) -> Iterator[LabelRow]:
-    """Say where the labels of `rows` end: at a title, at one of two verdicts, or nowhere."""
+    """Say where the labels of `rows` end up: at a title, at one of two verdicts, or nowhere."""
     layout, key = source.layout, source.layout.key
     by_person = given_by_person(rows, layout)
-    # `$` of RE2 is the text's end alone, as in PostgreSQL.
+    # `$` matches only at the end of the text in RE2, as in PostgreSQL.
     proper = pc.match_substring_regex(rows["imdb_id"], IMDB_ID).fill_null(False).to_pylist()
     ends = {end["row"]: end for end in labelled.to_pylist()}
     for at, row in enumerate(rows[key].to_pylist()):
@@ -120,10 +120,10 @@ def _outcomes(rows: pa.Table, labelled: pa.Table, source: SourceTable) -> Iterat
 
 
 def _others(rows: pa.Table, source: SourceTable) -> sql.Composable | None:
-    """Return a condition for the rows on which the ends of `rows` depend; None if there are none.
+    """Return a condition for the rows that decide where `rows` end up; None if there are none.
 
-    They are those that may have the name and the year of a row without an IMDb id, of which it
-    may be a release, and those with the IMDb id of a row that is set aside, without which its
+    They are the rows that may have the name and the year of a row without an IMDb id, which may
+    be a release of theirs, and those with the IMDb id of a row that is set aside, without which its
     label counts for no title.
     """
     found = sort_rows(rows, source.layout)
@@ -135,7 +135,7 @@ def _others(rows: pa.Table, source: SourceTable) -> sql.Composable | None:
         pa.concat_arrays(found.verdicts["imdb_id"].chunks or [pa.array([], pa.string())])
     )
     if len(ids := ids.drop_null()):
-        # Whatever is mended in an id, it is no letter or digit.
+        # Whatever is mended in an id, it is never a letter or digit.
         conditions.append(
             sql.SQL(
                 "imdb_id = ANY ({ids}) OR NOT {proper} AND"
@@ -148,8 +148,8 @@ def _others(rows: pa.Table, source: SourceTable) -> sql.Composable | None:
 def _may_share_name(keys: list[str]) -> sql.Composable:
     """Return a condition for the rows with an id that may have the name and year of a key.
 
-    Names of printable ASCII that are one in the normal form differ in case and blanks alone. Any
-    other may be any name of its year. Where the title is as short as what stands for unknown, the
+    Names in printable ASCII that have the same normal form differ only in case and blanks. Any
+    other name may equal any name of its year. If the title is as short as what means unknown, the
     release's name counts as well.
     """
     pairs, years = set[str](), set[str]()
@@ -170,7 +170,7 @@ def _may_share_name(keys: list[str]) -> sql.Composable:
 
 
 def _may_be(column: str, pairs: set[str], years: set[str]) -> sql.Composable:
-    # The cheaper test of each first, as most rows pass none: a look is taken every few seconds.
+    # The cheaper test of each first, as most rows pass none: this runs every few seconds.
     return sql.SQL(
         '({name} COLLATE "C" ~ {odd} AND {year} IN (SELECT unnest({years}))'
         " OR {folded} IN (SELECT unnest({names}))"
@@ -187,7 +187,7 @@ def _may_be(column: str, pairs: set[str], years: set[str]) -> sql.Composable:
 
 
 def surely_known(column: str) -> sql.Composable:
-    """Return a condition that only a known name meets, and nearly every known name does."""
+    """Return a condition that only known names meet, and nearly all of them do."""
     return sql.SQL('coalesce({} COLLATE "C" ~ {}, false)').format(
         sql.Identifier(column), sql.Literal(_KNOWN_BY)
     )
@@ -196,7 +196,7 @@ def surely_known(column: str) -> sql.Composable:
 def _may_be_set_aside(source: SourceTable) -> sql.Composable:
     """Return a condition for the rows that may break a rule of the layout's contract.
 
-    What a key must be is no part of it: the fingerprint changes with the key itself.
+    The rules for keys are not part of it: the fingerprint changes with the key itself.
     """
     layout = source.layout
     broken = [test for column in checked_columns(layout) for test in _may_break(column)]
@@ -207,10 +207,10 @@ def _may_be_set_aside(source: SourceTable) -> sql.Composable:
 
 
 def _may_break(column: Column) -> Iterator[sql.Composable]:
-    """Yield conditions that a value meets if it breaks a rule of its column, or maybe else.
+    """Yield conditions that a value meets if it breaks a rule of its column, and perhaps otherwise.
 
-    The limits are those of `schemas.py`, and lengths are compared in bytes, of which no text has
-    fewer than characters.
+    The limits are those of `schemas.py`. Lengths are compared in bytes: a text never has fewer
+    bytes than characters.
     """
     name = sql.Identifier(column.name)
     if not column.nullable:
@@ -221,7 +221,7 @@ def _may_break(column: Column) -> Iterator[sql.Composable]:
         if limit is not None:
             yield sql.SQL("{} {} {}").format(name, sql.SQL(compared), sql.Literal(limit))
     if column.type == STRINGS:
-        # With a comma between them, a list has no fewer bytes than entries, less one.
+        # Joined by commas, a list has at least as many bytes as entries, minus one.
         limits = [limit for limit in (column.longest, column.entries) if limit is not None]
         if limits:
             yield sql.SQL("octet_length(array_to_string({}, ',', '')) >= {}").format(

@@ -1,7 +1,7 @@
-"""What the user of a connection sees of the media database, and may do beyond what atx needs of it.
+"""What the user of a connection sees of the media database, and may do beyond what atx needs.
 
-Not here: what is missing (`sources/layouts.py`, `sources/correct/corrections.py`). The roles that
-have neither too much nor too little are made by the scripts in `sql/`.
+Not here: what is missing (`sources/layouts.py`, `sources/correct/corrections.py`). The scripts in
+`sql/` create roles with exactly the rights needed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ROLE = """
     FROM pg_catalog.pg_roles WHERE rolname = current_user
 """
 
-# Views and foreign tables too. INSERT and UPDATE may be given on single columns.
+# Views and foreign tables too. INSERT and UPDATE may be granted on single columns.
 _WRITES = """
     SELECT asked, string_agg(n.nspname || '.' || c.relname, ', ' ORDER BY c.relname)
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace,
@@ -37,7 +37,7 @@ _WRITES = """
     GROUP BY asked ORDER BY asked
 """
 
-# Not what an extension has put there for all to read.
+# Not what an extension has created for everybody to read.
 _OTHERS = """
     SELECT n.nspname || '.' || c.relname
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -53,17 +53,17 @@ _OTHERS = """
 
 
 def filters_rows(connection: psycopg.Connection, source: SourceTable) -> bool:
-    """Whether row-level security decides which rows of the table the user reads."""
+    """Return whether row-level security decides which rows of the table the user reads."""
     asked = "SELECT row_security_active(%s)"
     name = f"{SCHEMA}.{source.layout.table}"
     return connection.execute(asked, (name,)).fetchone() == (True,)
 
 
 def find_visible_source(connection: psycopg.Connection, wanted: str = "") -> SourceTable:
-    """Find the table to read from, and see that not all of its rows are hidden.
+    """Find the table to read from, and check that some of its rows are visible.
 
     Raises:
-        AtxError: see `find_source`; or row-level security shows the user no row.
+        AtxError: see `find_source`; or row-level security shows the user no rows.
     """
     source = find_source(connection, wanted)
     table = sql.Identifier(SCHEMA, source.layout.table)
@@ -87,11 +87,11 @@ def policy(connection: psycopg.Connection, source: SourceTable) -> str:
 def more_than_needed(
     connection: psycopg.Connection, table: str = "", columns: Sequence[str] = ()
 ) -> str:
-    """Say what the user may do besides reading media and labels; mostly nothing.
+    """Say what the user may do besides reading media and labels; usually nothing.
 
     Args:
         connection: of the user.
-        table: the table of which the user needs to UPDATE columns, `media` or `training`.
+        table: the table in which the user needs to UPDATE columns, `media` or `training`.
         columns: these columns.
     """
     ((superuser, roles, database, schemas),) = connection.execute(_ROLE).fetchall()

@@ -1,7 +1,7 @@
 """A connection that sets up each of its transactions, and leaves nothing in its session.
 
-Behind a transaction pooler a session is everybody's: what a `SET` or a prepared statement leaves
-there lands on the next client. Not here: where the connection goes (`database.py`).
+Behind a transaction pooler, clients share sessions: what a `SET` or a prepared statement leaves
+there reaches the next client. Not here: where the connection goes (`database.py`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
-#: What a database or a user may set for every session, and what would then be read or written
-#: otherwise: `ALTER DATABASE … SET` and `ALTER ROLE … SET` hold for whoever connects.
+#: What a database or a user may preset for every session, and what would change how values are
+#: read or written: `ALTER DATABASE … SET` and `ALTER ROLE … SET` apply to every connection.
 _READ_AS = {
     "TimeZone": "UTC",
     "DateStyle": "ISO, YMD",
@@ -23,23 +23,23 @@ _READ_AS = {
     "transform_null_equals": "off",
     "array_nulls": "on",
 }
-#: The second bounds how long a machine that was put to sleep keeps the server from cleaning up.
+#: The second limits how long a suspended machine keeps the server from cleaning up.
 _LIMITS = ("statement_timeout", "idle_in_transaction_session_timeout")
 _SET_UP = "SELECT set_config(name, value, true) FROM unnest(%s::text[], %s::text[]) s(name, value)"
 
 
 class TransactionBound(psycopg.Connection[tuple[Any, ...]]):
-    """A connection whose transactions read alike everywhere, and take only so long.
+    """A connection whose transactions read the same everywhere, and take only so long.
 
     Attributes:
         statement_timeout: seconds that a statement may take, and that a transaction may be idle;
-            statements outside of a transaction (autocommit) have none.
+            statements outside of a transaction (autocommit) have no limit.
     """
 
     statement_timeout: int
 
     def cursor(self, *args: Any, **named: Any) -> Any:
-        """Return a cursor; a statement that would begin a transaction finds one set up."""
+        """Return a cursor; a statement that begins a transaction gets one that is set up."""
         if self._is_idle and not self.autocommit:
             self._set_up()
         return super().cursor(*args, **named)
@@ -48,7 +48,7 @@ class TransactionBound(psycopg.Connection[tuple[Any, ...]]):
     def transaction(
         self, savepoint_name: str | None = None, force_rollback: bool = False
     ) -> Iterator[psycopg.Transaction]:
-        """Open a transaction that is set up, or a savepoint in one."""
+        """Open a transaction that is set up, or a savepoint inside one."""
         begins = self._is_idle
         with super().transaction(savepoint_name, force_rollback) as transaction:
             if begins:

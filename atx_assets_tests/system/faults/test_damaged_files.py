@@ -258,7 +258,7 @@ def test_a_rebuild_mends_whatever_is_damaged_but_the_champion(copied):
         path.write_bytes(turned(path.read_bytes()))
     stopped = copied.run("full_rebuild", ATX_SEARCH="off", ATX_MLFLOW="off")
     assert not stopped.success
-    assert "version 1, the champion, is not what was saved, and a new version" in failure(stopped)
+    assert "version 1, the champion, is not as it was saved, so a new version" in failure(stopped)
     assert Bundles(copied.files).versions() == [1]
     model.write_bytes(content)
     assert copied.run("full_rebuild", ATX_SEARCH="off", ATX_MLFLOW="off").success
@@ -302,7 +302,7 @@ def test_a_model_that_another_xgboost_reads_otherwise_is_never_asked(folder, wel
         with pytest.raises(AtxError) as refused:
             folder.readers()[reader]()
         if reader != "doctor's models":
-            assert "was made with XGBoost 2.1.4, and XGBoost" in str(refused.value)
+            assert "was made with XGBoost 2.1.4, but XGBoost" in str(refused.value)
         assert "run full_rebuild" in str(refused.value)
 
 

@@ -65,7 +65,7 @@ class SmallDisk:
 class SmallFiles:
     """Any folder, in which no file of this process may grow beyond a few lines."""
 
-    full = "a file may not become that large: raise the limit (`ulimit -f`)"
+    full = "the file is larger than the limit: raise the limit (`ulimit -f`)"
     #: Those that a smaller disk stops in another way than a small one, if there is any such.
     files = ("raw_media", "tuned_classifier")
 

@@ -73,7 +73,7 @@ def test_an_empty_pointer_to_the_champion_names_the_mend_and_the_night_mends_it(
     (bundles.folder / "champion.json").write_text("")
     result = copied.run("score")
     assert not result.success
-    assert "champion.json is damaged: `atx promote VERSION` writes it anew" in failure(result)
+    assert "champion.json is damaged: `atx promote VERSION` writes it again" in failure(result)
     with copied.instance() as instance:
         given = given_settings(copied.settings())
         asked = nightly_request(dg.build_schedule_context(instance), given)

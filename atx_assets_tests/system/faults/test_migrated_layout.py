@@ -95,7 +95,7 @@ def test_results_follow_a_database_that_changes_its_layout_and_back(living: Livi
     living.connection.execute("DROP TABLE atp.training")
     told = str(living.tick())
     assert told.startswith("nothing concluded")
-    assert "those are in atp.training where it was migrated, and that is not there" in told
+    assert "a migration moves those to atp.training, which does not exist" in told
     assert files.path("scored_results").read_bytes() == scored
 
     # And back: what was made from these films before is made again, row for row.

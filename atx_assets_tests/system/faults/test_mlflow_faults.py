@@ -58,8 +58,8 @@ def doctors(place: Any, **settings: str) -> str:
             "answers with an error (507): look at MLflow's log, or make room",
         ),
         ({"status": 502, "body": HTML}, "answers with an error (502)"),
-        ({"status": 200, "body": HTML}, "answers, and not as MLflow does: check MLFLOW_HOST"),
-        ({"status": 404, "body": HTML}, "answers, and not as MLflow does: check MLFLOW_HOST"),
+        ({"status": 200, "body": HTML}, "answers, but not as MLflow does: check MLFLOW_HOST"),
+        ({"status": 404, "body": HTML}, "answers, but not as MLflow does: check MLFLOW_HOST"),
         ({"status": 507, "body": FULL, "word": "/api/"}, "answers with an error (507)"),
     ],
     ids=["30 s", "500", "507", "502", "another page", "no such page", "healthy, its API 507"],
@@ -113,7 +113,7 @@ def test_the_first_run_without_the_mlflow_that_is_wanted_leaves_no_half_of_a_mod
     ("word", "how", "words"),
     [
         ("runs/log-batch", {"status": 500}, "answers with an error (500)"),
-        ("runs/log-batch", {"status": 200, "body": HTML}, "answers, and not as MLflow does"),
+        ("runs/log-batch", {"status": 200, "body": HTML}, "answers, but not as MLflow does"),
         ("registered-models/", {"status": 507, "body": FULL}, "answers with an error (507)"),
     ],
     ids=["500", "another page", "507"],
@@ -142,7 +142,7 @@ def test_a_slow_mlflow_is_given_up_instead_of_waited_for_a_hundred_times(
     with strange(seconds=1.5, word="runs/log-batch", behind=mlflow_server.port) as server:
         result = copied.run(assets=TRAINING, ATX_MODEL_NAME="slow", **server.settings)
         asked = server.strange
-    assert "stopped to answer in time (" in mlflow_line(result)
+    assert "stopped answering in time (" in mlflow_line(result)
     # Some in the patience that there was, one in the second after it, and that it failed.
     assert asked <= 10
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == str(ANSWER)

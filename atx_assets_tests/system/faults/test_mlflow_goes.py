@@ -132,7 +132,9 @@ def test_mlflow_that_dies_in_mid_run_is_one_line_and_the_champion_stays(
         took = time.monotonic() - started
         assert proxy.strange
     line = failure(result)
-    assert line.startswith(f"MLflow at http://127.0.0.1:{proxy.settings['MLFLOW_PORT']} stopped to")
+    assert line.startswith(
+        f"MLflow at http://127.0.0.1:{proxy.settings['MLFLOW_PORT']} stopped answering"
+    )
     assert "the last model stays in place" in line
     # Each of the two requests that are made of a silent one, the second to end the run.
     assert took < (2 if silent else 1) * KNOWN + BESIDE

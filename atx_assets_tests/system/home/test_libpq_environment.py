@@ -199,7 +199,7 @@ def test_how_safe_it_must_be_holds_for_a_server_of_somebodys_and_a_failure_names
     said: str,
 ) -> None:
     assert settled(**{name: value}) == ()
-    with pytest.raises(AtxError, match=rf"{said}.*, and {name}, which hold too$"):
+    with pytest.raises(AtxError, match=rf"{said}.*, and {name}, which also count$"):
         connect(tcp_database, statement_timeout=5)
     settings = read_settings({"DAGSTER_POSTGRES_URL": _address(tcp_database)})
     with pytest.raises(AtxError, match=rf"{name} of the environment, which hold for it too$"):

@@ -55,7 +55,9 @@ def test_a_home_that_was_moved_or_copied_writes_into_itself(copied, how):
     before, now = moved(copied, how)
     there = files_of(before) if how == "cp" else {}
     settings = settings_of(now)
-    with pytest.raises(AtxError, match=r"moved or copied from .*: `atx start` has it name"):
+    with pytest.raises(
+        AtxError, match=r"moved or copied from .*: `atx start` changes the store to"
+    ):
         reach(settings)
     note = check_mlflow(settings)
     assert isinstance(note, Note)
