@@ -56,7 +56,7 @@ def source_contract(current_settings: CurrentSettings, files: DataFiles) -> dg.A
         return dg.AssetCheckResult(
             passed=False,
             description=f"{file.num_rows} rows were read, {go_on} are used ({counts.good} good, "
-            f"{counts.mended} repaired) and {counts.quarantined} are set aside, but quarantine "
+            f"{counts.mended} mended) and {counts.quarantined} are set aside, but quarantine "
             f"lists {listed.num_rows} rows, or other ones: materialise quarantine again",
         )
     settings = current_settings.read()

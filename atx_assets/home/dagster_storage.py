@@ -98,7 +98,7 @@ def storage_explained(settings: Settings, is_back: Callable[[], None]) -> Iterat
             raise
         said = (str(error.orig).splitlines() or [""])[0]
         full = "No space left" in said or "File too large" in said
-        fix = "free space on its disk" if full else "is the server up? `atx doctor` checks it"
+        fix = "make room on its disk" if full else "is the server up? `atx doctor` checks it"
         raise DatabaseError(
             f"Dagster's storage ({_place(_url(settings))}) failed during the run ({said}): {fix}; "
             "what was there before stays in place"

@@ -169,7 +169,7 @@ def _upgrade_mlflow(settings: Settings) -> None:
         if done.returncode:
             cause = last_lines(log, 1)
             full = "is full" in cause or "No space left" in cause
-            fix = "free space on its disk, or set" if full else "set"
+            fix = "make room on its disk, or set" if full else "set"
             raise AtxError(
                 f"MLflow cannot bring {store} up to date: {cause} (log: {log}); it is unchanged: "
                 f"{fix} ATX_MLFLOW=off"

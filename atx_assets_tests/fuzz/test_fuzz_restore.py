@@ -154,7 +154,7 @@ def test_a_later_format_is_named_with_a_version_that_is_one(tmp_path: Path) -> N
 
 def test_a_backup_that_says_more_than_the_disk_holds_is_refused_at_once(tmp_path: Path) -> None:
     entry = {"name": "data/a", "size": 2**61, "sha256": "0" * 64}
-    refused(tmp_path, changed(members=[entry]), "MB free: free some space there")
+    refused(tmp_path, changed(members=[entry]), "MB free: make room there")
 
 
 @pytest.mark.parametrize("time", ["1e999", "nan", "soon"])

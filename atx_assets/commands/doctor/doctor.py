@@ -228,7 +228,7 @@ def _writable(folder: Any, setting: str) -> str:
         raise AtxError(f"{folder} cannot be written to: change its owner, or set {setting}")
     free = shutil.disk_usage(folder).free
     if free < _LEAST_FREE:
-        raise AtxError(f"{folder} has {free >> 20} MB free, and a run needs 1,024: free some space")
+        raise AtxError(f"{folder} has {free >> 20} MB free, and a run needs 1,024: make room")
     state = f"{folder} can be written to, {free >> 30} GB free"
     if stat.S_IMODE(folder.stat().st_mode) & (stat.S_IRGRP | stat.S_IROTH):
         return Note(f"{state}; other users can list it: `chmod go-rwx '{folder}'` closes it")

@@ -29,7 +29,7 @@ _GIVERS = {
     "labelled by a model": "model",
     "unlabelled": None,
 }
-#: Lines in a table of reasons or repairs on the page.
+#: Lines in a table of reasons or mends on the page.
 _KINDS_SHOWN = 12
 _RAW = dg.AssetKey("raw_media")
 

@@ -187,7 +187,7 @@ def _check_room(file: Path, manifest: Manifest, folder: Path, settings: Settings
     if needed > free:
         raise AtxError(
             f"{file} unpacks to {needed / 1e6:,.0f} MB and the disk of {settings.data_dir} has "
-            f"{free / 1e6:,.0f} MB free: free some space there"
+            f"{free / 1e6:,.0f} MB free: make room there"
         )
 
 

@@ -358,7 +358,7 @@ class Cluster:
     def _fix(self, said: str) -> str:
         """Return the least costly fix of what kept the server from starting."""
         if "No space left" in said:
-            return "free space on the disk"
+            return "make room on the disk"
         if "Read-only file system" in said:
             return "mount its disk for writing"
         if "Permission denied" in said:
