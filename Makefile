@@ -1,8 +1,8 @@
-# Everything here needs Python 3.11 to 3.13 and nothing else: `make demo` sets up the rest.
+# Everything here needs only Python 3.11 to 3.13: `make demo` sets up the rest.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Else each process that a test starts compiles all of atx anew.
+# Otherwise each process that a test starts would compile all of atx again.
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo up test test-programs test-fast test-faults soak lint format pictures requirements clean
@@ -27,31 +27,31 @@ $(VENV)/dev: requirements-dev.txt $(VENV)/runtime
 	@touch $@
 
 setup: $(VENV)/runtime ## install atx in .venv
-setup-dev: $(VENV)/dev ## install what tests and benchmarks need, too
+setup-dev: $(VENV)/dev ## also install what tests and benchmarks need
 
-demo: setup ## run the whole graph on the sample library and tell what it found
+demo: setup ## run the whole graph on the sample library and print the results
 	@$(BIN)/atx demo
 
 up: setup ## open the Dagster UI, its daemon and MLflow; Ctrl-C ends them
 	@$(BIN)/atx up
 
-# More processes than cores: tests that start servers wait half of their time.
+# More processes than cores: tests that start servers spend half of their time waiting.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 test-programs: setup-dev
 	@$(BIN)/python -m atx_assets_tests.programs
 
-test: lint test-programs ## check formatting, lint and types, and run all tests but those of test-faults
+test: lint test-programs ## check formatting, lint and types, and run all tests except test-faults
 	@$(PYTEST) -m "not faults"
 
-test-fast: setup-dev ## run the tests that are done in a minute and a half
+test-fast: setup-dev ## run the tests that take a minute and a half together
 	@$(PYTEST) -m "not slow"
 
 test-faults: test-programs ## run the tests that kill, fill, stop and damage things
 	@$(PYTEST) -m faults
 
-soak: test-programs ## run what takes hours, in parts that can be resumed; PART=name for one
+soak: test-programs ## run the tests that take hours, in resumable parts; PART=name runs one
 	@$(BIN)/python -m atx_assets_tests.soak $(PART)
 
 lint: setup-dev ## check formatting, lint, types, imports, and that Dagster can load the graph
@@ -63,14 +63,14 @@ lint: setup-dev ## check formatting, lint, types, imports, and that Dagster can 
 	@DAGSTER_HOME="$(abspath $(VENV))/dagster" $(BIN)/dg check defs > $(VENV)/lint.log 2>&1 || \
 	  { cat $(VENV)/lint.log; exit 1; }
 
-format: setup-dev ## put the code in shape
+format: setup-dev ## format the code
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-pictures: setup-dev ## run the demo and make the README's pictures anew
+pictures: setup-dev ## run the demo and rebuild the README's pictures
 	@$(BIN)/python docs/make_pictures.py
 
-requirements: ## pin the dependencies anew (needs uv)
+requirements: ## pin the dependencies again (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url \
 	  --custom-compile-command "make requirements" pyproject.toml -o requirements.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url \

@@ -49,8 +49,8 @@ ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
 
 
 def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
-    """Put the graph together; a test hands in resources of its own by name."""
-    # A code server that loads `.env` into its environment has opened the storage before that.
+    """Return the whole graph; a test passes resources of its own by name."""
+    # Again: a code server may have loaded `.env` into its environment after opening the storage.
     settle_process()
     overrides = dict(resource_overrides or {})
     current_settings = overrides.get("current_settings", CurrentSettings())
@@ -62,7 +62,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
         jobs=[*JOBS, housekeeping],
         sensors=SENSORS,
         schedules=[nightly_schedule(settings), housekeeping_schedule(settings)],
-        # One process for all steps: starting one for each costs seconds a step.
+        # One process for all steps: one process per step costs seconds each.
         executor=dg.multiprocess_executor if multiprocess else dg.in_process_executor,
         resources={
             "media_database": MediaDatabase(),
@@ -76,7 +76,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
 
 def _with_links_to_the_code(assets: Sequence[Any]) -> Sequence[Any]:
     with warnings.catch_warnings():
-        # A beta function: Dagster says so once for each asset, at every start.
+        # A beta function: Dagster would warn once per asset, at every start.
         warnings.simplefilter("ignore", dg.BetaWarning)
         return dg.with_source_code_references(assets)
 

@@ -1,8 +1,8 @@
-"""Which hosts are asked without the proxy of the environment: those that it is not there for.
+"""Which hosts are reached without the proxy of the environment.
 
-A proxy leads to the internet. It cannot reach this machine's own servers, mostly may not reach a
-home network's, and would read what is meant for them. Not here: the requests themselves,
-nor writing the rules down (`process_environment.py`).
+A proxy leads to the internet. It cannot reach this machine's own servers, usually may not reach a
+home network's, and would read what is meant for them. Not here: the requests themselves, nor
+setting no_proxy (`process_environment.py`).
 """
 
 import os
@@ -13,37 +13,37 @@ from typing import Any
 
 #: Both are read; the first one wins, for Python and for requests alike.
 _RULES = ("no_proxy", "NO_PROXY")
-#: The hosts that this process itself has put there.
+#: The hosts that this process itself has added to no_proxy.
 _added: set[str] = set()
 
 
 def is_direct(host: str) -> bool:
-    """Whether `host` is asked without a proxy, though the environment has one.
+    """Return whether `host` is reached without a proxy although the environment has one.
 
-    This machine always is. Another one of a private network is, unless the person has rules of
-    their own in no_proxy, even empty ones: then these say it all.
+    This machine always is. Another machine in a private network is, unless the person has set
+    no_proxy, even to an empty value: then only its rules count.
     """
     if not {"http", "https", "all"} & urllib.request.getproxies().keys():
         return False
     addresses = _addresses(host)
-    if not addresses:  # nobody here knows the name: the proxy may
+    if not addresses:  # the name is unknown here; the proxy may know it
         return False
     if all(address.is_loopback for address in addresses):
         return True
-    # Not `is_private`: it leaves out the addresses that VPNs and providers share (100.64.0.0/10).
+    # Not `is_private`: it misses the shared addresses of VPNs and providers (100.64.0.0/10).
     return not _has_rules() and not any(address.is_global for address in addresses)
 
 
 def rules_with(host: str) -> str:
-    """Return the value of no_proxy with which libraries ask `host` without a proxy, too.
+    """Return the value of no_proxy with which libraries also reach `host` without a proxy.
 
-    Empty where they do so already, or where the proxy is to be asked. The host is remembered: a
-    rule of ours is not one of the person's.
+    Empty if they already do, or if the proxy is to be used. The host is remembered, so that our
+    rule does not count as one of the person's.
     """
     if not is_direct(host):
         return ""
     rules = _rules()
-    # A star alone stands for every host; beside other rules it means nothing.
+    # A lone star means every host; next to other rules it means nothing.
     if "*" in rules or host in rules:
         return ""
     _added.add(host)
@@ -51,7 +51,7 @@ def rules_with(host: str) -> str:
 
 
 def _rules() -> list[str]:
-    """Return the rules as they stand; rules that are set and empty are one empty rule."""
+    """Return the rules of no_proxy; a variable that is set but empty is one empty rule."""
     written = [os.environ[name] for name in _RULES if name in os.environ]
     if not written:
         return []
@@ -68,7 +68,7 @@ def _addresses(host: str) -> list[Any]:
     except ValueError:
         pass
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return []
-    return [ip_address(str(sockaddr[0]).partition("%")[0]) for *_, sockaddr in found]
+    return [ip_address(str(sockaddr[0]).partition("%")[0]) for *_, sockaddr in infos]

@@ -1,6 +1,6 @@
-"""Where the embedded PostgreSQL of a home listens: a Unix socket in a short, plain path.
+"""Where the embedded PostgreSQL of a home listens: a Unix socket with a short, plain path.
 
-The settings tell our own server from anybody else's by it. Not here: the server (`home/postgres/`).
+By this path the settings tell our own server from others. Not here: the server (`home/postgres/`).
 """
 
 import hashlib
@@ -16,18 +16,18 @@ _LONGEST_SOCKET = 100
 
 
 def data_folder(home: Path) -> Path:
-    """Return the folder of the server's data, the home's links resolved."""
+    """Return the folder of the server's data, with the home's links resolved."""
     return home.resolve() / "postgres"
 
 
 def socket_folder(data: Path) -> Path:
-    """Return the data folder itself, or a short one where its path cannot be a socket's.
+    """Return the data folder itself, or a short one if its path cannot hold a socket.
 
-    Besides a long path that is one with anything but plain characters: libpq takes a comma for
-    two hosts, and a space or % has to be escaped differently in every client's URL.
+    That is a path that is too long, or has other than plain characters: libpq reads a comma as two
+    hosts, and a space or % must be escaped differently in every client's URL.
     """
     socket = data / f".s.PGSQL.{PORT}"
     if len(os.fsencode(socket)) <= _LONGEST_SOCKET and re.fullmatch(r"[A-Za-z0-9/._-]+", str(data)):
         return data
-    # Not tempfile.gettempdir(): all who use this home must come to the same folder.
+    # Not tempfile.gettempdir(): every process of this home must compute the same folder.
     return Path("/tmp") / f"atx-{hashlib.sha256(os.fsencode(data)).hexdigest()[:16]}"  # noqa: S108

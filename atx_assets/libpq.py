@@ -1,8 +1,8 @@
-"""libpq's variables in the environment: which ones count, and for whose server.
+"""libpq's variables in the environment: which ones apply, and to whose server.
 
 libpq takes every option that a connection does not name from the environment of its process, in
-psycopg, in Dagster's psycopg2 and in `pg_dump` alike. Not here: the settings (`settings.py`), which
-alone say where a connection goes, as whom, and what its session is like.
+psycopg, in Dagster's psycopg2 and in `pg_dump`. Not here: the settings (`settings.py`): only they
+say where a connection goes, as which user, and with which session options.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-#: Those that say where a connection goes, as whom, and what its session is like. Named one by one:
-#: PGID, PGDATA and others that begin alike are none of libpq's.
+#: Variables that say where a connection goes, as which user, and with which session options. Listed
+#: one by one: PGID, PGDATA and others with the same prefix are not libpq's.
 _IGNORED = frozenset(
     {
         *("PGAPPNAME", "PGCLIENTENCODING", "PGCONNECT_TIMEOUT", "PGDATABASE", "PGDATESTYLE"),
@@ -24,12 +24,12 @@ _IGNORED = frozenset(
         *("PGTZ", "PGUSER"),
     }
 )
-#: A path of nothing: no file of the person's is read for the embedded server.
+#: A path that does not exist: no file of the person's is read for the embedded server.
 _NOWHERE = "/nonexistent"
 
-#: Those that say how safe a connection must be, or prove who we are: they hold for a server that is
-#: somebody's, as libpq itself reads them. Each with its option, and with the value of that option
-#: that asks nothing of the embedded server, to whose private socket none of them applies.
+#: Variables that say how safe a connection must be, or prove who we are. They apply to the owner's
+#: server, and libpq itself reads them. Each with its option, and the value of that option that
+#: demands nothing of the embedded server: none of them applies to its private socket.
 OBEYED: dict[str, tuple[str, str]] = {
     "PGCHANNELBINDING": ("channel_binding", "disable"),
     "PGGSSENCMODE": ("gssencmode", "disable"),
@@ -52,10 +52,10 @@ OBEYED: dict[str, tuple[str, str]] = {
 
 
 class Settled(NamedTuple):
-    """What becomes of libpq's variables: to be `removed`, and `added` where they are not set.
+    """What to do with libpq's variables: those to be `removed`, and `added` if they are not set.
 
-    `ignored` names those of the removed that do not count: an old name of one that does is not
-    among them.
+    `ignored` names the removed ones that have no effect: the old name of one that has an effect is
+    not among them.
     """
 
     removed: tuple[str, ...]
@@ -64,18 +64,17 @@ class Settled(NamedTuple):
 
 
 def settled(environ: Mapping[str, str], values: Mapping[str, str]) -> Settled:
-    """Say what leaves libpq only those variables that count.
+    """Return the changes that leave libpq only the variables that apply.
 
-    What `.env` says of a variable that counts holds, too: else a connection would be less safe
-    than was asked for.
+    Such variables in `.env` apply, too: otherwise a connection would be less safe than requested.
 
     Args:
         environ: the environment of the process, from which libpq reads.
-        values: the same, over those of `.env`.
+        values: the same, merged over those of `.env`.
     """
     removed = tuple(sorted(_IGNORED & environ.keys()))
     added = {name: value for name, value in values.items() if name in OBEYED}
-    # The old name of a demand for encryption: as libpq reads it.
+    # The old name of a demand for encryption, with the meaning that libpq gives it.
     if not values.get("PGREQUIRESSL", "").startswith("1"):
         return Settled(removed, added, removed)
     ignored = tuple(name for name in removed if name != "PGREQUIRESSL")
@@ -83,14 +82,14 @@ def settled(environ: Mapping[str, str], values: Mapping[str, str]) -> Settled:
 
 
 def obeyed_names() -> str:
-    """Name the variables that hold for a server of somebody's now, with commas between."""
+    """Return the names of the set variables that apply to the owner's server, comma-separated."""
     return ", ".join(name for name in OBEYED if os.environ.get(name))
 
 
 def unasked(socket_folder: str) -> Mapping[str, str]:
-    """Return the options of a connection to the embedded server that undo what counts elsewhere.
+    """Return options for the embedded server that undo the variables for the owner's server.
 
-    Only for what is set: an older libpq does not know every option.
+    Only for those that are set: an older libpq does not know every option.
     """
     options = {option: value for name, (option, value) in OBEYED.items() if name in os.environ}
     if "requirepeer" in options:
@@ -101,5 +100,5 @@ def unasked(socket_folder: str) -> Mapping[str, str]:
 def _owner(folder: str) -> str:
     try:
         return Path(folder).owner()
-    except (OSError, KeyError):  # it is not there yet, or its owner has no name
+    except (OSError, KeyError):  # it does not exist yet, or its owner has no name
         return ""

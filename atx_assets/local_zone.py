@@ -1,4 +1,4 @@
-"""The machine's time zone by name, as schedules need it, whatever form TZ has.
+"""The name of the machine's time zone, which schedules need, whatever the form of TZ.
 
 Not here: the setting that names another one (`ATX_TIMEZONE`).
 """
@@ -9,12 +9,12 @@ import zoneinfo
 from functools import lru_cache
 from pathlib import Path
 
-#: A zone as POSIX writes it: a name, its offset, and perhaps summer time with its rules.
+#: A zone in POSIX form: a name, its offset, and optionally summer time with its rules.
 _POSIX = re.compile(r"(?P<name>[A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)[+-]?\d[\d:]*(?P<summer>\D.*)?")
 
 
 def local_zone() -> str:
-    """Return the name of the machine's zone, or of one that has the rules which TZ writes out."""
+    """Return the name of the machine's zone, or of a zone with the rules that TZ spells out."""
     from tzlocal import get_localzone_name
 
     written = _written()
@@ -22,19 +22,19 @@ def local_zone() -> str:
 
 
 def is_understood() -> bool:
-    """Whether TZ, if it is set, says which zone is meant."""
+    """Return whether TZ, if it is set, identifies a zone."""
     written = _written()
     return not written or bool(_named(written))
 
 
 def _written() -> str:
     written = os.environ.get("TZ", "").removeprefix(":")
-    return "" if written == "/etc/localtime" else written  # the machine's own, in other words
+    return "" if written == "/etc/localtime" else written  # that file is the machine's own zone
 
 
 @lru_cache(maxsize=8)
 def _named(written: str) -> str:
-    """Return the name of the zone that TZ means; nothing if there is none."""
+    """Return the name of the zone that TZ means; empty if there is none."""
     if written.startswith("/"):
         return _of_file(Path(written))
     try:
@@ -52,11 +52,11 @@ def _of_file(file: Path) -> str:
 
 
 def _of_rules(written: str) -> str:
-    """Return a zone that has the rules of a POSIX zone from now on; the plainest name of those."""
+    """Return a zone with the future rules of a POSIX zone; of several, the best named."""
     form = _POSIX.fullmatch(written)
     if not form:
         return ""
-    # Without rules for its summer time, it means those of the zones that call it so.
+    # Without rules for its summer time, it means the rules of zones with these names.
     start = f"{written}," if form["summer"] and "," not in written else ""
     alike = [
         name
@@ -71,12 +71,12 @@ def _of_rules(written: str) -> str:
 
 @lru_cache(maxsize=1)
 def _rules() -> dict[str, str]:
-    """Return the rules of each zone from now on: a zone's file ends with them, as POSIX has it."""
-    found = {}
+    """Return the future rules of each zone: a zone's file ends with them, in POSIX form."""
+    rules = {}
     for name in zoneinfo.available_timezones():
         for folder in zoneinfo.TZPATH:
             file = Path(folder) / name
             if file.is_file():
-                found[name] = file.read_bytes().rstrip(b"\n").rpartition(b"\n")[2].decode("latin-1")
+                rules[name] = file.read_bytes().rstrip(b"\n").rpartition(b"\n")[2].decode("latin-1")
                 break
-    return found
+    return rules

@@ -1,12 +1,12 @@
-"""The one place where `os.environ` is written: for what libraries read from nowhere else.
+"""The only place that writes `os.environ`: for what libraries read from nowhere else.
 
-`settle_process` does so where a process of ours begins: `atx` before each command, and whatever
+`settle_process` does so at the start of each process: `atx` before each command, and whatever
 loads the definitions or opens Dagster's storage (code server, run, step, daemon). Two variables
-cannot be settled then, and have a function each, with the reason. Nothing is written to pass it
-on: settings are arguments, and a child process gets an environment of its own.
+cannot be settled then, and have a function each, with the reason. Nothing is written to pass a
+value on: settings are arguments, and a child process gets an environment of its own.
 
-Not here: which variables count (`libpq.py`, `mlflow_environment.py`), who is asked without a
-proxy (`direct.py`).
+Not here: which variables apply (`libpq.py`, `mlflow_environment.py`), which hosts are reached
+without a proxy (`direct.py`).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 
 
 def settle_process(*, bounded_memory: bool = False) -> tuple[str, ...]:
-    """Settle the variables that libraries read; return the names of those that do not count.
+    """Settle the variables that libraries read; return the names of those without effect.
 
-    Before anything connects, and before MLflow or Arrow is imported: they read theirs when they
-    are. A second call changes nothing more.
+    Call it before anything connects, and before MLflow or Arrow is imported: they read theirs at
+    import. A second call changes nothing more.
 
     Args:
-        bounded_memory: the process will limit its memory (`home/memory.py`). Arrow must then take
-            no gigabyte in advance, as it does unless its pool is the system's.
+        bounded_memory: the process will limit its memory (`home/memory.py`). Then Arrow must not
+            reserve a gigabyte in advance, so it has to use the system's pool.
 
     Raises:
         AtxError: `.env` cannot be read.
@@ -49,11 +49,11 @@ def settle_process(*, bounded_memory: bool = False) -> tuple[str, ...]:
 
 
 def keep_direct(host: str) -> None:
-    """Have the libraries of this process that read no_proxy ask `host` without a proxy, too.
+    """Make libraries of this process that read no_proxy reach `host` without a proxy.
 
-    Only when `host` is about to be asked, and not at the start of the process. Its name has to be
-    looked up, and no other command should wait for that. And a child that inherited the rule could
-    not tell it from one of the person's, beside which ours do not count (`direct.is_direct`).
+    Call it just before `host` is reached, not at the start of the process. The name has to be
+    looked up, and no other command should wait for that. And a child process would take the
+    inherited rule for one of the person's, which overrule ours (`direct.is_direct`).
     """
     if rules := direct.rules_with(host):
         os.environ["no_proxy"] = rules
@@ -61,7 +61,7 @@ def keep_direct(host: str) -> None:
 
 @contextmanager
 def impatient_after(seconds: float) -> Iterator[None]:
-    """In the block, have MLflow's client wait no longer than a second for an answer, after a while.
+    """In the block, lower the timeout of MLflow's client to one second after `seconds`.
 
     The client reads its timeout from the environment at each request. Its store passes none on, so
     there is no argument for it, and MLflow has no other setting.
@@ -74,14 +74,14 @@ def impatient_after(seconds: float) -> Iterator[None]:
         yield
     finally:
         hurry.cancel()
-        hurry.join()  # else it may fire after what comes next
+        hurry.join()  # otherwise it may fire after the next line
         os.environ[_TIMEOUT] = before
 
 
 def _have_home() -> None:
-    """Give a user whom /etc/passwd does not name the home that containers give such a one.
+    """Set HOME to / for a user without an entry in /etc/passwd, as containers do.
 
-    Libraries ask for it when they are imported, and would fail in the middle of a run.
+    Libraries need a home folder at import, and would fail in the middle of a run.
     """
     try:
         Path.home()

@@ -1,6 +1,6 @@
-"""How the text of one setting is read: its form, and the line about one of a wrong form.
+"""Parses the text of one setting, and raises a one-line error if it is not valid.
 
-No line repeats a value: whoever has mistaken one setting for another has written a password or an
+No line repeats a value: a person who confused two settings may have written a password there, or an
 address with a secret in it. Not here: which settings there are (`settings.py`).
 """
 
@@ -12,31 +12,31 @@ from pathlib import Path
 from atx_assets.errors import SettingError
 from atx_assets.operating_point import OperatingPoint
 
-#: What a URL or a connection string has, and neither a folder nor the name of a database.
+#: What marks a URL or a connection string, and is in no folder and no name of a database.
 _ADDRESS = re.compile(r"://|:[^/]*@|\b(password|passwd|pwd)\s*=", re.IGNORECASE)
-#: The folder of a socket, an abstract socket, a name.
+#: The folder of a socket, an abstract socket, or a name.
 _HOST = re.compile(r"/[^@]*|@[\w./-]+|\w[\w.-]*")
 
 
 def read_path(values: Mapping[str, str], name: str, default: str, root: Path) -> Path:
-    """Return an absolute path; a relative one begins at `root`."""
+    """Return an absolute path; a relative one starts at `root`."""
     text = values.get(name) or default
     if "\0" in text:
         raise SettingError(f"{name} is not a path: it holds a NUL character")
     if _ADDRESS.search(text):
-        raise SettingError(f"{name} is not a path but an address: write the folder alone")
+        raise SettingError(f"{name} is not a path but an address: write only the folder")
     try:
         return (root / Path(text).expanduser()).absolute()
     except RuntimeError:
         raise SettingError(
-            f"{name} has no home that is known for its ~: write the whole path"
+            f"{name} begins with ~, and that home folder is unknown: write the whole path"
         ) from None
 
 
 def read_choice(
     values: Mapping[str, str], name: str, allowed: tuple[str, ...], default: str
 ) -> str:
-    """Return one of the words that are allowed."""
+    """Return one of the allowed words."""
     value = values.get(name) or default
     if value not in allowed:
         raise SettingError(f"{name} must be one of {', '.join(filter(None, allowed))}")
@@ -67,7 +67,7 @@ def read_address(values: Mapping[str, str], name: str, default: str) -> str:
 
 
 def read_hosts(values: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """Return names as a browser sends them in Host: lower-case, with a port or without."""
+    """Return names in the form of the header Host: lower-case, with or without a port."""
     hosts = [part.strip().lower() for part in values.get(name, "").split(",")]
     hosts = [host for host in hosts if host]
     for host in hosts:
@@ -75,8 +75,8 @@ def read_hosts(values: Mapping[str, str], name: str) -> tuple[str, ...]:
         known = re.fullmatch(rf"{label}(\.{label})*(:([1-9][0-9]{{0,4}}))?", host)
         if not known or int(known[5] or 1) > 65535:
             raise SettingError(
-                f"{name} must name hosts, each with a port or without: write for instance "
-                "media.example.org or media.example.org:8443, with commas between"
+                f"{name} must name hosts, each with or without a port: write for instance "
+                "media.example.org or media.example.org:8443, separated by commas"
             )
     return tuple(hosts)
 
@@ -84,7 +84,7 @@ def read_hosts(values: Mapping[str, str], name: str) -> tuple[str, ...]:
 def read_share(
     values: Mapping[str, str], name: str, default: float, *, none: bool = False
 ) -> float:
-    """Return a share up to 1; one of nothing, where `none` allows it."""
+    """Return a share, above 0 and up to 1; also 0 if `none` is true."""
     text = values.get(name) or str(default)
     try:
         value = float(text)
@@ -97,12 +97,12 @@ def read_share(
 
 
 def read_yes_or_no(values: Mapping[str, str], name: str) -> bool:
-    """Return whether it says yes; no is the default."""
+    """Return whether the value is yes; the default is no."""
     return read_choice(values, name, ("yes", "no"), "no") == "yes"
 
 
 def read_operating_point(values: Mapping[str, str], name: str) -> OperatingPoint:
-    """Return where verdicts are taken, by default at the best F1."""
+    """Return the operating point; the default is the best F1."""
     text = values.get(name) or "f1"
     try:
         return OperatingPoint.parse(text)
@@ -111,11 +111,11 @@ def read_operating_point(values: Mapping[str, str], name: str) -> OperatingPoint
 
 
 def read_database_host(values: Mapping[str, str], name: str) -> str:
-    """Return the host of a database: names, addresses or folders of sockets, commas between."""
+    """Return the host of a database: names, addresses or socket folders, separated by commas."""
     host = values.get(name, "")
     if _ADDRESS.search(host) or not all(map(_is_host, host.split(",") if host else ())):
         raise SettingError(
-            f"{name} is not a host: write its name, its address or the folder of its socket alone, "
+            f"{name} is not a host: write only its name, its address or the folder of its socket, "
             "and the rest in PG_PORT, PG_DB, PG_USER and PG_PASS"
         )
     return host
@@ -133,7 +133,7 @@ def read_database_name(values: Mapping[str, str], name: str, default: str) -> st
     text = values.get(name) or default
     if ":" in text or _ADDRESS.search(text):
         raise SettingError(
-            f"{name} is not a name but an address, or has a password in it: write the name alone, "
+            f"{name} is not a name but an address, or has a password in it: write only the name, "
             "the host in PG_HOST and the password in "
             + ("ATX_CORRECTION_PG_PASS" if name.startswith("ATX_CORRECTION") else "PG_PASS")
         )
@@ -141,11 +141,11 @@ def read_database_name(values: Mapping[str, str], name: str, default: str) -> st
 
 
 def read_mlflow_host(values: Mapping[str, str], name: str) -> str:
-    """Return a name or an address, with `http://` and a user and password before it, or without."""
+    """Return a name or an address, optionally after `http://` and a user with a password."""
     host = values.get(name, "")
     if host and not re.fullmatch(r"(https?://([^@/?#\s]*@)?)?([\w.-]+|\[[0-9a-fA-F:.]+\])", host):
         raise SettingError(
-            f"{name} is no name of a host: write for instance mlflow.home, or "
+            f"{name} is not the name of a host: write for instance mlflow.home, or "
             "https://USER:PASSWORD@mlflow.home (with @, : and / in the password written as %40, "
             "%3A and %2F); the port is MLFLOW_PORT"
         )
@@ -153,10 +153,10 @@ def read_mlflow_host(values: Mapping[str, str], name: str) -> str:
 
 
 def read_model_name(values: Mapping[str, str], name: str) -> str:
-    """Return the name of the registered model; MLflow takes no slash, colon or quote in it."""
+    """Return the name of the registered model; MLflow accepts no slash, colon or quote in it."""
     text = values.get(name) or "atx"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 _.-]*", text):
-        raise SettingError(f"{name} must be made of letters, digits, spaces and _ . - alone")
+        raise SettingError(f"{name} may hold only letters, digits, spaces and _ . -")
     return text
 
 
@@ -180,7 +180,7 @@ def read_url(values: Mapping[str, str], name: str) -> str:
     """Return a web address."""
     url = values.get(name, "")
     if url and not url.startswith(("http://", "https://")):
-        raise SettingError(f"{name} is no address that begins with http:// or https://")
+        raise SettingError(f"{name} is not an address that begins with http:// or https://")
     if not url.isprintable() or " " in url:
-        raise SettingError(f"{name} is no address: it holds a space, a line break or the like")
+        raise SettingError(f"{name} is not an address: it holds a space, a line break or the like")
     return url

@@ -1,7 +1,7 @@
 """Every setting of the project, read from the environment and `.env`: names and defaults.
 
-Not here: how a value is read (`setting_values.py`), what is done with it. A process reads its
-settings once, where it starts (`atx`, or the resources of a Dagster run), and hands them on.
+Not here: how a value is parsed (`setting_values.py`), what it is used for. A process reads its
+settings once, when it starts (`atx`, or the resources of a Dagster run), and passes them on.
 """
 
 import os
@@ -31,7 +31,7 @@ from atx_assets.setting_values import (
     read_yes_or_no,
 )
 
-#: The repository root when atx runs from a clone, else the folder it is started in.
+#: The repository root if atx runs from a clone, else the current folder at the start.
 ROOT = Path(__file__).resolve().parents[1]
 if not (ROOT / "workspace.yaml").exists():
     ROOT = Path.cwd()
@@ -57,16 +57,16 @@ class Database:
     embedded: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
-        """Name the database as a message should: never with its password."""
+        """Return the database's name for messages, without its password."""
         return f"{self.name} on {self.host}:{self.port} as {self.user}"
 
 
 @dataclass(frozen=True)
 class Automation:
-    """When things run by themselves, and who is told when they cannot. Times are in seconds.
+    """When things run by themselves, and where alerts go. Times are in seconds.
 
     `label_drop_limit` is a share of the labels, above 0 and up to 1. The addresses may hold a
-    secret, and are empty where nobody is to be told.
+    secret, and are empty if nothing is to be sent.
     """
 
     label_quiet_seconds: int
@@ -83,7 +83,7 @@ class Automation:
 
 @dataclass(frozen=True)
 class Learning:
-    """How hyperparameters are searched and by which score, and where verdicts are taken."""
+    """How hyperparameters are searched, which score that optimises, and the operating point."""
 
     search: str
     objective: str
@@ -92,9 +92,9 @@ class Learning:
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of one process; `read_settings` makes them.
+    """The settings of one process, made by `read_settings`.
 
-    `pg_host` and `mlflow_host` are empty when the embedded servers stand in for them.
+    `pg_host` and `mlflow_host` are empty if the embedded servers are used.
     `quarantine_warn` and `quarantine_block` are shares, from 0 to 1, of the rows that are read.
     """
 
@@ -134,7 +134,7 @@ class Settings:
 
     @property
     def web_host(self) -> str:
-        """The address of this machine at which it finds its own pages, whatever `bind` is."""
+        """The address at which this machine reaches its own pages, whatever `bind` is."""
         return "127.0.0.1" if self.bind == "0.0.0.0" else self.bind  # noqa: S104
 
     @property
@@ -156,7 +156,7 @@ class Settings:
 
     @property
     def correction_database(self) -> Database:
-        """The media database as the user who may correct labels in it.
+        """The media database, with the user that may correct labels in it.
 
         Raises:
             SettingError: see `database`.
@@ -172,11 +172,11 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     Paths are made absolute, from the repository root. An empty value counts as not set.
 
     Raises:
-        SettingError: a value that cannot be used, named with what would be.
+        SettingError: a value cannot be used; the line says which values can.
     """
     values = environment() if environ is None else environ
     quarantine_block = read_share(values, "ATX_QUARANTINE_BLOCK", 0.2, none=True)
-    # Who asks for a stop at less has not asked for a warning that comes later.
+    # A stop below the default warning lowers the warning, too: it would otherwise come later.
     quarantine_warn = read_share(
         values, "ATX_QUARANTINE_WARN", min(0.01, quarantine_block), none=True
     )
@@ -238,7 +238,7 @@ def environment() -> dict[str, str]:
     """Return the process's environment over the values of `.env` in the repository root.
 
     Raises:
-        SettingError: `.env` is in another encoding than UTF-8.
+        SettingError: `.env` is not encoded in UTF-8.
     """
     from dotenv import dotenv_values
 
@@ -246,14 +246,14 @@ def environment() -> dict[str, str]:
     try:
         values = dotenv_values(path, interpolate=False)
     except UnicodeDecodeError:
-        # Not the cause: what cannot be read may be a password.
+        # Without the cause: it shows the bytes, which may be a password.
         raise SettingError(f"{path} is not text in UTF-8: save it as UTF-8") from None
     beneath = {name: value for name, value in values.items() if value is not None}
     return {**beneath, **os.environ}
 
 
 def guessed_zone() -> str:
-    """Say that the zone of the night is a guess, where TZ does not say which is meant."""
+    """Return a line if the nightly run's zone is a guess, because TZ names none; else empty."""
     if environment().get("ATX_TIMEZONE") or is_understood():
         return ""
-    return "TZ is set and names no time zone: set ATX_TIMEZONE, for instance to Europe/Berlin"
+    return "TZ is set but names no time zone: set ATX_TIMEZONE, for instance to Europe/Berlin"

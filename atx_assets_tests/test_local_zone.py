@@ -59,7 +59,7 @@ def test_a_zone_that_nobody_knows_is_told_and_not_repeated(
     monkeypatch.setenv("TZ", written)
     told = _nightly(read_settings({}))
     assert isinstance(told, Note)
-    assert "TZ is set and names no time zone: set ATX_TIMEZONE" in told
+    assert "TZ is set but names no time zone: set ATX_TIMEZONE" in told
     assert written not in told
     monkeypatch.setenv("ATX_TIMEZONE", "Europe/Berlin")
     assert _nightly(read_settings()) == "0 2 * * * (Europe/Berlin)"
@@ -68,4 +68,4 @@ def test_a_zone_that_nobody_knows_is_told_and_not_repeated(
 @pytest.mark.slow
 def test_up_warns_of_a_night_that_may_not_be_local(program: Program) -> None:
     running = Running(("up",), program.environment | {"TZ": "MEZ-1MESZ"})
-    running.tells("WARNING: TZ is set and names no time zone: set ATX_TIMEZONE")
+    running.tells("WARNING: TZ is set but names no time zone: set ATX_TIMEZONE")

@@ -286,7 +286,7 @@ def test_the_registered_model_has_the_name_that_is_set(value: str) -> None:
 @pytest.mark.parametrize("value", ["a/b", "a:b", "it's", 'a"b', " atx", "-atx", "a\nb", "é", "a\n"])
 def test_a_name_that_mlflow_does_not_take_is_refused(value: str) -> None:
     assert failure(ATX_MODEL_NAME=value) == (
-        "ATX_MODEL_NAME must be made of letters, digits, spaces and _ . - alone"
+        "ATX_MODEL_NAME may hold only letters, digits, spaces and _ . -"
     )
 
 
@@ -340,7 +340,7 @@ def test_an_address_is_kept_as_it_is_and_never_shown(name: str, field: str, sche
 @pytest.mark.parametrize("name", ADDRESSES)
 @pytest.mark.parametrize("start", ["", "ftp://", "file:///", "htp://", " https://", "//"])
 def test_an_address_of_another_kind_is_refused_without_being_told(name: str, start: str) -> None:
-    told = f"{name} is no address that begins with http:// or https://"
+    told = f"{name} is not an address that begins with http:// or https://"
     assert failure(**{name: f"{start}host/{SECRET}"}) == told
 
 
@@ -564,7 +564,7 @@ def test_what_is_more_than_a_host_is_refused(host: str) -> None:
 
 def test_the_home_of_nobody_is_named() -> None:
     """Kept out: RuntimeError of a `~name` that no user has."""
-    assert "has no home that is known" in failure(ATX_HOME="~no-such-user/atx")
+    assert "that home folder is unknown" in failure(ATX_HOME="~no-such-user/atx")
 
 
 def test_an_address_with_a_line_break_is_refused_and_not_repeated() -> None:

@@ -1,15 +1,15 @@
-"""Commands that answer at once: what each costs, against a commit before and against one import.
+"""What each quick command costs, against an earlier commit and against one import.
 
-What: CPU time (user and system, of all processes that end with it) of `atx` commands on a home with
-the sample library and two trained versions. Each run of a command is a fresh process.
+What: CPU time (user and system, of all its processes) of `atx` commands on a home with the sample
+library and two trained versions. Each run of a command is a fresh process.
 
-Against: the same commands of another commit (`--before REV`, by default the one before this),
-from a git worktree of its own; and `python -c "import numpy, pyarrow.parquet, xgboost"`, since
-importing XGBoost, which imports scikit-learn, is most of what scoring a title costs. All in one
-run, in turns, by the same interpreter. To reach: the ratios to that import in `GOALS`.
+Against: the same commands of another commit (`--before REV`, by default the previous one), from a
+git worktree of its own; and `python -c "import numpy, pyarrow.parquet, xgboost"`, because importing
+XGBoost, which imports scikit-learn, is most of the cost of scoring a title. All in one run, in
+turns, by the same interpreter. To reach: the ratios to that import in `GOALS`.
 
 The home is made with `atx demo`, some corrected labels and a second training; that takes minutes.
-`--home FOLDER` uses one that was made so before, and keeps what it makes there.
+`--home FOLDER` uses such a home from an earlier run, or keeps the new one there.
 """
 
 from __future__ import annotations

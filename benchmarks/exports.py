@@ -1,4 +1,4 @@
-"""An export of a real library as titles, for the benchmarks that take one."""
+"""Reads an export of a real library as titles, for the benchmarks that need one."""
 
 from pathlib import Path
 from typing import Any

@@ -1,15 +1,15 @@
 """Extraction of a table of releases to a parquet file: ours against four others.
 
 What: `atp.media`, 1,000,000 rows with all 31 columns, arrays and nulls included, ordered by
-key, from a PostgreSQL of the script's own on this machine. Timed is all from connecting to the
-closed file, finding the layout included, imports excluded (pandas too, which pyarrow imports
-at its first scalar); memory is the client's.
+key, from the script's own PostgreSQL on this machine. The time is from connecting to closing the
+file, including finding the layout, without imports (also of pandas, which pyarrow imports at its
+first scalar); the memory is the client's.
 
 Against, each in the fastest form found: pandas `read_sql` in chunks (a server-side cursor),
 connectorx (Arrow batches from its stream), ADBC (Arrow batches), polars `read_database_uri`.
-The four are asked for `ORDER BY hash` in a database that orders bytewise, as ours does, and
-connectorx once more with the sort and the memory for it that ours asks for. Enums are cast to
-text and the numeric to float8, or they would fail, or write decimals or text.
+The four use `ORDER BY hash` in a database that orders bytewise, as ours does, and connectorx once
+more with our sort and our memory for it. Enums are cast to text and the numeric to float8;
+otherwise they would fail, or write decimals or text.
 
 To reach: not slower than the fastest of them; peak memory under 500 MB, and flat (within a
 tenth) from 1,000,000 to 4,000,000 rows. All files must hold the same rows.

@@ -1,17 +1,17 @@
-"""One look of a sensor at the database: what it costs over 1,000,000 films.
+"""What one look of a sensor at the database costs over 1,000,000 films.
 
 What: `read_fingerprints`, which the sensors call every 5 and 30 s, from connecting to the three
-fingerprints (labels, a person's labels, all that scoring reads of the films), finding the layout
-included, imports excluded. From a PostgreSQL of the script's own on this machine, on three tables:
-`atp.media` in which a person has given keeps alone, the same with skips among them (whose later
-word may decide, so that the rows of both are looked at once more), and `atp.training`.
+fingerprints (labels, a person's labels, everything that scoring reads of the films), including
+finding the layout, without imports. From the script's own PostgreSQL on this machine, on three
+tables: `atp.media` where a person gave only keeps, the same with keeps and skips (the later one may
+decide, so that the rows of both are read once more), and `atp.training`.
 
-Against: what a sensor could do instead, COPY the key and the label of every film and hash them in
-Python (labels alone: it sees neither films and their metadata nor whose word was later). A plain
-`SELECT count(*)`, which sees no change at all, stands beside them for information.
+Against: what a sensor could do instead: COPY the key and the label of every film and hash them in
+Python (only labels: it sees neither the films' metadata nor which label is later). A plain
+`SELECT count(*)`, which sees no change at all, is printed for information.
 
-To reach: under 2 s for a look. Ours and the peer must count the same labels, and both must see
-it when two films exchange theirs.
+To reach: under 2 s for a look. Ours and the peer must count the same labels, and both must notice
+when two films swap labels.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A long history of Dagster's, made from a short real one: copies of the rows of real runs.
+"""Makes a long Dagster history from a short real one, by copying the rows of real runs.
 
-Runs, their tags, events, tags of events and evaluations of checks are copied in PostgreSQL with
-another run id, each run a minute older than the one before. Asset keys keep naming the real ones,
-which stay the newest. Not here: what is measured on it (`ticks.py`, tests of pruning).
+Runs, their tags, events, tags of events and evaluations of checks are copied in PostgreSQL under
+another run id, each run a minute older than the previous one. Asset keys go on naming the real
+runs, which stay the newest. Not here: what is measured on it (`ticks.py`, tests of pruning).
 """
 
 from __future__ import annotations

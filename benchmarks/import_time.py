@@ -3,7 +3,7 @@
 What: CPU time (user and system) of a fresh interpreter that runs `import atx_assets.definitions`,
 as every process of Dagster does that loads the project.
 
-Against: the same with `import dagster`. To reach: not over 1.3 times its CPU time.
+Against: the same with `import dagster`. To reach: at most 1.3 times its CPU time.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """From a person's labels to fresh lists: how long `atx up` takes by itself, with default settings.
 
-What: a home of its own, a library loaded and run once, then `atx up`. Each time, 30 labels are
-changed by SQL from outside over five seconds, a commit each: a person's verdicts, keep to skip and
-back. Timed is from the last commit until `false_positives.json` has been replaced by the run that
-learned from all of them: Dagster's record of it names the fingerprint that the database has now.
+What: a home of its own, a library loaded and run once, then `atx up`. Each time, SQL from outside
+changes 30 labels within five seconds, one commit each: a person's labels, keep to skip and back.
+The time is from the last commit until the run that learned from all of them has replaced
+`false_positives.json`: Dagster's record of it names the database's current fingerprint.
 
-Against: no peer, but the quiet period, which is what the owner asked to wait for. To reach: not
-over the quiet period and 10 s. The parts of each time are from Dagster's records.
+Against: no peer, but the quiet period, which the owner asked to wait for. To reach: at most the
+quiet period and 10 s. The parts of each time come from Dagster's records.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A made-up library of any size in the `media` layout, the same for the same arguments.
 
-Its shape is that of real libraries: a title has one or several releases, most have one to three
-genres of some twenty and one language of some sixty, and many numbers are not known. Verdicts are
-drawn by lot, which is enough where nothing is learned from them; or by a taste, which a model can
-learn as far as its noise lets it.
+It is shaped like real libraries: a title has one or several releases, most have one to three genres
+out of about twenty and one language out of about sixty, and many numbers are unknown. Labels are
+random, which is enough if nothing is learned from them; or they follow a taste, which a model can
+learn as far as its noise permits.
 """
 
 from __future__ import annotations

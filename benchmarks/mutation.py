@@ -1,14 +1,14 @@
-"""Do the tests see it when the code is broken? 150 places, broken one by one.
+"""Do the tests notice when the code is broken? 150 places, broken one by one.
 
-What: `draw` picks the places at random, by rooms in proportion to their lines, at most five in a
-file, and writes them to `mutants.json`. `cover` runs tests under coverage.py, to learn which of
-them run a line. `run` breaks each place in a checkout of its own and runs the tests that cover it,
-the cheapest first, until one fails. A test that takes ten times its time has found its mutant; a
-mutant on which the budget runs out is not found, nor is one that no test covers; one that changes
-nothing does not count.
+What: `draw` picks the places at random, from each room in proportion to its lines, at most five per
+file, and writes them to `mutants.json`. `cover` runs tests under coverage.py to learn which tests
+run a line. `run` breaks each place in a checkout of its own and runs the tests that cover it, the
+cheapest first, until one fails. A test that takes ten times its usual time has found its mutant. A
+mutant is not found if the budget runs out, or if no test covers it. One that changes nothing does
+not count.
 
-Against: the same list at another commit: `run --repo` names its checkout. To reach: no smaller
-share found than before, and 85%.
+Against: the same list at another commit: `run --repo` names its checkout. To reach: at least the
+earlier share found, and 85%.
 """
 
 from __future__ import annotations

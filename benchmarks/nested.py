@@ -1,14 +1,13 @@
-"""The nested evaluation: races over a fifth of the grid each, against races over all of it.
+"""The nested evaluation: races over a fifth of the grid each, against races over the whole grid.
 
-What: the headline figures, from searches inside the training part of five outer folds. Those of
-atx share the grid out, a fifth for each (`share_out`); a combination that one of them has not is
-in another.
+What: the headline figures, from searches inside the training part of five outer folds. atx divides
+the grid among them, a fifth for each (`share_out`), so that each combination is in one of them.
 
-Against: the same with the whole grid in each search, which is what atx did before.
+Against: the same with the whole grid in each search, as atx did before.
 
 On: the sample library and exports in either layout (`--data`), under ten seeds of the outer folds.
-Noise is what the whole grid's figure does by itself: its standard deviation over the seeds, and
-over the folds of one.
+The noise is that of the whole grid's figure: its standard deviation over the seeds, and over the
+folds of one seed.
 
 To reach: the mean figure over the seeds moves by less than its standard deviation over the seeds,
 in a third of the CPU time or less.

@@ -1,15 +1,15 @@
-"""Wrong labels found: the review queue's ranking against cleanlab and others, on planted noise.
+"""How well the review queue's ranking finds wrong labels, against cleanlab and others.
 
-What: labels of an export are turned round, and each ranking is asked which those were: precision in
-the first 50 and 100, and the area under the precision-recall curve, mean over seeds. The noise is
-5% and 10% of all labels, or skips of rules that become keeps of rules. Then, without any planting:
-which labels of a `media` export have another verdict in a later `training` export. Last, what
-spreading the unlabelled titles costs and brings, and what more seeds of the folds bring.
+What: some labels of an export are flipped, and each ranking must find them: precision in the first
+50 and 100, and the area under the precision-recall curve, mean over seeds. The noise is 5% and 10%
+of all labels, or rules' skips that become rules' keeps. Then, without planted noise: which labels
+of a `media` export have another label in a later `training` export. Last, the cost and benefit of
+spreading the unlabelled titles, and the benefit of more seeds of the folds.
 
-Against: cleanlab's scores (in two classes its three are one order, unless adjusted for the classes'
-mean confidence) and its filters; confident learning in numpy (Northcutt, Jiang and Chuang 2021);
-"furthest from its label". Each on the answers of three kinds of models: taught the keeps of rules
-as they are, without them, or as skips. Where people gave no keeps, there is but the first.
+Against: cleanlab's scores (with two classes, its three give the same order, unless adjusted for the
+classes' mean confidence) and its filters; confident learning in numpy (Northcutt, Jiang and Chuang
+2021); "furthest from its label". Each on the answers of three kinds of models: rules' keeps taught
+as they are, left out, or as skips. If people gave no keeps, only the first kind exists.
 
 On: exports (`--data`, by default the owner's beside the repository), the plain recipe.
 

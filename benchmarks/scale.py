@@ -1,24 +1,24 @@
 """The whole graph on 10,000, 100,000 and 1,000,000 films: time and memory of each asset.
 
-What: a made-up library with so many films, three releases for two of them, one in ten labelled by
-a taste with noise, in an embedded PostgreSQL of a home of its own. Each asset of `full_rebuild` is
-made in its order, with its checks, in a fresh process, so that its peak of memory is its own;
-Dagster's storage and MLflow's are those of the home, as `atx run` has them. Timed is each step,
-without imports. Checks of an asset are a line of their own: together, and only those that have any.
+What: a made-up library of that many films, with three releases for every two films, one in ten
+labelled by a taste with noise, in the embedded PostgreSQL of a home of its own. Each asset of
+`full_rebuild` is made in order, with its checks, in a fresh process, so that its peak memory is its
+own; Dagster's storage and MLflow's store are the home's, as in `atx run`. Each step is timed
+without imports. The checks of an asset, if it has any, are one line together.
 
-Against: no peer, but growth like n log n. Printed for each line is the exponent between two sizes,
-log(t2 / t1) / log(n2 / n1): 1 where time is proportional to the films; n log n has 1.10 from 10,000
-to 100,000, 1.08 from there to 1,000,000. To reach: not over that by more than a third of the time,
-which is how much seconds differ between two runs on a machine that does other things, in any line
-that takes `WORTH_IT` seconds at the larger size; and that the graph ends.
+Against: no peer, but growth like n log n. For each line, the exponent between two sizes is printed,
+log(t2 / t1) / log(n2 / n1): 1 if the time is proportional to the films; n log n has 1.10 from
+10,000 to 100,000, and 1.08 from there to 1,000,000. To reach: in each line of at least `WORTH_IT`
+seconds at the larger size, at most a third more time than that, which is how much seconds differ
+between two runs on a busy machine; and that the graph ends.
 
-With `--memory` it is another question: whether the memory of `titles` and `scored_results` grows,
-from 1,000,000 to 10,000,000 films. 20,000 are labelled at either size, the search is off, and only
-what the two need is made. To reach: `titles` (with `quarantine`, and its checks) below 4 GB at the
-larger size, and `scored_results` with its checks at most 1.1 times what it takes at the smaller.
+`--memory` answers another question: whether the memory of `titles` and `scored_results` grows from
+1,000,000 to 10,000,000 films. At both sizes 20,000 are labelled, the search is off, and only what
+the two need is made. To reach: `titles` (with `quarantine` and its checks) below 4 GB at the larger
+size, and `scored_results` with its checks at most 1.1 times its memory at the smaller size.
 
-With `--before REV` it is a third: the time of everything but the search, against another commit,
-whose own benchmark runs in a checkout. Both take turns. To reach: at most .6 of the time.
+`--before REV` answers a third: the time of everything but the search, against another commit, whose
+own benchmark runs in a checkout. The two take turns. To reach: at most .6 of the time.
 """
 
 from __future__ import annotations

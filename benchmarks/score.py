@@ -2,16 +2,16 @@
 
 What: from a parquet file of titles (as `sources/titles.py` makes them, media layout, some 4,000
 labelled) to the results file: reading, encoding, the champion (200 trees, depth 7), the
-out-of-fold models of the labelled titles, all columns of `scored_results`, writing. As the asset
-does it; its bundle is made beforehand, and read within the time.
+out-of-fold models of the labelled titles, all columns of `scored_results`, writing. It does what
+the asset does; the bundle is made beforehand, and read within the time.
 
-Against: reading the ready dense float32 matrix from parquet, `inplace_predict` of the same
-model, writing keys and probabilities. The matrix is tried in two forms, a column a feature and
-a row a list of fixed size, and the faster one counts.
+Against: reading the ready dense float32 matrix from parquet, `inplace_predict` of the same model,
+writing keys and probabilities. The matrix is tried in two forms, one column per feature and one
+fixed-size list per row, and the faster one counts.
 
-To reach: not over 3 times its time. Both must give the same probabilities. Imports are excluded
-on both sides. For information, also: sorting 1,000,000 releases by the source's contract, and
-making titles of them.
+To reach: at most 3 times its time. Both must give the same probabilities. Imports are excluded on
+both sides. For information, also: sorting 1,000,000 releases by the source's contract, and making
+titles from them.
 """
 
 from __future__ import annotations

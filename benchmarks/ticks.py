@@ -1,12 +1,12 @@
-"""What a look of a sensor takes when Dagster has kept 10, 1,000 and 10,000 runs; and pruning them.
+"""The time of a sensor's look when Dagster has kept 10, 1,000 and 10,000 runs; and of pruning them.
 
 What: a small library (1,500 releases) with results made by real runs, Dagster's records on an
 embedded PostgreSQL. The history is synthetic: copies of the rows of a real scoring run (without the
-report, whose pictures would make 10 GB of it) and of a real failed attempt of the sensor (which it
-looks back at), as many of each. Timed are ticks of both sensors that find nothing to do.
+report, whose pictures would take 10 GB) and of a real failed attempt of the sensor (which it looks
+back at), as many of each. Ticks of both sensors that find nothing to do are timed.
 
-Against: no peer, but the same tick with 10 runs. To reach: no more than twice as long at 10,000.
-Then all of it is pruned, and timed.
+Against: no peer, but the same tick with 10 runs. To reach: at most twice as long at 10,000. Then
+pruning all of it is timed.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
 What: from the Arrow table of titles (as `sources/titles.py` makes them, all of them training
 rows, media layout) to named feature columns: learning the encoding (`fit_encoding`) and making
-the columns (`FeatureEncoding.table`), with the unknown cleaned out and the ratings on one scale.
-Reading and writing files is excluded on both sides, imports too.
+the columns (`FeatureEncoding.table`), with unknown values removed and the ratings on one scale.
+Reading and writing files and imports are excluded on both sides.
 
 Against: the same columns by scikit-learn: `MinMaxScaler` over the numbers, `MultiLabelBinarizer`
-over each list column. It is given a pandas frame whose lists are Python lists already, and the
-time that this frame takes to make from Arrow is shown apart, and not counted for it.
+over each list column. It gets a pandas frame with Python lists; the time to make this frame from
+Arrow is shown separately, and does not count.
 
 To reach: 5 times faster. Both must give equal numbers.
 """

@@ -4,15 +4,15 @@ What: all 324 combinations of the grid over five folds, with six scores for each
 race over the same grid (`race`), the default.
 
 Against: the original's way, `GridSearchCV(XGBClassifier(), n_jobs=-1)` on the training table as a
-pandas frame, with one score, as the original ran it. For information, a peer that is given more
-than the original had: the dense float32 matrix, and the same six scores as ours.
+pandas frame, with one score, as the original ran it. For information, a peer that gets more than
+the original had: the dense float32 matrix, and the same six scores as ours.
 
-On: training tables of exports in either layout (`--data`, by default the owner's beside the
-repository). Reading and encoding them is excluded, imports too.
+On: training tables of exports in either layout (`--data`, by default the owner's next to the
+repository). Reading and encoding them and imports are excluded.
 
-To reach: `full` 6 times faster than the original's way with every score equal to 1e-12 and the
-same winner; `race` 20 times faster, its winner's mean score under the best of the full grid by half
-a standard error or less on average over 20 seeds of the folds, and never by more than one.
+To reach: `full` 6 times faster than the original's way, with every score equal to 1e-12 and the
+same winner; `race` 20 times faster, its winner's mean score below the best of the full grid by at
+most half a standard error on average over 20 seeds of the folds, and never by more than one.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 -- The role as which `atx correct` writes: SELECT on the table that holds the labels, UPDATE on the
--- columns that a person's verdict is made of, and nothing else. No row can be added or removed.
+-- columns of a person's label, and nothing else. It cannot add or remove rows.
 --
 --   psql -h db.lan -U postgres -d media -f sql/atx_corrector.sql
 --   psql -h db.lan -U postgres -d media -c '\password atx_corrector'
 --
--- then ATX_CORRECTION_PG_USER=atx_corrector and ATX_CORRECTION_PG_PASS in `.env`. The table is
--- atp.training where there is one, else atp.media; -v source=media or training insists, as ATX_SOURCE
--- does. Run it again when a table or column has come or was made anew. For all else see atx_reader.sql.
+-- then set ATX_CORRECTION_PG_USER=atx_corrector and ATX_CORRECTION_PG_PASS in `.env`. The table is
+-- atp.training if it exists, else atp.media; -v source=media or training chooses one, as ATX_SOURCE
+-- does. Run it again when a table or column was added or recreated. For the rest see atx_reader.sql.
 
 \set ON_ERROR_STOP on
 \set QUIET on
@@ -64,7 +64,7 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA atp FROM :"role";
 GRANT CONNECT ON DATABASE :"DBNAME" TO :"role";
 GRANT USAGE ON SCHEMA atp TO :"role";
 SELECT format('GRANT SELECT ON atp.%I TO %I', :'source', :'role') \gexec
--- An older table, or one made from a file, may have fewer of them.
+-- An older table, or one created from a file, may have fewer of these columns.
 SELECT format('GRANT UPDATE (%I) ON atp.%I TO %I', attname, :'source', :'role')
   FROM pg_attribute
   WHERE attrelid = to_regclass('atp.' || :'source') AND attnum > 0 AND NOT attisdropped

@@ -3,10 +3,10 @@
 --   psql -h db.lan -U postgres -d media -f sql/atx_reader.sql
 --   psql -h db.lan -U postgres -d media -c '\password atx_reader'
 --
--- then PG_USER=atx_reader and PG_PASS in `.env`. Run it as a superuser, or as the owner of the tables
--- who may make roles; -v role=NAME gives another name. Run it again when one of the tables has come
--- or was made anew: what is right it leaves as it is, and what is too much it takes away.
--- The password is set apart: so it stands in no file, no process list and no log of the server.
+-- then set PG_USER=atx_reader and PG_PASS in `.env`. Run it as a superuser, or as an owner of the
+-- tables who may create roles; -v role=NAME gives another name. Run it again when one of the tables
+-- was added or recreated: it leaves correct grants unchanged, and revokes those that are too much.
+-- The password is set separately, so that it is in no file, no process list and no server log.
 
 \set ON_ERROR_STOP on
 \set QUIET on

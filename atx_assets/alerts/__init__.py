@@ -1,1 +1,1 @@
-"""What is told to whom, once: causes, messages, and how they are sent."""
+"""Alerts: their causes, each reported once, their messages, and sending them."""

@@ -1,8 +1,8 @@
-"""Telling the owner that something needs them: each cause once, to the log and to an address.
+"""Tells the owner that something needs their attention: each cause once, in the log and by message.
 
 Not here: which causes there are (`automation/failures.py`), the file that remembers them
-(`file.py`), what a message looks like (`messages.py`). The addresses are secrets: no log line, file
-or error may hold more of one than its host.
+(`file.py`), what a message looks like (`messages.py`). The addresses are secrets: a log line, file
+or error may show only the host.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from atx_assets.alerts.web_request import host_of, request
 from atx_assets.errors import DeliveryError
 from atx_assets.settings import Settings
 
-#: How long an alert that did not arrive is tried again, and how long it rests in between.
+#: How long an alert that did not arrive is retried, and the pause between two attempts.
 _TRIED_SECONDS, _REST_SECONDS = 86_400, 300
-#: A tick of a sensor has 60 s; what is still to be sent after this is left to the next.
+#: A sensor's tick has 60 s; alerts that are still unsent after this wait for the next tick.
 _PENDING_SECONDS = 20
-#: The dead-man switch is asked a second time after this.
+#: The pause before the second attempt at the heartbeat.
 _PAUSE_SECONDS = 2.0
-#: What is kept of a message, in bytes.
+#: The most that is kept of a message, in bytes.
 _LONGEST_TITLE, _LONGEST_TEXT = 200, 20_000
 
-#: Causes that were told although the file cannot be written (a full disk is what one wants to
-#: be told of), so that this process does not tell them again at every tick.
+#: Causes that were reported although the file cannot be written (a full disk is worth an alert), so
+#: that this process does not report them again at every tick.
 _unrecorded: set[str] = set()
 
 _logger = logging.getLogger(__name__)
 
 
 def raise_alert(settings: Settings, alert: Alert, log: logging.Logger) -> bool:
-    """Tell of an alert in the log and at `ATX_ALERT_URL`, unless its cause was raised before.
+    """Report an alert in the log and to `ATX_ALERT_URL`, unless its cause was raised before.
 
-    Never raises for want of delivery or of a place to remember it: what does not arrive is left
-    to `send_pending`. Without an address the log alone is told, then and for good.
+    Never raises if the alert cannot be delivered or recorded: `send_pending` retries it. Without an
+    address it is only logged, and never sent later.
 
     Returns:
         Whether the cause was new.
@@ -46,38 +46,38 @@ def raise_alert(settings: Settings, alert: Alert, log: logging.Logger) -> bool:
     now = time.time()
     title = cut(in_one_line(alert.title), _LONGEST_TITLE, "utf-8")
     text = cut(alert.text, _LONGEST_TEXT, "utf-8")
-    # Begun here and now, so that a `send_pending` elsewhere does not send it as well.
+    # Marked as tried now, so that a `send_pending` elsewhere does not send it as well.
     entry = Raised(title, text, at=now, tried=now, told=not url)
     if not _remember(settings, alert.cause, entry, log):
         return False
     log.warning("%s: %s", title, in_one_line(text))
     if url:
-        _tell(settings, alert.cause, entry, log)
+        _deliver(settings, alert.cause, entry, log)
     return True
 
 
 def send_pending(settings: Settings, log: logging.Logger) -> None:
-    """Send what was raised within a day and has not arrived, each at most every five minutes.
+    """Send the alerts of the last day that have not arrived, each at most every five minutes.
 
-    Returns within about half a minute, and stops at the first that does not arrive: the rest has
-    the same address. Never raises for want of delivery. An answer that is lost on its way makes
-    an alert arrive twice, which nobody can tell from one that did not arrive.
+    Returns within about half a minute, and stops at the first failure: the rest go to the same
+    address. Never raises if one cannot be delivered. If an answer is lost, the alert arrives twice:
+    a lost answer looks the same as a lost alert.
     """
     if not settings.automation.alert_url:
         return
     until = time.monotonic() + _PENDING_SECONDS
     try:
         while time.monotonic() < until and (begun := _begin_one(settings, log)):
-            if not _tell(settings, *begun, log):
+            if not _deliver(settings, *begun, log):
                 return
     except OSError as error:
         log.warning("alerts cannot be sent later: %s", _unwritable(settings, error))
 
 
 def clear(settings: Settings, prefix: str) -> None:
-    """Forget the causes that begin with `prefix`: what was healed is told when it comes again.
+    """Forget the causes that begin with `prefix`: a healed cause is reported if it comes back.
 
-    One that has not been sent yet is not sent any more.
+    One that has not been sent yet is never sent.
     """
     for cause in [cause for cause in _unrecorded if cause.startswith(prefix)]:
         _unrecorded.discard(cause)
@@ -94,9 +94,9 @@ def clear(settings: Settings, prefix: str) -> None:
 
 
 def heartbeat(settings: Settings, log: logging.Logger) -> None:
-    """GET `ATX_HEARTBEAT_URL`, if it is set, so that a silence of ours is noticed there.
+    """GET `ATX_HEARTBEAT_URL`, if it is set, so that its service notices if atx falls silent.
 
-    Tried twice; never raises.
+    Tries twice; never raises.
     """
     url = settings.automation.heartbeat_url
     if not url:
@@ -108,14 +108,14 @@ def heartbeat(settings: Settings, log: logging.Logger) -> None:
             time.sleep(_PAUSE_SECONDS)
             request(url, None, {})
     except DeliveryError as error:
-        log.warning("the heartbeat was not taken: %s", error)
+        log.warning("the heartbeat was not delivered: %s", error)
 
 
 def receiver(settings: Settings) -> str:
-    """Return the host that alerts go to, which is all of `ATX_ALERT_URL` that may be shown.
+    """Return the host that alerts go to, the only part of `ATX_ALERT_URL` that may be shown.
 
     Raises:
-        DeliveryError: there is none in it.
+        DeliveryError: the address has no host.
     """
     return host_of(settings.automation.alert_url)
 
@@ -125,7 +125,7 @@ def send(settings: Settings, alert: Alert, at: float | None = None) -> None:
 
     Args:
         settings: with an address.
-        alert: what to tell.
+        alert: the message.
         at: when it was raised, in seconds since 1970; by default now.
 
     Raises:
@@ -137,7 +137,7 @@ def send(settings: Settings, alert: Alert, at: float | None = None) -> None:
 
 
 def _remember(settings: Settings, cause: str, entry: Raised, log: logging.Logger) -> bool:
-    """Record a cause; False if it is known."""
+    """Record a cause; return False if it is already known."""
     if cause in _unrecorded:
         return False
     file = AlertFile(settings.home)
@@ -153,9 +153,9 @@ def _remember(settings: Settings, cause: str, entry: Raised, log: logging.Logger
 
 
 def _begin_one(settings: Settings, log: logging.Logger) -> tuple[str, Raised] | None:
-    """Take the alert that has waited longest since it was tried, for sending it now.
+    """Return the alert whose last attempt is longest ago, marked as tried now.
 
-    It is marked before it is sent, not after: nobody holds the lock for as long as that takes.
+    It is marked before it is sent, so that nobody holds the lock while it is sent.
     """
     file = AlertFile(settings.home)
     known = file.peek()
@@ -176,24 +176,24 @@ def _due(entries: dict[str, Raised]) -> list[str]:
         if not entry.told
         and cause not in _unrecorded
         and now - entry.at < _TRIED_SECONDS
-        # A clock that was set back must not make it wait until it is right again.
+        # If the clock was set back, it must not wait until the old time comes again.
         and not 0 <= now - entry.tried < _REST_SECONDS
     ]
     return sorted(due, key=lambda cause: (entries[cause].tried, entries[cause].at))
 
 
-def _tell(settings: Settings, cause: str, entry: Raised, log: logging.Logger) -> bool:
-    """Send an alert that is recorded, and record that it has arrived; False if it has not."""
+def _deliver(settings: Settings, cause: str, entry: Raised, log: logging.Logger) -> bool:
+    """Send a recorded alert, and record that it has arrived; return False if it has not."""
     try:
         send(settings, Alert(cause, entry.title, entry.text), entry.at)
     except DeliveryError as error:
-        log.warning("an alert has not arrived and is tried again for a day: %s", error)
+        log.warning("an alert has not arrived and is retried for a day: %s", error)
         return False
     if cause in _unrecorded:
         return True
     try:
         with AlertFile(settings.home).changing(log) as entries:
-            # Not one that was cleared and raised again meanwhile.
+            # Not if it was cleared and raised again meanwhile.
             if cause in entries and entries[cause].at == entry.at:
                 entries[cause].told = True
     except OSError as error:

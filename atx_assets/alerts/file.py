@@ -1,6 +1,6 @@
-"""The file `alerts.json` of the home: which causes were raised, and which of them were told.
+"""The file `alerts.json` of the home: which causes were raised, and which of them were reported.
 
-Not here: when a cause is raised, and telling it (`alerts.py`).
+Not here: when a cause is raised, and reporting it (`alerts.py`).
 """
 
 import errno
@@ -26,8 +26,8 @@ _LOCK_SECONDS = 10
 class Raised:
     """One cause that was raised. Times are in seconds since 1970.
 
-    `tried` is when sending it was last begun. `told` is true once it has arrived, or when there
-    was nobody to send it to.
+    `tried` is the time of the last attempt to send it. `told` is true once it has arrived, or if
+    there was no address to send it to.
     """
 
     title: str
@@ -38,14 +38,14 @@ class Raised:
 
 
 class AlertFile:
-    """What was raised, by cause, shared by every process of a home."""
+    """The raised causes, shared by every process of a home."""
 
     def __init__(self, home: Path) -> None:
-        """Name the file of `home`; it is made when something is raised."""
+        """Compute the path of the file; it is created when something is raised."""
         self.path = home / "alerts.json"
 
     def peek(self) -> dict[str, Raised] | None:
-        """Return the entries of 30 days without waiting for anybody; None if the file is damaged.
+        """Return the entries of 30 days without waiting for a lock; None if the file is damaged.
 
         Raises:
             OSError: the file cannot be read.
@@ -61,10 +61,10 @@ class AlertFile:
 
     @contextmanager
     def changing(self, log: logging.Logger) -> Iterator[dict[str, Raised]]:
-        """Yield the entries for changing; nobody else reads them for a change meanwhile.
+        """Yield the entries for changing, while no other process can change them.
 
-        When the block ends well they are written in one step. A damaged file is put aside first,
-        and nothing is known then.
+        If the block succeeds, they are written in one step. A damaged file is put aside first, and
+        the entries are then empty.
 
         Raises:
             OSError: the file cannot be read or written, or another process holds it for seconds.
@@ -75,7 +75,7 @@ class AlertFile:
             if entries is None:
                 aside = self.path.with_suffix(".json.damaged")
                 self.path.replace(aside)
-                log.warning("%s is damaged and was put aside as %s", self.path, aside.name)
+                log.warning("%s is damaged and was moved to %s", self.path, aside.name)
                 entries = {}
             before = _written(entries)
             yield entries
@@ -90,19 +90,19 @@ def _written(entries: dict[str, Raised]) -> bytes:
 def _parsed(content: bytes) -> dict[str, Raised]:
     values = json.loads(content)
     if not isinstance(values, dict):
-        raise TypeError("no object")
+        raise TypeError("not an object")
     return {cause: _entry(**fields) for cause, fields in values.items()}
 
 
 def _entry(*, title: Any, text: Any, at: Any, tried: Any, told: Any) -> Raised:
     if not (isinstance(title, str) and isinstance(text, str) and isinstance(told, bool)):
-        raise TypeError("not as it was written")
+        raise TypeError("not an entry")
     return Raised(title, text, float(at), float(tried), told)
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock beside the file: one on the file itself would be lost when that is replaced."""
+    """Hold a lock file of its own: a lock on the data file would be lost when that is replaced."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _lock(fd, path)
@@ -117,8 +117,8 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _lock(fd: int, path: Path) -> None:
     try:
-        # Not without end: a holder that was stopped would hang the sensors with it.
+        # Not for ever: a holder that was stopped would hang the sensors.
         if not wait_for_lock(fd, path, seconds=_LOCK_SECONDS, pause=0.01):
-            raise TimeoutError(errno.EAGAIN, "another process has held it for long")
-    except NoLocksError as error:  # one more way in which the disk does not take the record
+            raise TimeoutError(errno.EAGAIN, "another process has locked it for too long")
+    except NoLocksError as error:  # callers handle it like any other failure to write
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK)) from error

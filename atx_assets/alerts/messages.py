@@ -15,7 +15,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Alert:
-    """One thing to be told: `cause` is told once, under a short constant ASCII `title`."""
+    """One alert: `cause` is reported once, under a short constant ASCII `title`."""
 
     cause: str
     title: str
@@ -25,17 +25,17 @@ class Alert:
 def _ntfy(alert: Alert, at: float) -> tuple[dict[str, str], bytes]:
     headers = {
         "Content-Type": "text/plain; charset=utf-8",
-        # Neither a line break, which would begin another header, nor what is no ASCII.
+        # Without line breaks, which would start another header, and without non-ASCII characters.
         "Title": re.sub(r"[^ -~]", "?", in_one_line(alert.title)),
         "Priority": "high",
         "Tags": "warning",
     }
-    # It makes an attachment of more than 4,096 bytes, and "triggered" of none.
+    # ntfy turns more than 4,096 bytes into an attachment, and an empty text into "triggered".
     return headers, cut(alert.text or alert.title, 4096, "utf-8").encode()
 
 
 def _slack(alert: Alert, at: float) -> tuple[dict[str, str], bytes]:
-    # Cut before it is escaped, so that no `&amp;` is torn. Slack splits beyond 4,000 characters.
+    # Cut before escaping, so that no `&amp;` is torn. Slack splits beyond 4,000 characters.
     title, text = (
         _slack_escaped(t) for t in (in_one_line(alert.title), cut(alert.text, 6000, "utf-16-le"))
     )
@@ -50,7 +50,7 @@ def _slack_escaped(text: str) -> str:
 
 def _discord(alert: Alert, at: float) -> tuple[dict[str, str], bytes]:
     content = f"**{_discord_escaped(in_one_line(alert.title))}**\n{_discord_escaped(alert.text)}"
-    # At most 2,000 characters; counted as UTF-16, which has more of them where that differs.
+    # At most 2,000 characters, counted in UTF-16, which never counts fewer.
     content = cut(content, 4000, "utf-16-le")
     # A film called "@everyone" must not call everyone.
     return _json({"content": content, "allowed_mentions": {"parse": []}})
@@ -83,13 +83,13 @@ def _json(values: dict[str, Any]) -> tuple[dict[str, str], bytes]:
 
 
 def in_one_line(text: str) -> str:
-    """Return the text with every run of blanks and line breaks as one blank."""
+    """Return the text with each run of blanks and line breaks replaced by one blank."""
     return " ".join(text.split())
 
 
 def cut(text: str, size: int, encoding: str) -> str:
     """Cut a text to `size` bytes of an encoding, after a whole character, and mark the cut."""
-    # Half of a surrogate pair, which can be no UTF-8, is shown as a question mark.
+    # A lone surrogate, which UTF-8 cannot encode, becomes a question mark.
     whole = text.encode(encoding, "replace")
     if len(whole) > size:
         room = size - len("…".encode(encoding))

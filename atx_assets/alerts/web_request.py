@@ -1,6 +1,6 @@
-"""One request to an address that is a secret, with a time limit and a failure in one line.
+"""One request to a secret address, with a time limit, and with failures in one line.
 
-Not here: what is sent. No text of an exception is passed on: it may hold the address.
+Not here: what is sent. The text of an exception is never passed on: it may hold the address.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ _TIMEOUT = 10.0
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: the message would go to a host that nobody named, or be left behind."""
+    """Follows no redirect: the message would go to a host that nobody named, or be dropped."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
 
 
 def host_of(url: str) -> str:
-    """Return the host of an address, which is all of it that may be shown.
+    """Return the host of an address, the only part of it that may be shown.
 
     Raises:
-        DeliveryError: there is none in it.
+        DeliveryError: the address has no host.
     """
     try:
         host = urllib.parse.urlsplit(url).hostname
     except ValueError:
         host = None
     if not host:
-        raise DeliveryError("the address names no host")
+        raise DeliveryError("the address has no host")
     return host
 
 
 def request(url: str, body: bytes | None, headers: dict[str, str]) -> None:
-    """POST `body`, or GET without one, and take any 2xx for an answer.
+    """POST `body`, or GET if it is None, and accept any 2xx answer.
 
     Raises:
-        DeliveryError: there was no such answer within seconds.
+        DeliveryError: there was no such answer within 10 s.
     """
     host = host_of(url)
     faults: queue.SimpleQueue[str] = queue.SimpleQueue()
-    # A thread, because the time limit of a socket is for each of its steps: it neither ends the
-    # look-up of a name without a network, nor an answer that comes a byte at a time.
+    # A thread, because the time limit of a socket applies to each step: it ends neither a name
+    # look-up without a network, nor an answer that arrives byte by byte.
     worker = threading.Thread(
         target=lambda: faults.put(_fault(url, body, headers)), name="atx-alert", daemon=True
     )
@@ -69,12 +69,12 @@ def request(url: str, body: bytes | None, headers: dict[str, str]) -> None:
 
 
 def _fault(url: str, body: bytes | None, headers: dict[str, str]) -> str:
-    """Make the request and say what went wrong, or nothing."""
+    """Make the request and return what went wrong; empty if nothing did."""
     try:
         parts = urllib.parse.urlsplit(url)
         user, _, place = parts.netloc.rpartition("@")
         headers = {"User-Agent": "atx", **headers}
-        if user:  # urllib would take it for a part of the host
+        if user:  # urllib would treat it as a part of the host
             token = base64.b64encode(urllib.parse.unquote(user).encode()).decode()
             headers["Authorization"] = f"Basic {token}"
         bare = parts._replace(netloc=place).geturl()
@@ -88,7 +88,7 @@ def _fault(url: str, body: bytes | None, headers: dict[str, str]) -> str:
     except urllib.error.HTTPError as error:
         status = error.code
         error.close()
-    except Exception as error:  # whatever it is, an alert must not break what it tells of
+    except Exception as error:  # an alert must never break what it reports
         return _reason(error)
     return _status(status)
 
@@ -105,7 +105,7 @@ def _status(status: int) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Say what an exception means, without its text: that may hold the address."""
+    """Return what an exception means, without its text, which may hold the address."""
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
         error = error.reason
     if isinstance(error, TimeoutError):
@@ -119,5 +119,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, (ValueError, http.client.InvalidURL, urllib.error.URLError)):
         return "the address cannot be used"
     if isinstance(error, http.client.HTTPException):
-        return "what answers there is no HTTP"
+        return "the answer is not HTTP"
     return type(error).__name__

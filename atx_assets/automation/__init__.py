@@ -1,1 +1,1 @@
-"""What runs by itself: sensors, the nightly schedule, alerts. Not here: the jobs they ask for."""
+"""What runs by itself: the decisions of sensors, schedule and alerts. Not here: the jobs."""

@@ -1,8 +1,8 @@
-"""Runs that Dagster believes to be under way though their process is gone.
+"""Finds runs that Dagster believes to be running although their process is gone.
 
 Not here: runs that are alive, whoever started them, and when to look (`defs/run_launcher.py` while
-Dagster runs, `web/healing.py` before it starts). `atx doctor` comes through here, and does
-without Dagster.
+Dagster is running, `web/healing.py` before it starts). `atx doctor` imports this module, and must
+not import Dagster.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import dagster as dg
 
-#: A run's tag: since when the machine was up, and which of its starts that was, as the run began.
+#: A run's tag: the id and the time of the machine's last boot, when the run started.
 BOOT_TAG = "atx/boot"
-#: Seconds by which the clock may have been set between a process's start and its run's.
+#: Seconds by which the clock may change between the start of a process and that of its run.
 _CLOCK = 5.0
 
 
 def process_is_gone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Whether the process that started the run is there no more."""
+    """Return whether the process that started the run is gone."""
     import dagster as dg
 
     begun = dg.DagsterEventType.RUN_START
@@ -33,17 +33,16 @@ def process_is_gone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 
 
 def is_gone(tags: Mapping[str, str], began: tuple[int, float] | None) -> bool:
-    """Whether the process of a run with these tags is there no more.
+    """Return whether the process of a run with these tags is gone.
 
-    Every event of a run carries the number of its process. A process of that number which began
-    after the run did is another one: numbers are given again, and after a power cut all are new.
-    Both times are told by the clock as it stood when the run began, or a run would seem dead once
-    the clock is set forward. A run that has no such event has not got as far; it is for the start
-    timeout.
+    Every event of a run carries the pid of its process. A process with that pid that started after
+    the run is another one: pids are reused, and after a power cut all are new. Both times are
+    converted to the clock of the run's start; otherwise a run would seem dead after the clock is
+    set forward. A run without a start event has not got that far; the start timeout handles it.
 
     Args:
         tags: of the run.
-        began: the process and the time, in seconds since 1970, of the event that it began with.
+        began: the pid and the time, in seconds since 1970, of the run's start event.
     """
     import psutil
 
@@ -64,9 +63,9 @@ def is_gone(tags: Mapping[str, str], began: tuple[int, float] | None) -> bool:
 
 
 def boot_tag() -> dict[str, str]:
-    """Return the tag for a run that begins now; none where the system has no number of its start.
+    """Return the tag for a run that starts now; empty if the system has no boot id.
 
-    Linux counts a process's start from the machine's own, and tells both by the clock as it is now.
+    Linux stores a process's start relative to the boot, and converts both with the current clock.
     """
     import psutil
 
@@ -84,12 +83,12 @@ def _boot_id() -> str:
 def fail_dead_runs(
     instance: dg.DagsterInstance, *, starting_too: bool = True
 ) -> list[dg.DagsterRun]:
-    """Mark the runs as failed whose process is gone.
+    """Mark runs as failed if their process is gone.
 
     Args:
         instance: has the runs.
-        starting_too: no Dagster of this home runs yet, so that nobody is there to start those
-            that have not begun: they are dead as well.
+        starting_too: no Dagster of this home is running yet, so nothing will start the runs that
+            have not begun: they are dead as well.
 
     Returns:
         The runs that were marked.
@@ -109,5 +108,5 @@ def fail_dead_runs(
 
 
 def in_words(lost: dg.DagsterRun) -> str:
-    """Say of a run that was marked as failed why it was."""
+    """Return the line about a run that was marked as failed."""
     return f"run {lost.run_id[:8]} ({lost.job_name}) had lost its process: marked as failed"

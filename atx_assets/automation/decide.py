@@ -1,10 +1,11 @@
-"""What to do about labels and films that differ from the results: decisions, and nothing else.
+"""Decides what to do about labels and films that differ from the results.
 
-Each is a pure function of what was seen (`observe.py`); time is an argument. Not here: looking
-at the database or at Dagster, asking for a run (`defs/sensors.py`, `defs/schedules.py`).
+Each decision is a pure function of what was observed (`observe.py`); time is an argument. Not here:
+reading the database or Dagster's records, asking for a run (`defs/sensors.py`,
+`defs/schedules.py`).
 
-The decisions are level-triggered: the state of the database now is compared with the state that
-the results were made from. Nothing is remembered of single changes, so none can be lost.
+The decisions are level-triggered: they compare the current state of the database with the state
+that the results were made from. No single change is remembered, so none can be lost.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 #: Minutes from a failed run to the next attempt at the same state.
 RETRY_MINUTES = (1, 5, 25)
 LAST_ATTEMPT = len(RETRY_MINUTES) + 1
-#: Minutes from a run that is not repeated to another attempt, once the films have changed: what
-#: was wrong with them may be mended.
+#: Minutes from a run that is not repeated to another attempt, if the films have changed since: what
+#: was wrong with them may be fixed.
 RETRY_CHANGED_MINUTES = 5
 
 FAILED, STOPPED, CANCELED, SUCCEEDED = "failed", "stopped", "canceled", "succeeded"
@@ -35,18 +36,18 @@ FAILED, STOPPED, CANCELED, SUCCEEDED = "failed", "stopped", "canceled", "succeed
 
 @dataclass(frozen=True)
 class Results:
-    """What the results were made from: the fingerprints of each, and who made the latest.
+    """What the results were made from: the fingerprints, and the run that made the latest result.
 
-    Results that agree hold one fingerprint of a kind; more of them say that a run ended between
-    two, and an empty one that it is not known.
+    Results that agree hold one fingerprint of each kind. Several mean that a run ended between two
+    results, and an empty one that it is unknown.
 
     Attributes:
-        labels: of the labels that the model learned from, and of those the lists were made with.
-        human_labels: the same of labels given by a person.
+        labels: of the labels that the model learned from, and of those that the lists show.
+        human_labels: the same for labels given by a person.
         media: of the films that the lists were made from.
-        latest: number of the latest record of theirs; another one after each materialisation.
+        latest: number of their latest record; it changes with each materialisation.
         made_by: the id of the run that made the latest.
-        trained_at: seconds since the epoch.
+        trained_at: seconds since 1970.
     """
 
     labels: frozenset[str]
@@ -59,11 +60,11 @@ class Results:
 
 @dataclass(frozen=True)
 class Seen:
-    """What earlier looks saw; lost, it costs a wait for quiet and nothing else.
+    """What earlier looks saw. If it is lost, that only costs another wait for quiet.
 
     Attributes:
         wanted: the fingerprint seen at the last look.
-        since: when it came, taken as midway between the two looks.
+        since: when it appeared, taken as midway between two looks.
         differs_since: when the results began to differ, or a run was last asked for; 0: they agree.
         looked: time of the last look.
     """
@@ -75,7 +76,7 @@ class Seen:
 
     @classmethod
     def from_cursor(cls, cursor: str | None) -> Seen:
-        """Read what `cursor` wrote; one of another version, or of no one's, counts as none."""
+        """Parse what `cursor` wrote; a cursor of another version, or an invalid one, is ignored."""
         try:
             seen = cls(**json.loads(cursor or "{}"))
         except (TypeError, ValueError, RecursionError):
@@ -85,37 +86,37 @@ class Seen:
         return seen if known and isinstance(seen.wanted, str) else cls()
 
     def cursor(self) -> str:
-        """Write it as text."""
+        """Return it as text."""
         return json.dumps(asdict(self))
 
     def at(self, wanted: str, now: float, *, differs: bool) -> Seen:
         """Return what has been seen after a look at `now`."""
-        # A clock that was set back must not make it wait until it is right again.
+        # If the clock was set back, it must not wait until the old time comes again.
         since, looked = min(self.since, now), min(self.looked, now)
         if wanted != self.wanted:
-            # A look long ago says nothing of when the change came.
+            # A look long ago does not tell when the change came.
             since = (looked + now) / 2 if now - looked < _LOOK_FRESH else now
         differs_since = min(self.differs_since or now, now) if differs else 0.0
         return Seen(wanted, since, differs_since, now)
 
 
 _LOOK_FRESH = 60.0
-#: What was recorded so many seconds after now was recorded before the clock was set back.
+#: A record from more than this many seconds after now means that the clock was set back since.
 _SET_BACK = 60.0
 
 
 def _ago(at: float, now: float) -> float:
-    """Return the seconds since `at`: without end, if the clock was set back since."""
+    """Return the seconds since `at`; infinity if the clock was set back since."""
     return math.inf if now < at - _SET_BACK else now - at
 
 
 @dataclass(frozen=True)
 class Request:
-    """A run to ask for: from which state, made by which record, to which, at which attempt.
+    """A run to ask for: from which state and record, to which state, at which attempt.
 
-    Dagster starts one run for a key. That of a state alone would do for the first time that labels
-    are put back and forth; the number of the record that is gone from makes each time another.
-    `attempt` counts those at this very change, also when another was tried in between.
+    Dagster starts only one run per key. A key of the states alone would fail when labels are
+    changed back and forth a second time; the number of the record (`latest`) makes each key unique.
+    `attempt` counts the attempts at this change, even if another one was tried in between.
     """
 
     gone_from: str
@@ -131,10 +132,10 @@ class Request:
 
     @classmethod
     def from_key(cls, run_key: str) -> Request | None:
-        """Read a key; None if it is none of ours."""
-        if not (found := _KEY.fullmatch(run_key)):
+        """Parse a key; return None if it is not one of ours."""
+        if not (match := _KEY.fullmatch(run_key)):
             return None
-        gone_from, latest, wanted, films, attempt = found.groups()
+        gone_from, latest, wanted, films, attempt = match.groups()
         return cls(gone_from, int(latest), wanted, films, int(attempt))
 
 
@@ -143,7 +144,7 @@ _KEY = re.compile("(.*)@([0-9]+)>(.*)&(.*)#([0-9]+)")
 
 @dataclass(frozen=True)
 class Attempt:
-    """A run that a sensor asked for, and that has ended.
+    """A run that a sensor asked for and that has ended.
 
     `outcome` is FAILED, STOPPED (a blocking check failed), CANCELED (by a person) or SUCCEEDED.
     """
@@ -156,10 +157,10 @@ class Attempt:
 
 @dataclass(frozen=True)
 class State:
-    """All that a decision is made from; `attempts` has the newest first.
+    """Everything that a decision is made from; `attempts` has the newest first.
 
-    `results` is None where the record of one of them is missing; `held` is what is known all the
-    same of the labels and films that there were.
+    `results` is None if the record of one result is missing; `held` is what is still known about
+    the earlier labels and films.
     """
 
     now: float
@@ -173,11 +174,10 @@ class State:
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do, and why in words with numbers.
+    """What to do, and the reason in words with numbers.
 
-    `request` is None where there is nothing to do yet; `refused` is LOST or GONE where a person has
-    to act, else empty.
-    `again_in` is how many seconds of quiet are wanting, 0 where that is not what is waited for.
+    `request` is None if there is nothing to do yet; `refused` is LOST or GONE if a person has to
+    act, else empty. `again_in` is the missing seconds of quiet, 0 if it waits for something else.
     """
 
     reason: str
@@ -200,7 +200,7 @@ NOT_RECORDED = (
 
 
 def decide_labels(state: State, rules: Automation) -> Decision:
-    """Decide whether to learn from the labels anew: the job `refresh`."""
+    """Decide whether to learn from the labels again: the job `refresh`."""
     results, database = state.results, state.database
     agree = results is not None and results.labels == {database.labels}
     seen = state.seen.at(database.labels, state.now, differs=not agree)
@@ -213,7 +213,7 @@ def decide_labels(state: State, rules: Automation) -> Decision:
         return nothing
     what = _difference("labels", results.labels, database.labels)
     if results.human_labels == {database.human_labels}:
-        what += ", all of it by rules"
+        what += ", all of them by rules"
         wait = rules.rule_label_interval - _ago(results.trained_at, state.now)
         if wait > 0:
             return Decision(
@@ -227,7 +227,7 @@ def decide_labels(state: State, rules: Automation) -> Decision:
 
 
 def decide_films(state: State, rules: Automation) -> Decision:
-    """Decide whether to score the films anew, without learning: the job `score`."""
+    """Decide whether to score the films again, without learning: the job `score`."""
     results, database = state.results, state.database
     agree = results is not None and results.media == {database.media}
     seen = state.seen.at(database.media, state.now, differs=not agree)
@@ -242,18 +242,17 @@ def decide_films(state: State, rules: Automation) -> Decision:
     patience = seen.differs_since + rules.label_max_wait_seconds - state.now
     if _refresh_is_near(state, rules) and patience > 0:
         return Decision(
-            f"{what}; labels differ, too, and their refresh reads the films as well: it has "
-            f"{span(patience)}",
+            f"{what}; labels differ, too, and their refresh also reads the films: waiting for it "
+            f"up to {span(patience)}",
             seen,
         )
     return _ask(state, rules, seen, what, database.media, results.media)
 
 
 def _refusal(state: State, rules: Automation, seen: Seen) -> Decision | None:
-    """Refuse what both sensors refuse, before anything else.
+    """Return the refusal that both sensors share, before anything else is decided.
 
-    Were one content where the other refuses, it would take back the alert that the other raises,
-    and so on for ever.
+    If one of them did not refuse, it would clear the alert that the other raises, again and again.
     """
     if state.held.gone:
         return Decision(state.held.gone, seen, refused=GONE)
@@ -263,9 +262,9 @@ def _refusal(state: State, rules: Automation, seen: Seen) -> Decision | None:
 
 
 def _nothing_to_do(state: State, seen: Seen, held: str) -> Decision | None:
-    """Say why there is nothing to do, in the same order for both sensors."""
+    """Return why there is nothing to do, if so; in the same order for both sensors."""
     if not seen.differs_since:
-        return Decision(f"the results hold the {held} there are", seen)
+        return Decision(f"the results are up to date with {held}", seen)
     if state.in_flight:
         others = f" and {len(state.in_flight) - 1} more" if len(state.in_flight) > 1 else ""
         return Decision(f"waiting for {state.in_flight[0]}{others} to end", seen)
@@ -283,9 +282,9 @@ def _refresh_is_near(state: State, rules: Automation) -> bool:
 def _ask(
     state: State, rules: Automation, seen: Seen, what: str, wanted: str, have: frozenset[str]
 ) -> Decision:
-    """Ask for a run once it is quiet, or once what failed may be tried again."""
+    """Ask for a run once it is quiet, or once a failed attempt may be repeated."""
     results = state.results
-    assert results is not None  # noqa: S101  (both callers have returned otherwise)
+    assert results is not None  # noqa: S101  (otherwise both callers have returned)
     tried = _tried(state.attempts, wanted, have, results.made_by)
     if tried and (wait := _before_next(tried, state)):
         return Decision(f"{what}; {wait}", seen)
@@ -298,12 +297,13 @@ def _ask(
             again_in=min(rules.label_quiet_seconds - quiet, rules.label_max_wait_seconds - waited),
         )
     request = Request(min(have - {wanted}), results.latest, wanted, state.database.media, 0)
-    # Another state may have been tried in between: Dagster starts no key twice.
+    # Count attempts with the same key, even if another state was tried in between: Dagster starts
+    # no key twice.
     numbers = [
         a.request.attempt for a in state.attempts if replace(a.request, attempt=0) == request
     ]
     request = replace(request, attempt=max([len(tried), *numbers]) + 1)
-    # The longest wait begins anew: what comes while the run is under way waits for the next.
+    # The longest wait starts again: changes during the run wait for the next one.
     reason = what + (f"; attempt {len(tried) + 1}" if tried else "")
     return Decision(reason, replace(seen, differs_since=state.now), request)
 
@@ -311,13 +311,13 @@ def _ask(
 def _tried(
     attempts: Sequence[Attempt], wanted: str, have: frozenset[str], made_by: str
 ) -> list[Attempt]:
-    """Return the latest attempts in a row that did not bring `wanted`, the newest first.
+    """Return the latest consecutive attempts that did not lead to `wanted`, the newest first.
 
-    One that succeeded counts only if it made the results that are there and left them where they
-    were: its code reads the database otherwise than ours, and asking again would never end.
+    A successful one counts only if it made the current results and left their state unchanged: its
+    code reads the database differently, and asking again would never end.
     """
     own = {attempt.run_id for attempt in attempts}
-    found = []
+    in_a_row = []
     for attempt in attempts:
         if attempt.request.wanted != wanted:
             break
@@ -325,41 +325,41 @@ def _tried(
             made_by in own and attempt.request.gone_from in have
         ):
             break
-        found.append(attempt)
-    return found
+        in_a_row.append(attempt)
+    return in_a_row
 
 
 def _before_next(tried: Sequence[Attempt], state: State) -> str:
-    """Say what has to pass before the next attempt; nothing if it may come now."""
+    """Return what must happen before the next attempt; empty if it may start now."""
     last, ago = tried[0], _ago(tried[0].ended, state.now)
-    told = f"attempt {len(tried)} (run {last.run_id[:8]}) {_OUTCOMES[last.outcome]}"
+    outcome = f"attempt {len(tried)} (run {last.run_id[:8]}) {_OUTCOMES[last.outcome]}"
     repeated = last.outcome in (FAILED, SUCCEEDED)
     if repeated and len(tried) <= len(RETRY_MINUTES):
         wait = RETRY_MINUTES[len(tried) - 1] * 60 - ago
-        return f"{told}, the next in {span(wait)}" if wait > 0 else ""
+        return f"{outcome}, the next in {span(wait)}" if wait > 0 else ""
     if last.request.films == state.database.media:
-        return f"{told}: left until something changes, or the nightly run"
+        return f"{outcome}: no further attempt until something changes, or the nightly run"
     wait = RETRY_CHANGED_MINUTES * 60 - ago
-    return f"{told}; films have changed since, the next in {span(wait)}" if wait > 0 else ""
+    return f"{outcome}; films have changed since, the next in {span(wait)}" if wait > 0 else ""
 
 
 _OUTCOMES = {
     FAILED: "failed",
     STOPPED: "was stopped by a check",
     CANCELED: "was canceled by hand",
-    SUCCEEDED: "ended well and left the results as they were",
+    SUCCEEDED: "succeeded and left the results unchanged",
 }
 
 
 def decide_nightly(
     now: Sequence[str], searched: Sequence[str], trained: Sequence[str], *, always: bool
 ) -> tuple[bool, str]:
-    """Decide whether a night needs search and training; say why.
+    """Return whether the nightly run needs search and training, and why.
 
     Args:
-        now: labels, films and recipe as they are.
-        searched: the same of the last search for hyperparameters, empty if none is recorded.
-        trained: the same of the last training.
+        now: the fingerprints of labels, films and recipe.
+        searched: the same at the last search for hyperparameters; empty if none is recorded.
+        trained: the same at the last training.
         always: search and train in any case.
     """
     if always:
@@ -375,8 +375,8 @@ def decide_nightly(
     if changed:
         return True, f"{', '.join(changed)} changed since the last search and training"
     return False, (
-        "labels, films and code are those of the last search and training: nothing is searched "
-        "and trained, everything is scored and reported"
+        "labels, films and code are those of the last search and training: no search and no "
+        "training, but everything is scored and reported"
     )
 
 
@@ -391,7 +391,7 @@ def _people(have: frozenset[str], wanted: str) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return a time in words, as reasons have it."""
+    """Format a time for a reason."""
     if seconds < 120:
         return f"{max(seconds, 0):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,8 +1,8 @@
-"""Why a run failed, in one line, and whether a person is to be told.
+"""Why a run failed, in one line, and whether it needs an alert.
 
-Who repeats what is decided in one place: sensors try their runs again (`decide.py`), Dagster
-repeats none, and a run that a check stopped is not repeated at all. What is left is told of here.
-Not here: sending (`alerts/alerts.py`).
+Retries are decided in one place: sensors repeat their runs (`decide.py`), Dagster repeats none, and
+a run that a check stopped is never repeated. The remaining failures become alerts here. Not here:
+sending them (`alerts/alerts.py`).
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from atx_assets.automation.tags import (
     asked_by,
 )
 
-#: The beginnings of causes, by what heals them: any run that ends well, a nightly run and a
-#: housekeeping that end well. LOST and GONE heal when labels or data are there again.
+#: The prefixes of causes, by what heals them: any successful run, a successful nightly run, a
+#: successful housekeeping. LOST and GONE heal when the labels or data are back.
 CHECK_FAILED, NIGHT_FAILED, NOT_PRUNED = "check:", "nightly:", "housekeeping:"
 
-#: The titles of what is found alike by whoever looks.
+#: The titles of alerts that sensors, schedule and checks share.
 LABELS_GONE, DATA_GONE = "atx: labels are gone", "atx: the data are gone"
 
 
-#: How Dagster writes an error of ours, of whatever class.
+#: How Dagster writes one of atx's own errors.
 _OURS = re.compile(r"atx_assets\.errors\.\w+: ")
 
 
 def alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> Alert | None:
-    """Say what to tell of a failed run; None where it is tried again, or a person started it.
+    """Return the alert for a failed run; None if it is retried, or a person started it.
 
     Args:
         instance: where the run's events are.
         run: the run.
-        message: what Dagster said of the failure, for a run of which no step failed.
+        message: Dagster's message about the failure, for a run in which no step failed.
     """
     alert = _alert_of(instance, run, message)
-    return _with_mend(alert) if alert else None
+    return _with_fix(alert) if alert else None
 
 
 def _alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> Alert | None:
@@ -57,7 +57,7 @@ def _alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) ->
         return Alert(
             f"{CHECK_FAILED}{name}: {check.description}",
             "atx: a check stopped the graph",
-            f"{name}: {check.description}\nThe results stay as they were ({where}).",
+            f"{name}: {check.description}\nThe results stay unchanged ({where}).",
         )
     error = _error_of(instance, run.run_id) or message
     sensor = asked_by(run)
@@ -67,47 +67,49 @@ def _alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) ->
             f"{sensor}:{request.wanted}",
             "atx: the results cannot be brought up to date",
             f"{LAST_ATTEMPT} attempts failed, the last with: {error}\n"
-            f"Left until something changes, or the nightly run ({where}).",
+            f"No further attempt until something changes, or the nightly run ({where}).",
         )
     if is_nightly(run):
         return Alert(
             f"{NIGHT_FAILED}{error}",
             "atx: the nightly run failed",
-            f"{error}\nThe results stay as they were; the next night tries again ({where}).",
+            f"{error}\nThe results stay unchanged; the next night tries again ({where}).",
         )
     if run.job_name == HOUSEKEEPING and started_by_itself(run):
         return Alert(
             f"{NOT_PRUNED}{error}",
             "atx: old runs could not be pruned",
-            f"{error}\nNothing is lost, but the disk fills by and by; the next day tries again "
+            f"{error}\nNothing is lost, but the disk slowly fills; the next day tries again "
             f"({where}).",
         )
     return None
 
 
 def refusal(text: str, cause: str = LOST) -> Alert:
-    """Say that a sensor, the schedule or a check refuses to rebuild: one cause, whoever finds it.
+    """Return the alert that a sensor, the schedule or a check refuses to rebuild.
+
+    All of them use one cause, so that it is reported once.
 
     Args:
-        text: why, with the mend.
+        text: the reason, with the fix.
         cause: LOST or GONE.
     """
-    return _with_mend(Alert(cause, DATA_GONE if cause == GONE else LABELS_GONE, text))
+    return _with_fix(Alert(cause, DATA_GONE if cause == GONE else LABELS_GONE, text))
 
 
-def _with_mend(alert: Alert) -> Alert:
-    """Say in the last line where a person who is woken by it reads what to do."""
+def _with_fix(alert: Alert) -> Alert:
+    """Add a last line that says where to read what to do."""
     place = alert.title.removeprefix("atx: ").lower().replace(" ", "-")
     return replace(alert, text=f"{alert.text}\nWhat to do: docs/operations.md#{place}")
 
 
 def started_by_itself(run: dg.DagsterRun) -> bool:
-    """Whether a sensor or the schedule asked for the run, and no person did."""
+    """Return whether a sensor or the schedule asked for the run, not a person."""
     return bool(asked_by(run))
 
 
 def is_nightly(run: dg.DagsterRun) -> bool:
-    """Whether the schedule asked for the run."""
+    """Return whether the schedule asked for the run."""
     return asked_by(run) == NIGHTLY
 
 
@@ -126,7 +128,7 @@ def failed_blocking_check(
 
 
 def cause_of(error: Any) -> str:
-    """Find the line worth telling: ours if there is one, else the innermost error's."""
+    """Return the most useful line: that of atx's own error, or else of the innermost error."""
     while error.cause is not None and not _OURS.match(error.message):
         error = error.cause
     return _OURS.sub("", error.message.strip().splitlines()[0])

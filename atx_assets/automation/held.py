@@ -1,9 +1,9 @@
-"""What labels and films there were before: what a loss is seen by, also where a record is missing.
+"""What labels and films there were before, to detect a loss even if a record is missing.
 
-A missing record is no first run: an asset may have been wiped, runs deleted in the UI, or Dagster's
-storage lost, and an empty data folder may be a disk that is not mounted. What is left of records
-and files is asked. Not here: reading Dagster's records (`observe.py`, `home/dagster_records.py`),
-what is refused (`losses.py`).
+A missing record does not mean a first run: an asset may have been wiped, runs deleted in the UI, or
+Dagster's storage lost, and an empty data folder may be a disk that is not mounted. So the remaining
+records and files are used. Not here: reading Dagster's records (`observe.py`,
+`home/dagster_records.py`), what is refused (`losses.py`).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from atx_assets.models.versions import kept_versions
 from atx_assets.storage.data_folder import DataFolder
 from atx_assets.storage.disk_errors import why_unreadable
 
-#: Asked for together with `READ` and `TRAINED` whether anything was made.
+#: With `READ` and `TRAINED`, the assets whose records show that anything was made.
 _SCORED = "scored_results"
-#: Their files carry the fingerprints that they were made from, and are replaced only by a run that
-#: was let go on. `raw_media` is not among them: its file holds what a stopped run has read.
+#: Their files carry the fingerprints that they were made from, and only a run that passed the
+#: checks replaces them. `raw_media` is not among them: its file holds what a stopped run has read.
 _CARRIERS = (_SCORED, "training_table")
 
 
@@ -30,9 +30,9 @@ class Held:
     """What labels and films there were when results were last made.
 
     Attributes:
-        labels, media: their fingerprints, as far as they are known; empty if nothing was made yet.
-        gone: that the whole data folder is gone, in words with the mend; else empty.
-        unknown: whether results were made, and nothing says of how many labels.
+        labels, media: their known fingerprints; empty if nothing was made yet.
+        gone: a line with the fix if all data are gone from the data folder; else empty.
+        unknown: results were made, but nothing says from how many labels.
     """
 
     labels: frozenset[str] = frozenset()
@@ -42,7 +42,7 @@ class Held:
 
 
 def held_before(latest: Callable[[str], Made | None], folder: Path) -> Held:
-    """Return what there was: by the records of all results, or else by what is left, files too.
+    """Return what there was, by the records of all results, or else by the remaining files, too.
 
     Args:
         latest: returns the last materialisation of an asset.
@@ -63,7 +63,7 @@ def held_before(latest: Callable[[str], Made | None], folder: Path) -> Held:
 
 
 def data_gone(latest: Callable[[str], Made | None], folder: Path) -> str:
-    """Say that the data are gone where results were made and the data folder has none."""
+    """Return a line with the fix if results were made and the data folder has none; else empty."""
     if not any(latest(name) for name in (*READ, TRAINED, _SCORED)):
         return ""
     try:
@@ -73,14 +73,14 @@ def data_gone(latest: Callable[[str], Made | None], folder: Path) -> str:
         return f"the data folder {folder} cannot be read: {why_unreadable(error)}"
     return (
         f"the data are gone from {folder}: mount their disk, or set ATX_DATA_DIR to where they "
-        "are, or restore a backup; to begin anew without them, `atx run` by hand"
+        "are, or restore a backup; to start without them, `atx run` by hand"
     )
 
 
 def has_results(folder: Path) -> bool:
-    """Whether the data folder holds results, or a version of the model, of an earlier run.
+    """Return whether the data folder holds results, or a version of the model, of an earlier run.
 
-    What a run has read is none: one that was broken off leaves it in an empty folder.
+    The copy of the source does not count: an interrupted run leaves it in an empty folder.
     """
     files = DataFolder(folder)
     made = any(files.path(name).exists() for name in (*READ, _SCORED))
@@ -90,14 +90,14 @@ def has_results(folder: Path) -> bool:
 def _may_have_results(folder: Path) -> bool:
     try:
         return has_results(folder)
-    except OSError:  # nobody can say
+    except OSError:  # unknown
         return True
 
 
 def _of_files(files: DataFolder) -> Iterator[tuple[str, str]]:
-    """Yield the fingerprints of labels and films that files carry; else what the champion learned.
+    """Yield the fingerprints of labels and films in the files, or else the champion's row count.
 
-    A file that is missing, damaged or not readable says nothing: see `Held.unknown`.
+    A missing, damaged or unreadable file yields nothing: see `Held.unknown`.
     """
     from atx_assets.sources.extracted import snapshot_of
 
@@ -114,7 +114,7 @@ def _of_files(files: DataFolder) -> Iterator[tuple[str, str]]:
 
 
 def _learned(files: DataFolder) -> str:
-    """Return how many titles the champion learned from, as a fingerprint begins; "" if unknown.
+    """Return the champion's number of titles in the form of a fingerprint; "" if unknown.
 
     There are at least as many labelled rows as titles.
     """

@@ -1,8 +1,8 @@
-"""Ticks at a time that is still to come: the clock was set back since.
+"""Removes ticks with a time in the future, which a clock that was set back leaves behind.
 
-Dagster's daemon waits from the last tick on, by the clock: the label sensor would see nothing, and
-no night would come, until it is right again. Starting the daemon again does not help, as the time
-of the last tick is in Dagster's storage. Not here: seeing that the clock was set
+Dagster's daemon waits from the time of the last tick: until the clock reaches it, the label sensor
+would see nothing and no nightly run would start. Restarting the daemon does not help, because the
+time of the last tick is in Dagster's storage. Not here: noticing that the clock was set
 (`web/healing.py`).
 """
 
@@ -15,18 +15,18 @@ from dagster._core.scheduler.instigation import (
     SensorInstigatorData,
 )
 
-#: Seconds that are no matter: no sensor looks more often.
+#: Seconds that can be ignored: no sensor looks more often.
 _NO_MATTER = 5.0
-#: Seconds that a schedule may wait: by then it is its turn again, and within them it would run a
-#: second time at an hour that comes twice.
+#: Seconds that a schedule may wait: by then it is due anyway, and a reset within them would make it
+#: run a second time when the clock shows an hour twice.
 _A_DAY = 86_400.0
 
 
 def forget_later_ticks(instance: dg.DagsterInstance, now: float) -> list[str]:
-    """Have each sensor of which the last tick is after `now` tick at once; its cursor stays.
+    """Make each sensor whose last tick is after `now` tick immediately; its cursor stays.
 
-    A schedule's times of more than a day after `now` become `now`: it goes on from there, and what
-    it missed is not made up for. Called while no Dagster of this home runs.
+    A schedule's times of more than a day after `now` become `now`: it goes on from there, and does
+    not catch up on missed ticks. Called while no Dagster of this home is running.
 
     Returns:
         The names of the sensors and schedules.

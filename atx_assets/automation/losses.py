@@ -1,6 +1,6 @@
-"""What is gone at once, and that nothing is rebuilt from it: pure functions of what was and is.
+"""Detects a sudden loss of labels or films, from which nothing is rebuilt. Pure functions.
 
-Not here: what there was (`held.py`), what follows for a sensor (`decide.py`).
+Not here: what there was before (`held.py`), what follows for a sensor (`decide.py`).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from atx_assets.settings import Automation
     from atx_assets.sources.read.fingerprints import Fingerprints
 
-#: Why nothing is done until a person acts: too many labels or films are gone, or the data are.
+#: Why nothing happens until a person acts: too many labels or films are gone, or the data are.
 LOST, GONE = "lost", "gone"
 
 
 def lost_rows(what: str, before: frozenset[str], now: str, limit: float) -> str:
-    """Say how many rows are gone if all are, or more than the share `limit`; else nothing."""
+    """Return how many rows are gone, if all are or more than the share `limit`; else empty."""
     had, have = max(map(count_of, before), default=0), count_of(now)
     if had and (not have or have < had * (1 - limit)):
         return f"{had - have:,} of {had:,} {what} are gone at once"
@@ -25,12 +25,12 @@ def lost_rows(what: str, before: frozenset[str], now: str, limit: float) -> str:
 
 
 def lost_at_once(held: Held, labels: str, media: str, limit: float) -> str:
-    """Say what is gone at once: too many labels or films, or nobody knows how many; else nothing.
+    """Return what is suddenly gone: too many labels or films, or an unknown number; else empty.
 
     Args:
         held: what there was.
         labels, media: the fingerprints of what there is.
-        limit: the share that may go.
+        limit: the share that may disappear.
     """
     if held.unknown:
         return "no record and no file says how many labels there were"
@@ -39,7 +39,7 @@ def lost_at_once(held: Held, labels: str, media: str, limit: float) -> str:
 
 
 def gone_at_once(held: Held, database: Fingerprints, rules: Automation) -> str:
-    """Say that too many labels or films are gone to rebuild, with the mend; else nothing."""
+    """Return a line with the fix if too many labels or films are gone to rebuild; else empty."""
     lost = lost_at_once(held, database.labels, database.media, rules.label_drop_limit)
     return f"{lost}: {BY_HAND}" if lost else ""
 

@@ -1,6 +1,6 @@
-"""Looks at the database and at Dagster's records: what decisions are made from.
+"""Reads the database and Dagster's records, from which decisions are made.
 
-Not here: the decisions (`decide.py`). Nothing is written.
+Not here: the decisions (`decide.py`). It writes nothing.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from atx_assets.sources.read.database import connect, explained
 if TYPE_CHECKING:
     from atx_assets.sources.read.fingerprints import Fingerprints
 
-#: The asset that says which labels, films and recipe were searched with.
+#: The asset that records which labels, films and recipe the search used.
 SEARCHED = "hyperparameters"
 
-#: Runs that a sensor asked for last, and that it looks at; pruning keeps them.
+#: The number of its latest runs that a sensor looks at; pruning keeps them.
 ATTEMPTS_READ = 20
 
-#: Seconds that a look at the database may take: Dagster ends a tick after 60.
+#: Seconds that reading the database may take: Dagster ends a tick after 60.
 LOOK_SECONDS = 30
 
 _IN_FLIGHT = [
@@ -54,10 +54,10 @@ _IN_FLIGHT = [
 def look(
     instance: dg.DagsterInstance, settings: Settings, sensor: str, seen: Seen, now: float
 ) -> State:
-    """Look at the database and at the records of one sensor's runs.
+    """Read the database and the records of one sensor's runs.
 
-    Runs are looked at before what they make, and that before the database: a run that ends
-    meanwhile is taken for one under way, and never for one that left its work undone.
+    Runs are read before their results, and results before the database: a run that ends meanwhile
+    counts as still running, never as one that left its work undone.
 
     Raises:
         AtxError: the database cannot be reached or read, or takes too long.
@@ -69,7 +69,7 @@ def look(
 
 
 def fingerprints_now(settings: Settings) -> Fingerprints:
-    """Read the fingerprints of labels and films, as an extraction of this moment would have them.
+    """Read the fingerprints of labels and films that an extraction would have at this moment.
 
     Raises:
         AtxError: see `look`.
@@ -81,29 +81,29 @@ def fingerprints_now(settings: Settings) -> Fingerprints:
     database = settings.database
     timeout = min(LOOK_SECONDS, settings.statement_timeout)
     connection = connect(database, statement_timeout=timeout, read_only=True)
-    with explained(database), connection:  # what fails at its end, too
-        found = find_visible_source(connection, settings.source)
-        source, _ = observed(connection, found, settings.home, settings.data_dir)
+    with explained(database), connection:  # also explains a failure at the end of the transaction
+        visible = find_visible_source(connection, settings.source)
+        source, _ = observed(connection, visible, settings.home, settings.data_dir)
         return read_fingerprints(connection, source)
 
 
 def results_of(instance: dg.DagsterInstance) -> Results | None:
-    """Return what the results were made from; None where one of them was never made."""
+    """Return what the results were made from; None if one of them was never made."""
     return results_from(_latest_of(instance))
 
 
 def held_of(instance: dg.DagsterInstance, folder: Path) -> Held:
-    """Return what labels and films there were, also where a record is missing."""
+    """Return what labels and films there were, even if a record is missing."""
     return held_before(_latest_of(instance), folder)
 
 
 def gone_from(instance: dg.DagsterInstance, folder: Path) -> str:
-    """Say that the data are gone from the data folder, with the mend; else nothing."""
+    """Return a line with the fix if the data are gone from the data folder; else empty."""
     return data_gone(_latest_of(instance), folder)
 
 
 def learned_from(instance: dg.DagsterInstance, asset: str) -> tuple[str, ...]:
-    """Return labels, films and recipe of the last search or training, empty if there was none."""
+    """Return labels, films and recipe of the last search or training; empty if there was none."""
     made = _latest(instance, asset)
     if made is None:
         return ()
@@ -111,7 +111,7 @@ def learned_from(instance: dg.DagsterInstance, asset: str) -> tuple[str, ...]:
 
 
 def runs_in_flight(instance: dg.DagsterInstance) -> list[str]:
-    """Name the runs that are queued or under way and may write results, in words."""
+    """Return a name for each run that is queued or running and may write results."""
     records = instance.get_run_records(dg.RunsFilter(statuses=_IN_FLIGHT))
     return [
         f"run {record.dagster_run.run_id[:8]} ({record.dagster_run.job_name})"
@@ -130,17 +130,17 @@ def attempts_of(instance: dg.DagsterInstance, sensor: str) -> list[Attempt]:
 def records_asked_by(instance: dg.DagsterInstance, sensor: str) -> list[dg.RunRecord]:
     """Return the records of the last `ATTEMPTS_READ` runs that a sensor asked for, newest first.
 
-    A run that a person re-executed has the sensor's tags as well, and is none of its attempts.
+    A run that a person re-executed has the sensor's tags as well, but is not one of its attempts.
     """
     tagged = dg.RunsFilter(tags={SENSOR: sensor})
-    found: list[dg.RunRecord] = []
+    records: list[dg.RunRecord] = []
     cursor: str | None = None
     while page := instance.get_run_records(tagged, limit=ATTEMPTS_READ, cursor=cursor):
-        found += [record for record in page if asked_by(record.dagster_run) == sensor]
-        if len(found) >= ATTEMPTS_READ or len(page) < ATTEMPTS_READ:
+        records += [record for record in page if asked_by(record.dagster_run) == sensor]
+        if len(records) >= ATTEMPTS_READ or len(page) < ATTEMPTS_READ:
             break
         cursor = page[-1].dagster_run.run_id
-    return found[:ATTEMPTS_READ]
+    return records[:ATTEMPTS_READ]
 
 
 def _attempt(instance: dg.DagsterInstance, record: Any) -> Attempt | None:

@@ -1,8 +1,8 @@
-"""What is pruned of Dagster's records and files once it is old, and what is kept whatever its age.
+"""Prunes old records and files of Dagster, except those that are still needed.
 
-Dagster's own retention covers ticks (`dagster.yaml`); runs and events it keeps for ever. Pruned are
-the runs that have ended, with their events and log files, and what else grows with time. Kept are
-the runs that hold what pages and sensors show and read of the present.
+Dagster's own retention covers ticks (`dagster.yaml`); it keeps runs and events for ever. This
+module prunes ended runs, with their events and log files, and whatever else grows with time. It
+keeps the runs whose records the pages show and the sensors read as the current state.
 
 Not here: when it is done (`defs/housekeeping.py`), MLflow's store (`models/mlflow_pruning.py`).
 """
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
-#: Runs that are looked at together, and rows that one statement deletes: no lock is held for
-#: longer than that takes, and no more is in memory.
+#: Runs that are read together, and rows that one statement deletes: they bound how long a lock is
+#: held, and the memory.
 RUNS, ROWS = 200, 5_000
 
-#: Runs after which the log says how far it is.
-_TOLD = 1_000
+#: Runs between two lines of progress in the log.
+_LOG_EVERY = 1_000
 
-#: Runs that hold what is shown of the present. Dagster has no call that names them all: the last
-#: materialisation and observation of each asset, the last run that was to make it, and of each
-#: check the last evaluation and the last that was planned.
+#: Runs that hold the current state. Dagster has no call that names them all: the last
+#: materialisation and observation of each asset, the last run that was to make it, and the last
+#: evaluation and the last planned one of each check.
 _KEPT_RUNS = """
     SELECT last_run_id FROM asset_keys WHERE last_run_id IS NOT NULL
     UNION
@@ -54,8 +54,8 @@ _KEPT_RUNS = """
         GROUP BY asset_key, check_name)
 """
 
-#: What grows besides runs, and Dagster has no call that deletes it; each a statement that deletes
-#: a number of rows older than a time. The latest of its kind is kept.
+#: Other rows that grow with time, and that no call of Dagster deletes. Each statement deletes a
+#: number of rows older than a time, and keeps the latest of its kind.
 _LEFT_OVERS = {
     # Reported without a run: changes of freshness, and what a person reports in the UI.
     "events without a run": """
@@ -82,7 +82,7 @@ _LEFT_OVERS = {
 
 @dataclass(frozen=True)
 class Pruned:
-    """What was pruned: runs, rows that no run held, and bytes of log files."""
+    """What was pruned: runs, rows that belonged to no run, and bytes of log files."""
 
     runs: int
     rows: int
@@ -96,14 +96,14 @@ def prune_dagster(
     before: datetime,
     log: logging.Logger,
 ) -> Pruned:
-    """Prune what is older than a time, in small steps: it may be stopped, and goes on next time.
+    """Prune what is older than a time, in small steps: if stopped, it goes on the next time.
 
     Args:
         instance: Dagster's, on PostgreSQL.
-        postgres_url: where its tables are, as `DAGSTER_POSTGRES_URL` has it.
+        postgres_url: where its tables are, in the form of `DAGSTER_POSTGRES_URL`.
         storage: the folder of its log files.
-        before: with a time zone; a run is as old as its last change.
-        log: is told how far it is.
+        before: with a time zone; the age of a run is that of its last change.
+        log: gets lines of progress.
 
     Raises:
         psycopg.Error: the storage is gone, or keeps a statement waiting for minutes.
@@ -113,15 +113,15 @@ def prune_dagster(
         runs = _prune_runs(instance, kept, before, log)
         rows = 0
         for what, statement in _LEFT_OVERS.items():
-            found = _prune_rows(tables, statement, before)
-            if found:
-                log.info("%s that nothing holds any more: %s", what, f"{found:,}")
-            rows += found
+            pruned = _prune_rows(tables, statement, before)
+            if pruned:
+                log.info("pruned %s: %s", what, f"{pruned:,}")
+            rows += pruned
     return Pruned(runs, rows, _prune_files(instance, storage, before))
 
 
 def kept_runs(instance: dg.DagsterInstance, tables: psycopg.Connection[Any]) -> set[str]:
-    """Name the runs that are kept whatever their age: what is shown and read of the present."""
+    """Return the ids of the runs that are kept whatever their age: they hold the current state."""
     with _bounded(tables):
         kept = {str(run) for (run,) in tables.execute(_KEPT_RUNS)}
     for sensor in FOLLOWERS:
@@ -135,18 +135,18 @@ def _prune_runs(
     old = dg.RunsFilter(statuses=ENDED, updated_before=before)
     pruned = 0
     while True:
-        # The kept ones come up again each time. A cursor would have to be a run that is there.
-        found = instance.get_run_records(old, limit=RUNS + len(kept), ascending=True)
-        runs = [record.dagster_run.run_id for record in found]
+        # The kept ones come up each time. A cursor is no help: it must be a run that still exists.
+        records = instance.get_run_records(old, limit=RUNS + len(kept), ascending=True)
+        runs = [record.dagster_run.run_id for record in records]
         runs = [run for run in runs if run not in kept]
         if not runs:
             return pruned
         for run in runs:
-            # Dagster deletes a run first, and its events would be nobody's if we were killed then.
+            # Dagster deletes the run before its events, which would stay if we were killed then.
             instance.event_log_storage.delete_events(run)
             instance.delete_run(run)
             pruned += 1
-            if pruned % _TOLD == 0:
+            if pruned % _LOG_EVERY == 0:
                 log.info("%s runs pruned so far", f"{pruned:,}")
 
 
@@ -155,14 +155,14 @@ def _prune_rows(tables: psycopg.Connection[Any], statement: str, before: datetim
     while True:
         values = {"before": before, "rows": ROWS}
         with _bounded(tables):
-            found = tables.execute(statement, values).rowcount
-        pruned += found
-        if found < ROWS:
+            deleted = tables.execute(statement, values).rowcount
+        pruned += deleted
+        if deleted < ROWS:
             return pruned
 
 
 def _prune_files(instance: dg.DagsterInstance, storage: Path, before: datetime) -> int:
-    """Remove the old log files of runs that are not there any more, and of ticks; return bytes."""
+    """Remove old log files of deleted runs and of ticks; return their bytes."""
     if not storage.exists():
         return 0
     bytes_ = 0
@@ -170,12 +170,12 @@ def _prune_files(instance: dg.DagsterInstance, storage: Path, before: datetime) 
     of_runs = [folder for folder in old if folder.is_dir() and _is_run_id(folder.name)]
     for at in range(0, len(of_runs), RUNS):
         folders = of_runs[at : at + RUNS]
-        there = _that_are_there(instance, [folder.name for folder in folders])
+        existing = _existing(instance, [folder.name for folder in folders])
         for folder in folders:
-            if folder.name not in there:
+            if folder.name not in existing:
                 bytes_ += size_of(folder)
                 shutil.rmtree(folder)
-    # Of sensors and schedules: <repository>/<name>/<number of the tick>.err
+    # Those of sensors and schedules: <repository>/<name>/<number of the tick>.err
     for file in storage.glob("__repository__/*/*.*"):
         if file.suffix in (".err", ".out", ".complete") and _is_old(file, before):
             bytes_ += file.stat().st_size
@@ -183,7 +183,7 @@ def _prune_files(instance: dg.DagsterInstance, storage: Path, before: datetime) 
     return bytes_
 
 
-def _that_are_there(instance: dg.DagsterInstance, runs: Sequence[str]) -> set[str]:
+def _existing(instance: dg.DagsterInstance, runs: Sequence[str]) -> set[str]:
     return {run.run_id for run in instance.get_runs(dg.RunsFilter(run_ids=runs))}
 
 
@@ -199,19 +199,19 @@ def _is_run_id(name: str) -> bool:
 
 
 def size_of(folder: Path) -> int:
-    """Return the bytes of the files in a folder; 0 if it is not there."""
+    """Return the bytes of the files in a folder; 0 if it does not exist."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 @contextmanager
 def _tables(postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
-    """Connect to the tables of Dagster."""
+    """Yield a connection to Dagster's tables."""
     import psycopg
     from sqlalchemy.engine import make_url
 
     url = make_url(postgres_url).set(drivername="postgresql")
     address = url.render_as_string(hide_password=False)
-    # Nothing is prepared, or set for longer than a transaction: a pooler hands both to others.
+    # No prepared statements, and no settings beyond a transaction: a pooler leaks both to others.
     with psycopg.connect(
         address, autocommit=True, connect_timeout=10, prepare_threshold=None
     ) as connection:
@@ -220,7 +220,7 @@ def _tables(postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
 
 @contextmanager
 def _bounded(tables: psycopg.Connection[Any]) -> Iterator[None]:
-    """Open a transaction whose statements wait only so long."""
+    """Open a transaction whose statements have a time limit."""
     with tables.transaction():
         tables.execute("SET LOCAL statement_timeout = '5min'")
         tables.execute("SET LOCAL lock_timeout = '10s'")

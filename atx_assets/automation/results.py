@@ -1,4 +1,4 @@
-"""What the results were made from, as Dagster's records of their assets say.
+"""What the results were made from, according to Dagster's records of their assets.
 
 Not here: reading the records (`observe.py`, `home/dagster_records.py`), what follows from them
 (`decide.py`).
@@ -13,15 +13,15 @@ from atx_assets.automation.decide import Results
 
 #: The assets that people read; together they are the results.
 READ = ("false_positives", "false_negatives", "review_queue", "analysis_report")
-#: The asset that says which labels were learned from.
+#: The asset that records which labels the model learned from.
 TRAINED = "tuned_classifier"
 
 
 @dataclass(frozen=True)
 class Made:
-    """One materialisation of an asset: its number among all events, its run, when it was.
+    """One materialisation of an asset: its number among all events, its run, its time.
 
-    `at` is in seconds since 1970; `told` is its metadata whose names begin with `atx/`.
+    `at` is in seconds since 1970; `told` is the metadata whose names begin with `atx/`.
     """
 
     number: int
@@ -31,21 +31,21 @@ class Made:
 
 
 def results_from(latest: Callable[[str], Made | None]) -> Results | None:
-    """Return what the results were made from; None where one of them was never made.
+    """Return what the results were made from; None if one of them was never made.
 
     Args:
         latest: returns the last materialisation of an asset.
     """
-    found = {name: latest(name) for name in (*READ, TRAINED)}
-    every = {name: made for name, made in found.items() if made is not None}
-    if len(every) < len(found):
+    names = (*READ, TRAINED)
+    made = {name: record for name in names if (record := latest(name)) is not None}
+    if len(made) < len(names):
         return None
-    last = max(every.values(), key=lambda made: made.number)
+    last = max(made.values(), key=lambda record: record.number)
     return Results(
-        labels=frozenset(made.told.get("atx/labels", "") for made in every.values()),
-        human_labels=frozenset(made.told.get("atx/human_labels", "") for made in every.values()),
-        media=frozenset(every[name].told.get("atx/media", "") for name in READ),
+        labels=frozenset(record.told.get("atx/labels", "") for record in made.values()),
+        human_labels=frozenset(record.told.get("atx/human_labels", "") for record in made.values()),
+        media=frozenset(made[name].told.get("atx/media", "") for name in READ),
         latest=last.number,
         made_by=last.run_id,
-        trained_at=every[TRAINED].at,
+        trained_at=made[TRAINED].at,
     )

@@ -1,5 +1,5 @@
-"""The program `atx`: a file a command, each imported when it is asked for.
+"""The program `atx`: one file per command, imported when the command is called.
 
-A command's file has its arguments and its help, and calls one function of `commands/`. It imports
-click alone when it is imported: `atx --help` imports them all.
+A command's file has its arguments and its help, and calls one function of `commands/`. At its top
+it imports nothing heavier than click: `atx --help` imports all of these files.
 """

@@ -1,4 +1,4 @@
-"""`python -m atx_assets.cli`: the program `atx`, where its script is not installed."""
+"""`python -m atx_assets.cli`: the program `atx` without its installed script."""
 
 import sys
 

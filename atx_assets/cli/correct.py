@@ -46,8 +46,8 @@ def _correct(
     from atx_assets.commands.correct import correct as correct_labels
     from atx_assets.commands.correct import given_ids
 
-    found = given_ids(ids, sys.stdin)
-    correct_labels(invocation.settings, found, verdict, click.echo, write=write)
+    given = given_ids(ids, sys.stdin)
+    correct_labels(invocation.settings, given, verdict, click.echo, write=write)
 
 
 @correct.command()

@@ -12,9 +12,9 @@ from atx_assets.cli.options import JSON_OUTCOME, QUIET, output
 @click.pass_obj
 def demo(invocation: Invocation, quiet: bool, json_: bool) -> None:
     """Run everything on the sample library, with the embedded servers."""
-    told_by = output(quiet, json_)
+    printed = output(quiet, json_)
     from atx_assets.commands.demo import demo as run_demo
     from atx_assets.commands.run import telling
 
-    with telling(told_by) as told:
-        run_demo(invocation.settings, told)
+    with telling(printed) as run_output:
+        run_demo(invocation.settings, run_output)

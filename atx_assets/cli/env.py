@@ -1,4 +1,4 @@
-"""`atx env`: what a shell evaluates. Not here: what is exported (`home/home.py`)."""
+"""`atx env`: prints exports for a shell. Not here: what is exported (`home/home.py`)."""
 
 import shlex
 import sys
@@ -20,8 +20,8 @@ def env(invocation: Invocation) -> None:
     settings = running_home(invocation.settings)
     secret, shown = secret_exports(settings), sys.stdout.isatty()
     if secret and not shown:
-        told = "atx: these lines hold passwords: of " + " and ".join(secret.values())
-        click.echo(told, err=True)
+        warning = "atx: these lines hold passwords: of " + " and ".join(secret.values())
+        click.echo(warning, err=True)
     for name, value in exports(settings).items():
         if name in secret and shown:
             click.echo(f'# {name} holds a password: eval "$(atx env)" sets it')

@@ -1,6 +1,7 @@
-"""What every command gets as `ctx.obj`: the settings, and what the environment held in vain.
+"""What every command gets as `ctx.obj`: the settings, and the variables that have no effect.
 
-Not here: which settings there are (`settings.py`). It imports nothing heavy: `atx --help` does.
+Not here: which settings there are (`settings.py`). It imports nothing heavy, because `atx --help`
+imports it.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 class Invocation:
     """One call of the program.
 
-    `ignored` names the variables of libpq's and MLflow's that are set and do not count.
+    `ignored` names the variables of libpq and MLflow that are set but have no effect.
     """
 
     ignored: tuple[str, ...]
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings, read when the command asks: a mistake in its arguments is told first.
+        """The settings, read when the command asks: a mistake in its arguments is reported first.
 
         Raises:
             AtxError: a setting cannot be used.

@@ -1,7 +1,7 @@
 """The program `atx`: which commands there are, and what a failure looks like.
 
-Failures are raised, not printed: `main` makes the one line and the exit status of them. Not here:
-the commands (a file each), nor what they do (`commands/`).
+Failures are raised, not printed: `main` turns them into one line and an exit status. Not here:
+the commands (one file each), nor what they do (`commands/`).
 """
 
 import importlib
@@ -23,7 +23,7 @@ from atx_assets.cli.surroundings import explain_failure, open_closed_streams
 from atx_assets.errors import STOPPED, AtxError
 from atx_assets.process_environment import settle_process
 
-#: Each is the name of a command, of its file beside this one, and of the function in that.
+#: Each is the name of a command, of its file in this folder, and of the function in that file.
 COMMANDS = (
     "backup",
     "correct",
@@ -45,10 +45,10 @@ COMMANDS = (
 
 
 class _Files(UserDict[str, Any]):
-    """The commands by their names, the file of each imported when it is asked for."""
+    """The commands by name. Imports a command's file when the command is looked up."""
 
     def __getitem__(self, name: str) -> click.Command:
-        """Return a command; a KeyError says that there is none of that name."""
+        """Return a command, or raise KeyError if there is none of that name."""
         if self.data[name] is None:
             self.data[name] = getattr(importlib.import_module(f"atx_assets.cli.{name}"), name)
         command: click.Command = self.data[name]
@@ -56,17 +56,17 @@ class _Files(UserDict[str, Any]):
 
 
 class _ToStandardError(logging.Handler):
-    """Logs to standard error as it is then: above what moves on a terminal."""
+    """Logs to standard error as it is at that moment: above the moving display of a terminal."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(self.format(record), err=True)
 
 
 class _Commands(click.Group):
-    """The group of them. Of Ctrl-C `main` alone says a line; click would say an empty one, too."""
+    """The group of commands. Only `main` reports Ctrl-C; click would add an empty line."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        """Read the words of the command line."""
+        """Parse the command line."""
         with _interrupts_kept():
             return super().make_context(*args, **extra)
 
@@ -77,7 +77,7 @@ class _Commands(click.Group):
 
 
 class _Interrupted(BaseException):
-    """Stands for a KeyboardInterrupt on its way through click."""
+    """Replaces a KeyboardInterrupt on its way through click."""
 
 
 @contextmanager
@@ -103,14 +103,14 @@ def cli(context: click.Context, verbose: bool) -> None:
     logger.handlers = [handler]
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
     logger.propagate = False
-    # `atx doctor` names what does not count.
+    # `atx doctor` names the variables that have no effect.
     bounded = context.invoked_subcommand == "load"
     context.obj = Invocation(settle_process(bounded_memory=bounded))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status; a failure is one line on stderr."""
-    # What we and all that we start write holds somebody's library: nobody else may read it.
+    # What this process and its children write holds a private library: no other user may read it.
     os.umask(0o077)
     open_closed_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -128,8 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(error: BaseException, asked: int, verbose: bool) -> int:
-    """Say how a command ended that was asked to end by a signal, or that failed; its status."""
-    # What fails while all is being ended is but a consequence.
+    """Report that a command was stopped by a signal or failed, and return its exit status."""
+    # A failure during the shutdown is only a consequence of it.
     if asked or isinstance(error, _Interrupted | KeyboardInterrupt | click.Abort):
         if verbose:
             traceback.print_exception(error)
@@ -140,7 +140,7 @@ def _failed(error: BaseException, asked: int, verbose: bool) -> int:
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
-    if not isinstance(error, Exception):  # SystemExit, which click raises where a pipe is closed
+    if not isinstance(error, Exception):  # SystemExit, which click raises when a pipe is closed
         raise error
     if verbose:
         traceback.print_exception(error)

@@ -1,4 +1,4 @@
-"""Options that several commands share. Not here: what is printed for them (`commands/output/`)."""
+"""Options that several commands share. Not here: what they print (`commands/output/`)."""
 
 import logging
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ JSON_OUTCOME = click.option(
 
 
 def output(quiet: bool, json_: bool) -> "Output":
-    """Return what a command with both options is to print.
+    """Return what a command with these two options prints.
 
     Raises:
         click.UsageError: both were given.

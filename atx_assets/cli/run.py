@@ -1,4 +1,4 @@
-"""`atx run`. Not here: the run and what it tells (`commands/run.py`)."""
+"""`atx run`. Not here: the run and its output (`commands/run.py`)."""
 
 import click
 
@@ -32,11 +32,13 @@ def run(
     """Materialise the assets without the UI, and print the results."""
     if select and job:
         raise click.UsageError("name a --job or --select assets, not both")
-    told_by = output(quiet, json_)
+    printed = output(quiet, json_)
     if figures and (quiet or json_):
-        raise click.UsageError("--figures is more to read: leave out --quiet and --json")
+        raise click.UsageError("--figures prints more: leave out --quiet and --json")
     from atx_assets.commands.run import run as run_assets
     from atx_assets.commands.run import telling
 
-    with telling(told_by) as told:
-        run_assets(invocation.settings, told, job=job or "", select=select or "", figures=figures)
+    with telling(printed) as run_output:
+        run_assets(
+            invocation.settings, run_output, job=job or "", select=select or "", figures=figures
+        )

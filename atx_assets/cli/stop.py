@@ -15,4 +15,4 @@ def stop(invocation: Invocation) -> None:
     if stop_servers(settings):
         click.echo("stopped")
     else:
-        click.echo(f"another atx is using {settings.home}: the server stops when that ends")
+        click.echo(f"another atx is using {settings.home}: the server stops when that one ends")

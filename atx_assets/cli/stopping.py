@@ -1,9 +1,9 @@
-"""How a command ends that is asked to by Ctrl-C or a signal: one line, one status, each time.
+"""How Ctrl-C or a signal ends a command: always with one line and one exit status.
 
-Python and the libraries raise an exception in the middle of whatever runs just then. It may be
-taken for that code's own failure, be raised as another one (Dagster does so during a run), or be
-ignored, where it hits what Python runs by itself, such as a destructor. Not here: what a command
-does to end in order (each does that itself), nor the line (`main.py`).
+Python and the libraries raise an exception in the middle of whatever code is running. That code may
+take it for a failure of its own, raise another one instead (Dagster does so during a run), or lose
+it, because Python ignores exceptions in destructors. Not here: how a command cleans up (each does
+that itself), nor the line (`main.py`).
 """
 
 import os
@@ -15,28 +15,28 @@ from typing import NoReturn
 
 from atx_assets.errors import Stopped
 
-#: Those that ask a program to end, and let it do so in order.
+#: The signals that ask a program to end and let it clean up.
 _ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-#: Seconds after which a signal that went unheard is sent again.
+#: Seconds after which a signal whose exception was lost is sent again.
 _AGAIN = 0.1
 
 
 class Stopping:
-    """Raises `Stopped` at a signal, whoever else handles signals meanwhile, and notes the first."""
+    """Raises `Stopped` at a signal and remembers the first, even if a library handles signals."""
 
     def __init__(self) -> None:
-        """Nothing is changed before `heed`."""
+        """Change nothing before `heed`."""
         self._first = 0
         self._reading, self._writing = -1, -1
         self._unraisable = sys.unraisablehook
 
     def heed(self) -> None:
-        """Take signals from now on, but for those that are ignored, as by nohup; main thread."""
+        """Handle signals from now on, except ignored ones (as under nohup). Main thread only."""
         self._reading, self._writing = os.pipe()
         for end in (self._reading, self._writing):
             os.set_blocking(end, False)
-        # Written to by Python itself, whatever function others have a signal handled by.
+        # Python itself writes to it, whichever handler a library has installed.
         signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         for sent in _ASKING:
             if signal.getsignal(sent) is not signal.SIG_IGN:
@@ -45,16 +45,16 @@ class Stopping:
 
     @property
     def signal(self) -> int:
-        """The first signal that has asked to end; 0 if none has."""
+        """The first signal that asked the process to end; 0 if there was none."""
         try:
             while not self._first and (came := os.read(self._reading, 1)):
                 self._first = came[0] if came[0] in _ASKING else 0
-        except OSError:  # none has come, or nothing was changed yet
+        except OSError:  # no signal has arrived, or `heed` was not called
             pass
         return self._first
 
     def end(self) -> None:
-        """Heed no more. After a signal, another one ends the process at once, without a word."""
+        """Stop handling signals. After a first signal, a second ends the process immediately."""
         if self.signal:
             for sent in _ASKING:
                 if signal.getsignal(sent) is not signal.SIG_IGN:
@@ -66,7 +66,7 @@ class Stopping:
         self._reading = self._writing = -1
 
     def _ignored(self, unraisable: "sys.UnraisableHookArgs") -> None:
-        """Ask again where the exception was raised in what Python ignores the exceptions of."""
+        """Send the signal again if Python has ignored its exception, as in a destructor."""
         if self.signal and not isinstance(unraisable.exc_value, Exception):
             main = threading.main_thread().ident or 0
             again = threading.Timer(_AGAIN, _send, [main, self.signal])

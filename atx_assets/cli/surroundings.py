@@ -1,4 +1,4 @@
-"""What a shell, cron or a service manager leaves a command: its streams, its folder.
+"""What a command inherits from a shell, cron or a service manager: its streams, its folder.
 
 Not here: its settings, nor its environment (`process_environment.py`).
 """
@@ -14,16 +14,16 @@ import click
 
 
 def open_closed_streams() -> None:
-    """Give the streams that were closed (`>&-`) the null device.
+    """Open the null device for each standard stream that was closed (`>&-`).
 
-    Python has none in their place, which every question whether it is a terminal would break; and
-    the next files that are opened would get their numbers, and what C libraries print with them.
+    Python sets such a stream to None, on which every `isatty()` fails. And the next file that is
+    opened would get the stream's number, and with it whatever C libraries print.
     """
     for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest number that is free is this one, as those below are open by now.
+            # The lowest free number is this one: those below it are open by now.
             null = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(null, True)
             if getattr(sys, name) is None:
@@ -31,11 +31,11 @@ def open_closed_streams() -> None:
 
 
 def explain_failure(error: Exception) -> str:
-    """Return the line for a failure of the surroundings, empty for one of anything else."""
+    """Return the line for a failure of the surroundings; empty for any other failure."""
     if not isinstance(error, OSError):
         return ""
     if isinstance(error, FileNotFoundError) and _folder_is_gone():
-        return "the current folder is gone: `cd` to one that is there"
+        return "the current folder is gone: `cd` to one that exists"
     if _is_of_output(error.__traceback__):
         from atx_assets.storage.disk_errors import why_unusable
 
@@ -52,7 +52,7 @@ def _folder_is_gone() -> bool:
 
 
 def _is_of_output(trace: TracebackType | None) -> bool:
-    """Whether it was click that failed to print: the error itself names no file."""
+    """Return whether click failed to print: the error itself names no file."""
     while trace and trace.tb_next:
         trace = trace.tb_next
     return trace is not None and trace.tb_frame.f_code is click.echo.__code__

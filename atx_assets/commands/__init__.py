@@ -1,1 +1,1 @@
-"""What each command of `atx` does. Not here: its words on the command line (`cli/`)."""
+"""What each command of `atx` does. Not here: its command line (`cli/`)."""

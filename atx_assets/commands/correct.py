@@ -1,4 +1,4 @@
-"""`atx correct`: a person's verdicts into the database, shown before they are written; and undone.
+"""`atx correct`: previews a person's labels, writes them to the database, and undoes them.
 
 Not here: what a correction does (`sources/correct/correction.py`).
 """
@@ -20,53 +20,53 @@ Say = Callable[[str], None]
 
 VIA = "atx correct"
 
-#: Titles shown one by one; of the others, how many there are.
+#: Titles listed one by one; the rest are only counted.
 SHOWN = 50
 
 _WIDEST = 44
 
 
 def given_ids(words: Iterable[str], stdin: TextIO) -> list[str]:
-    """Return the ids of a command line, those of standard input where a `-` stands."""
+    """Return the ids of a command line. A `-` is replaced by those of standard input."""
     return [id_ for word in words for id_ in (stdin.read().split() if word == "-" else [word])]
 
 
 def correct(
     settings: Settings, ids: Sequence[str], verdict: Verdict, say: Say, *, write: bool
 ) -> None:
-    """Preview a verdict on titles, or write it, and tell.
+    """Preview or write a label of titles, and report the outcome.
 
     Raises:
-        AtxError: it cannot be done; nothing was written.
+        AtxError: it failed; nothing was written.
     """
     from atx_assets.sources.correct.correction import correct as make_correction
 
     with open_home(settings) as ready:
         done = make_correction(ready, ids, verdict, write=write, via=VIA)
-    _tell(done, say, write=write)
+    _report(done, say, write=write)
 
 
 def undo(settings: Settings, number: int, say: Say, *, write: bool) -> None:
-    """Preview the undoing of a correction, or do it, and tell.
+    """Preview or write the undoing of a correction, and report the outcome.
 
     Raises:
-        AtxError: it cannot be done; nothing was written.
+        AtxError: it failed; nothing was written.
     """
     from atx_assets.sources.correct.correction import undo as undo_correction
 
     with open_home(settings) as ready:
         done = undo_correction(ready, number, write=write, via=VIA)
-    _tell(done, say, write=write)
+    _report(done, say, write=write)
 
 
 def list_corrections(settings: Settings, say: Say) -> None:
-    """Tell of the recorded corrections, the newest first."""
+    """List the recorded corrections, the newest first."""
     from atx_assets.sources.correct.record import CorrectionRecord
 
     record = CorrectionRecord(settings.home)
     entries = record.entries()
     if not entries:
-        say(f"no correction yet in {record.path}")
+        say(f"no corrections yet in {record.path}")
         return
     rows = [
         {
@@ -84,13 +84,13 @@ def list_corrections(settings: Settings, say: Say) -> None:
     for line in aligned(rows):
         say(line)
     if damaged := record.damaged():
-        say(f"{damaged} lines of {record.path} were cut short by a crash, and are passed over")
+        say(f"{damaged} lines of {record.path} were cut short by a crash and are skipped")
     if any(e.outcome == "unknown" for e in entries):
         say("unknown: it may not have been written; `atx correct undo NUMBER` compares the rows")
 
 
 def aligned(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the rows as lines of a table, under the names of its columns."""
+    """Return the rows as lines of a table, below a line of column names."""
     cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
     numbers = [all(isinstance(row[name], int | None) for row in rows) for name in rows[0]]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -108,7 +108,7 @@ def _cell(value: Any) -> str:
     return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
 
 
-def _tell(done: Corrected, say: Say, *, write: bool) -> None:
+def _report(done: Corrected, say: Say, *, write: bool) -> None:
     plan = done.plan
     say(plan.summary())
     records = plan.records()
@@ -132,10 +132,10 @@ def _shortened(plan: Plan) -> list[str]:
 def _outcome(done: Corrected, *, write: bool) -> list[str]:
     if done.number is not None:
         return [
-            f"written, as correction {done.number}; to take it back: "
+            f"written as correction {done.number}; to undo it: "
             f"atx correct undo {done.number} --write",
-            "the label sensor picks it up if `atx up` is running; else: atx run --job refresh",
+            "if `atx up` is running, the label sensor picks it up; else: atx run --job refresh",
         ]
     if not done.plan.rows:
         return ["nothing to write" if write else "nothing was written: there is nothing to write"]
-    return ["nothing was written; to write it, say the same with --write"]
+    return ["nothing was written; to write it, repeat the command with --write"]

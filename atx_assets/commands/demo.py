@@ -20,33 +20,33 @@ if TYPE_CHECKING:
     import psycopg
 
 
-def demo(settings: Settings, told: Telling) -> None:
-    """Load the sample library, run everything, and tell what was found.
+def demo(settings: Settings, run_output: Telling) -> None:
+    """Load the sample library, run everything, and print the results.
 
     Raises:
         AtxError: the home holds another library, or a part failed.
     """
-    say, apart = told.display.say, _apart(settings)
+    say, apart = run_output.display.say, _apart(settings)
     if apart != settings:
-        say(f"PG_HOST or MLFLOW_HOST is set: the demo keeps away from them, in {apart.home}")
+        say(f"PG_HOST or MLFLOW_HOST is set: the demo does not use them, but {apart.home}")
     with open_home(apart) as ready:
         say(f"sample library: 17,470 real films, labelled by a made-up viewer ({ready.database})")
         _load_sample(ready, say)
-        run_job(ready, told)
-        told.summarise(ready, usual_data=settings.data_dir)
+        run_job(ready, run_output)
+        run_output.summarise(ready, usual_data=settings.data_dir)
     up = "make up" if apart == settings else _up_apart(apart)
     say(f"  UI      `{up}`, then http://127.0.0.1:{apart.ui_port}")
 
 
 def _up_apart(apart: Settings) -> str:
-    """Write the command that opens the UI of a demo apart, and not of the owner's library."""
+    """Return the command that opens the UI of the separate demo, not of the owner's library."""
     home, data = shlex.quote(str(apart.home)), shlex.quote(str(apart.data_dir))
     unset = "PG_HOST= MLFLOW_HOST= DAGSTER_POSTGRES_URL= ATX_SOURCE="
     return f"{unset} ATX_HOME={home} ATX_DATA_DIR={data} make up"
 
 
 def _apart(settings: Settings) -> Settings:
-    """Return settings of the embedded servers alone, apart from a library that is configured."""
+    """Return settings that use only embedded servers, away from a configured library."""
     own = uses_own_servers(settings)
     if own and not settings.mlflow_host:
         return settings
@@ -76,40 +76,40 @@ def _load_sample(settings: Settings, say: Callable[[str], None]) -> None:
     with explained(settings.database), connection:
         _refuse_other_library(connection, settings)
         report = load_file(connection, LIBRARY)
-    say(f"  loaded: {report.added:,} releases added, {report.unchanged:,} there already")
+    say(f"  loaded: {report.added:,} releases added, {report.unchanged:,} already there")
     for line in report.verdict_lines():
         say(f"  {line}")
 
 
 def _refuse_other_library(connection: psycopg.Connection, settings: Settings) -> None:
-    """Keep the sample out of somebody's real library."""
+    """Keep the sample out of a real library."""
     if _tables(connection) and not holds_sample(connection):
         raise AtxError(
-            f"the embedded database of {settings.home} holds another library already: run the "
+            f"the embedded database of {settings.home} already holds another library: run the "
             "demo in a home of its own, `ATX_HOME=.atx-demo ATX_DATA_DIR=.atx-demo/data make demo`"
         )
 
 
 def holds_sample(connection: psycopg.Connection) -> bool:
-    """Say whether the database holds the sample library, and nothing else."""
+    """Return whether the database holds the sample library and nothing else."""
     import pyarrow as pa
 
     if _tables(connection) != ["media"]:
         return False
     with connection.transaction():
-        found = [h for (h,) in connection.execute("SELECT hash::text FROM atp.media")]
-    return is_sample(pa.chunked_array([found], pa.string()))
+        hashes = [h for (h,) in connection.execute("SELECT hash::text FROM atp.media")]
+    return is_sample(pa.chunked_array([hashes], pa.string()))
 
 
 def _tables(connection: psycopg.Connection) -> list[str]:
-    """Name the tables of the layouts that are there and hold a row."""
+    """Return the names of those layouts' tables that exist and hold a row."""
     from psycopg import sql
 
     filled = []
     with connection.transaction():
         for name in ("media", "training"):
-            there = connection.execute("SELECT to_regclass(%s)", (f"atp.{name}",)).fetchone()
-            if there == (None,):
+            table = connection.execute("SELECT to_regclass(%s)", (f"atp.{name}",)).fetchone()
+            if table == (None,):
                 continue
             row = sql.SQL("SELECT 1 FROM {} LIMIT 1").format(sql.Identifier("atp", name))
             if connection.execute(row).fetchone():

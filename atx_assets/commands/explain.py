@@ -1,6 +1,6 @@
-"""`atx explain`: why a film got its chance, and which labelled films are most like it.
+"""`atx explain`: why a film got its probability, and which labelled films are most like it.
 
-Not here: how reasons and nearness are found (`learning/`). Files alone are read.
+Not here: how reasons and similar films are computed (`learning/`). It reads only files.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from atx_assets.text import normal_form
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Films named where what is asked for fits none, or several.
+#: Films named at most in the error for an id that matches none, or several.
 NAMED = 5
 
 
 def explain(
     settings: Settings, ids: Sequence[str], say: Callable[[str], None], *, as_json: bool = False
 ) -> None:
-    """Print what the model says of films, and why.
+    """Print what the model says about films, and why.
 
     Args:
         settings: those that name the data folder.
-        ids: each an IMDb id, a key, or a title, with its year in brackets or without.
+        ids: each an IMDb id, a key, or a title, with or without its year in brackets.
         say: takes a line.
-        as_json: print the record, or of several films a list of them.
+        as_json: print the record as JSON, or a list of records for several films.
 
     Raises:
-        AtxError: an id fits no film, or several; or nothing has been scored.
+        AtxError: an id matches no film, or several; or nothing has been scored.
     """
     import numpy as np
 
     files = DataFolder(settings.data_dir)
     scored = read_scored(files)
     aside = _set_aside(files)
-    found = np.array([_row_of(asked, scored.results, aside) for asked in ids])
-    # Where there is nothing to explain, nobody waits for XGBoost.
+    rows = np.array([_row_of(id_, scored.results, aside) for id_ in ids])
+    # Imported here, so that an error above does not wait for XGBoost.
     from atx_assets.report.records import records_of
 
     records = [
@@ -58,8 +58,8 @@ def explain(
             "in_sample": title["identity_uncertain"],
         }
         for record, title in zip(
-            records_of(scored, found),
-            scored.titles.select(["label", "identity_uncertain"]).take(found).to_pylist(),
+            records_of(scored, rows),
+            scored.titles.select(["label", "identity_uncertain"]).take(rows).to_pylist(),
             strict=True,
         )
     ]
@@ -69,16 +69,16 @@ def explain(
     for at, record in enumerate(records):
         if at:
             say("")
-        for line in _told(record, scored):
+        for line in _explanation(record, scored):
             say(plain(line))
 
 
 def _row_of(asked: str, results: pa.Table, aside: Sequence[dict[str, Any]] = ()) -> int:
-    """Return the row of the one film that is meant.
+    """Return the row of the one film that `asked` names.
 
     Raises:
-        AtxError: it is none, or there are several; the line names those that may be meant. Or
-            its row in the source is set aside; the line says why.
+        AtxError: it matches no film, or several, and the line names candidates; or its row in the
+            source is set aside, and the line says why.
     """
     word = normal_form(asked)
     films = results.select(["key", "imdb_id", "media_title", "release_year"]).to_pylist()
@@ -92,21 +92,21 @@ def _row_of(asked: str, results: pa.Table, aside: Sequence[dict[str, Any]] = ())
     if len(rows) == 1:
         return rows[0]
     if rows:
-        raise AtxError(f"{asked!r} may be {_named(films, rows)}: name one by its id")
+        raise AtxError(f"{asked!r} may be {_named(films, rows)}: give the id of one")
     if meant := [row for row in aside if word and word in _names(row)]:
         reasons = dict.fromkeys(reason for row in meant for reason in row["reasons"])
         rows_are = f"its {len(meant)} rows are" if len(meant) > 1 else "its row is"
         raise AtxError(
-            f"{asked!r} was not scored: {rows_are} set aside ({plain('; '.join(reasons))}); mend "
+            f"{asked!r} was not scored: {rows_are} set aside ({plain('; '.join(reasons))}); fix "
             "it at its source, then `atx run --job score`"
         )
     near = _nearest(word, names, films)
-    hint = f"; near it: {_named(films, near)}" if near else ""
-    raise AtxError(f"no film that was scored is {asked!r}{hint}")
+    hint = f"; similar: {_named(films, near)}" if near else ""
+    raise AtxError(f"no scored film is {asked!r}{hint}")
 
 
 def _set_aside(files: DataFolder) -> list[dict[str, Any]]:
-    """Return the rows of the source that are set aside; none before they were sorted."""
+    """Return the rows of the source that are set aside; none before the first run."""
     if not files.path("quarantine").exists():
         return []
     columns = ("source_key", "imdb_id", "media_title", "reasons")
@@ -120,7 +120,7 @@ def _names(row: dict[str, Any]) -> list[str]:
 
 
 def _nearest(word: str, names: list[str], films: list[dict[str, Any]]) -> list[int]:
-    """Return rows whose title has the word in it, or is spelled like it, or whose id is."""
+    """Return rows whose title contains the word, or whose title or id is spelled like it."""
     rows = [row for row, name in enumerate(names) if len(word) > 2 and word in name]
     for texts in (names, [normal_form(film["key"]) for film in films]):
         close = difflib.get_close_matches(word, dict.fromkeys(texts), n=NAMED)
@@ -137,7 +137,7 @@ def _named(films: list[dict[str, Any]], rows: Sequence[int]) -> str:
     return plain(", ".join(named)) + more
 
 
-def _told(record: dict[str, Any], scored: Scored) -> Iterator[str]:
+def _explanation(record: dict[str, Any], scored: Scored) -> Iterator[str]:
     blind = record["actual"] is not None
     by = "by models that had not seen its label" if blind else "by the champion"
     if record["in_sample"]:

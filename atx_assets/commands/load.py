@@ -1,4 +1,4 @@
-"""`atx load`: a parquet export into the database that the settings name.
+"""`atx load`: loads a parquet export into the database that the settings name.
 
 Not here: the loading itself (`sources/load/load.py`).
 """
@@ -29,7 +29,7 @@ def load(
     beside_other_tables: bool,
     overwrite_verdicts: bool,
 ) -> None:
-    """Load a file and tell what became of its rows.
+    """Load a file and report what became of its rows.
 
     Raises:
         AtxError: the database or the file cannot be used.
@@ -43,8 +43,8 @@ def load(
                 raise AtxError(
                     f"{ready.database} holds the sample library, and your films do not belong "
                     "among those of a made-up viewer: load them into a home of their own, "
-                    "`ATX_HOME=.atx-mine ATX_DATA_DIR=data-mine atx load FILE`, or move "
-                    f"{ready.home} and {ready.data_dir} away first"
+                    "`ATX_HOME=.atx-mine ATX_DATA_DIR=data-mine atx load FILE`, or first move "
+                    f"{ready.home} and {ready.data_dir} away"
                 )
             with bounded_memory():
                 report = load_file(
@@ -61,14 +61,14 @@ def load(
 def _read_instead(
     connection: "psycopg.Connection", settings: Settings, report: LoadReport
 ) -> list[str]:
-    """Say so where runs will not read the table that was loaded, but the other layout's."""
+    """Return a note if runs will read the other layout's table and not the loaded one."""
     try:
         read = find_source(connection, settings.source).layout
-    except SourceError as error:  # of the other table, for which runs would stop
+    except SourceError as error:  # the other table is unusable, and runs would stop
         return [f"  note: {error}"]
     if read.name == report.layout:
         return []
     return [
-        f"  note: runs read {SCHEMA}.{read.table}, which is there too: set "
+        f"  note: runs read {SCHEMA}.{read.table}, which exists as well: set "
         f"ATX_SOURCE={report.layout} to have them read {report.table}"
     ]

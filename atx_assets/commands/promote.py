@@ -1,5 +1,6 @@
-"""`atx promote` and `atx rollback`: which version scores, by hand. Not here: what is promoted
-by itself (`learning/promotion.py`).
+"""`atx promote` and `atx rollback`: a person chooses the version that scores.
+
+Not here: automatic promotion (`learning/promotion.py`).
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ Say = Callable[[str], None]
 
 
 def promote(settings: Settings, version: int, say: Say) -> None:
-    """Make a version that is kept the champion.
+    """Make a version from the data folder the champion.
 
     Raises:
-        AtxError: it is not kept, damaged, of another layout, or champion already; or MLflow does
-            not answer.
+        AtxError: the version is missing, damaged, of another layout, or already champion; or
+            MLflow does not answer.
     """
     with _alone(settings) as (bundles, mlflow):
         if version not in bundles.versions():
             kept = ", ".join(map(str, bundles.versions())) or "none"
-            raise AtxError(f"version {version} is not kept in {bundles.folder}: there is {kept}")
+            raise AtxError(f"version {version} is not in {bundles.folder}: versions there: {kept}")
         bundle, before = bundles.version(version), _champion(bundles)
         if not bundle.is_whole:
             raise AtxError(f"version {version} in {bundle.folder} is damaged: promote another one")
         if before and before.version == version:
-            raise AtxError(f"version {version} is the champion already")
+            raise AtxError(f"version {version} is already the champion")
         if before and before.is_whole and before.encoding.layout != bundle.encoding.layout:
             raise AtxError(
                 f"version {version} learned from the {bundle.encoding.layout} layout, and the "
@@ -46,28 +47,28 @@ def promote(settings: Settings, version: int, say: Say) -> None:
             )
         _mirror(settings, mlflow, bundle, say)
         bundles.promote(bundle, by_hand=True)
-        _tell(bundles, before, say)
+        _report(bundles, before, say)
 
 
 def roll_back(settings: Settings, say: Say) -> None:
-    """Make the champion before this one the champion again.
+    """Make the previous champion the champion again.
 
     Raises:
-        AtxError: none is kept; or MLflow does not answer.
+        AtxError: there is none in the data folder; or MLflow does not answer.
     """
     with _alone(settings) as (bundles, mlflow):
         bundle, before = bundles.before_champion(), bundles.champion()
         _mirror(settings, mlflow, bundle, say)
         bundles.roll_back()
-        _tell(bundles, before, say)
+        _report(bundles, before, say)
 
 
 @contextmanager
 def _alone(settings: Settings) -> Iterator[tuple[Bundles, Any]]:
-    """Yield the bundles while no run writes, and a client of MLflow's server, if there is one.
+    """Yield the bundles while no run writes, and a client of MLflow's server, if one is set.
 
-    MLflow is reached, and told, before anything is changed: with it away, the two would say
-    different things.
+    MLflow is reached and changed before the bundles: if it were away after them, the two would
+    disagree.
     """
     client = None
     if settings.mlflow_on and settings.mlflow_host:
@@ -80,7 +81,7 @@ def _alone(settings: Settings) -> Iterator[tuple[Bundles, Any]]:
 
 
 def _client(settings: Settings) -> Any:
-    """Return MLflow's client, imported once it is known that MLflow can be used.
+    """Return MLflow's client, whose import is slow, once the server is known to answer.
 
     Raises:
         AtxError: MLflow does not answer within seconds.
@@ -94,12 +95,12 @@ def _client(settings: Settings) -> Any:
 def _champion(bundles: Bundles) -> Bundle | None:
     try:
         return bundles.champion()
-    except (MissingError, DamagedError):  # promoting a version is the way to mend it
+    except (MissingError, DamagedError):  # promoting a version is the way to fix it
         return None
 
 
 def _mirror(settings: Settings, client: Any, champion: Bundle, say: Say) -> None:
-    """Have MLflow's aliases follow, before anything else is changed."""
+    """Set MLflow's aliases, before anything else is changed."""
     if not settings.mlflow_on:
         return
     known = None
@@ -109,8 +110,8 @@ def _mirror(settings: Settings, client: Any, champion: Bundle, say: Say) -> None
         known = _mirrored_by_client(settings, client or _client(settings), champion)
     if not known:
         say(
-            f"MLflow has no model of version {champion.version} (it was trained without): "
-            f"the alias {registry.CHAMPION} of {settings.model_name} is taken away"
+            f"MLflow has no model of version {champion.version} (it was trained without MLflow): "
+            f"the alias {registry.CHAMPION} of {settings.model_name} is removed"
         )
 
 
@@ -127,7 +128,7 @@ def _mirrored_by_client(settings: Settings, client: Any, champion: Bundle) -> bo
         raise failure(error, settings) from shown_cause(error, settings)
 
 
-def _tell(bundles: Bundles, before: Bundle | None, say: Say) -> None:
+def _report(bundles: Bundles, before: Bundle | None, say: Say) -> None:
     champion = bundles.champion()
     pr_auc = champion.about["quality"]["model"]["all"]["pr_auc"]["mean"]
     line = f"version {champion.version} is champion (PR-AUC {pr_auc:.3f} out of fold)"
@@ -136,4 +137,4 @@ def _tell(bundles: Bundles, before: Bundle | None, say: Say) -> None:
         if not bundles.place().lifted:
             line += ", nor another version until there are newer labels"
     say(line)
-    say("`atx run --job score` scores by it now; else the next run does")
+    say("`atx run --job score` scores with it now; otherwise the next run does")

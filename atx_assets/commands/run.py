@@ -1,7 +1,7 @@
-"""`atx run`: materialise assets without the UI, on the instance the UI shows, and tell of it.
+"""`atx run`: materialises assets without the UI, on the Dagster instance that the UI shows.
 
-Not here: what the assets do, how a run is followed (`commands/output/progress.py`), nor what is
-said of the results (`commands/output/summary.py`).
+Not here: what the assets do, how a run is followed (`commands/output/progress.py`), nor how the
+results are summarised (`commands/output/summary.py`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Telling:
-    """What a command tells while it runs, and what it has to tell at its end."""
+    """What a command prints while it runs, and what it reports at its end."""
 
     output: Output
     display: Display
@@ -46,7 +46,7 @@ class Telling:
     def summarise(
         self, settings: Settings, *, figures: bool = False, usual_data: Path | None = None
     ) -> None:
-        """Tell what was found, all that was measured or the headline; see `summary`."""
+        """Print the results, or keep them for the JSON object. The arguments are `summary`'s."""
         if self.output is Output.JSON:
             self.found = findings(settings)
         elif self.output is Output.SHOWN:
@@ -56,14 +56,14 @@ class Telling:
 
 @contextmanager
 def telling(output: Output) -> Iterator[Telling]:
-    """Yield what a command tells with; as JSON, print it at the end, however that came."""
-    told = Telling(output, display(output))
+    """Yield what a command prints with. With JSON, print the object at the end, failed or not."""
+    run_output = Telling(output, display(output))
     if output is not Output.JSON:
-        yield told
+        yield run_output
         return
     error = ""
     try:
-        yield told
+        yield run_output
     except Exception as failure:
         message = " ".join(str(failure).split())
         known = isinstance(failure, AtxError)
@@ -73,42 +73,47 @@ def telling(output: Output) -> Iterator[Telling]:
         error = STOPPED
         raise
     finally:
-        click.echo(json.dumps(_answer(told, error), indent=2, default=str))
+        click.echo(json.dumps(_answer(run_output, error), indent=2, default=str))
 
 
-def _answer(told: Telling, error: str) -> dict[str, Any]:
-    outcome = told.outcome
+def _answer(run_output: Telling, error: str) -> dict[str, Any]:
+    outcome = run_output.outcome
     return {
         **({"error": error} if error else {}),
         "run_id": outcome.run_id,
         "assets": outcome.assets,
         "checks": outcome.checks,
-        "summary": told.found,
+        "summary": run_output.found,
     }
 
 
 def run(
-    settings: Settings, told: Telling, *, job: str = "", select: str = "", figures: bool = False
+    settings: Settings,
+    run_output: Telling,
+    *,
+    job: str = "",
+    select: str = "",
+    figures: bool = False,
 ) -> None:
-    """Open the home, run a job or what `select` names, and tell what was found.
+    """Open the home, run a job or the assets that `select` names, and print the results.
 
     Raises:
         AtxError: see `run_job`; or the home cannot be opened.
     """
     with open_home(settings) as ready:
-        told.display.say(f"media: {ready.database}")
-        run_job(ready, told, job=job or "full_rebuild", select=select)
-        told.summarise(ready, figures=figures)
+        run_output.display.say(f"media: {ready.database}")
+        run_job(ready, run_output, job=job or "full_rebuild", select=select)
+        run_output.summarise(ready, figures=figures)
 
 
 def run_job(
-    settings: Settings, told: Telling, *, job: str = "full_rebuild", select: str = ""
+    settings: Settings, run_output: Telling, *, job: str = "full_rebuild", select: str = ""
 ) -> None:
     """Run a job, or the assets that `select` names, to the end.
 
     Args:
         settings: of an open home.
-        told: takes what is told, and keeps what was done, also when it fails.
+        run_output: shows the progress, and records what was done, even by a failed run.
         job: the name of one of the graph's jobs.
         select: assets in Dagster's selection syntax, instead of a job.
 
@@ -122,18 +127,21 @@ def run_job(
     from atx_assets.definitions import build_defs
     from atx_assets.defs.resources.current_settings import given_settings
 
-    definitions, outcome = build_defs({"current_settings": given_settings(settings)}), told.outcome
-    with _instance(settings, told) as instance:
+    definitions, outcome = (
+        build_defs({"current_settings": given_settings(settings)}),
+        run_output.outcome,
+    )
+    with _instance(settings, run_output) as instance:
         run_id = str(uuid.uuid4())
         made = _job(definitions, job, select)
         selected = _selected(dg, definitions, select) if select else None
         total = len(selected or [*made.asset_layer.executable_asset_keys])
         search = settings.learning.search
-        progress = Progress(instance, run_id, total, told.display, outcome, search)
+        progress = Progress(instance, run_id, total, run_output.display, outcome, search)
         with (
             storage_explained(settings, is_back=lambda: _end(instance, run_id)),
             _mirrors_apart(),
-            _followed(progress, settings, told),
+            _followed(progress, settings, run_output),
         ):
             result = made.execute_in_process(
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
@@ -150,33 +158,33 @@ def run_job(
 
 
 @contextmanager
-def _instance(settings: Settings, told: Telling) -> Iterator[dg.DagsterInstance]:
+def _instance(settings: Settings, run_output: Telling) -> Iterator[dg.DagsterInstance]:
     from atx_assets.automation.dead_runs import fail_dead_runs, in_words
 
     ready_stores(settings)
     with open_instance(settings) as instance:
-        # Without `atx up`, nobody else does; beside it, runs that have not begun are its own.
+        # Without `atx up` nobody else does. With one, runs that have not started belong to it.
         for lost in fail_dead_runs(instance, starting_too=False):
-            told.display.say(in_words(lost))
+            run_output.display.say(in_words(lost))
         yield instance
 
 
 @contextmanager
-def _followed(progress: Progress, settings: Settings, told: Telling) -> Iterator[None]:
+def _followed(progress: Progress, settings: Settings, run_output: Telling) -> Iterator[None]:
     def warn(line: str) -> None:
-        told.display.warn(f"    {line}")
+        run_output.display.warn(f"    {line}")
 
-    # Watched until the last event is told.
+    # The storage is watched until the last event is shown.
     with storage_watched(settings, warn), progress.shown():
         yield
 
 
 @contextmanager
 def _mirrors_apart() -> Iterator[None]:
-    """Start what shows a step's output in a session of its own.
+    """Start Dagster's scripts that show a step's output in a session of their own.
 
-    Ctrl-C in a terminal goes to all that we have started there, and Dagster's scripts would each
-    show a traceback. Dagster ends them itself with the step, or once we are gone.
+    Ctrl-C in a terminal reaches every process started there, and each of those scripts would print
+    a traceback. Dagster ends them with the step, or when this process is gone.
     """
     compute_logs: Any = import_module("dagster._core.execution.compute_logs")
     apart = partial(subprocess.Popen, start_new_session=True)
@@ -188,10 +196,10 @@ def _mirrors_apart() -> Iterator[None]:
 
 
 def _end(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Leave no run that seems to be under way where the storage went away under it."""
+    """Mark a run as failed if it lost its storage: it would seem to be running forever."""
     run = instance.get_run_by_id(run_id)
     if run and not run.is_finished:
-        instance.report_run_failed(run, "Dagster's storage went away under it")
+        instance.report_run_failed(run, "Dagster's storage went away during the run")
 
 
 def _job(definitions: dg.Definitions, job: str, select: str) -> dg.JobDefinition:
@@ -204,15 +212,15 @@ def _selected(dg: Any, definitions: dg.Definitions, select: str) -> list[dg.Asse
     graph = definitions.resolve_asset_graph()
     names = ", ".join(k.to_user_string() for k in sorted(graph.materializable_asset_keys))
     try:
-        found = dg.AssetSelection.from_string(select).resolve(graph)
+        selected = dg.AssetSelection.from_string(select).resolve(graph)
     except dg.DagsterInvalidSubsetError:
-        found = set()
-    except dg.DagsterError as error:  # not written in the syntax
+        selected = set()
+    except dg.DagsterError as error:  # not valid in the syntax
         raise AtxError(
             f"--select {select!r} cannot be used ({_first_line(error)}); write for instance "
             f"'key:scored_results+'; the assets are {names}"
         ) from error
-    keys = sorted(found & graph.materializable_asset_keys)
+    keys = sorted(selected & graph.materializable_asset_keys)
     if not keys:
         raise AtxError(f"--select {select!r} names no asset of atx; they are {names}")
     return keys

@@ -1,4 +1,4 @@
-"""`atx score`: ask the champion about titles that are handed in. Not here: how it answers."""
+"""`atx score`: scores titles given as JSON with the champion. Not here: how it scores them."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: From so many titles on, more threads than one are worth their start.
+#: From this many titles on, it pays to start more than one thread.
 MANY = 1_000
 _SHAPE = 'give an object such as {"imdb_id": "tt0133093", "genre": ["Action"]}, or a list of them'
 
 
 def score(settings: Settings, text: str) -> str:
-    """Score titles given as JSON; neither database nor MLflow is asked.
+    """Score titles given as JSON, without the database or MLflow.
 
     Args:
         settings: those that name the data folder.
         text: one object, or a list of them, with the columns of the layout that was trained on.
 
     Returns:
-        JSON of the same shape: for each title `key`, `probability` (the very number that
-        `scored_results` has for it), `decision` (keep or skip) and `model_version`.
+        JSON of the same shape: for each title `key`, `probability` (the same number as in
+        `scored_results`), `decision` (keep or skip) and `model_version`.
 
     Raises:
-        AtxError: the JSON is none, a title cannot be read, or there is no model.
+        AtxError: the text is not valid JSON, a title cannot be read, or there is no model.
     """
     from atx_assets.models.bundles import Bundles
     from atx_assets.sources.given_titles import given_titles
@@ -41,7 +41,7 @@ def score(settings: Settings, text: str) -> str:
     bundle = Bundles(DataFolder(settings.data_dir)).champion()
     records = given if isinstance(given, list) else [given]
     titles = given_titles(records, LAYOUTS[bundle.encoding.layout])
-    # Where there is nothing to score, nobody waits for XGBoost.
+    # Imported here, so that an error above does not wait for XGBoost.
     from atx_assets.learning.models import alone
     from atx_assets.learning.scoring import blind_probabilities
 
@@ -65,7 +65,7 @@ def read_given(file: Path | None, stdin: TextIO) -> str:
     """Return the text of a file, or of standard input.
 
     Raises:
-        AtxError: it cannot be read, or there is none.
+        AtxError: the file cannot be read, or standard input is a terminal.
     """
     if file is None or str(file) == "-":
         if stdin.isatty():
@@ -74,7 +74,7 @@ def read_given(file: Path | None, stdin: TextIO) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
+        reason = getattr(error, "strerror", None) or "it is not text"
         raise AtxError(f"{file} cannot be read: {reason}") from error
 
 
@@ -82,9 +82,11 @@ def _parsed(text: str) -> Any:
     try:
         given = json.loads(text)
     except json.JSONDecodeError as error:
-        raise AtxError(f"this is no JSON (line {error.lineno}: {error.msg}): {_SHAPE}") from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits; lists in lists
-        raise AtxError(f"this is no title, but longer or deeper than any is: {_SHAPE}") from error
+        raise AtxError(
+            f"this is not valid JSON (line {error.lineno}: {error.msg}): {_SHAPE}"
+        ) from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; nested lists
+        raise AtxError(f"this is too long or too deeply nested for a title: {_SHAPE}") from error
     if not isinstance(given, dict | list):
-        raise AtxError(f"this is no title: {_SHAPE}")
+        raise AtxError(f"this is not a title: {_SHAPE}")
     return given

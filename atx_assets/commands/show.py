@@ -1,6 +1,6 @@
-"""`atx show`: the lists of films, and of rows set aside, in the data folder; as tables or JSON.
+"""`atx show`: prints the data folder's lists of films and of rows set aside, as tables or JSON.
 
-Not here: which films are in a list (`assets/`). Neither database nor model is asked.
+Not here: which films are in a list (`defs/assets/`). It reads neither database nor model.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from atx_assets.text import normal_form
 Say = Callable[[str], None]
 Record = dict[str, Any]
 
-#: Films in a table, unless more are asked for.
+#: Films in a table by default.
 LIMIT = 20
-#: Columns that a terminal needs to show the nearest labelled films, too.
+#: Characters of width that a terminal needs to show the nearest labelled films as well.
 _WIDE = 120
 _LIKE = "most like it"
 _WHY = "why, in log-odds"
@@ -38,7 +38,7 @@ _ERRORS = {"fp": "false_positives", "fn": "false_negatives"}
 
 @dataclass(frozen=True)
 class _Listing:
-    """A list's columns, those that a terminal has room for, and what is said of an empty one."""
+    """A list's columns, those for a narrow and a wide terminal, and the line for an empty list."""
 
     columns: Sequence[str]
     narrow: Sequence[str]
@@ -51,7 +51,7 @@ _OF_ERRORS = _Listing(
     columns=(*_FILM, "label", _WHY, _LIKE),
     narrow=(*_FILM, "label", _WHY),
     wide=(*_FILM, "label", _WHY, _LIKE),
-    none="no mistake",
+    none="no mistakes",
 )
 _OF_QUEUE = _Listing(
     columns=(*_FILM, "task", "label", "because", _WHY, _LIKE),
@@ -59,7 +59,7 @@ _OF_QUEUE = _Listing(
     wide=(*_FILM, "because", _WHY, _LIKE),
     none="nothing to label",
 )
-_OFRECOMMENDED = _Listing(
+_OF_RECOMMENDED = _Listing(
     columns=(*_FILM, "genre", "because", _WHY, _LIKE),
     narrow=(*_FILM, "genre", _WHY),
     wide=(*_FILM, "genre", "because", _WHY, _LIKE),
@@ -81,19 +81,19 @@ def show_errors(
     Args:
         settings: those that name the data folder.
         say: takes a line.
-        kind: `fp` or `fn` alone.
-        genres: films of any of these alone.
-        limit: how many; by default 20, or as JSON all.
-        as_json: print the records.
+        kind: only `fp` or only `fn`; None for both.
+        genres: only films of any of these; empty for all.
+        limit: how many; by default 20, or all as JSON.
+        as_json: print the records as JSON.
 
     Raises:
         AtxError: a file is missing or damaged, or no listed film has such a genre.
     """
     every = [record for asset in _ERRORS.values() for record in _read(settings, asset)]
     every.sort(key=lambda record: -abs(record["beyond_threshold"]))
-    found = _of_genres(every, genres)
-    found = [record for record in found if kind in (None, record["cm_value"])]
-    _print(say, found, limit, as_json, _OF_ERRORS)
+    chosen = _of_genres(every, genres)
+    chosen = [record for record in chosen if kind in (None, record["cm_value"])]
+    _print(say, chosen, limit, as_json, _OF_ERRORS)
 
 
 def show_queue(
@@ -127,8 +127,7 @@ def show_recommendations(
     """
     every = [r for r in _read(settings, "review_queue") if r["task"] == RECOMMENDED]
     every.sort(key=lambda record: record["rank"])
-    found = _of_genres(every, genres)
-    _print(say, found, limit, as_json, _OFRECOMMENDED)
+    _print(say, _of_genres(every, genres), limit, as_json, _OF_RECOMMENDED)
 
 
 def show_quarantine(
@@ -138,8 +137,8 @@ def show_quarantine(
 
     Args:
         settings, say: as for `show_errors`.
-        limit: how many; by default 20, or as JSON all.
-        as_json: print the records, with the row itself.
+        limit: how many; by default 20, or all as JSON.
+        as_json: print the records as JSON, each with the row itself.
 
     Raises:
         AtxError: the file is missing or damaged.
@@ -152,7 +151,7 @@ def show_quarantine(
         return
     quarantined, read = set_aside(files)
     if not read:
-        raise AtxError(f"{files.path('raw_media')} is not there: `atx run` reads the rows")
+        raise AtxError(f"{files.path('raw_media')} is missing: `atx run` reads the rows")
     say(in_words(quarantined, read))
     rows = [
         {
@@ -166,7 +165,7 @@ def show_quarantine(
         return
     _tabulate(say, rows, ("film", "id", _ASIDE), ("film", "id", _ASIDE))
     _more(say, len(records), len(rows))
-    say("mend them at their source; the next change of the table tries again, or `atx run`")
+    say("fix them at their source; the next change of the table or `atx run` reads them again")
 
 
 def _read(settings: Settings, asset: str) -> list[Record]:
@@ -175,13 +174,13 @@ def _read(settings: Settings, asset: str) -> list[Record]:
     columns = {c.name for c in (REVIEW_QUEUE if asset == "review_queue" else ERROR_RECORDS)}
     if any(columns - record.keys() for record in records):
         raise AtxError(
-            f"{files.path(asset)} was made by an earlier atx: `atx run --job score` makes it anew"
+            f"{files.path(asset)} was made by an earlier atx: `atx run --job score` rebuilds it"
         )
     return records
 
 
 def _of_genres(records: Sequence[Record], genres: Iterable[str]) -> list[Record]:
-    """Return the records of any of the genres, however they are spelled."""
+    """Return the records of any of the genres, ignoring case and spacing."""
     wanted = [normal_form(genre) for genre in genres]
     if not wanted or not records:
         return list(records)
@@ -193,8 +192,8 @@ def _of_genres(records: Sequence[Record], genres: Iterable[str]) -> list[Record]
     }
     for genre in wanted:
         if genre not in known:
-            there = ", ".join(sorted(plain(name) for name in known.values())) or "none"
-            raise AtxError(f"no film of this list has the genre {genre!r}; its genres: {there}")
+            names = ", ".join(sorted(plain(name) for name in known.values())) or "none"
+            raise AtxError(f"no film in this list has the genre {genre!r}; its genres: {names}")
     return [r for r in records if {normal_form(genre) for genre in r["genre"]} & {*wanted}]
 
 
@@ -226,13 +225,13 @@ def _tabulate(
             say(line)
 
 
-def _more(say: Say, there: int, shown: int) -> None:
-    if there > shown:
-        say(f"and {there - shown:,} more: --limit {there}, or --json")
+def _more(say: Say, total: int, shown: int) -> None:
+    if total > shown:
+        say(f"and {total - shown:,} more: --limit {total}, or --json")
 
 
 def _cells(record: Record, columns: Iterable[str]) -> dict[str, list[str]]:
-    """Return the texts of each column's cell."""
+    """Return the lines of each column's cell."""
     texts = {
         "film": [f"{record['media_title'] or '?'} ({record['release_year'] or '?'})"],
         "id": [record["imdb_id"] or record["key"]],
@@ -248,7 +247,7 @@ def _cells(record: Record, columns: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _label(record: Record) -> list[str]:
-    """Say a record's label, who gave it, and when it was last touched."""
+    """Return a record's label, who gave it, and when it was last touched."""
     if record["label_source"] is None:
         return ["unlabelled"]
     giver = giver_in_words(record["label_source"])

@@ -1,8 +1,8 @@
-"""What `atx run` does when PostgreSQL goes away under it: starts its own again, and says so.
+"""Restarts the embedded PostgreSQL if it dies during `atx run`, and says so.
 
-Dagster tries its storage again for seconds at each event, which is enough for a server of ours
-to be back: then the run goes on as if nothing had been. Prevented: a run that ends as the embedded
-server was killed, and a paragraph at each of dozens of attempts. Not here: the same for `atx up`
+At each event Dagster retries its storage for some seconds. That is enough to restart the embedded
+server, and the run goes on. Prevented: a run that fails because the embedded server was killed, and
+a paragraph of log for each of dozens of retries. Not here: the same for `atx up`
 (`web/healing.py`), how the server is started (`home/postgres/server.py`).
 """
 
@@ -17,30 +17,30 @@ from atx_assets.errors import AtxError
 from atx_assets.home.home import revive_server
 from atx_assets.settings import Settings
 
-#: Seconds between two looks, and how often a server of ours is started again in one run.
+#: Seconds between two looks, and how often one run restarts the embedded server.
 _INTERVAL, _TIMES = 0.3, 4
 
 
 @contextmanager
 def storage_watched(settings: Settings, say: Callable[[str], None]) -> Iterator[None]:
-    """While the block runs, start the embedded server again if it dies, and tell of it in a line.
+    """While the block runs, restart the embedded server if it dies, and report it in one line.
 
     Args:
         settings: of an open home.
         say: takes each line, from any thread.
     """
-    told, over = _ToldOnce(say), threading.Event()
+    retries, over = _FirstRetry(say), threading.Event()
     watch = threading.Thread(
         target=_watch, args=(settings, say, over), name="atx-storage", daemon=True
     )
-    logging.getLogger().addFilter(told)
+    logging.getLogger().addFilter(retries)
     watch.start()
     try:
         yield
     finally:
         over.set()
         watch.join()
-        logging.getLogger().removeFilter(told)
+        logging.getLogger().removeFilter(retries)
 
 
 def _watch(settings: Settings, say: Callable[[str], None], over: threading.Event) -> None:
@@ -52,22 +52,22 @@ def _watch(settings: Settings, say: Callable[[str], None], over: threading.Event
                 say("PostgreSQL was gone: started again")
         except (AtxError, OSError) as error:  # OSError: the disk is full
             say(str(error))
-            return  # the run ends by itself, once Dagster has tried long enough
+            return  # the run fails when Dagster gives up
     if started == _TIMES:
-        say(f"PostgreSQL died {_TIMES} times: it is not started again; see the home's logs")
+        say(f"PostgreSQL died {_TIMES} times and will not be restarted: see the home's logs")
 
 
-class _ToldOnce(logging.Filter):
-    """Makes one line of what dagster-postgres says at each of dozens of attempts."""
+class _FirstRetry(logging.Filter):
+    """Replaces what dagster-postgres logs at each of dozens of retries with one line."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__()
-        self._say, self._told = say, False
+        self._say, self._said = say, False
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not str(record.msg).startswith("Retrying failed database connection"):
             return True
-        if not self._told:
-            self._told = True
+        if not self._said:
+            self._said = True
             self._say("Dagster's storage does not answer: trying again for a minute")
         return False

@@ -1,1 +1,1 @@
-"""All that Dagster sees: assets, checks, jobs, sensors, schedules, resources; thin."""
+"""Everything that Dagster sees: assets, checks, jobs, sensors, schedules, resources; thin."""

@@ -1,6 +1,6 @@
 """What must hold of each asset's file, as Dagster asset checks. A blocking one stops the run.
 
-Not here: tests of our code. A check looks at the files as they lie there.
+Not here: tests of our code. A check reads the files on the disk.
 """
 
 from collections import Counter
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _EXAMPLES = 3
 
-#: Of a check that stops nothing: it waits until all that people read is made. Dagster takes the
-#: steps that are ready in the order of this.
+#: For a check that stops nothing: it waits until everything that people read is made. Dagster runs
+#: the steps that are ready in the order of this priority.
 _AFTER_ALL = {"dagster/priority": "-1"}
 
 
@@ -48,36 +48,35 @@ def source_contract(current_settings: CurrentSettings, files: DataFiles) -> dg.A
         return dg.AssetCheckResult(
             passed=False, description=f"atp.{layout.table}: {'; '.join(faults)}"
         )
-    found = sort_extracted(files)
-    go_on = found.good + found.mended
+    counts = sort_extracted(files)
+    go_on = counts.good + counts.mended
     listed = files.read_table("quarantine")
-    wanted = keys_to_list(files.path("raw_media"), found, layout)
+    wanted = keys_to_list(files.path("raw_media"), counts, layout)
     if go_on + listed.num_rows != file.num_rows or listed["source_key"].to_pylist() != wanted:
         return dg.AssetCheckResult(
             passed=False,
-            description=f"{file.num_rows} rows were read, {go_on} go on "
-            f"({found.good} good, {found.mended} mended), and quarantine lists {listed.num_rows} "
-            f"rows where {found.quarantined} are set aside, or others: materialise quarantine "
-            "again",
+            description=f"{file.num_rows} rows were read, {go_on} are used ({counts.good} good, "
+            f"{counts.mended} mended) and {counts.quarantined} are set aside, but quarantine "
+            f"lists {listed.num_rows} rows, or other ones: materialise quarantine again",
         )
     settings = current_settings.read()
-    block = too_many(found.quarantined, found.read, settings)
-    warn = found.share > settings.quarantine_warn and not block
+    block = too_many(counts.quarantined, counts.read, settings)
+    warn = counts.share > settings.quarantine_warn and not block
     limit = f", more than ATX_QUARANTINE_WARN ({settings.quarantine_warn:g})" if warn else block
-    told = f"atp.{layout.table}: {in_words(found.quarantined, found.read)}{limit}"
+    line = f"atp.{layout.table}: {in_words(counts.quarantined, counts.read)}{limit}"
     return dg.AssetCheckResult(
         passed=not limit,
-        # A warning stops nothing, although the check may.
+        # A warning stops nothing, although the check is a blocking one.
         severity=dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR,
-        description=told
+        description=line
         + _set_aside(listed)
         + ("; `atx show quarantine` lists them" if block else ""),
         metadata={
-            "read": found.read,
-            "good": found.good,
-            "mended": found.mended,
-            "set aside": found.quarantined,
-            "share set aside": found.share,
+            "read": counts.read,
+            "good": counts.good,
+            "mended": counts.mended,
+            "set aside": counts.quarantined,
+            "share set aside": counts.share,
         },
     )
 
@@ -175,16 +174,16 @@ def no_feature_tells_the_label(files: DataFiles) -> dg.AssetCheckResult:
     from atx_assets.models.training_data import read_training_data
 
     data = read_training_data(files)
-    found = telling_features(data.matrix, data.labels, data.encoding.names)
-    told = ", ".join(f"{name} (ROC-AUC {area:.3f})" for name, area in found)
+    features = telling_features(data.matrix, data.labels, data.encoding.names)
+    named = ", ".join(f"{name} (ROC-AUC {area:.3f})" for name, area in features)
     return dg.AssetCheckResult(
-        passed=not found,
+        passed=not features,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{told}: a feature that predicts the label by itself may be derived from it; "
+        description=f"{named}: a feature that predicts the label by itself may be derived from it; "
         "check where the column comes from"
-        if found
+        if features
         else f"no feature's own ROC-AUC exceeds {TOO_GOOD}",
-        metadata={"features": [name for name, _ in found]},
+        metadata={"features": [name for name, _ in features]},
     )
 
 
@@ -220,7 +219,7 @@ def encoder_round_trip(files: DataFiles) -> dg.AssetCheckResult:
     titles = read_titles(files)
     if not pa.array(table["key"]).equals(pa.array(titles.filter(titles["trains"])["key"])):
         return dg.AssetCheckResult(
-            passed=False, description="training_table has other titles than titles now has"
+            passed=False, description="training_table has other titles than the file titles has now"
         )
     matrix = encoding.matrix(titles.filter(titles["trains"]))
     different = [
@@ -248,19 +247,19 @@ def every_film_scored_once(files: DataFiles) -> dg.AssetCheckResult:
     if not same:
         faults = _differing_films(files)
     faults["without a probability"] = no_number
-    found = ", ".join(f"{number} films {what}" for what, number in faults.items() if number)
+    named = ", ".join(f"{number} films {what}" for what, number in faults.items() if number)
     return dg.AssetCheckResult(
-        passed=not found,
-        description=found or f"all {rows} films are scored, each once",
+        passed=not named,
+        description=named or f"all {rows} films are scored, each once",
         metadata=dict(faults),
     )
 
 
 def _compare_scores(files: DataFiles) -> tuple[int, int, bool]:
-    """Go through scores and titles side by side, a part at a time.
+    """Compare scores and titles side by side, a part at a time.
 
     Returns:
-        How many scores there are, how many are no number from 0 to 1, and whether both have the
+        The number of scores, the number that are not from 0 to 1, and whether both files have the
         same films in the same parts, each once and in the order of their keys.
     """
     import numpy as np
@@ -284,7 +283,7 @@ def _compare_scores(files: DataFiles) -> tuple[int, int, bool]:
 
 
 def _differing_films(files: DataFiles) -> dict[str, int]:
-    """Count the films by which scores and titles differ."""
+    """Count the films in which scores and titles differ."""
     scored = Counter(files.read_table("scored_results", ["key"])["key"].to_pylist())
     titles = set(read_titles(files, ["key"])["key"].to_pylist())
     return {

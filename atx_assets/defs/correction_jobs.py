@@ -22,7 +22,7 @@ _DRY_RUN = "Only show what would change, and write nothing. Set false to write."
 
 
 class Verdict(Enum):
-    """What the owner says of the titles."""
+    """The owner's verdict on the titles."""
 
     keep = "keep"
     skip = "skip"
@@ -67,14 +67,14 @@ def correct(
         write=not config.dry_run,
         via=_via(context),
     )
-    _tell(context, done)
+    _report(context, done)
 
 
 @dg.op
 def undo(
     context: dg.OpExecutionContext, config: UndoCorrection, current_settings: CurrentSettings
 ) -> None:
-    """Preview what a correction's rows would be again; with dry_run off, make them so."""
+    """Preview the rows that undoing a correction would restore; with dry_run off, restore them."""
     from atx_assets.sources.correct.correction import undo as undo_correction
 
     done = undo_correction(
@@ -83,7 +83,7 @@ def undo(
         write=not config.dry_run,
         via=_via(context),
     )
-    _tell(context, done)
+    _report(context, done)
 
 
 @dg.job(
@@ -114,14 +114,14 @@ def _via(context: dg.OpExecutionContext) -> str:
     return f"Dagster run {context.run_id}"
 
 
-def _tell(context: dg.OpExecutionContext, done: "Corrected") -> None:
-    """Show the preview with the op's output, and what was written on the table's own page."""
+def _report(context: dg.OpExecutionContext, done: "Corrected") -> None:
+    """Show the preview with the op's output, and a written correction on the table's page."""
     plan = done.plan
     records = plan.records()
     context.log.info("%s", plan.summary())
     for warning in plan.warnings():
         context.log.warning("%s", warning)
-    told: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "written": done.number is not None,
         "summary": plan.summary(),
         **({"correction": done.number} if done.number is not None else {}),
@@ -129,14 +129,14 @@ def _tell(context: dg.OpExecutionContext, done: "Corrected") -> None:
         **({"preview": asset_page.preview(records, list(records[0]), SHOWN)} if records else {}),
         **({"titles not shown": len(records) - SHOWN} if len(records) > SHOWN else {}),
     }
-    context.add_output_metadata(told)
+    context.add_output_metadata(metadata)
     if done.number is None:
         context.log.info("nothing was written; to write it, launch the same with dry_run off")
         return
     context.log.info(
-        "written, as correction %s; undo_correction with that number takes it back", done.number
+        "written as correction %s; undo_correction with that number undoes it", done.number
     )
-    observed = {**told, "verdict": plan.verdict, "rows": len(plan.rows)}
+    observed = {**metadata, "verdict": plan.verdict, "rows": len(plan.rows)}
     context.log_event(
         dg.AssetObservation(
             asset_key=dg.AssetKey(["atp", plan.layout.table]),

@@ -1,9 +1,8 @@
-"""Dagster's storage on PostgreSQL, reached as the settings say and not as the environment does,
-and without its warnings at each connection.
+"""Dagster's storage on PostgreSQL, reached by the settings, not by libpq's variables, and without a
+warning at each connection.
 
-Every process of Dagster's opens its storage before anything else, with `dagster dev` too, where no
-other code of ours has run. Not here: what is settled in the environment
-(`process_environment.py`).
+Every process of Dagster opens its storage first, even under `dagster dev`, where no other code of
+ours has run. Not here: what is settled in the environment (`process_environment.py`).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class SettledPostgresStorage(DagsterPostgresStorage):
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """Return what `dagster.yaml` may say. Ours leaves it to us to say what is missing."""
+        """Return the options in `dagster.yaml`. A missing one gets our error, not Dagster's."""
         return {"postgres_url": dg.Field(dg.StringSource, is_required=False)}
 
     @classmethod
@@ -36,14 +35,14 @@ class SettledPostgresStorage(DagsterPostgresStorage):
         """Open the storage that `dagster.yaml` or DAGSTER_POSTGRES_URL names.
 
         Raises:
-            click.ClickException: neither does. Dagster's commands end with its line alone.
+            click.ClickException: neither names one. Dagster's commands then print only its line.
         """
         settle_process()
         hold_warnings_down()
         url = config_value.get("postgres_url") or os.environ.get(_URL)
         if not url:
             raise click.ClickException(
-                f"{_URL} is not set, so that nobody knows where Dagster's records are: "
+                f"{_URL} is not set, so Dagster cannot find its records: "
                 'start the servers with `atx start`, then `eval "$(atx env)"`; or use `atx up`'
             )
         settled: Any = {**config_value, "postgres_url": url}

@@ -1,7 +1,7 @@
-"""The daily job that prunes what is old, and its schedule.
+"""The daily job that prunes old records, and its schedule.
 
-Not here: what is pruned (`automation/pruning.py`, `models/mlflow_pruning.py`). The files under the
-data folder are not touched, so it need not wait for a run that writes those.
+Not here: what is pruned (`automation/pruning.py`, `models/mlflow_pruning.py`). The job does not
+touch the data folder, so it need not wait for a run that writes there.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.settings import Settings
 from atx_assets.storage.data_folder import DataFolder
 
-#: Well after the night's run, which is at 2:00 unless told; together they do each other no harm.
+#: Well after the nightly run, at 2:00 by default. Even at the same time they do not conflict.
 _CRON = "30 4 * * *"
 
 _DESCRIPTION = (
@@ -37,7 +37,7 @@ def prune_runs(context: dg.OpExecutionContext, current_settings: CurrentSettings
         context.instance, settings.dagster_postgres_url, storage, before, context.log
     )
     context.log.info(
-        "%s runs from before %s pruned, %s rows that nothing held, %s MB of log files",
+        "pruned %s runs from before %s, %s rows that belonged to no run, %s MB of log files",
         *(f"{done.runs:,}", f"{before:%Y-%m-%d}", f"{done.rows:,}", _mb(done.bytes)),
     )
     context.add_output_metadata(
@@ -61,7 +61,7 @@ def prune_models(context: dg.OpExecutionContext, current_settings: CurrentSettin
 
     done = prune_mlflow(settings, digests, before, is_over)
     context.log.info(
-        "%s MLflow runs from before %s pruned, %s registered versions, %s MB of artifacts",
+        "pruned %s MLflow runs from before %s, %s registered versions, %s MB of artifacts",
         *(f"{done.runs:,}", f"{before:%Y-%m-%d}", f"{done.versions:,}", _mb(done.bytes)),
     )
     context.add_output_metadata(
@@ -79,13 +79,13 @@ def prune_models(context: dg.OpExecutionContext, current_settings: CurrentSettin
     "keeps the last records of each asset, and the models in use.",
 )
 def housekeeping() -> None:
-    """Prune what is old; one half goes on where the other fails."""
+    """Prune old records; if one half fails, the other still runs."""
     prune_runs()
     prune_models()
 
 
 def housekeeping_schedule(settings: Settings) -> dg.ScheduleDefinition:
-    """Make the schedule."""
+    """Return the schedule."""
     zone = settings.automation.timezone
     return dg.ScheduleDefinition(
         name=HOUSEKEEPING,

@@ -1,4 +1,4 @@
-"""The three ways through the graph. Not here: when they run; correcting labels."""
+"""The three jobs over the graph. Not here: when they run; correcting labels."""
 
 from typing import Any
 

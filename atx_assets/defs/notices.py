@@ -1,8 +1,8 @@
-"""libpq's warnings at each connection of Dagster's, held down to one line for each process.
+"""Reduces libpq's warnings at each of Dagster's connections to one line per process.
 
-A database whose collation the operating system has changed warns at every connection, in three
-lines, and Dagster opens hundreds in a run. psycopg2 lets libpq print what comes before it has the
-connection. Not here: what to do about it (`commands/doctor/collations.py`).
+If the operating system has changed a database's collation, the server warns at every connection, in
+three lines, and Dagster opens hundreds in a run. psycopg2 lets libpq print what arrives before the
+connection is complete. Not here: how to fix it (`commands/doctor/collations.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 _logger = logging.getLogger(__name__)
 
-#: With its lines DETAIL and HINT.
+#: The warning, with its lines DETAIL and HINT.
 _WARNING = re.compile(
     r'^WARNING:  database "(.*)" has .*collation version.*\n(?:(?:DETAIL|HINT):  .*\n)*',
     re.MULTILINE,
@@ -27,7 +27,7 @@ _WARNING = re.compile(
 
 
 class _Connections:
-    """The connections of this process, of which the first says whether there is a warning."""
+    """The connections of this process; the first one shows whether there is a warning."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -36,21 +36,21 @@ class _Connections:
     def open(self, dialect: Any, _record: Any, words: Any, options: Any) -> Any:
         """Connect for SQLAlchemy (its event `do_connect`)."""
         if dialect.name != "postgresql" or not (self._is_first or self._warns):
-            return None  # as ever
+            return None  # SQLAlchemy connects as usual
         with self._lock, self._without_warning():
-            made = dialect.connect(*words, **options)
-            self._is_first = False  # one that failed may have said nothing yet
-            return made
+            connection = dialect.connect(*words, **options)
+            self._is_first = False  # not after a failure: it may have failed before the warning
+            return connection
 
     @contextmanager
     def _without_warning(self) -> Iterator[None]:
         """Hold back what the block writes to standard error, and pass on all but the warning.
 
-        Into a file, not a pipe: a process that is started meanwhile would wait for who reads it.
+        Uses a file, not a pipe: a process started meanwhile would block when nobody reads the pipe.
         """
         try:
             file = tempfile.TemporaryFile()  # noqa: SIM115  (closed below)
-        except OSError:  # no folder for it: better the warning than no connection
+        except OSError:  # no folder for it: the warning is better than no connection
             yield
             return
         with file as held:
@@ -69,18 +69,18 @@ class _Connections:
         if rest:
             os.write(2, rest.encode())
         if count and not self._warns:
-            found = _WARNING.search(written)
+            warning = _WARNING.search(written)
             _logger.warning(
-                "database %s was made with another collation version than the system has now: "
+                "database %s was created with another collation version than the system has now: "
                 "`atx doctor` says what to do",
-                found[1] if found else "",
+                warning[1] if warning else "",
             )
         self._warns = self._warns or bool(count)
 
 
 @cache
 def hold_warnings_down() -> None:
-    """From now on this process says such a warning once."""
+    """Make this process log such a warning only once from now on."""
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 

@@ -1,4 +1,4 @@
-"""The nightly run.
+"""The schedule of the nightly run.
 
 Not here: what it does (`jobs.py`), whether it trains (`automation/decide.py`).
 """
@@ -35,10 +35,10 @@ _DESCRIPTION = (
 
 
 def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
-    """Make the schedule.
+    """Return the schedule.
 
     Raises:
-        SettingError: `ATX_RETRAIN_CRON` is no cron expression.
+        SettingError: `ATX_RETRAIN_CRON` is not a cron expression.
     """
     automation = settings.automation
     try:
@@ -51,7 +51,7 @@ def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
             description=_DESCRIPTION.format(cron=automation.retrain_cron, zone=automation.timezone),
         )
         return schedule(nightly_request)
-    except dg.DagsterInvalidDefinitionError:  # it repeats the value, which may hold a secret
+    except dg.DagsterInvalidDefinitionError:  # its text repeats the value, which may be a secret
         raise SettingError(
             "ATX_RETRAIN_CRON is not a cron expression; write for instance '0 2 * * *'"
         ) from None
@@ -60,10 +60,10 @@ def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
 def nightly_request(
     context: dg.ScheduleEvaluationContext, current_settings: CurrentSettings
 ) -> dg.RunRequest | dg.SkipReason:
-    """Ask for the whole graph, or for its scoring where nothing has changed.
+    """Ask for the whole graph, or only for its scoring if nothing has changed.
 
-    Where the data are gone, nothing is asked for, and the owner is told: a first version would be
-    trained into the empty folder of a disk that is not mounted.
+    If the data are gone, it asks for nothing and raises an alert: the run would train a first
+    version into the empty folder of a disk that is not mounted.
     """
     if gone := _gone(context.instance, current_settings):
         return dg.SkipReason(gone)
@@ -77,7 +77,7 @@ def nightly_request(
 def _gone(instance: dg.DagsterInstance, current_settings: CurrentSettings) -> str:
     try:
         settings = current_settings.read()
-    except SettingError:  # the run meets it, and a failed night is told of
+    except SettingError:  # the run fails with it, and a failed nightly run raises an alert
         return ""
     if gone := gone_from(instance, settings.data_dir):
         raise_alert(settings, refusal(gone, GONE), _logger)
@@ -87,14 +87,14 @@ def _gone(instance: dg.DagsterInstance, current_settings: CurrentSettings) -> st
 def _decide(instance: dg.DagsterInstance, current_settings: CurrentSettings) -> tuple[bool, str]:
     try:
         settings = current_settings.read()
-        found = fingerprints_now(settings)
+        now = fingerprints_now(settings)
     except AtxError as error:
-        # The run meets the same failure, and a failed night is told of; a skipped one is not.
-        return True, f"the database could not be looked at beforehand: {error}"
+        # The run meets the same failure, and a failed nightly run raises an alert; a skip does not.
+        return True, f"the database could not be read beforehand: {error}"
     if damaged := _damage(settings):
         return True, damaged
     return decide_nightly(
-        (found.labels, found.media, recipe_version(settings)),
+        (now.labels, now.media, recipe_version(settings)),
         learned_from(instance, SEARCHED),
         learned_from(instance, TRAINED),
         always=settings.automation.retrain_always,
@@ -102,9 +102,9 @@ def _decide(instance: dg.DagsterInstance, current_settings: CurrentSettings) -> 
 
 
 def _damage(settings: Settings) -> str:
-    """Say what of the model cannot be used any more, and only training makes again; else nothing.
+    """Return what is damaged in the model, if only training can fix it; else empty.
 
-    Else every night would be scored by a champion that cannot score, and fail.
+    Otherwise every nightly run would only score, with a champion that cannot, and fail.
     """
     from atx_assets.models.bundles import Bundles
 

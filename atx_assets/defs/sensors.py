@@ -1,7 +1,7 @@
-"""The sensors: each looks, decides, and asks for a run or says why not.
+"""The sensors: each observes, decides, and asks for a run or says why not.
 
-Not here: the decisions (`automation/decide.py`), what is looked at (`automation/observe.py`), which
-failures a person is told of (`automation/failures.py`) and how (`alerts/alerts.py`).
+Not here: the decisions (`automation/decide.py`), what is observed (`automation/observe.py`), which
+failures raise an alert (`automation/failures.py`) and how it is sent (`alerts/alerts.py`).
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from atx_assets.defs.resources.current_settings import CurrentSettings
 from atx_assets.errors import AtxError
 from atx_assets.settings import Automation, Settings
 
-#: For what comes at every tick: each tick that touches `context.log` leaves a file for ever.
+#: For lines at every tick: each tick that uses `context.log` leaves a file for ever.
 _logger = logging.getLogger(__name__)
 
-#: Seconds between two looks. The rounds of Dagster's daemon are five apart: a sensor that asked
-#: for five would now and then be a moment too early, and wait for the next.
+#: Seconds between two looks. The rounds of Dagster's daemon are five seconds apart: a sensor that
+#: asked for five would sometimes be a moment too early, and wait for the next round.
 LABEL_INTERVAL, FILM_INTERVAL = 4, 30
-#: What is wanting of the quiet up to here is waited for within the tick: the next one would be
-#: later by half a round on average, and by all of it at worst.
+#: If at most this many seconds of quiet are missing, the tick waits for them: the next tick would
+#: be late by half a round on average, and by a whole one at worst.
 ROUND = 5.0
 
 _QUIET = (
@@ -63,18 +63,18 @@ def tick(
     now: float,
     wait: Callable[[float], float] | None = None,
 ) -> dg.SensorResult:
-    """Look and answer with a run to start, or the reason why there is none.
+    """Look, and return a run to start or the reason why there is none.
 
-    A look that fails concludes nothing: the cursor stays as it was.
+    A look that fails concludes nothing: the cursor stays unchanged.
 
     Args:
         context: of the tick.
-        current_settings: read once in it.
+        current_settings: read once in the tick.
         sensor: its name.
-        decide: what decides from what is seen.
-        now: seconds since the epoch.
-        wait: waits for some seconds and returns the time then. Where it is given, a tick that
-            comes shortly before the quiet is full looks once more when it is.
+        decide: decides from what was seen.
+        now: seconds since 1970.
+        wait: waits for some seconds and returns the time afterwards. If given, a tick shortly
+            before the end of the quiet time waits for it and looks again.
     """
     seen = Seen.from_cursor(context.cursor)
 
@@ -86,7 +86,7 @@ def tick(
         decision = decided(seen)
         if wait and 0 < decision.again_in <= ROUND:
             now = wait(decision.again_in)
-            # What has changed meanwhile begins the quiet anew.
+            # A change meanwhile restarts the quiet time.
             decision = decided(decision.seen)
     except AtxError as error:
         passed = f" for {span(now - seen.looked)}" if 0 < seen.looked <= now else ""
@@ -161,7 +161,7 @@ def film_sensor(
 def alert_on_failure(
     context: dg.RunFailureSensorContext, current_settings: CurrentSettings
 ) -> None:
-    """Tell a person of a failed run that nobody tries again."""
+    """Raise an alert for a failed run that nothing retries."""
     alert = alert_of(context.instance, context.dagster_run, context.failure_event.message or "")
     if alert:
         _quietly(
@@ -184,9 +184,9 @@ def alert_on_failure(
 def heartbeat_on_success(
     context: dg.RunStatusSensorContext, current_settings: CurrentSettings
 ) -> None:
-    """Call the heartbeat after a good night, and forget the alerts that are healed."""
+    """Call the heartbeat after a successful nightly run, and forget the alerts that are healed."""
     night = is_nightly(context.dagster_run)
-    # By a person, too: while the cause stands, another night that fails so is not told of.
+    # Even if a person started it: while a cause is recorded, the same failure raises no alert.
     rebuilt = context.dagster_run.job_name == full_rebuild.name
     pruned = context.dagster_run.job_name == HOUSEKEEPING
 
@@ -204,7 +204,7 @@ def heartbeat_on_success(
 
 
 def _wait(seconds: float) -> float:
-    # A little more: the clock may run a hair behind what was slept.
+    # A little more: the clock may be slightly behind the time slept.
     time.sleep(seconds + 0.05)
     return time.time()
 
@@ -215,7 +215,7 @@ SENSORS = [label_sensor, film_sensor, alert_on_failure, heartbeat_on_success]
 def _quietly(
     current_settings: CurrentSettings, log: logging.Logger, act: Callable[[Settings], object]
 ) -> None:
-    """Do what must not fail a tick: settings that cannot be read are told of by the other ticks."""
+    """Do what must not fail a tick: invalid settings are reported by the other ticks."""
     try:
         act(current_settings.read())
     except AtxError as error:

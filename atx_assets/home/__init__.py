@@ -1,1 +1,1 @@
-"""The folder ATX_HOME and its embedded servers. Not here: anything that a Dagster run needs."""
+"""The folder ATX_HOME and its embedded servers. Not here: what a Dagster run needs."""

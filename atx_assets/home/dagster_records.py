@@ -1,4 +1,4 @@
-"""Dagster's records as `atx doctor` reads them: in their tables, without Dagster.
+"""Reads Dagster's records from their tables, without Dagster, for `atx doctor`.
 
 Importing Dagster and opening its storage takes longer than all other checks. Not here: what the
 records mean (`automation/results.py`, `automation/dead_runs.py`), anything that writes.
@@ -35,7 +35,7 @@ WHERE dagster_event_type = 'PIPELINE_START' AND run_id = %s ORDER BY id LIMIT 1
 
 @dataclass(frozen=True)
 class UnderWay:
-    """A run that Dagster believes to be under way, and the process and time that it began with."""
+    """A run that Dagster believes to be running, with the process and time of its start event."""
 
     run_id: str
     tags: Mapping[str, str]
@@ -43,14 +43,14 @@ class UnderWay:
 
 
 class DagsterRecords:
-    """The records of one storage, over a connection that is open; its tables are up to date."""
+    """The records of one storage, whose tables are up to date."""
 
     def __init__(self, connection: psycopg.Connection) -> None:
-        """Read over a connection of somebody else's."""
+        """Read over an open connection, which the caller closes."""
         self._connection = connection
 
     def latest(self, asset: str) -> Made | None:
-        """Return the last materialisation of an asset that was not wiped since."""
+        """Return the last materialisation of an asset; None if there is none since a wipe."""
         key = json.dumps([asset])
         row = self._connection.execute(_LATEST, [key]).fetchone()
         if row is None:
@@ -61,10 +61,10 @@ class DagsterRecords:
         if wiped and event["timestamp"] <= wiped:
             return None
         made = event["dagster_event"]["event_specific_data"]["materialization"]
-        return Made(number, run_id, event["timestamp"], _told(made["metadata_entries"]))
+        return Made(number, run_id, event["timestamp"], _own_texts(made["metadata_entries"]))
 
     def under_way(self) -> Iterator[UnderWay]:
-        """Yield the runs that have begun and not ended, the newest first."""
+        """Yield the runs that have started and not ended, the newest first."""
         for run_id, body in self._connection.execute(_UNDER_WAY).fetchall():
             row = self._connection.execute(_BEGAN, [run_id]).fetchone()
             event = json.loads(row[0]) if row else None
@@ -80,8 +80,8 @@ def dagster_records(settings: Settings) -> Iterator[DagsterRecords]:
         yield DagsterRecords(connection)
 
 
-def _told(entries: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the texts of metadata of ours."""
+def _own_texts(entries: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the texts of atx's own metadata, by label."""
     return {
         entry["label"]: str(entry["entry_data"].get("text", ""))
         for entry in entries

@@ -1,4 +1,4 @@
-"""Dagster's own storage as Dagster does not tell of it: can it be reached, and what failed there.
+"""Dagster's own storage: opening it, checking that it can be reached, explaining its failures.
 
 Not here: bringing it back (`commands/storage_watch.py`, `web/healing.py`).
 """
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:
-    """Open Dagster's records of an open home, on the storage that the settings name.
+    """Open the Dagster instance of an open home, on the storage that the settings name.
 
-    Dagster's own `from_config` would look for its address in the environment of this process.
+    Dagster's own `from_config` would read its address from the environment of this process.
     """
     import dagster as dg
     from dagster._core.instance.ref import InstanceRef
@@ -38,12 +38,12 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
 
 
 def reach_storage(settings: Settings) -> str:
-    """Make sure that Dagster can keep its storage where the settings say; return its name.
+    """Check that Dagster can use its storage, and return its name.
 
-    Left to itself, Dagster tries a server that is down for a minute, and then shows a traceback.
+    Dagster itself would retry a server that is down for a minute, and then show a traceback.
 
     Raises:
-        DatabaseError: it cannot be reached, or no table may be made there.
+        DatabaseError: it cannot be reached, or the user may not create tables there.
     """
     import psycopg
 
@@ -66,22 +66,21 @@ def reach_storage(settings: Settings) -> str:
 
 
 def _obeyed(settings: Settings) -> str:
-    """Name what else a connection to somebody's server must do justice to."""
+    """Name the libpq variables that also apply to a connection to the owner's server."""
     names = "" if own_databases(settings)[1] else obeyed_names()
-    return f", and {names} of the environment, which hold for it too" if names else ""
+    return f", and {names} in the environment, which apply to it too" if names else ""
 
 
 @contextmanager
 def storage_explained(settings: Settings, is_back: Callable[[], None]) -> Iterator[None]:
-    """Make a line of a storage that failed in the middle of a run.
+    """Turn a failure of the storage during a run into one line.
 
     Args:
         settings: of an open home.
-        is_back: called where the storage went away and answers again, before the line is said.
+        is_back: called if the storage went away and answers again, before the error is raised.
 
     Raises:
-        DatabaseError: instead of SQLAlchemy's, which shows the statement and all that was to be
-            written.
+        DatabaseError: instead of SQLAlchemy's error, which shows the statement and its values.
     """
     from sqlalchemy.exc import DBAPIError
 
@@ -92,16 +91,16 @@ def storage_explained(settings: Settings, is_back: Callable[[], None]) -> Iterat
             reach_storage(settings)
             is_back()
             raise DatabaseError(
-                "Dagster's storage went away in the middle of the run, and is back: run it again; "
-                "what was made stays in place"
+                "Dagster's storage went away during the run and is back: run it again; what was "
+                "made stays in place"
             ) from error
         if not isinstance(error, DBAPIError):
             raise
         said = (str(error.orig).splitlines() or [""])[0]
         full = "No space left" in said or "File too large" in said
-        mend = "make room on its disk" if full else "is the server up? `atx doctor` looks"
+        fix = "make room on its disk" if full else "is the server up? `atx doctor` checks it"
         raise DatabaseError(
-            f"Dagster's storage ({_place(_url(settings))}) failed in the middle ({said}): {mend}; "
+            f"Dagster's storage ({_place(_url(settings))}) failed during the run ({said}): {fix}; "
             "what was there before stays in place"
         ) from error
 
@@ -110,18 +109,18 @@ def connect_storage(settings: Settings) -> psycopg.Connection:
     """Connect to Dagster's storage, to read from it.
 
     Raises:
-        SettingError: `DAGSTER_POSTGRES_URL` is no address.
+        SettingError: `DAGSTER_POSTGRES_URL` is not an address.
         psycopg.Error: it cannot be reached.
     """
     import psycopg
 
     address = _url(settings).render_as_string(hide_password=False)
-    # Nothing is prepared: behind a pooler of transactions the next would meet somebody else's.
+    # No prepared statements: behind a transaction pooler the next one would meet another client's.
     return psycopg.connect(address, connect_timeout=10, prepare_threshold=None)
 
 
 def is_storage_failure(error: BaseException | None) -> bool:
-    """Whether a failure inside Dagster comes from its storage being away."""
+    """Return whether a failure inside Dagster means that its storage is away."""
     from dagster_postgres.utils import DagsterPostgresException
     from sqlalchemy.exc import DBAPIError
 
@@ -129,7 +128,7 @@ def is_storage_failure(error: BaseException | None) -> bool:
         if isinstance(error, DagsterPostgresException):
             return True
         if isinstance(error, DBAPIError):
-            # Without a code: there was no connection. 57P: the server is going down, or coming up.
+            # No code: there was no connection. 57P: the server is shutting down or starting up.
             state = getattr(error.orig, "pgcode", None) or "08"
             return state.startswith(("08", "57P"))
         error = error.__cause__
@@ -145,12 +144,12 @@ def _url(settings: Settings) -> URL:
     except (ArgumentError, ValueError):
         # The message would repeat the address, and the password in it.
         raise SettingError(
-            "DAGSTER_POSTGRES_URL is no address of a database: write it as "
+            "DAGSTER_POSTGRES_URL is not the address of a database: write it as "
             "postgresql+psycopg2://USER:PASSWORD@HOST:PORT/DATABASE"
         ) from None
 
 
 def _place(url: URL) -> str:
-    """Say where a database is, without what of a password an unescaped @ has put there."""
+    """Say where a database is, without the part of a password that an unescaped @ puts there."""
     host = (url.host or str(url.query.get("host", ""))).rpartition("@")[2]
     return f"{(url.database or '').rpartition('@')[2]} on {host}:{url.port or 5432}"

@@ -1,4 +1,4 @@
-"""The folder ATX_HOME made ready for work: its parts, its servers and databases, its environment.
+"""Prepares the folder ATX_HOME: its parts, its servers and databases, its environment.
 
 Not here: how the server is run (`home/postgres/server.py`), nor the processes of the UI
 (`web/up.py`).
@@ -22,11 +22,11 @@ from atx_assets.settings import ROOT, Settings
 from atx_assets.storage.disk_errors import why_unusable
 from atx_assets.storage.in_one_step import replace_file
 
-#: Dagster's own storage lies in a database apart from the media.
+#: Dagster's own storage is in a database of its own, not in that of the media.
 DAGSTER_DATABASE = "dagster"
 
-#: What atx makes in the home, besides the data of PostgreSQL (`home/postgres/cluster.py` closes
-#: those).
+#: The folders of the home, except PostgreSQL's data (which `home/postgres/cluster.py` closes to
+#: other users).
 _PARTS = ("dagster", "dagster/storage", "dagster/history", "locks", "logs", "mlflow")
 
 logger = logging.getLogger(__name__)
@@ -34,10 +34,10 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def open_home(settings: Settings) -> Iterator[Settings]:
-    """Make the home ready, hold its embedded server, and yield the settings to work with.
+    """Prepare the home, hold its embedded server, and yield the settings to work with.
 
-    The server is started only if `PG_HOST` or `DAGSTER_POSTGRES_URL` leaves something for it,
-    and is given back at the end. The databases that it serves are made if missing.
+    The server is started only if it serves the media or Dagster's storage, and is released at
+    the end. Missing databases are created.
 
     Raises:
         AtxError: the home cannot be written, or the server cannot be started.
@@ -53,11 +53,11 @@ def open_home(settings: Settings) -> Iterator[Settings]:
 
 
 def start_servers(settings: Settings) -> Settings:
-    """Make the home ready and leave its embedded server running until `stop_servers`."""
+    """Prepare the home and leave its embedded server running until `stop_servers`."""
     prepare(settings)
     try:
         follow_home(settings)
-    except MlflowError as error:  # PostgreSQL is not kept from whoever does without MLflow
+    except MlflowError as error:  # PostgreSQL can be used without MLflow
         logger.warning("%s", error)
     server = EmbeddedPostgres(settings.home)
     if _needs_server(settings, server):
@@ -67,15 +67,15 @@ def start_servers(settings: Settings) -> Settings:
 
 
 def stop_servers(settings: Settings) -> bool:
-    """Stop the embedded server; False if another atx uses it, and stops it when it ends."""
+    """Stop the embedded server; False if another atx uses it and will stop it when it ends."""
     return EmbeddedPostgres(settings.home).stop()
 
 
 def running_home(settings: Settings) -> Settings:
-    """Return the settings that reach the servers of a home that is in use already.
+    """Return the settings that reach the servers of a home that is already running.
 
     Raises:
-        AtxError: the embedded server is needed and does not run.
+        AtxError: the embedded server is needed but not running.
     """
     server = EmbeddedPostgres(settings.home)
     if _needs_server(settings, server) and not server.is_running():
@@ -86,7 +86,7 @@ def running_home(settings: Settings) -> Settings:
 
 
 def revive_server(settings: Settings) -> bool:
-    """Start the embedded server of an open home again if it is gone; say whether it was.
+    """Restart the embedded server of an open home if it is gone; return whether it was.
 
     Raises:
         AtxError: it cannot be started.
@@ -107,7 +107,7 @@ def exports(settings: Settings) -> dict[str, str]:
         "PG_DB": settings.pg_db,
         "PG_USER": settings.pg_user,
         "PG_PASS": settings.pg_pass,
-        # Empty ones, too: they hide what `.env` says from those that start in another home.
+        # Empty ones as well: they override `.env` in processes that use another home.
         "ATX_SOURCE": settings.source,
         "MLFLOW_HOST": settings.mlflow_host,
         "MLFLOW_PORT": str(settings.mlflow_port),
@@ -117,7 +117,7 @@ def exports(settings: Settings) -> dict[str, str]:
 
 
 def secret_exports(settings: Settings) -> dict[str, str]:
-    """Name those of `exports` that hold a password now, each with what it opens."""
+    """Return the names in `exports` that hold a password, each with what the password opens."""
     url = settings.dagster_postgres_url
     user = url.partition("://")[2].rpartition("@")[0]
     secret = {
@@ -129,7 +129,7 @@ def secret_exports(settings: Settings) -> dict[str, str]:
 
 
 def prepare(settings: Settings) -> None:
-    """Make the home and Dagster's folder in it, with the repository's `dagster.yaml`.
+    """Create the home and Dagster's folder in it, with the repository's `dagster.yaml`.
 
     Raises:
         AtxError: they cannot be written.
@@ -141,24 +141,23 @@ def prepare(settings: Settings) -> None:
         _copy_changed(ROOT / "dagster.yaml", settings.dagster_home / "dagster.yaml")
     except OSError as error:
         raise AtxError(
-            f"cannot make {settings.home} ready ({error.strerror}: {error.filename}): "
-            f"{_fix_of(error)}"
+            f"cannot prepare {settings.home} ({error.strerror}: {error.filename}): {_fix_of(error)}"
         ) from error
 
 
 def _fix_of(error: OSError) -> str:
-    """Another home is advice for one that is somebody else's: it would begin empty."""
+    """Return the fix. Another home begins empty: it is advised first only for another user's."""
     if error.errno in (errno.EACCES, errno.EPERM):
         return "change its owner, or set ATX_HOME to a folder of your own"
     return f"{why_unusable(error)}, or set ATX_HOME to another folder, which begins empty"
 
 
 def _close_to_others(home: Path) -> None:
-    """Take what an older atx, or `cp`, has let others read in the home away from them.
+    """Close the home to other users: an older atx, or `cp`, may have left it readable.
 
-    The search permission of root's home stays: the server's own user needs it, and it shows no
-    names (`home/postgres/server_user.py`). The data folder is left as it is: it may be open on
-    purpose; and so is a home that is the whole of the user's own.
+    Root's home keeps its search permission: the server's own user needs it, and it shows no names
+    (`home/postgres/server_user.py`). The data folder stays as it is, because it may be open on
+    purpose. So does a home that is the user's whole home folder.
     """
     if home.resolve() == Path(os.environ.get("HOME", "/")).resolve():
         return
@@ -166,18 +165,18 @@ def _close_to_others(home: Path) -> None:
     for folder in (home, *(home / part for part in _PARTS)):
         if folder.is_symlink() or not folder.is_dir():
             continue
-        found = folder.stat()
-        mode = stat.S_IMODE(found.st_mode)
-        if found.st_uid == os.geteuid() and mode & 0o077 & ~kept:
+        status = folder.stat()
+        mode = stat.S_IMODE(status.st_mode)
+        if status.st_uid == os.geteuid() and mode & 0o077 & ~kept:
             folder.chmod(mode & ~0o077 | mode & kept)
             logger.info("closed %s to other users of this machine (%03o)", folder, mode)
-    # Whoever can pass through root's home can open the files in it whose names are known.
+    # Whoever can pass through root's home can open files in it by their known names.
     for file in home.iterdir():
-        with suppress(FileNotFoundError):  # another atx has just put it in its place
-            found = file.lstat()
-            ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
-            if ours and found.st_mode & 0o077:
-                file.chmod(found.st_mode & 0o700)
+        with suppress(FileNotFoundError):  # another atx has just renamed it
+            status = file.lstat()
+            ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+            if ours and status.st_mode & 0o077:
+                file.chmod(status.st_mode & 0o700)
 
 
 def _copy_changed(source: Path, target: Path) -> None:
@@ -193,7 +192,7 @@ def _dagster_url(server: EmbeddedPostgres) -> str:
 
 
 def _serves_media(settings: Settings, server: EmbeddedPostgres) -> bool:
-    # In a shell that has evaluated `atx env`, PG_HOST names our own server: still ours to hold.
+    # In a shell that has evaluated `atx env`, PG_HOST names our own server, which we still hold.
     return settings.pg_host in ("", server.host)
 
 
@@ -202,22 +201,22 @@ def _serves_dagster(settings: Settings, server: EmbeddedPostgres) -> bool:
 
 
 def _is_own(url: str, server: EmbeddedPostgres) -> bool:
-    """Whether an address is one that `_dagster_url` makes, or has made in another environment."""
+    """Return whether `_dagster_url` makes this address, here or in another environment."""
     try:
         parts = urlsplit(url)
-    except ValueError:  # it is none; who connects says so
+    except ValueError:  # not an address; connecting to it reports that
         return False
     where = (parts.netloc, parts.path, parse_qs(parts.query).get("host"))
     return where == (f"{server.user}@", f"/{DAGSTER_DATABASE}", [server.host])
 
 
 def uses_own_servers(settings: Settings) -> bool:
-    """Say whether media and Dagster's storage are both on the embedded server of the home."""
+    """Return whether media and Dagster's storage are both on the embedded server of the home."""
     return all(own_databases(settings))
 
 
 def own_databases(settings: Settings) -> tuple[bool, bool]:
-    """Say whether media, and whether Dagster's storage, is on the embedded server of the home."""
+    """Return whether media, and whether Dagster's storage, are on the home's embedded server."""
     server = EmbeddedPostgres(settings.home)
     return _serves_media(settings, server), _serves_dagster(settings, server)
 

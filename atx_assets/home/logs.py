@@ -1,4 +1,4 @@
-"""The log files in `<home>/logs`: kept small, and read back for the cause of a failure."""
+"""Keeps the log files in `<home>/logs` small, and reads the cause of a failure from them."""
 
 import contextlib
 import os
@@ -10,17 +10,17 @@ _LARGEST = 5_000_000
 
 
 def trim(log: Path, largest: int = _LARGEST) -> None:
-    """Move what is in a log of more than `largest` bytes to `<log>.1`.
+    """Move the content of a log of more than `largest` bytes to `<log>.1`.
 
-    The file itself is emptied and not renamed: whoever writes to it (appending) goes on. Where
-    there is no room for `<log>.1`, it is emptied all the same.
+    The file itself is emptied, not renamed: whoever appends to it goes on. It is emptied even if
+    the disk has no room for `<log>.1`.
     """
-    # What cannot be trimmed grows on: that ends nothing.
+    # A log that cannot be trimmed only grows: that must not end anything.
     with contextlib.suppress(OSError):
         if log.stat().st_size <= largest:
             return
         before = log.with_name(log.name + ".1")
-        before.unlink(missing_ok=True)  # on a full disk it makes room for the copy
+        before.unlink(missing_ok=True)  # on a full disk this makes room for the copy
         try:
             shutil.copyfile(log, before)
         except OSError:
@@ -29,7 +29,7 @@ def trim(log: Path, largest: int = _LARGEST) -> None:
 
 
 def last_lines(log: Path, count: int = 3) -> str:
-    """Return the last lines of `log` that are not blank, in one line of at most 500 characters."""
+    """Return the last non-blank lines of `log`, joined into one of at most 500 characters."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 20_000))
         text = file.read().decode(errors="replace")

@@ -1,4 +1,4 @@
-"""How much memory this process may take. Not here: what takes it."""
+"""Limits the memory of this process. Not here: what uses the memory."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _LEAST = 2**29
 
 @contextmanager
 def bounded_memory(most: int = 0) -> Iterator[None]:
-    """Let this process take at most `most` bytes more, by default half of what is free.
+    """Let this process take at most `most` more bytes, by default half of what is free.
 
-    What asks for more gets a MemoryError. Without, the kernel gives what it has not got, and then
-    ends some process of the machine: PostgreSQL, say. Linux alone keeps to such a limit.
+    A request for more raises MemoryError. Without the limit the kernel overcommits, and then kills
+    some process of the machine, such as PostgreSQL. Only Linux enforces such a limit.
     """
     import resource
 
@@ -37,7 +37,7 @@ def bounded_memory(most: int = 0) -> Iterator[None]:
 
 
 def _ready_arrow() -> None:
-    """Let Arrow have what it takes in advance: little, as its pool is the system's by now.
+    """Have Arrow reserve its memory before the limit. It is little, as it uses the system's pool.
 
     See `process_environment.settle_process`.
     """

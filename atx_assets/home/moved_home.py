@@ -1,8 +1,8 @@
-"""A home that was moved or copied: its MLflow store made one of the place where it is now.
+"""Updates the MLflow store of a home that was moved or copied to the home's new path.
 
-The store names its artifacts by absolute paths. Left as it is, a moved home would write new ones
-to the old path, which MLflow makes again, and a copy into the home that it was copied from; a
-backup of either would lack them. Not here: the rewriting itself (`mlflow_store.py`).
+The store names its artifacts by absolute paths. Unchanged, a moved home would write new artifacts
+to the old path, which MLflow creates again, and a copied home into the original; a backup of either
+would lack them. Not here: the rewriting itself (`mlflow_store.py`).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 def follow_home(settings: Settings) -> None:
-    """Make the embedded store one of the home where it is now, if it was moved or copied.
+    """Update the paths in the embedded store if the home was moved or copied.
 
-    Artifacts that an earlier atx wrote to the old path meanwhile are copied over; nothing there is
-    changed, as it may be somebody's home.
+    Artifacts that an earlier atx has since written to the old path are copied. Nothing there is
+    changed, because it may be another home in use.
 
     Raises:
         MlflowError: the store or its artifacts cannot be read or written.
@@ -36,9 +36,9 @@ def follow_home(settings: Settings) -> None:
         return
     (settings.home / "locks").mkdir(mode=0o700, exist_ok=True)
     with locked(
-        settings.home / "locks" / "upgrade", waiting_for="another atx that makes the home ready"
+        settings.home / "locks" / "upgrade", waiting_for="another atx that prepares the home"
     ):
-        before = former_home(settings)  # another one may have done it meanwhile
+        before = former_home(settings)  # another atx may have done it meanwhile
         if before is None:
             return
         store = embedded_store(settings)
@@ -49,10 +49,10 @@ def follow_home(settings: Settings) -> None:
             raise MlflowError(f"{store} {store_fault(store, error)}") from error
         except (OSError, shutil.Error) as error:
             raise MlflowError(
-                f"the home was moved from {before}, and what MLflow keeps cannot be taken along "
-                f"({error}): see that both can be read, and {settings.home} written to"
+                f"the home was moved from {before}, and MLflow's store cannot be updated "
+                f"({error}): check that both can be read, and {settings.home} written to"
             ) from error
-    logger.info("the home was moved or copied from %s: MLflow's store names this one now", before)
+    logger.info("the home was moved or copied from %s: updated the paths in MLflow's store", before)
     if copied:
         logger.info(
             "copied the artifacts of %s runs and models that had been written to %s",
@@ -62,16 +62,16 @@ def follow_home(settings: Settings) -> None:
 
 
 def _copy_missing(store: Path, before: Path, home: Path) -> int:
-    """Copy artifacts that the store names and that are at the old path alone; return how many."""
+    """Copy artifacts that the store names and only the old path has; return how many."""
     copied = 0
     for folder in artifact_folders(store, before):
         old, new = before / "mlflow" / folder, home / "mlflow" / folder
-        if os.path.lexists(new) or not os.path.isdir(old):  # noqa: PTH112 no error where it is not ours to see
+        if os.path.lexists(new) or not os.path.isdir(old):  # noqa: PTH112 no error if we may not look there
             continue
         new.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        beside = new.with_name(f".{new.name}.new")
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.copytree(old, beside)
-        beside.rename(new)
+        unfinished = new.with_name(f".{new.name}.new")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(old, unfinished)
+        unfinished.rename(new)
         copied += 1
     return copied

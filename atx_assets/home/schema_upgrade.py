@@ -1,9 +1,9 @@
-"""The tables of Dagster's storage and of the embedded MLflow store: as old as they are, made new.
+"""Brings the tables of Dagster's storage and of the embedded MLflow store up to date.
 
-A home may have been made by an earlier release of atx, whose Dagster and MLflow kept other tables.
-They are brought up to date by Dagster's and MLflow's own migrations, once, where they are first
-needed; tables of a later release are left alone. Not here: PostgreSQL's own files
-(`home/postgres/cluster.py` and `home/backup/backup.py`), the models (`models/bundle.py`).
+A home may have been made by an earlier release of atx, whose Dagster and MLflow used other tables.
+Dagster's and MLflow's own migrations update them once, when they are first needed; tables of a
+later release are left alone. Not here: PostgreSQL's own files (`home/postgres/cluster.py` and
+`home/backup/backup.py`), the models (`models/bundle.py`).
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from atx_assets.storage.locks import locked
 
 logger = logging.getLogger(__name__)
 
-#: Seconds to wait for whoever is writing to MLflow's store.
+#: Seconds to wait for another writer of MLflow's store.
 _PATIENCE = 60
 
 
 class Age(Enum):
-    """How tables stand to what is installed."""
+    """The version of tables, compared with the installed packages."""
 
-    NONE = "not made yet"
-    OLDER = "of an earlier release"
+    NONE = "not created yet"
+    OLDER = "from an earlier release"
     CURRENT = "up to date"
-    LATER = "of a later release"
+    LATER = "from a later release"
 
 
 def ready_stores(settings: Settings) -> None:
     """Reach Dagster's storage, and bring it and the embedded MLflow store up to date.
 
-    A store whose home was moved or copied is made one of this home first.
+    First updates the paths in a store whose home was moved or copied.
 
     Raises:
         AtxError: one cannot be reached or brought up to date, or a later release made it.
@@ -58,7 +58,7 @@ def ready_stores(settings: Settings) -> None:
         locks = settings.home / "locks"
         locks.mkdir(mode=0o700, exist_ok=True)
         with locked(locks / "upgrade", waiting_for="another atx that brings the home up to date"):
-            # Another one may have done it meanwhile.
+            # Another atx may have done it meanwhile.
             if _dagster_is(settings, Age.OLDER):
                 _upgrade_dagster(settings)
             if _mlflow_is(settings, Age.OLDER):
@@ -67,38 +67,38 @@ def ready_stores(settings: Settings) -> None:
 
 
 def check_stores(settings: Settings) -> None:
-    """See to it that no later release made the tables.
+    """Check that no later release made the tables.
 
     Raises:
-        AtxError: it did.
+        AtxError: a later release made them.
     """
     for name, age in (("Dagster", dagster_age(settings)), ("MLflow", mlflow_age(settings))):
         if age is Age.LATER:
             raise AtxError(
-                f"the tables that {name} keeps in {settings.home} are of a later release of atx: "
+                f"the tables of {name} in {settings.home} are from a later release of atx: "
                 "install that one again, or restore a backup that this one made"
             )
 
 
 def dagster_age(settings: Settings) -> Age:
-    """Say how Dagster's tables stand to the Dagster that is installed; they can be reached."""
+    """Compare the version of Dagster's tables, which can be reached, with the installed Dagster."""
     with connect_storage(settings) as connection:
-        there = connection.execute("SELECT to_regclass('alembic_version')").fetchone()
-        if there == (None,):
+        table = connection.execute("SELECT to_regclass('alembic_version')").fetchone()
+        if table == (None,):
             return Age.NONE
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     return _age(row[0] if row else None, _folder_of("dagster", "_core/storage/alembic/versions"))
 
 
 def mlflow_age(settings: Settings) -> Age:
-    """Say how the tables of the embedded store stand to the MLflow that is installed."""
+    """Compare the version of the embedded store's tables with the installed MLflow."""
     store = embedded_store(settings)
     if settings.mlflow_host or not settings.mlflow_on or not store.exists():
         return Age.NONE
     try:
         with closing(sqlite3.connect(store, timeout=_PATIENCE)) as connection:
-            there = "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
-            if not connection.execute(there).fetchone():
+            exists = "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
+            if not connection.execute(exists).fetchone():
                 return Age.NONE
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.Error as error:
@@ -107,9 +107,9 @@ def mlflow_age(settings: Settings) -> Age:
 
 
 def revisions(folder: Path) -> tuple[set[str], set[str]]:
-    """Read the migrations in a folder of alembic's: all of them, and those that nothing follows.
+    """Read the migrations in a folder of alembic: return all of them, and those without successor.
 
-    Read, not run: to run them imports all of MLflow, for seconds.
+    They are read, not run: running them would import all of MLflow, which takes seconds.
     """
     known, followed = set(), set()
     for path in folder.glob("*.py"):
@@ -139,15 +139,15 @@ def _mlflow_is(settings: Settings, age: Age) -> bool:
 
 
 def _upgrade_dagster(settings: Settings) -> None:
-    logger.info("the home is of an earlier release: bringing Dagster's tables up to date")
+    logger.info("the home is from an earlier release: bringing Dagster's tables up to date")
     # Alembic sets up logging of its own, which would silence ours.
     with open_instance(settings) as instance:
         instance.upgrade()
 
 
 def _upgrade_mlflow(settings: Settings) -> None:
-    """Bring a copy of the store up to date, and put it in its place if that went well."""
-    logger.info("the home is of an earlier release: bringing MLflow's tables up to date")
+    """Bring a copy of the store up to date, and replace the store with it if that succeeded."""
+    logger.info("the home is from an earlier release: bringing MLflow's tables up to date")
     store = embedded_store(settings)
     copy = store.with_name(f"{store.name}.upgrading")
     log = settings.home / "logs" / "mlflow-upgrade.log"
@@ -157,7 +157,7 @@ def _upgrade_mlflow(settings: Settings) -> None:
         copy_store(store, copy)
         with log.open("wb") as output:
             done = subprocess.run(
-                # Python imports from where it starts: not from the store, which a restore fills.
+                # Python imports from its current folder: not the store's, which a restore fills.
                 [sys.executable, "-P", "-m", "mlflow", "db", "upgrade", store_uri(copy)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -167,11 +167,11 @@ def _upgrade_mlflow(settings: Settings) -> None:
                 check=False,
             )
         if done.returncode:
-            told = last_lines(log, 1)
-            full = "is full" in told or "No space left" in told
+            cause = last_lines(log, 1)
+            full = "is full" in cause or "No space left" in cause
             fix = "make room on its disk, or set" if full else "set"
             raise AtxError(
-                f"MLflow cannot bring {store} up to date: {told} (log: {log}); it is as it was: "
+                f"MLflow cannot bring {store} up to date: {cause} (log: {log}); it is unchanged: "
                 f"{fix} ATX_MLFLOW=off"
             )
         with copy.open("rb") as written:
@@ -184,5 +184,5 @@ def _upgrade_mlflow(settings: Settings) -> None:
 def _folder_of(package: str, folder: str) -> Path:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise AtxError(f"the package {package} is missing: install atx again")
+        raise AtxError(f"the package {package} is missing: reinstall atx")
     return Path(spec.origin).parent / folder

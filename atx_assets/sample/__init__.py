@@ -1,7 +1,7 @@
-"""The sample library that ships with the project: where its file is, and nothing that reads it.
+"""The sample library that ships with the project: where its file is, and how to recognise it.
 
-What is in the file, and what of it is made up, is told in this folder's README.md; the script that
-made it is `make_library`, which no other module imports.
+This folder's README.md says what is in the file, and what is made up. The script that made it is
+`make_library`, which no other module imports.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LIBRARY: Path = Path(__file__).with_name("library.parquet")
-"""One parquet file in the `media` layout, one row a release, ordered by hash."""
+"""One parquet file in the `media` layout, one row per release, ordered by hash."""
 
 MADE_UP = "the viewer is made up: this is the sample library"
 
 
 def is_sample(hashes: pa.ChunkedArray) -> bool:
-    """Say whether all of these releases are of the sample library, and there is one."""
+    """Return whether there are releases and all of them belong to the sample library."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 

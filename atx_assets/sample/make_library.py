@@ -1,10 +1,10 @@
-"""Makes the sample library: real films, and the verdicts of a viewer who does not exist.
+"""Makes the sample library: real films, with the labels of a viewer who does not exist.
 
-Here belong the reading of the film data, the made-up viewer's taste and downloader, and the writing
-of the one file. Loading that file into a database, and learning from it, do not.
+Here: reading the film data, the made-up viewer's taste and downloader, writing the one file. Not
+here: loading that file into a database, and learning from it.
 
-Run as `python -m atx_assets.sample.make_library`; it needs the development dependency
-bokeh-sampledata, which nothing else in the project does.
+Run it as `python -m atx_assets.sample.make_library`. It needs the development dependency
+bokeh-sampledata, which nothing else in the project uses.
 """
 
 import datetime as dt
@@ -24,21 +24,21 @@ import pyarrow.parquet as pq
 from atx_assets.sample import LIBRARY
 from atx_assets.schemas import MEDIA, arrow_schema
 
-# The file that the shipped library was made from: another one would make another library under
-# the same name, and nobody would know why the numbers moved.
+# The file that the shipped library was made from. Another file would make another library under
+# the same name, and nobody would know why the figures changed.
 SOURCE_SHA256 = "1d9c6a02e488d0354b2309e16130c58820a91ac2ce417e814c5964f9579a65ac"
 
 SEED = "sample library 1"
 LABELLED_TITLES = 4000
 
-# The viewer. Taste is a sum in which above 0 is a keep.
+# The viewer. Taste is a sum; above 0 it is a keep.
 TASTE_BASE = -1.0
 CRITICS_WEIGHT = 0.5  # for each ten points of critics' score above 60, or below
-UNREVIEWED_PENALTY = 12  # points taken off a Tomatometer that no Metascore stands beside
+UNREVIEWED_PENALTY = 12  # points taken off a Tomatometer without a Metascore
 MOOD_SD = 0.4  # Gaussian noise on the sum: the same film on another evening
 SLIP_SHARE = 0.006  # verdicts that are the opposite of what was meant
 
-# Who speaks. The viewer mostly speaks up when the downloader was wrong.
+# How often the viewer gives a label: mostly when the downloader was wrong.
 SPEAKS_WHEN_AGREED = 0.22
 SPEAKS_WHEN_WRONG = 0.93
 
@@ -49,7 +49,7 @@ MIN_RT_SCORE = 88
 REQUIRED_LANGUAGE = "English"
 
 # The releases.
-RESOLUTION_SHARES = {"1080p": 0.88, "2160p": 0.04, "720p": 0.08}  # what a viewer takes first
+RESOLUTION_SHARES = {"1080p": 0.88, "2160p": 0.04, "720p": 0.08}  # in the viewer's order
 SECOND_RELEASE_SHARE = 0.14
 BLURAY_SHARE = 0.3
 X265_SHARE = 0.12
@@ -59,7 +59,7 @@ DAYS = 120
 DOWNLOADER_MEAN_SECONDS = 5.0
 PERSON_MEAN_DAYS = 4.0
 
-# Entries of the source that name no language, and those whose name says "language" besides.
+# Entries of the source that name no language, and those with a superfluous word "language".
 MENDED_LANGUAGES: dict[str, str | None] = {
     "multiple languages": None,
     "artistic language": None,
@@ -71,7 +71,7 @@ MENDED_LANGUAGES: dict[str, str | None] = {
 
 @dataclass(frozen=True)
 class Film:
-    """One film as the source has it; `reviews` is how many critics it had, a measure of fame."""
+    """One film of the source; `reviews` is its number of critics, a measure of fame."""
 
     imdb_id: str
     title: str
@@ -83,15 +83,15 @@ class Film:
     reviews: int
 
     def is_a(self, *genres: str) -> bool:
-        """Whether it has at least one of these genres."""
+        """Return whether it has at least one of these genres."""
         return any(genre in self.genre for genre in genres)
 
     def is_in(self, *languages: str) -> bool:
-        """Whether at least one of these languages is spoken in it."""
+        """Return whether at least one of these languages is spoken in it."""
         return any(language in self.language for language in languages)
 
     def critics(self) -> float:
-        """Return the critics' score, 0 to 100; unknown counts as middling."""
+        """Return the critics' score, 0 to 100; unknown counts as 50."""
         if self.metascore is not None:
             return self.metascore
         return 50.0 if self.rt_score is None else max(self.rt_score - UNREVIEWED_PENALTY, 0)
@@ -99,7 +99,7 @@ class Film:
 
 @dataclass(frozen=True)
 class Clause:
-    """One thing to know about the viewer: in words, what it adds, and for which films."""
+    """One part of the viewer's taste: in words, what it adds, and for which films."""
 
     words: str
     weight: float
@@ -147,12 +147,12 @@ TASTE = (
 
 
 def chance(film: Film, purpose: str) -> random.Random:
-    """The dice for one choice about one film: another choice, or another film, cannot move it."""
+    """Return the dice for one choice about one film, independent of all other choices."""
     return random.Random(f"{SEED}/{film.imdb_id}/{purpose}")  # noqa: S311 - keeps no secret
 
 
 def read_films() -> list[Film]:
-    """The source's films by IMDb id; of two with one id, the earlier is the film itself."""
+    """Return the source's films by IMDb id; of two with the same id, the earlier one."""
     from bokeh_sampledata.movies_data import movie_path
 
     if hashlib.sha256(Path(movie_path).read_bytes()).hexdigest() != SOURCE_SHA256:
@@ -184,13 +184,13 @@ def whole(number: float | None) -> int | None:
 
 
 def names(listed: str | None) -> tuple[str, ...]:
-    """`"Drama, War"` as a tuple, each name once, without those that name nothing."""
+    """Return the names in a list such as `"Drama, War"`, each once, without empty ones."""
     mended = (MENDED_LANGUAGES.get(name, name) for name in (listed or "").split(", "))
     return tuple(dict.fromkeys(name for name in mended if name))
 
 
 def meet(films: list[Film]) -> set[str]:
-    """The ids of the films labelled, drawn without a look at taste, the known and recent likelier.
+    """Draw the ids of the labelled films; known and recent ones are likelier, taste plays no role.
 
     Weighted sampling without replacement: Efraimidis and Spirakis, "Weighted random sampling with
     a reservoir", 2006.
@@ -204,7 +204,7 @@ def meet(films: list[Film]) -> set[str]:
 
 
 def wants(film: Film) -> bool:
-    """What the viewer says of a film when asked, mood and slips of the hand included."""
+    """Return whether the viewer would keep a film, including mood and slips of the hand."""
     liking = TASTE_BASE + CRITICS_WEIGHT * (film.critics() - 60) / 10
     liking += sum(clause.weight for clause in TASTE if clause.holds(film))
     liking += chance(film, "mood").gauss(0, MOOD_SD)
@@ -212,7 +212,7 @@ def wants(film: Film) -> bool:
 
 
 def objection(film: Film, resolution: str) -> str | None:
-    """Why the downloader turns a release down; None when it takes it."""
+    """Return why the downloader rejects a release; None if it accepts it."""
     if resolution not in ALLOWED_RESOLUTIONS:
         return f"resolution {resolution} is not in allowed_values"
     if film.year < MIN_RELEASE_YEAR:
@@ -229,7 +229,7 @@ def objection(film: Film, resolution: str) -> str | None:
 
 
 def resolutions(film: Film) -> list[str]:
-    """The resolutions a film is offered in, the one the viewer would take first."""
+    """Return the resolutions of a film's releases, in the viewer's order."""
     dice = chance(film, "resolutions")
     wished = 2 if dice.random() < SECOND_RELEASE_SHARE else 1
     offered: set[str] = set()
@@ -239,7 +239,7 @@ def resolutions(film: Film) -> list[str]:
 
 
 def releases(film: Film, labelled: bool) -> Iterator[dict[str, object]]:
-    """The rows of one film: the downloader's verdict on each, but the viewer's on the best."""
+    """Yield the rows of one film: the downloader's label on each, but the viewer's on the best."""
     offered = resolutions(film)
     if not labelled:
         yield from (release(film, resolution, "unfiltered") for resolution in offered)
@@ -262,7 +262,7 @@ def release(
     reason: str | None = None,
     by_person: bool = False,
 ) -> dict[str, object]:
-    """One row of the layout; what is not named in it is null."""
+    """Return one row of the layout; columns that it does not name are null."""
     dice = chance(film, f"release {resolution}")
     upload_type = "BluRay" if dice.random() < BLURAY_SHARE else "WEBRip"
     codec = "x265" if dice.random() < X265_SHARE else None
@@ -294,7 +294,7 @@ def release(
 
 
 def pipeline_status(status: str, stalled: bool) -> str:
-    """How far the downloader got with a release of that rejection status."""
+    """Return how far the downloader got with a release of that rejection status."""
     if status == "unfiltered":
         return "metadata_collected"
     if status == "rejected":
@@ -303,13 +303,13 @@ def pipeline_status(status: str, stalled: bool) -> str:
 
 
 def release_hash(film: Film, resolution: str) -> str:
-    """Return 40 hex digits, as a torrent's; a film has one release a resolution."""
+    """Return 40 hex digits, like a torrent's; a film has one release per resolution."""
     name = f"{film.imdb_id}/{resolution}".encode()
     return hashlib.sha1(name, usedforsecurity=False).hexdigest()
 
 
 def times(film: Film, resolution: str, by_person: bool) -> tuple[dt.datetime, dt.datetime]:
-    """When a release came, and when it got its verdict."""
+    """Return when a release came, and when it got its label."""
     dice = chance(film, f"times {resolution}")
     came = FIRST_DAY + dt.timedelta(seconds=int(dice.random() * DAYS * 86400))
     mean_seconds = PERSON_MEAN_DAYS * 86400 if by_person else DOWNLOADER_MEAN_SECONDS
@@ -317,7 +317,7 @@ def times(film: Film, resolution: str, by_person: bool) -> tuple[dt.datetime, dt
 
 
 def make_table() -> pa.Table:
-    """The whole library, one row a release, ordered by hash."""
+    """Return the whole library, one row per release, ordered by hash."""
     films = read_films()
     labelled = meet(films)
     rows = [row for film in films for row in releases(film, film.imdb_id in labelled)]

@@ -1,1 +1,1 @@
-"""The pages of `atx up`: its processes, its guard, the report under an address."""
+"""The pages of `atx up`: its processes, its guard, the served report."""

@@ -1,10 +1,10 @@
 """The three processes of Dagster under `atx up`: code server, daemon and webserver.
 
-The code server listens on a socket that keeps its path, so that the other two find the one that is
-started after it. Not here: starting them again (`healing.py`), and what ends them (`processes.py`).
+The code server listens on a socket whose path stays the same, so that the other two find a
+restarted one. Not here: restarting them (`healing.py`), and ending them (`processes.py`).
 
-Not `dagster dev`, which hides the three behind a fourth: where one of them dies it ends them all,
-or does not notice. Figures are in `docs/decisions.md`.
+Not `dagster dev`, which hides the three behind a fourth process: if one of them dies, it ends them
+all, or does not notice. Figures are in `docs/decisions.md`.
 """
 
 import json
@@ -19,7 +19,7 @@ from atx_assets.web.processes import Child, Children, accepts
 
 WEBSERVER, DAEMON, CODE_SERVER = "Dagster", "Dagster daemon", "Dagster code server"
 
-#: The location's name stays: with another one Dagster forgets the state of its sensors.
+#: The location's name must not change: Dagster would forget the state of its sensors.
 _LOCATION = "atx"
 
 
@@ -28,17 +28,17 @@ def start_dagster(settings: Settings, children: Children, folder: Path, seconds:
 
     Args:
         settings: of the open home, with ports that are free.
-        children: take the processes.
-        folder: a private folder, on a path short enough for sockets.
-        seconds: for the code server to have loaded our code.
+        children: takes the processes.
+        folder: a private folder, with a path short enough for sockets.
+        seconds: how long the code server may take to load our code.
 
     Raises:
-        AtxError: a process ended meanwhile, or the code server did not come up in time.
+        AtxError: a process ended meanwhile, or the code server did not start in time.
     """
     socket, workspace = folder / "code-server", folder / "workspace.yaml"
     location = {"socket": str(socket), "location_name": _LOCATION}
     workspace.write_text(json.dumps({"load_from": [{"grpc_server": location}]}))
-    # Where temporary files go, there goes the socket of the process that has loaded our code.
+    # The process that has loaded our code puts its socket into the folder for temporary files.
     environment = os.environ | exports(settings) | {"TMPDIR": str(folder)}
 
     def start(name: str, command: list[str]) -> None:
@@ -47,15 +47,15 @@ def start_dagster(settings: Settings, children: Children, folder: Path, seconds:
     start(CODE_SERVER, _code_server(socket))
     start(WEBSERVER, dagster_command(workspace, socket))
     children.wait_until(lambda: accepts(socket), CODE_SERVER, seconds)
-    # Earlier it would find no code location, and look again after ten seconds.
+    # Started earlier, the daemon would find no code location and look again after ten seconds.
     daemon = ["dagster._daemon", "run", "--workspace", str(workspace)]
     start(DAEMON, [sys.executable, "-m", *daemon])
 
 
 def serves_code(code_server: Child) -> bool:
-    """Whether the process below the code server is there: the one that has loaded our code.
+    """Return whether the code server's child is running: the process that has loaded our code.
 
-    Dagster starts it anew for "Reload definitions", and does not notice that it was killed.
+    Dagster restarts it for "Reload definitions", but does not notice if it was killed.
     """
     import psutil
 
@@ -68,6 +68,6 @@ def serves_code(code_server: Child) -> bool:
 
 def _code_server(socket: Path) -> list[str]:
     command = ["dagster", "code-server", "start", "--socket", str(socket), "--log-level", "warning"]
-    # As `dagster dev` has it: what `.env` says is read anew with the code.
+    # As in `dagster dev`: `.env` is read again together with the code.
     command += ["--location-name", _LOCATION, "--inject-env-vars-from-instance"]
     return [sys.executable, "-m", *command, "--module-name", "atx_assets.definitions"]

@@ -1,9 +1,8 @@
-"""Who may ask the pages of `atx up`: a page of another site that the owner visits may not.
+"""Who may send requests to `atx up`: no page of another site that the owner visits.
 
-A browser sends requests for any page to any address, this machine's among them, and says in
-headers for whom. What is asked for, and for whom, is judged here, for the Dagster UI, MLflow and
-the report alike. Not here: how the guard gets into their servers (`guarded.py`), nor a password,
-of which there is none.
+For any page, a browser sends requests to any address, even one of this machine, and says in headers
+which page asked. Requests to the Dagster UI, MLflow and the report are all judged here. Not here:
+how the guard gets into their servers (`guarded.py`), nor a password: there is none.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ _Receive = Callable[[], Awaitable[_Message]]
 _Send = Callable[[_Message], Awaitable[None]]
 _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
-#: Keeps our pages out of other sites' frames, where a click could be had from the owner that is
-#: meant for something else. Not DENY: MLflow's pages frame parts of their own.
+#: Keeps our pages out of other sites' frames, which could trick the owner into a click. Not DENY:
+#: MLflow's pages frame parts of their own.
 NO_FRAMES = {"X-Frame-Options": "SAMEORIGIN", "Content-Security-Policy": "frame-ancestors 'self'"}
 
-#: What a browser says of requests that come from the same server, or from the owner's own hand.
+#: How a browser marks requests from the same server, or typed by the owner.
 _OWN = ("same-origin", "none")
 
 
@@ -35,8 +34,8 @@ _OWN = ("same-origin", "none")
 class Hosts:
     """The names by which a browser may call one server.
 
-    `exact` holds them as they stand in the header Host, lower-case, with a port unless it is 80;
-    `names` those that go with any port.
+    `exact` holds them as in the header Host: lower-case, with a port unless it is 80. `names` holds
+    names that are allowed with any port.
     """
 
     exact: frozenset[str]
@@ -51,17 +50,17 @@ class Hosts:
         return cls(frozenset(exact), frozenset(settings.allowed_hosts) - exact)
 
     def __contains__(self, host: str) -> bool:
-        """Say whether `host` is one of them, as it stands in a header."""
+        """Return whether `host`, the value of a header, is one of them."""
         return host.lower() in self.exact or _without_port(host.lower()) in self.names
 
     def patterns(self) -> list[str]:
-        """Return them as MLflow takes them, with * for any port."""
+        """Return them in MLflow's form, with * for any port."""
         return [*sorted(self.exact), *(p for n in sorted(self.names) for p in (n, f"{n}:*"))]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as far as it is judged. Names of headers are lower-case; one may come twice."""
+    """The judged parts of a request. Header names are lower-case; one may occur twice."""
 
     method: str
     path: str
@@ -74,60 +73,60 @@ class Asked:
         return [value for known, value in self.headers if known == name]
 
     def one(self, name: str) -> str:
-        """Return the value of a header; nothing if it is not there, or there more than once."""
+        """Return the value of a header; empty unless it occurs exactly once."""
         values = self.all(name)
         return values[0] if len(values) == 1 else ""
 
 
 def refusal(asked: Asked, hosts: Hosts, *, shown_by: Hosts | None = None) -> str:
-    """Say in a line why a request is refused; nothing when it is not.
+    """Return one line that says why a request is refused; empty if it is allowed.
 
     Args:
         asked: the request.
-        hosts: the names of the server that is asked.
-        shown_by: another server of ours, whose pages may show what is here as pictures.
+        hosts: the names of the server that received it.
+        shown_by: another server of ours, whose pages may show this server's pictures.
     """
     host = asked.one("host")
     if host not in hosts:
-        # The name may be that of a stranger's page, pointed at this machine.
+        # It may be the name of a stranger's site, pointed at this machine (DNS rebinding).
         return f"atx does not answer as {_plain(host)}; ATX_ALLOWED_HOSTS may allow a name"
     own = (f"http://{host.lower()}", f"https://{host.lower()}")
     if any(origin.lower() not in own for origin in asked.all("origin")):
         return "atx does not answer to pages of other sites"
-    # Plain links to our pages send no Origin, and so do pictures, scripts and frames of others.
-    came = asked.all("sec-fetch-site")
-    if any(site not in _OWN for site in came) and not (
+    # Plain links to our pages send no Origin; nor do pictures, scripts and frames of other sites.
+    sites = asked.all("sec-fetch-site")
+    if any(site not in _OWN for site in sites) and not (
         _is_visit(asked) or _is_picture(asked, shown_by)
     ):
         return "atx does not answer to pages of other sites"
     if _is_graphql_in_an_address(asked):
-        return "atx takes no GraphQL in an address: send it as the body of a POST"
+        return "atx does not accept GraphQL in an address: send it as the body of a POST"
     return ""
 
 
 def open_to_others(settings: Settings) -> str:
-    """Say in a line that other machines reach the pages; nothing where only this one does."""
+    """Return one line if other machines can reach the pages; empty if only this one can."""
     if IPv4Address(settings.bind).is_loopback:
         return ""
     return (
-        f"ATX_BIND={settings.bind}: whoever reaches this machine may do all that you may, as there "
-        "is no password; docs/security.md puts one in front"
+        f"ATX_BIND={settings.bind}: whoever reaches this machine can do all that you can, because "
+        "there is no password; docs/security.md says how to add one"
     )
 
 
 class Guard:
-    """An ASGI app in front of another, which sees only what `refusal` lets through."""
+    """An ASGI app in front of another, which sees only the requests that `refusal` allows."""
 
     def __init__(self, app: _App, hosts: Hosts) -> None:
-        """Stand before `app`, a server that is called by the names `hosts`."""
+        """Guard `app`, a server that is called by the names `hosts`."""
         self._app, self._hosts = app, hosts
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
-        """Refuse a request, or hand it on."""
+        """Refuse a request, or pass it on."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-        elif told := refusal(_asked(scope), self._hosts):
-            await _refuse(told, send, websocket=scope["type"] == "websocket")
+        elif reason := refusal(_asked(scope), self._hosts):
+            await _refuse(reason, send, websocket=scope["type"] == "websocket")
         else:
             await self._app(scope, receive, _unframed(send))
 
@@ -143,8 +142,8 @@ def _asked(scope: _Message) -> Asked:
     )
 
 
-async def _refuse(told: str, send: _Send, *, websocket: bool) -> None:
-    # Before it is accepted, a websocket is answered like any request.
+async def _refuse(reason: str, send: _Send, *, websocket: bool) -> None:
+    # A websocket that is not accepted yet is answered like any request.
     kind = "websocket.http.response" if websocket else "http.response"
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
@@ -152,13 +151,13 @@ async def _refuse(told: str, send: _Send, *, websocket: bool) -> None:
         (b"cache-control", b"no-store"),
     ]
     await send({"type": f"{kind}.start", "status": 403, "headers": headers})
-    await send({"type": f"{kind}.body", "body": f"{told}\n".encode()})
+    await send({"type": f"{kind}.body", "body": f"{reason}\n".encode()})
 
 
 def _unframed(send: _Send) -> _Send:
     async def send_with_headers(message: _Message) -> None:
         if message["type"] == "http.response.start":
-            # Beside a policy of the page's own: the browser heeds each of them.
+            # In addition to a policy of the page's own: the browser obeys all of them.
             more = [(name.lower().encode(), value.encode()) for name, value in NO_FRAMES.items()]
             kept = [pair for pair in message.get("headers", ()) if pair[0].lower() != more[0][0]]
             message = {**message, "headers": [*kept, *more]}
@@ -168,7 +167,7 @@ def _unframed(send: _Send) -> _Send:
 
 
 def _is_visit(asked: Asked) -> bool:
-    """Whether a link of anybody's was followed: the page opens, and its site learns nothing."""
+    """Return whether a link on any site was followed: our page opens, the site learns nothing."""
     return (
         asked.method == "GET"
         and not asked.websocket
@@ -178,9 +177,9 @@ def _is_visit(asked: Asked) -> bool:
 
 
 def _is_graphql_in_an_address(asked: Asked) -> bool:
-    """Whether an address holds what Dagster would execute, a mutation among it.
+    """Return whether an address holds GraphQL, which Dagster would execute, mutations included.
 
-    Dagster's UI posts, to an address that says no more than the operation's name (`?op=…`).
+    Dagster's UI posts to an address that holds only the operation's name (`?op=…`).
     """
     return (
         bool(asked.query)
@@ -194,7 +193,7 @@ def _is_graphql_in_an_address(asked: Asked) -> bool:
 
 
 def _is_picture(asked: Asked, shown_by: Hosts | None) -> bool:
-    """Whether a page of `shown_by` shows this: Referer may be kept back, and not be forged."""
+    """Return whether a page of `shown_by` shows this. A site can hide its Referer, not forge it."""
     of = re.match("https?://([^/]+)/", asked.one("referer"))
     return (
         shown_by is not None
@@ -210,5 +209,5 @@ def _without_port(host: str) -> str:
 
 
 def _plain(host: str) -> str:
-    """Return a name that a stranger has chosen as a line may show it."""
+    """Return a host name, which a stranger may have chosen, in a form that is safe to print."""
     return re.sub(r"[^A-Za-z0-9.:\[\]_-]", "?", host)[:100] or "nobody"

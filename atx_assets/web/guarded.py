@@ -1,10 +1,10 @@
 """Dagster's and MLflow's web applications behind the guard, as `atx up` starts them.
 
-Dagster's is served from here: its own program has no place for another application in front.
-MLflow's program takes one by name, as its plugins do (`mlflow.app` in `pyproject.toml`).
-`atx up` asks each server as a stranger before it calls it open, so that a version that serves its
-application in another way cannot go unnoticed. Not here: who is refused (`guard.py`), and when
-they are started (`dagster_processes.py`, `up.py`).
+Dagster's is served from here, because its own program cannot put another application in front.
+MLflow's program accepts one by name, like a plugin (`mlflow.app` in `pyproject.toml`).
+`atx up` sends each server a stranger's request before it reports it as started: a version that
+serves its application in another way does not go unnoticed. Not here: who is refused (`guard.py`),
+and when they are started (`dagster_processes.py`, `up.py`).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from atx_assets.web.processes import accepts
 if TYPE_CHECKING:
     import dagster as dg
 
-#: What Dagster's own webserver asks of its storage: milliseconds for a statement, seconds for
-#: which a connection is used, and connections beyond the pool.
+#: The limits of Dagster's own webserver for its storage: milliseconds for a statement, seconds
+#: until a connection is replaced, and connections beyond the pool.
 _STATEMENT, _RECYCLE, _OVERFLOW = 15_000, 3600, 20
 
 
@@ -31,15 +31,15 @@ def dagster_command(workspace: Path, code_server: Path | None = None) -> list[st
     """Return the command line that serves Dagster's UI for the code locations of a file.
 
     Args:
-        workspace: the file, as Dagster's own programs take it.
-        code_server: a socket that has to take connections before the locations are asked for.
+        workspace: the file, in the format of Dagster's own programs.
+        code_server: a socket that must accept connections before the locations are loaded.
     """
     words = [str(workspace), *([str(code_server)] if code_server else [])]
     return [sys.executable, "-m", "atx_assets.web.guarded", *words]
 
 
 def mlflow_app() -> Guard:
-    """Return MLflow's app behind the guard, as uvicorn takes it."""
+    """Return MLflow's app behind the guard, for uvicorn."""
     from mlflow.server.fastapi_app import app
 
     settings = read_settings()
@@ -47,8 +47,8 @@ def mlflow_app() -> Guard:
 
 
 def main() -> None:
-    """Serve Dagster's UI until a signal ends it; the command line is `dagster_command`'s."""
-    # Imported while the code server loads our code, with which each of them takes seconds.
+    """Serve Dagster's UI until a signal ends it; `dagster_command` builds the command line."""
+    # Imported here, while the code server loads our code: both take seconds.
     import dagster as dg
     import dagster_webserver.app  # noqa: F401
     import uvicorn  # noqa: F401

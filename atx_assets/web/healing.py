@@ -1,8 +1,8 @@
-"""What `atx up` does while all runs: what was killed is started again, what is lost is told of.
+"""Keeps `atx up` running: restarts what was killed, and reports what is lost.
 
-A storage of Dagster's on somebody's own server is waited for: nobody but its owner can start it.
+If Dagster's storage is on the owner's server, it waits for it: only the owner can start that.
 
-Not here: starting and ending it all (`up.py`), which processes Dagster consists of
+Not here: starting and ending everything (`up.py`), which processes Dagster consists of
 (`dagster_processes.py`), how a process or the server is started (`processes.py`,
 `home/postgres/server.py`).
 """
@@ -23,39 +23,39 @@ from atx_assets.web.processes import Child, Children
 
 _DAGSTER = (CODE_SERVER, DAEMON, WEBSERVER)
 
-#: One that dies so often in so many seconds would die for ever.
+#: A process that dies this often within this many seconds would go on dying.
 _DEATHS, _WITHIN = 4, 600.0
 
-#: Seconds by which the clock has to be set back for Dagster's daemon to be started again. It and
-#: its sensors wait by the clock: set back an hour, they would do nothing for an hour.
+#: If the clock was set back by more than this many seconds, Dagster's daemon is restarted. The
+#: daemon and its sensors wait by the clock: set back an hour, they would do nothing for an hour.
 _SET_BACK = 60.0
 
-#: Seconds between two looks for the code server, or for a storage that is somebody's own; and looks
-#: in vain after which the code server is gone. One that is loaded anew is there before the old one
-#: ends.
+#: Seconds between two looks for the code server, or for a storage on the owner's server; and the
+#: number of failed looks after which the code server is gone. A reloaded one starts before the old
+#: one ends.
 _INTERVAL, _IN_VAIN = 5.0, 2
 
 
 class Healing:
     """Looks after the children of `atx up` and the embedded server.
 
-    Dagster's code server does not see the death of the process that has loaded our code: then no
-    sensor ticks any more, and nothing else shows.
+    Dagster's code server does not notice the death of the process that has loaded our code: sensors
+    would stop ticking, without any other sign.
     """
 
     def __init__(self, settings: Settings, children: Children, say: Callable[[str], None]) -> None:
-        """Begin with everything running; `settings` are those of the open home."""
+        """Assume that everything is running; `settings` are those of the open home."""
         self._settings, self._children, self._say = settings, children, say
         self._deaths: defaultdict[str, list[float]] = defaultdict(list)
         self._looked, self._in_vain, self._code_server_seen = 0.0, 0, False
         self._clock = _clock()
         self._storage_is_theirs = not own_databases(settings)[1]
         self._storage_asked, self._storage_away = 0.0, False
-        #: Processes of Dagster that have ended, and why each is to be started again.
+        #: Processes of Dagster that have ended, each with the reason to restart it.
         self._ended: list[tuple[Child, str]] = []
 
     def look(self) -> None:
-        """Start again what is not there.
+        """Restart what is gone.
 
         Raises:
             AtxError: it cannot be started, or dies again and again.
@@ -80,17 +80,17 @@ class Healing:
         if child.name == CODE_SERVER:
             self._in_vain, self._code_server_seen = 0, False
         if child.name in _DAGSTER:
-            self._ended.append((child, fate))  # without its storage it would only die again
+            self._ended.append((child, fate))  # restarted once its storage answers: see `look`
         else:
             self._died(child.name, fate)
             self._start(child)
 
     def _start_dagster(self) -> None:
-        """Start again the processes of Dagster that have ended."""
+        """Restart the processes of Dagster that have ended."""
         if not self._ended:
             return
-        # Runs are processes of the code server: one that just begins has ended with it, and only
-        # with it.
+        # Runs are processes of the code server: a run that was just starting has ended only if the
+        # code server has.
         runs_ended = any(child.name == CODE_SERVER for child, _ in self._ended)
         try:
             ready_records(self._settings, self._say, starting_too=runs_ended)
@@ -110,10 +110,10 @@ class Healing:
         )
 
     def _storage_is_due(self) -> bool:
-        """Whether it is time to ask for Dagster's storage: at once if Dagster has just ended."""
+        """Return whether to check Dagster's storage now: immediately if Dagster has just ended."""
         if self._ended and not self._storage_away:
             return True
-        # Dagster lives through an outage, and says so in its log alone.
+        # Dagster survives an outage, and reports it only in its log.
         asks = self._storage_is_theirs or self._storage_away
         return asks and time.monotonic() - self._storage_asked >= _INTERVAL
 
@@ -126,7 +126,7 @@ class Healing:
         self._storage_asked = time.monotonic()
         if self._storage_away:
             self._storage_away = False
-            for name in _DAGSTER:  # a storage that comes and goes is no fault of Dagster
+            for name in _DAGSTER:  # deaths caused by the storage do not count against Dagster
                 self._deaths.pop(name, None)
             self._say("Dagster's storage is back")
         return True
@@ -145,30 +145,30 @@ class Healing:
         self._say(f"{fate}: started again")
 
     def _code_server_is_gone(self, code_server: Child) -> bool:
-        """Whether no process serves our code any more, though one did."""
+        """Return whether no process serves our code any more, although one did."""
         now = time.monotonic()
         if now - self._looked < _INTERVAL:
             return False
         self._looked = now
-        there = serves_code(code_server)
+        running = serves_code(code_server)
         # Code that cannot be loaded has no process; the UI shows why.
-        self._code_server_seen = self._code_server_seen or there
-        self._in_vain = 0 if there or not self._code_server_seen else self._in_vain + 1
+        self._code_server_seen = self._code_server_seen or running
+        self._in_vain = 0 if running or not self._code_server_seen else self._in_vain + 1
         return self._in_vain >= _IN_VAIN
 
 
 def ready_records(
     settings: Settings, say: Callable[[str], None], *, starting_too: bool = True
 ) -> None:
-    """Put right in Dagster's records what has gone wrong while a process of it did not run, as now.
+    """Correct Dagster's records for the time in which a process of Dagster was not running.
 
-    Runs whose process is gone are marked as failed, and named. Ticks of a time that is still to
-    come, as the clock was set back since, would keep the sensors waiting for it.
+    Runs whose process is gone are marked as failed, and reported. Ticks in the future, left by a
+    clock that was set back since, are removed: the sensors would wait for that time.
 
     Args:
         settings: of the open home.
         say: takes the line about each run.
-        starting_too: no code server runs, so that a run that has not begun yet is dead, too.
+        starting_too: no code server is running, so a run that has not started is dead, too.
     """
     from atx_assets.automation.dead_runs import fail_dead_runs, in_words
     from atx_assets.automation.later_ticks import forget_later_ticks
@@ -180,5 +180,5 @@ def ready_records(
 
 
 def _clock() -> float:
-    """Return how much the clock is ahead of the time that has passed: it changes when it is set."""
+    """Return the clock minus the time that has passed: it changes only if the clock is set."""
     return time.time() - time.monotonic()

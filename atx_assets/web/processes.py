@@ -1,4 +1,4 @@
-"""Child processes that end together, whatever ends: each a process group with a log of its own.
+"""Child processes that end together with this one: each a process group with a log of its own.
 
 Not here: which processes they are (`up.py`), nor PostgreSQL, which outlives its starter.
 """
@@ -19,12 +19,12 @@ from pathlib import Path
 from atx_assets.errors import AtxError
 from atx_assets.home.logs import last_lines, trim
 
-#: Seconds from the request to end (TERM) to the order (KILL).
+#: Seconds from TERM to KILL.
 _PATIENCE = 4.0
 
-#: Runs beside us and reads the process groups of the children from a pipe. Killed with -9 we
-#: cannot end them; the pipe then closes, and it does. In sh, as PR_SET_PDEATHSIG is Linux alone
-#: and reaches no grandchild.
+#: A separate process that reads the process groups of the children from a pipe. If this process is
+#: killed with -9, it cannot end them; the pipe closes, and the watcher does. In sh, because
+#: PR_SET_PDEATHSIG exists only on Linux and reaches no grandchildren.
 _WATCHER = f"""
 groups=""
 while read -r group; do groups="$groups -$group"; done
@@ -38,7 +38,7 @@ exit 0
 
 @dataclass(frozen=True)
 class Child:
-    """One program that we started; it leads its own session and process group."""
+    """One program that this process started; it leads its own session and process group."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -48,7 +48,7 @@ class Child:
     folder: Path
 
     def fate(self) -> str:
-        """Say how it ended, with the end of its log; nothing while it runs."""
+        """Return how it ended, with the end of its log; empty while it is running."""
         status = self.process.poll()
         if status is None:
             return ""
@@ -57,10 +57,10 @@ class Child:
 
 
 class Children:
-    """Programs started together and ended together, with all that they start themselves."""
+    """Programs started together and ended together, with all their descendants."""
 
     def __init__(self, logs: Path) -> None:
-        """Nothing is started yet; the logs will be `<logs>/<name>.log`."""
+        """Start nothing yet; the logs will be `<logs>/<name>.log`."""
         self._logs = logs
         self._children: list[Child] = []
         self._watcher: subprocess.Popen[bytes] | None = None
@@ -68,10 +68,10 @@ class Children:
     def start(
         self, name: str, command: Sequence[str], *, environment: Mapping[str, str], folder: Path
     ) -> Child:
-        """Start `command` in `folder` with the whole of `environment`."""
+        """Start `command` in `folder` with exactly `environment`."""
         log = self._logs / f"{name.lower().replace(' ', '-')}.log"
-        trim(log, largest=0)  # what the last time left goes to .1
-        # A signal between the start and its entry here would leave a child that nobody ends.
+        trim(log, largest=0)  # moves the last log to .1
+        # A signal between the start and the entry in the list would leave a child that nobody ends.
         with _signals_later(), log.open("ab") as output:
             process = subprocess.Popen(
                 command,
@@ -88,21 +88,21 @@ class Children:
         return child
 
     def check(self) -> None:
-        """Raise an AtxError that names a child that has ended, and the end of its log."""
+        """Raise an AtxError with the name and the end of the log of a child that has ended."""
         for child in self._children:
             trim(child.log)
             if fate := child.fate():
                 raise AtxError(f"{fate} (log: {child.log})")
 
     def __iter__(self) -> Iterator[Child]:
-        """Go through the children as they are now; one may be ended meanwhile."""
+        """Iterate over a copy of the children: one may be ended meanwhile."""
         return iter(list(self._children))
 
     def end_one(self, child: Child) -> None:
-        """End what is left of one child and of all that it started."""
+        """End what is left of one child and its descendants."""
         self._end([child.process.pid])
         self._children.remove(child)
-        # The watcher would end its group, too, whose number may be another's by then.
+        # The old watcher would end its group, whose number may belong to another one by then.
         before, self._watcher = self._watcher, None
         for other in self._children:
             self._watch(other.process.pid)
@@ -111,19 +111,19 @@ class Children:
             before.communicate()
 
     def wait_until(self, answers: Callable[[], bool], name: str, seconds: float) -> None:
-        """Wait for `answers()`; raise an AtxError if a child ends first or the time is over."""
+        """Wait for `answers()`; raise AtxError if a child ends first or `seconds` are over."""
         end = time.monotonic() + seconds
         while not answers():
             self.check()
             if time.monotonic() > end:
                 log = next(child.log for child in self._children if child.name == name)
                 raise AtxError(
-                    f"{name} has not answered in {seconds:.0f} s: {last_lines(log)} (log: {log})"
+                    f"{name} did not answer within {seconds:.0f} s: {last_lines(log)} (log: {log})"
                 )
             time.sleep(0.1)
 
     def end(self) -> None:
-        """End every child and grandchild: TERM, and KILL for those that stay; some 5 s at most."""
+        """End all children and grandchildren with TERM, then KILL; this takes at most about 5 s."""
         self._end([child.process.pid for child in self._children])
         if self._watcher:
             self._watcher.kill()
@@ -142,12 +142,12 @@ class Children:
 
     def _lives(self, group: int) -> bool:
         for child in self._children:
-            child.process.poll()  # else the dead leader stays a zombie of its group
+            child.process.poll()  # otherwise the dead leader stays a zombie of its group
         return _signalled(group, 0)
 
     def _watch(self, group: int) -> None:
         if self._watcher is None:
-            # A session of its own: Ctrl-C in the terminal is not meant for it.
+            # A session of its own: Ctrl-C in the terminal must not end it.
             self._watcher = subprocess.Popen(
                 ["/bin/sh", "-c", _WATCHER], stdin=subprocess.PIPE, start_new_session=True
             )
@@ -158,53 +158,53 @@ class Children:
 
 @contextlib.contextmanager
 def _signals_later() -> Iterator[None]:
-    """Put off what asks us to end until the block is through; in the main thread."""
+    """Defer signals that ask this process to end until the block is done. Main thread only."""
     caught: list[int] = []
     asking = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {sent: signal.getsignal(sent) for sent in asking}
-    heeded = {sent: how for sent, how in before.items() if how is not signal.SIG_IGN}
-    for sent in heeded:
+    handled = {sent: handler for sent, handler in before.items() if handler is not signal.SIG_IGN}
+    for sent in handled:
         signal.signal(sent, lambda number, _frame: caught.append(number))
     try:
         yield
     finally:
-        for sent, how in heeded.items():
-            signal.signal(sent, how)
+        for sent, handler in handled.items():
+            signal.signal(sent, handler)
         for number in caught:
             signal.raise_signal(number)
 
 
 def free_port(wanted: int, bind: str = "127.0.0.1") -> int:
-    """Return `wanted`, or the next port of an address of ours that nobody listens on.
+    """Return `wanted`, or the next free port, of an address of this machine.
 
     Raises:
-        AtxError: none of the next hundred is free.
+        AtxError: none of the next hundred is free, or the address is not this machine's.
     """
     for port in range(wanted, min(wanted + 100, 65536)):
         with contextlib.closing(socket.socket()) as probe:
-            # Else the closed connections of a UI just ended would count as taken for a minute.
+            # Otherwise the closed connections of an earlier UI would block its port for a minute.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((bind, port))
                 probe.listen()
             except OSError as error:
                 if error.errno == errno.EADDRNOTAVAIL:
-                    told = f"{bind} is no address of this machine: set ATX_BIND to one of its own"
-                    raise AtxError(told) from error
+                    line = f"{bind} is not an address of this machine: set ATX_BIND to one that is"
+                    raise AtxError(line) from error
                 continue
             return port
     raise AtxError(f"no free port on {bind} from {wanted} on")
 
 
 def accepts(path: Path) -> bool:
-    """Whether a server takes connections on the socket at `path`."""
+    """Return whether a server accepts connections on the socket at `path`."""
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
         return probe.connect_ex(os.fspath(path)) == 0
 
 
 def answers_http(url: str) -> bool:
-    """Whether `url`, on this machine, answers with success."""
-    # Without a ProxyHandler: a proxy from the environment would be asked for 127.0.0.1.
+    """Return whether `url`, on this machine, answers with success."""
+    # With an empty ProxyHandler: otherwise a proxy from the environment would get the request.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=5) as response:
@@ -214,7 +214,7 @@ def answers_http(url: str) -> bool:
 
 
 def refuses_strangers(url: str) -> bool:
-    """Whether `url`, on this machine, refuses one who calls it by a name that is not ours."""
+    """Return whether `url`, on this machine, refuses a request under a name that is not ours."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     asked = urllib.request.Request(url, headers={"Host": "stranger.invalid"})  # noqa: S310
     try:
@@ -229,6 +229,6 @@ def _signalled(group: int, sent: int) -> bool:
         os.killpg(group, sent)
     except ProcessLookupError:
         return False
-    except PermissionError:  # macOS says so of a group of which only zombies are left
+    except PermissionError:  # macOS raises this for a group of zombies
         return False
     return True

@@ -1,8 +1,7 @@
-"""The report under an address, so that the Dagster UI can link to it: a page of `atx up`.
+"""Serves the report in `atx up`, so that the Dagster UI can link to it.
 
-A browser follows no link from a page of a server to a file. This serves the report and its
-figures, whose addresses stand on the UI's pages. Not here: the report, nor who may ask for it
-(`guard.py`).
+A browser follows no link from a served page to a file. This serves the report and its figures,
+which the UI's pages link to. Not here: the report, nor who may read it (`guard.py`).
 """
 
 from __future__ import annotations
@@ -30,16 +29,16 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """Keep a reader that goes away in the middle out of the terminal."""
+        """Print nothing in the terminal if a reader disconnects."""
 
 
 @contextmanager
 def report_server(report: Path, settings: Settings) -> Iterator[str]:
-    """Serve the report as it lies there at each request, and yield its address.
+    """Serve the report, read anew at each request, and yield its address.
 
     Args:
-        report: the file; it need not be there yet.
-        settings: `bind` and `report_port`, which is free, and who may ask.
+        report: the file; it need not exist yet.
+        settings: its `bind`, its `report_port`, which must be free, and the allowed hosts.
     """
     hosts = Hosts.of(settings, settings.report_port)
     ui = Hosts.of(settings, settings.ui_port)
@@ -49,8 +48,8 @@ def report_server(report: Path, settings: Settings) -> Iterator[str]:
 
         def do_GET(self) -> None:
             headers = tuple((name.lower(), value) for name, value in self.headers.items())
-            if told := refusal(Asked("GET", self.path, b"", headers), hosts, shown_by=ui):
-                self._answer(HTTPStatus.FORBIDDEN, f"{told}\n".encode(), _TEXT)
+            if reason := refusal(Asked("GET", self.path, b"", headers), hosts, shown_by=ui):
+                self._answer(HTTPStatus.FORBIDDEN, f"{reason}\n".encode(), _TEXT)
             elif self.path != "/" and not _FIGURE.fullmatch(self.path):
                 self._answer(HTTPStatus.NOT_FOUND, b"there is no such page\n", _TEXT)
             elif self.path == "/":
@@ -62,14 +61,14 @@ def report_server(report: Path, settings: Settings) -> Iterator[str]:
             try:
                 body = file.read_bytes()
                 if is_damaged(file):
-                    told = f"{file.name} is damaged: materialise analysis_report again\n"
-                    self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, told.encode(), _TEXT)
+                    line = f"{file.name} is damaged: materialise analysis_report again\n"
+                    self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, line.encode(), _TEXT)
                     return
             except FileNotFoundError:
                 self._answer(HTTPStatus.NOT_FOUND, _NONE_YET, _TEXT)
             except OSError as error:
-                told = f"{file.name} cannot be read: {error.strerror}\n"
-                self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, told.encode(), _TEXT)
+                line = f"{file.name} cannot be read: {error.strerror}\n"
+                self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, line.encode(), _TEXT)
             else:
                 self._answer(HTTPStatus.OK, body, kind)
 
@@ -84,16 +83,16 @@ def report_server(report: Path, settings: Settings) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Keep the terminal of `atx up` quiet."""
+            """Print no line per request in the terminal of `atx up`."""
 
     try:
         server = _Server((settings.bind, settings.report_port), Handler)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
-        # Somebody has taken the port since it was seen to be free.
+        # Another program has taken the port since it was free.
         raise AtxError(
-            f"the report cannot be shown on port {settings.report_port} ({error.strerror}): "
+            f"the report cannot be served on port {settings.report_port} ({error.strerror}): "
             "start `atx up` again, or set ATX_REPORT_PORT"
         ) from error
     thread = threading.Thread(target=server.serve_forever, name="atx-report", daemon=True)

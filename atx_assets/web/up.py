@@ -1,8 +1,8 @@
-"""`atx up`: the Dagster UI with daemon, MLflow's, and the report, on one home until Ctrl-C.
+"""`atx up`: the Dagster UI with its daemon, MLflow's UI, and the report, on one home until Ctrl-C.
 
-Not here: how children are started and ended (`processes.py`), which of them are Dagster
-(`dagster_processes.py`), what is done when one of them or PostgreSQL dies meanwhile (`healing.py`),
-and the guard inside their web servers (`guarded.py`).
+Not here: how children are started and ended (`processes.py`), which of them are Dagster's
+(`dagster_processes.py`), what happens if one of them or PostgreSQL dies (`healing.py`), and the
+guard inside their web servers (`guarded.py`).
 """
 
 import contextlib
@@ -31,22 +31,22 @@ from atx_assets.web.healing import Healing, ready_records
 from atx_assets.web.processes import Children, answers_http, free_port, refuses_strangers
 from atx_assets.web.report_server import report_server
 
-#: Seconds for a server to answer for the first time; MLflow makes its tables meanwhile.
+#: Seconds until a server must answer for the first time; MLflow creates its tables meanwhile.
 _START = 300.0
 
-#: Bytes that a folder's path may have, so that sockets in it (`/tmp` and 8 letters) can be reached.
+#: The longest path of a folder in bytes, so that sockets in it (`/tmp` and 8 letters) are usable.
 _LONGEST_FOLDER = 85
 
 logger = logging.getLogger(__name__)
 
 
 def up(settings: Settings, say: Callable[[str], None]) -> None:
-    """Run the UIs until Ctrl-C or a signal; then end them all. Ctrl-C is no failure, at any time.
+    """Run the UIs until Ctrl-C or a signal; then end them all. Ctrl-C is never a failure.
 
     Raises:
-        Stopped: another signal has asked for the end.
-        AtxError: the time of the night cannot be used, another `atx up` has this home, a server
-            ended or did not answer while all was starting, or one dies again and again.
+        Stopped: another signal asked the process to end.
+        AtxError: ATX_RETRAIN_CRON cannot be used, another `atx up` uses this home, a server ended
+            or did not answer during the start, or a process dies again and again.
     """
     try:
         _run_until_stopped(settings, say)
@@ -58,15 +58,16 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
 def _run_until_stopped(settings: Settings, say: Callable[[str], None]) -> None:
     from atx_assets.defs.schedules import nightly_schedule
 
-    # Else the code cannot be loaded: the UI opens, and nothing runs by itself, night or day.
+    # Checked first: with an invalid time the code cannot be loaded, and the UI would open with
+    # nothing running by itself.
     nightly_schedule(settings)
     with _only_one(settings) as record, open_home(settings) as opened:
         (opened.home / "logs").mkdir(mode=0o700, exist_ok=True)
         ready = _on_free_ports(opened, say)
         ready_stores(ready)
         ready_records(ready, say)
-        if told := guessed_zone():
-            say(f"WARNING: {told}; until then nights are in {ready.automation.timezone}")
+        if guess := guessed_zone():
+            say(f"WARNING: {guess}; until then nights are in {ready.automation.timezone}")
         say(f"starting Dagster{' and MLflow' if _shows_mlflow(ready) else ''}: half a minute …")
         children = Children(ready.home / "logs")
         report = DataFolder(ready.data_dir).path("analysis_report")
@@ -80,8 +81,8 @@ def _run_until_stopped(settings: Settings, say: Callable[[str], None]) -> None:
                 if mlflow:
                     children.wait_until(lambda: answers_http(f"{mlflow}/health"), "MLflow", _START)
                 _check_guard(f"{ui}/server_info", *([f"{mlflow}/health"] if mlflow else []))
-                if told := open_to_others(ready):
-                    say(f"WARNING: {told}")
+                if warning := open_to_others(ready):
+                    say(f"WARNING: {warning}")
                 say(f"Dagster {ui}" + (f"   MLflow {mlflow}" if mlflow else ""))
                 say(f"report  {report_url}")
                 say(f"home {ready.home}   data {ready.data_dir}")
@@ -92,7 +93,7 @@ def _run_until_stopped(settings: Settings, say: Callable[[str], None]) -> None:
                     time.sleep(0.5)
         except KeyboardInterrupt:
             with contextlib.suppress(OSError):  # the terminal is gone, after SIGHUP
-                say("ending everything: some seconds …")
+                say("ending everything: a few seconds …")
             raise
         finally:
             _let_finish()
@@ -104,7 +105,7 @@ def _shows_mlflow(settings: Settings) -> bool:
 
 
 def _on_free_ports(settings: Settings, say: Callable[[str], None]) -> Settings:
-    """Return the settings with ports that are free: runs put these addresses on their pages."""
+    """Return the settings with free ports: runs put these addresses on their pages."""
     ui = _port("Dagster", settings.ui_port, "ATX_UI_PORT", settings, say)
     report = _port("the report", settings.report_port, "ATX_REPORT_PORT", settings, say)
     settings = replace(settings, ui_port=ui, report_port=report)
@@ -127,28 +128,28 @@ def _start_mlflow(settings: Settings, children: Children, folder: Path) -> str:
         "1",
         "--no-serve-artifacts",
     ]
-    # Its own check lets in any port of this machine, and what is not under /api; beside the guard.
+    # In addition to the guard: MLflow's own check alone allows any port of this machine, and
+    # everything that is not under /api.
     names = Hosts.of(settings, settings.mlflow_port).patterns()
     origins = [f"{scheme}://{name}" for scheme in ("http", "https") for name in names]
     command += ["--allowed-hosts", ",".join(names), "--cors-allowed-origins", ",".join(origins)]
     command += ["--backend-store-uri", store_uri(store / "mlflow.db")]
     command += ["--default-artifact-root", str(store / "artifacts")]
-    # Its runner of background jobs is eight processes and over a gigabyte, for evaluations of
-    # language models.
+    # Its background jobs, which evaluate language models, take eight processes and over a gigabyte.
     environment = os.environ | exports(settings) | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    # Python imports from the folder that it is started in: not the store, which a restore fills.
+    # Python imports from its current folder: it must not be the store, which a restore fills.
     children.start("MLflow", command, environment=environment, folder=folder)
     return f"http://{settings.web_host}:{settings.mlflow_port}"
 
 
 @contextlib.contextmanager
 def _private(home: Path) -> Iterator[Path]:
-    """Make a folder that nobody else can look into, on a path short enough for sockets."""
+    """Create a folder that only its owner can enter, with a path short enough for sockets."""
     folder = home / "tmp"
     if len(os.fsencode(folder)) > _LONGEST_FOLDER:
         folder = Path(tempfile.mkdtemp(prefix="atx-"))
     else:
-        shutil.rmtree(folder, ignore_errors=True)  # what one that was killed has left
+        shutil.rmtree(folder, ignore_errors=True)  # the leftovers of a killed `atx up`
         folder.mkdir(mode=0o700)
     try:
         yield folder
@@ -171,13 +172,13 @@ def _port(
 ) -> int:
     port = free_port(wanted, settings.bind)
     if port != wanted:
-        say(f"port {wanted} is taken: {name} uses {port} ({setting} sets another)")
+        say(f"port {wanted} is taken: {name} uses {port} (set another with {setting})")
     return port
 
 
 @contextlib.contextmanager
 def _only_one(settings: Settings) -> Iterator[Callable[[str], None]]:
-    """Hold the home against a second `atx up`; yields what writes our address for it to read."""
+    """Keep a second `atx up` off the home; yield a function that records our address for it."""
     prepare(settings)
     locks = settings.home / "locks"
     locks.mkdir(mode=0o700, exist_ok=True)
@@ -204,10 +205,10 @@ def _who(lock: Path) -> str:
         first = json.loads(lock.read_text())
         return f" (pid {first['pid']}{', ' * bool(first['url'])}{first['url']})"
     except (ValueError, KeyError):
-        return ""  # it is just writing it
+        return ""  # that `atx up` is just writing it
 
 
 def _let_finish() -> None:
-    """A second Ctrl-C would leave behind what the first was about to end; it takes seconds."""
+    """Ignore further signals: a second Ctrl-C would leave processes that the first is ending."""
     for sent in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(sent, signal.SIG_IGN)

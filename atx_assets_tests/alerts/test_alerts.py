@@ -268,7 +268,7 @@ def test_entries_of_more_than_thirty_days_are_forgotten(settings, receiver, monk
         (403, "status 403 Forbidden"),
         (429, "status 429 Too Many Requests"),
         (599, "status 599"),
-        ("garbage", "what answers there is no HTTP"),
+        ("garbage", "the answer is not HTTP"),
         ("hang", "no answer within 0 s"),
         ("drip", "no answer within 0 s"),
         ("close", "the connection was closed without an answer"),
@@ -518,7 +518,7 @@ def test_a_holder_of_the_lock_that_hangs_does_not_hang_the_others(
     with AlertFile(settings.home).changing(log):
         assert raise_alert(settings, NASTY, log)
     assert len(receiver.asked) == 1
-    assert "another process has held it for long" in said()[0]
+    assert "another process has locked it for too long" in said()[0]
 
 
 def test_a_lock_that_another_process_holds_for_a_moment_is_waited_for(settings, said) -> None:
@@ -717,12 +717,12 @@ def doctor_line(tmp_path, monkeypatch, capsys) -> Callable[..., tuple[str, str]]
 
 def test_doctor_says_where_alerts_go(doctor_line, receiver) -> None:
     line, _ = doctor_line(url="")
-    assert line == "ok    alerts: to the log alone; set ATX_ALERT_URL to be told"
+    assert line == "ok    alerts: only to the log; set ATX_ALERT_URL to have them sent to you"
     line, told = doctor_line(url="https://us3r:passw0rd@ntfy.sh/t0pic")
     assert line == "ok    alerts: to ntfy.sh as ntfy"
     assert not [secret for secret in SECRETS if secret in told]
     line, _ = doctor_line(url="https:///t0pic")
-    assert line.startswith("FAIL  alerts: the address names no host: check ATX_ALERT_URL")
+    assert line.startswith("FAIL  alerts: the address has no host: check ATX_ALERT_URL")
 
 
 def test_doctor_sends_a_test_message_each_time_it_is_asked(doctor_line, receiver) -> None:

@@ -80,7 +80,7 @@ class TestLabels:
     def test_labels_as_in_the_results_need_nothing(self):
         decision = labels(labels=A, human=HUMAN_A)
         assert decision.request is None
-        assert decision.reason == "the results hold the 100 labels there are"
+        assert decision.reason == "the results are up to date with 100 labels"
         assert decision.seen.differs_since == 0
 
     def test_without_results_a_first_run_is_left_to_a_person_or_the_night(self):
@@ -136,7 +136,7 @@ class TestRuleLabels:
             assert (labels(human=HUMAN_A, results=results).request is not None) == asked
         decision = labels(human=HUMAN_A, results=made_from(trained_at=NOW - 600))
         assert decision.reason == (
-            "labels differ from the results (100 rows then, 101 now), all of it by rules: "
+            "labels differ from the results (100 rows then, 101 now), all of them by rules: "
             "learned from at most once in 60 min, next in 50 min (ATX_RULE_LABEL_INTERVAL)"
         )
 
@@ -337,12 +337,12 @@ class TestFilms:
         assert request.run_key == f"{FILMS}@7>{OTHER_FILMS}&{OTHER_FILMS}#1"
 
     def test_films_as_in_the_results_need_nothing(self):
-        assert self.films(media=FILMS).reason == "the results hold the 500 films there are"
+        assert self.films(media=FILMS).reason == "the results are up to date with 500 films"
 
     def test_films_wait_for_the_refresh_of_a_persons_labels(self):
         decision = self.films(labels=B, human=HUMAN_B)
         assert decision.request is None
-        assert "their refresh reads the films as well" in decision.reason
+        assert "their refresh also reads the films" in decision.reason
 
     def test_they_do_not_wait_for_it_for_ever(self):
         seen = Seen(OTHER_FILMS, NOW - 1000, NOW - 300, NOW - 5)
@@ -367,7 +367,7 @@ class TestNight:
     def test_nothing_new_trains_nothing(self):
         train, why = decide_nightly(self.SAME, self.SAME, self.SAME, always=False)
         assert not train
-        assert "nothing is searched and trained" in why
+        assert "no search and no training" in why
 
     @pytest.mark.parametrize(
         ("searched", "trained", "why"),

@@ -70,7 +70,9 @@ def test_attempts_are_told_of_when_the_last_has_failed(living, receiver):
     assert first.startswith(
         f"{LAST_ATTEMPT} attempts failed, the last with: tuned_classifier: MLflow does not answer"
     )
-    assert second.startswith("Left until something changes, or the nightly run (job refresh, run ")
+    assert second.startswith(
+        "No further attempt until something changes, or the nightly run (job refresh, run "
+    )
     assert third.endswith("docs/operations.md#the-results-cannot-be-brought-up-to-date")
 
 
@@ -85,7 +87,7 @@ def test_a_check_that_stops_the_graph_is_told_of_once(living, receiver):
     assert text.startswith("quarantine: source_contract: atp.media: ")
     assert "more than ATX_QUARANTINE_BLOCK (0.2) allows: " in text
     assert "(release_year is above 2100: 9999)" in text
-    assert "The results stay as they were (job score, run " in text
+    assert "The results stay unchanged (job score, run " in text
 
 
 def test_a_check_that_warns_stops_nothing_and_is_no_alert(living, receiver):

@@ -163,7 +163,7 @@ def test_data_that_are_gone_are_told_and_nothing_is_made_in_their_place(living):
 
     shutil.rmtree(data)
     (living.place.home / "elsewhere").rename(data)
-    assert living.ticks() == "the results hold the 750 labels there are"
+    assert living.ticks() == "the results are up to date with 750 labels"
     assert json.loads(living.alerts()) == {}
 
 

@@ -160,7 +160,7 @@ def test_every_history_ends_in_agreement_with_no_more_runs_than_it_needs(living,
     for _ in range(12):
         history.play(("quiet", False))
         living.passes(420)
-    assert living.tick().startswith("the results hold")
+    assert living.tick().startswith("the results are up to date")
     # The results are those of a refresh made now, row for row. The copy of the table is none: an
     # update that changes nothing moves its `updated_at`, which is also a label's date.
     before = undated(living.place.contents())

@@ -240,7 +240,7 @@ class House:
 
         patience = PATIENCE if code_server_may_restart else 60
         told = wait_until(next_ticks, "the next tick of the sensor", patience, self.tell)
-        assert all(reason.startswith("the results hold") for reason in told), told
+        assert all(reason.startswith("the results are up to date") for reason in told), told
         assert self.runs() == runs
         assert self.lives(), self.tell()
 

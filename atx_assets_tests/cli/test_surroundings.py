@@ -66,6 +66,4 @@ def test_a_folder_that_was_deleted_is_one_line(
     monkeypatch.chdir(gone)
     gone.rmdir()
     assert main(["work"]) == 1
-    assert capsys.readouterr().err == (
-        "atx: the current folder is gone: `cd` to one that is there\n"
-    )
+    assert capsys.readouterr().err == ("atx: the current folder is gone: `cd` to one that exists\n")

@@ -92,17 +92,17 @@ def test_preview_write_undo_and_list(atx: Callable[..., Done], home: Path) -> No
         "warning: the downloader may now fetch 2 releases of 2 titles: their pipeline_status "
         "becomes ingested",
         "warning: 1 release of them may be fetched again: Film 3 (2001), transferred",
-        "nothing was written; to write it, say the same with --write",
+        "nothing was written; to write it, repeat the command with --write",
     ]
     assert events(home) == []
-    assert atx("correct", "list").stdout == f"no correction yet in {home}/corrections.jsonl\n"
+    assert atx("correct", "list").stdout == f"no corrections yet in {home}/corrections.jsonl\n"
 
     written = atx("correct", "keep", "--write", "tt0000001", "tt0000002", "3".zfill(40))
     assert written.returncode == 0, written.stderr
     assert written.stdout.splitlines()[:-2] == preview.stdout.splitlines()[:-1]
     assert written.stdout.splitlines()[-2:] == [
-        "written, as correction 1; to take it back: atx correct undo 1 --write",
-        "the label sensor picks it up if `atx up` is running; else: atx run --job refresh",
+        "written as correction 1; to undo it: atx correct undo 1 --write",
+        "if `atx up` is running, the label sensor picks it up; else: atx run --job refresh",
     ]
     intent = events(home)[0]
     assert "@" in intent["who"]
@@ -115,7 +115,7 @@ def test_preview_write_undo_and_list(atx: Callable[..., Done], home: Path) -> No
     assert shown.stdout.splitlines()[-1].startswith("nothing was written; to write it")
     undone = atx("correct", "undo", "1", "--write")
     assert undone.returncode == 0, undone.stderr
-    assert "written, as correction 2" in undone.stdout
+    assert "written as correction 2" in undone.stdout
     assert "keep (human)  unlabelled" in undone.stdout
 
     listed = atx("correct", "list").stdout.splitlines()

@@ -105,7 +105,7 @@ def test_the_alerts_that_stand_are_told(bare: Settings) -> None:
     clear(bare, "nightly")
     said.clear()
     doctor(bare, said.append)
-    assert "ok    alerts now: none stands" in said
+    assert "ok    alerts now: none is active" in said
 
 
 def test_a_file_that_cannot_be_opened_is_told_and_the_rest_is_looked_at(bare: Settings) -> None:
@@ -146,8 +146,8 @@ def test_no_new_home_is_made_beside_results(home: Path, tmp_path: Path) -> None:
     with pytest.raises(AtxError, match="of the checks above failed"):
         doctor(settings, said.append)
     assert said[0] == (
-        f"FAIL  home: {home} is not there, and {tmp_path} holds results: set ATX_HOME to where "
-        "the home is now; to begin a new one, `atx start`"
+        f"FAIL  home: {home} is missing, and {tmp_path} holds results: set ATX_HOME to where "
+        "the home is now; `atx start` creates a new one"
     )
     assert not home.exists()
 
@@ -352,7 +352,7 @@ class TestRecords:
         is_well(check_labels(ready, held), "no runs yet")
         with dg.DagsterInstance.from_config(str(ready.dagster_home)) as instance:
             assert dg.materialize([scored_results], instance=instance).success
-            is_well(check_history(ready), "the last results are of 20")
+            is_well(check_history(ready), "the last results are from 20")
             is_well(check_labels(ready, held), "no results yet to compare with")
 
             run = instance.create_run_for_job(_job(), status=dg.DagsterRunStatus.STARTED)
@@ -413,7 +413,7 @@ class TestRecords:
             assert began == (7, page.records[0].event_log_entry.timestamp)
 
     def test_tables_of_other_releases_are_told(self, ready: Settings) -> None:
-        is_well(check_tables(ready), "not made yet")
+        is_well(check_tables(ready), "not created yet")
         store = ready.home / "mlflow" / "mlflow.db"
         store.parent.mkdir()
         with closing(sqlite3.connect(store)) as connection, connection:
@@ -478,7 +478,7 @@ class TestChangedDatabase:
         (copied.home / "data" / "models" / "champion.json").write_text('{"vers')
         told = examined()
         assert told["models"].startswith("FAIL")
-        assert told["layout"] == "ok    layout: training; of the champion, see the models above"
+        assert told["layout"] == "ok    layout: training; for the champion, see the models above"
 
     def test_labels_that_are_gone_are_told_in_the_words_with_which_sensors_refuse(
         self, copied, examined: Callable[[], dict[str, str]]

@@ -99,12 +99,12 @@ def test_what_nothing_fits_is_one_line_with_what_is_near(explain, films):
     for words in (film["media_title"][:-2], film["media_title"] + "q", film["imdb_id"][:-1] + "x"):
         status, out, err = explain(words)
         assert (status, out) == (1, "")
-        assert err.startswith(f"atx: no film that was scored is {words!r}; near it: ")
+        assert err.startswith(f"atx: no scored film is {words!r}; similar: ")
         assert film["imdb_id"] in err
         assert len(err.splitlines()) == 1
     status, _, err = explain("")
     assert status == 1
-    assert err == "atx: no film that was scored is ''\n"
+    assert err == "atx: no scored film is ''\n"
 
 
 def test_a_film_that_is_set_aside_is_told_with_the_reason(copied, capsys):
@@ -120,7 +120,7 @@ def test_a_film_that_is_set_aside_is_told_with_the_reason(copied, capsys):
             assert re.fullmatch(
                 rf"atx: {re.escape(repr(words))} was not scored: "
                 r"its (row is|\d+ rows are) set aside \(release_year is above 2100: 9999\); "
-                r"mend it at its source, then `atx run --job score`\n",
+                r"fix it at its source, then `atx run --job score`\n",
                 capsys.readouterr().err,
             )
 
@@ -158,12 +158,12 @@ def test_several_films_of_one_title_are_named():
         _row_of("DUNE", results())
     assert str(caught.value) == (
         "'DUNE' may be Dune (1984) tt0087182, Dune (2021) tt1160419, Dune (?) dune|None: "
-        "name one by its id"
+        "give the id of one"
     )
     assert _row_of("dune (2021)", results()) == 1
     assert _row_of("dune|none", results()) == 2
     assert _row_of("TT0087182", results()) == 0
-    with pytest.raises(AtxError, match=r"near it: .*\?\[2JDune Buggy"):
+    with pytest.raises(AtxError, match=r"similar: .*\?\[2JDune Buggy"):
         _row_of("dune bugg", results())
 
 

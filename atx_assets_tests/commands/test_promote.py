@@ -58,7 +58,7 @@ def test_a_version_that_is_promoted_scores_and_is_told(atx, copied):
     assert status == 0
     assert "version 1 is champion (PR-AUC 0." in out
     assert "training does not put version 3 back by itself" in out
-    assert "`atx run --job score` scores by it now" in out
+    assert "`atx run --job score` scores with it now" in out
     assert Bundles(copied.files).place() == Place(1, (3, 2), declined=(3,))
 
 
@@ -78,8 +78,8 @@ def test_rollbacks_go_back_one_by_one_until_none_is_kept(atx, copied):
 @pytest.mark.parametrize(
     ("version", "says"),
     [
-        ("7", "version 7 is not kept in {models}: there is 1, 2, 3"),
-        ("3", "version 3 is the champion already"),
+        ("7", "version 7 is not in {models}: versions there: 1, 2, 3"),
+        ("3", "version 3 is already the champion"),
         ("2", "version 2 in {models}/2 is damaged: promote another one"),
     ],
 )
@@ -178,7 +178,7 @@ def test_nothing_that_is_trained_is_one_line(atx, tmp_path, monkeypatch):
     monkeypatch.setenv("ATX_DATA_DIR", str(tmp_path / "empty"))
     status, _, err = atx("promote", "1")
     assert status == 1
-    assert err.startswith("atx: version 1 is not kept in ")
+    assert err.startswith("atx: version 1 is not in ")
     assert err.endswith("there is none\n")
     status, _, err = atx("rollback")
     assert status == 1

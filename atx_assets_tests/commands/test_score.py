@@ -107,11 +107,11 @@ def test_a_list_of_one_and_of_none_stays_a_list(program):
     ("given", "says"),
     [
         ('[{"imdb_id": "tt0133093"}, {"imdb_id": "tt0000002", "rt_score": 101}]', "title 2: rt_"),
-        ("9" * 5000, "this is no title, but longer or deeper than any is"),
-        ("[" * 99_999, "this is no title, but longer or deeper than any is"),
-        ('{"imdb_id": "tt0133093",', "this is no JSON (line 1: "),
-        ("7", 'this is no title: give an object such as {"imdb_id": '),
-        ("", "this is no JSON (line 1: "),
+        ("9" * 5000, "this is too long or too deeply nested for a title"),
+        ("[" * 99_999, "this is too long or too deeply nested for a title"),
+        ('{"imdb_id": "tt0133093",', "this is not valid JSON (line 1: "),
+        ("7", 'this is not a title: give an object such as {"imdb_id": '),
+        ("", "this is not valid JSON (line 1: "),
     ],
 )
 def test_what_cannot_be_scored_is_one_line_and_no_answer(program, given, says):
@@ -129,7 +129,7 @@ def test_a_file_that_cannot_be_read_is_one_line(program, tmp_path):
     )
     (tmp_path / "films.json").write_bytes(b"\xff\xfe\x00")
     done = program(str(tmp_path / "films.json"))
-    assert done.stderr == f"atx: {tmp_path / 'films.json'} cannot be read: it is no text\n"
+    assert done.stderr == f"atx: {tmp_path / 'films.json'} cannot be read: it is not text\n"
 
 
 def test_without_a_model_it_says_what_to_run(program, tmp_path):

@@ -122,7 +122,7 @@ def test_rows_that_are_set_aside_are_shown_with_their_reasons(show, files):
     assert lines[0] == f"{len(ODD)} of 200 rows are set aside ({len(ODD) / 200:.2%})"
     assert len(lines) == 2 + len(ODD) + 1
     assert "metascore is above 100: 101; imdb_votes is below 0: -1" in lines[2]
-    assert lines[-1].startswith("mend them at their source")
+    assert lines[-1].startswith("fix them at their source")
     assert "and 4 more: --limit 7, or --json" in show("quarantine", "--limit", "3")
     records = json.loads(show("quarantine", "--json"))
     assert [record["row"]["media_title"] for record in records] == ODD
@@ -156,7 +156,7 @@ def test_a_genre_is_found_however_it_is_spelled(show, spelled):
 def test_a_genre_that_no_film_has_is_named_with_those_there_are(files, capsys):
     assert main(["show", "queue", "--genre", "Westen"]) == 1
     assert capsys.readouterr().err == (
-        "atx: no film of this list has the genre 'westen'; its genres: Drama, Horror, Sci-Fi\n"
+        "atx: no film in this list has the genre 'westen'; its genres: Drama, Horror, Sci-Fi\n"
     )
 
 
@@ -214,7 +214,7 @@ def test_a_list_of_an_earlier_atx_is_one_line_with_the_mend(files, capsys, words
     del records[0]["beyond_threshold"]
     files.write_records(asset, records)
     assert main(["show", words]) == 1
-    mend = "was made by an earlier atx: `atx run --job score` makes it anew"
+    mend = "was made by an earlier atx: `atx run --job score` rebuilds it"
     assert capsys.readouterr().err == f"atx: {files.path(asset)} {mend}\n"
 
 

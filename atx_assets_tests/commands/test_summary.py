@@ -97,7 +97,7 @@ def test_after_a_rollback_the_version_that_scored_is_champion_no_more(copied):
     bundles = Bundles(copied.files)
     shutil.copytree(bundles.folder / "1", bundles.folder / "2")
     bundles.promote(bundles.version(2))
-    assert "version 1 scores (champion no more, made" in "\n".join(lines_of(copied))
+    assert "version 1 scores (no longer champion, made" in "\n".join(lines_of(copied))
 
 
 def test_all_figures_are_told_with_thresholds_and_calibration(finished):

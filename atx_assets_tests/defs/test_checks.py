@@ -111,7 +111,7 @@ def test_source_contract_sees_a_row_that_quarantine_does_not_list(copied):
     result = looked_at(checks.source_contract, copied.files)
     assert not result.passed
     assert result.severity.value == "ERROR"
-    assert "quarantine lists 0 rows where 1 are set aside" in result.description
+    assert "1 are set aside, but quarantine lists 0 rows" in result.description
 
 
 def test_source_contract_sees_a_list_of_other_rows(copied):
@@ -123,7 +123,7 @@ def test_source_contract_sees_a_list_of_other_rows(copied):
     copied.files.write_table("quarantine", listed.set_column(at, "source_key", other))
     result = looked_at(checks.source_contract, copied.files)
     assert not result.passed
-    assert "or others: materialise quarantine again" in result.description
+    assert "or other ones: materialise quarantine again" in result.description
 
 
 def test_source_contract_sees_a_column_of_another_type(copied):

@@ -67,7 +67,7 @@ def test_a_person_is_told_until_it_ends_well_again(lived: Any) -> None:
     assert cause.startswith(f"{NOT_PRUNED}prune_models: ")
     assert alert["title"] == "atx: old runs could not be pruned"
     assert "file is not a database" in alert["text"]
-    assert "Nothing is lost, but the disk fills by and by" in alert["text"]
+    assert "Nothing is lost, but the disk slowly fills" in alert["text"]
     let_sensors_see(records.instance, records.run("score"))
     assert list(alerts(records)) == [cause]
     store.unlink()

@@ -51,8 +51,8 @@ def test_many_connections_say_it_once(
             connection.execute(text("SELECT 1"))
     assert capfd.readouterr().err == ""
     assert [r.getMessage() for r in caplog.records] == [
-        f"database {changed.name} was made with another collation version than the system has now:"
-        " `atx doctor` says what to do"
+        f"database {changed.name} was created with another collation version than the system has "
+        "now: `atx doctor` says what to do"
     ]
 
 
@@ -119,7 +119,7 @@ def test_doctor_names_the_databases_and_the_cheapest_fix(changed: Database, tmp_
     )
     line = check_collations(settings)
     assert isinstance(line, Note)
-    assert f"{changed.name} was made with version 0, and its server has 1" in line
+    assert f"{changed.name} was created with version 0, and its server has 1" in line
     assert line.index(f'REINDEX DATABASE "{changed.name}"') < line.index(
         f'ALTER DATABASE "{changed.name}" REFRESH COLLATION VERSION'
     )
@@ -128,4 +128,4 @@ def test_doctor_names_the_databases_and_the_cheapest_fix(changed: Database, tmp_
         connection.execute(
             f'ALTER DATABASE "{changed.name}" REFRESH COLLATION VERSION'  # type: ignore[call-overload]
         )
-    assert check_collations(settings) == "as they were when the databases were made"
+    assert check_collations(settings) == "as they were when the databases were created"

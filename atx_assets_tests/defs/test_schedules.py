@@ -94,7 +94,7 @@ class TestTheNight:
         before = living.place.contents()
         request = asked(living)
         assert [key.to_user_string() for key in request.asset_selection] == list(SCORED)
-        assert "nothing is searched and trained" in request.tags["atx/why"]
+        assert "no search and no training" in request.tags["atx/why"]
         result = living.place.run(
             "full_rebuild", living.instance, request.tags, request.asset_selection
         )

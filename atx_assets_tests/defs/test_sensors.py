@@ -30,7 +30,7 @@ def actual(living, title):
 
 
 def test_without_a_change_there_is_nothing_to_do(living):
-    assert living.ticks() == "the results hold the 750 labels there are"
+    assert living.ticks() == "the results are up to date with 750 labels"
     assert living.runs() == []
 
 
@@ -44,7 +44,7 @@ def test_a_new_label_waits_for_quiet_and_is_in_the_results(living):
     request = asked(living.tick())
     assert living.start(request)
     assert actual(living, title) == [True]
-    assert living.tick() == "the results hold the 750 labels there are"
+    assert living.tick() == "the results are up to date with 750 labels"
 
 
 def test_a_tick_shortly_before_the_quiet_is_full_waits_for_it_and_looks_again(living):
@@ -124,7 +124,7 @@ def test_a_run_under_way_is_let_end_and_a_change_during_it_brings_one_more(livin
     assert answers[0].startswith("waiting for run ")
     assert "(refresh)" in answers[0]
     assert actual(living, second) == [False]
-    assert living.follows() == "the results hold the 750 labels there are"
+    assert living.follows() == "the results are up to date with 750 labels"
     assert actual(living, second) == [True]
     assert len(living.runs()) == 2  # that of the first change, and one more
 
@@ -148,7 +148,7 @@ def test_a_late_commit_is_seen(living):
 def test_a_deleted_title_leaves_the_results(living):
     title = living.some_titles(1, "override")[0]
     living.connection.execute("DELETE FROM atp.media WHERE imdb_id = %s", (title,))
-    assert living.follows() == "the results hold the 749 labels there are"
+    assert living.follows() == "the results are up to date with 749 labels"
     assert actual(living, title) == []
 
 
@@ -160,7 +160,7 @@ def test_a_label_put_back_before_a_run_needs_none(living):
     living.label(title, "override")
     assert "differ" in living.tick()
     living.label(title, "rejected", reason)
-    assert living.ticks() == "the results hold the 750 labels there are"
+    assert living.ticks() == "the results are up to date with 750 labels"
     assert living.runs() == []
 
 
@@ -187,10 +187,10 @@ def test_failed_runs_are_tried_again_after_their_delays_and_then_left(living):
         assert request.tags["atx/attempt"] == str(attempt)
         assert not living.start(request, fails=True)
     living.passes(100_000)
-    assert "left until something changes, or the nightly run" in living.tick()
+    assert "no further attempt until something changes, or the nightly run" in living.tick()
     # A run of another's brings the results up to date, whatever the sensor has given up.
     assert living.place.run("refresh", living.instance).success
-    assert living.tick() == "the results hold the 750 labels there are"
+    assert living.tick() == "the results are up to date with 750 labels"
     assert actual(living, title) == [True]
 
 
@@ -198,7 +198,7 @@ def test_a_failed_run_is_followed_by_one_that_succeeds(living):
     living.label(living.some_titles(1)[0], "override")
     assert not living.start(asked(living.ticks()), fails=True)
     living.passes(60)
-    assert living.follows() == "the results hold the 750 labels there are"
+    assert living.follows() == "the results are up to date with 750 labels"
 
 
 def test_a_run_that_a_check_stopped_is_not_repeated_until_films_change(living):
@@ -211,7 +211,7 @@ def test_a_run_that_a_check_stopped_is_not_repeated_until_films_change(living):
     assert "attempt 1 (run " in (answer := living.tick())
     assert "was stopped by a check: left until something changes" in answer
     living.connection.execute("UPDATE atp.media SET release_year = 1999 WHERE right(hash, 1) < '8'")
-    assert living.follows() == "the results hold the 750 labels there are"
+    assert living.follows() == "the results are up to date with 750 labels"
 
 
 def test_a_label_on_a_row_that_is_set_aside_is_waited_for_by_nobody(living):
@@ -221,14 +221,14 @@ def test_a_label_on_a_row_that_is_set_aside_is_waited_for_by_nobody(living):
         "UPDATE atp.media SET release_year = 9999 WHERE imdb_id = %s", (title,)
     )
     living.label(title, "override")
-    assert living.follows() == "the results hold the 750 labels there are"
+    assert living.follows() == "the results are up to date with 750 labels"
     assert actual(living, title) == []
     assert len(living.runs()) == 1
     living.connection.execute(
         "UPDATE atp.media SET release_year = 1999 WHERE imdb_id = %s", (title,)
     )
     # Its label is back, and learned from at once.
-    assert living.follows() == "the results hold the 750 labels there are"
+    assert living.follows() == "the results are up to date with 750 labels"
     assert actual(living, title) == [True]
     assert len(living.runs()) == 2
 
@@ -238,7 +238,7 @@ def test_labels_that_only_rules_gave_are_learned_from_once_an_hour(living):
     living.label(title, "accepted")
     assert "all of it by rules: learned from at most once in 60 min" in living.ticks()
     living.label(by_person, "override")
-    assert living.follows() == "the results hold the 750 labels there are"
+    assert living.follows() == "the results are up to date with 750 labels"
     assert actual(living, title) == [True]
     living.label(title, "unfiltered")
     living.passes_since_last_run(3500)
@@ -303,7 +303,7 @@ def test_lost_labels_are_refused_told_of_once_and_taken_by_hand(living, all_of_t
     )
     if not all_of_them:
         assert living.place.run("refresh", living.instance).success
-        assert living.tick() == "the results hold the 374 labels there are"
+        assert living.tick() == "the results are up to date with 374 labels"
 
 
 def test_a_few_labels_gone_are_learned_from(living):
@@ -311,7 +311,7 @@ def test_a_few_labels_gone_are_learned_from(living):
         "DELETE FROM atp.media WHERE hash IN (SELECT hash FROM atp.media"
         " WHERE rejection_status = 'rejected' ORDER BY hash LIMIT 300)"
     )
-    assert living.follows() == "the results hold the 450 labels there are"
+    assert living.follows() == "the results are up to date with 450 labels"
 
 
 def test_two_daemons_ask_for_the_same_run(living):
@@ -326,7 +326,7 @@ def test_two_daemons_ask_for_the_same_run(living):
     assert first.run_key == second.run_key
     assert living.start(first)
     living.cursors["label_sensor"] = cursor
-    assert living.tick() == "the results hold the 750 labels there are"
+    assert living.tick() == "the results are up to date with 750 labels"
 
 
 def test_a_lost_cursor_loses_no_label(living):
@@ -377,12 +377,12 @@ def test_new_films_and_changed_ones_are_scored_and_nothing_is_trained(living):
         " 'tt9999999', 2001, 'unfiltered', '{Drama}')"
     )
     assert "quiet for 0 s of 20" in living.tick("film_sensor")
-    assert living.follows("film_sensor") == "the results hold the 1,501 films there are"
+    assert living.follows("film_sensor") == "the results are up to date with 1,501 films"
     assert actual(living, "tt9999999") == [None]
     living.connection.execute("UPDATE atp.media SET metascore = 99 WHERE imdb_id = 'tt9999999'")
-    assert living.follows("film_sensor") == "the results hold the 1,501 films there are"
+    assert living.follows("film_sensor") == "the results are up to date with 1,501 films"
     assert [len(living.runs(job)) for job in ("score", "refresh")] == [2, 0]
-    assert living.tick() == "the results hold the 750 labels there are"
+    assert living.tick() == "the results are up to date with 750 labels"
 
 
 def test_a_scoring_run_that_read_new_labels_does_not_keep_them_from_being_learned(living):
@@ -398,16 +398,16 @@ def test_films_are_left_to_the_refresh_of_a_persons_labels(living):
     first, second = living.some_titles(2)
     living.connection.execute("UPDATE atp.media SET metascore = 1 WHERE imdb_id = %s", (first,))
     living.label(second, "override")
-    assert "their refresh reads the films as well" in living.ticks("film_sensor", seconds=30)
+    assert "their refresh also reads the films" in living.ticks("film_sensor", seconds=30)
     living.follows()
-    assert living.tick("film_sensor") == "the results hold the 1,500 films there are"
+    assert living.tick("film_sensor") == "the results are up to date with 1,500 films"
     assert len(living.runs("score")) == 0
 
 
 def test_an_update_that_changes_nothing_asks_for_nothing(living):
     living.connection.execute("UPDATE atp.media SET uploader = 'x', media_title = media_title")
     for sensor in ("label_sensor", "film_sensor"):
-        assert living.ticks(sensor).startswith("the results hold")
+        assert living.ticks(sensor).startswith("the results are up to date")
 
 
 def test_truncated_and_filled_again_with_the_same_rows_asks_for_nothing(living):
@@ -416,7 +416,7 @@ def test_truncated_and_filled_again_with_the_same_rows_asks_for_nothing(living):
     assert "are gone at once" in living.tick()
     living.connection.execute("INSERT INTO atp.media SELECT * FROM kept ORDER BY hash DESC")
     for sensor in ("label_sensor", "film_sensor"):
-        assert living.ticks(sensor).startswith("the results hold")
+        assert living.ticks(sensor).startswith("the results are up to date")
 
 
 def build_job(living, name):

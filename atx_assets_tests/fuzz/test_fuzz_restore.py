@@ -76,13 +76,13 @@ def test_a_header_of_a_hundred_megabytes_is_refused_before_it_is_read(tmp_path: 
         for _ in range(2**7):
             packed.write(b"0" * 2**20)
     assert len(stream.getvalue()) < 10**6
-    refused(tmp_path, stream.getvalue(), "is damaged, or no backup of atx")
+    refused(tmp_path, stream.getvalue(), "is damaged, or not a backup of atx")
 
 
 def test_a_list_of_millions_of_nothings_is_refused_before_it_is_read(tmp_path: Path) -> None:
     """Kept out: JSON of 50 MB that takes gigabytes as Python's objects."""
     about = b'{"format": 1, "members": [' + b"{}," * 16_000_000 + b"1]}"
-    refused(tmp_path, zipped(tarred(about, {})), "its list is not one")
+    refused(tmp_path, zipped(tarred(about, {})), "its list of files is not valid")
 
 
 def test_headers_without_end_are_refused(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_headers_without_end_are_refused(tmp_path: Path) -> None:
     header = tarfile.TarInfo("x")
     header.type, header.size = tarfile.XHDTYPE, 512
     one = header.tobuf(tarfile.USTAR_FORMAT) + b"512 path=" + b"x" * 502 + b"\n"
-    refused(tmp_path, zipped(one * 5_000), "is damaged, or no backup of atx")
+    refused(tmp_path, zipped(one * 5_000), "is damaged, or not a backup of atx")
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,11 @@ def test_a_list_with_a_value_of_another_kind_is_refused(
     tmp_path: Path, values: dict[str, object]
 ) -> None:
     """Kept out: an OverflowError, a ValueError, an AttributeError, and lines made of them."""
-    refused(tmp_path, changed(**values), "is no backup of atx, or damaged: its list is not one")
+    refused(
+        tmp_path,
+        changed(**values),
+        "is damaged, or not a backup of atx: its list of files is not valid",
+    )
 
 
 def test_what_a_list_says_forges_no_line_and_turns_no_terminal(tmp_path: Path) -> None:
@@ -162,7 +166,7 @@ def test_a_time_that_no_file_has_is_refused(tmp_path: Path, time: str) -> None:
             info = tarfile.TarInfo(name)
             info.size, info.pax_headers = len(part), {"mtime": time}
             tar.addfile(info, io.BytesIO(part))
-    refused(tmp_path, zipped(stream.getvalue()), "is damaged, or no backup of atx")
+    refused(tmp_path, zipped(stream.getvalue()), "is damaged, or not a backup of atx")
 
 
 # -- dumps

@@ -794,6 +794,6 @@ def test_the_command_says_which_table_runs_read_where_the_other_one_is_there_too
         assert "note:" not in atx(database, write(layout, [row])).stdout
     told = atx(database, write("media", [release(1)])).stdout
     assert told.endswith(
-        "  note: runs read atp.training, which is there too: set ATX_SOURCE=media to have them "
+        "  note: runs read atp.training, which exists as well: set ATX_SOURCE=media to have them "
         "read atp.media\n"
     )

@@ -74,7 +74,7 @@ def test_who_is_refused_leaves_what_another_is_at_work_on(tmp_path: Path) -> Non
     folder = tmp_path / ".b.new"
     with work_folder(folder) as work:
         (work / "half").write_text("x")
-        with pytest.raises(AtxError, match="another atx is at work in"):
+        with pytest.raises(AtxError, match="another atx is using"):
             enter(work_folder(folder))
         assert (work / "half").read_text() == "x"
     assert not folder.exists()

@@ -61,7 +61,7 @@ def looks(records: Any, times: int = 1) -> Cost:
             for name, decide in SENSORS.items():
                 context = dg.build_sensor_context(records.instance)
                 answer = tick(context, CurrentSettings(), name, decide, 2_000_000_000.0)
-                assert "the results hold" in str(answer.skip_reason.skip_message)
+                assert "the results are up to date" in str(answer.skip_reason.skip_message)
     return cost
 
 

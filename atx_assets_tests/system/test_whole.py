@@ -148,7 +148,7 @@ def test_the_demo_stays_out_of_a_home_with_another_library(program, shared_data)
     assert program("load", str(shared_data / "media.parquet")).returncode == 0
     done = program("demo")
     assert done.returncode == 1
-    assert "holds another library already" in done.stderr
+    assert "already holds another library" in done.stderr
     assert "ATX_HOME=.atx-demo" in done.stderr
 
 

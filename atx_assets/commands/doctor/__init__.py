@@ -1,1 +1,1 @@
-"""`atx doctor`: one file a subject, a function a check."""
+"""`atx doctor`: one file per subject, one function per check."""

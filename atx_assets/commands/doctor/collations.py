@@ -1,6 +1,6 @@
-"""`atx doctor` on collations: has the operating system changed the order of texts under an index?
+"""`atx doctor` on collations: has the operating system changed the sort order under an index?
 
-Not here: the warnings that such a database gives at each connection (`defs/notices.py`).
+Not here: the warnings that such a database sends at each connection (`defs/notices.py`).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from atx_assets.sources.read.database import connect, explained
 if TYPE_CHECKING:
     import psycopg
 
-#: The name of a database, the version it was made with, and the one its server has, if any.
+#: A database's name, the collation version it was created with, and its server's, if there is one.
 _Changed = tuple[str, str, str | None]
 
-#: Before, a database did not remember the version.
+#: Servers before PostgreSQL 15 do not record the version.
 _FIRST_VERSION = 150_000
-#: Of this database alone on a server that is somebody's.
+#: All databases of the embedded server; on the owner's server only the current one.
 _CHANGED = """
     SELECT datname, datcollversion, pg_database_collation_actual_version(oid) FROM pg_database
     WHERE datallowconn AND datcollversion IS NOT NULL
@@ -31,9 +31,9 @@ _CHANGED = """
 
 
 def check_collations(settings: Settings) -> str:
-    """Say which databases were made with another collation version than the server has now.
+    """Name the databases created with another collation version than the server has now.
 
-    Their indexes of texts may be out of order, so that a row is not found, or is there twice.
+    Their text indexes may be out of order: a row is then not found, or is there twice.
     """
     import psycopg
     from psycopg import sql
@@ -46,22 +46,22 @@ def check_collations(settings: Settings) -> str:
         changed = _changed(media, embedded)
     try:
         with connect_storage(settings) as storage:
-            changed += [found for found in _changed(storage, False) if found not in changed]
-    except (SettingError, psycopg.Error):  # it has a line of its own
+            changed += [change for change in _changed(storage, False) if change not in changed]
+    except (SettingError, psycopg.Error):  # the storage has a line of its own
         pass
     if not changed:
-        return "as they were when the databases were made"
-    told = "; ".join(
-        f"{name} was made with version {before}, and its server has {now or 'none'}"
+        return "as they were when the databases were created"
+    changes = "; ".join(
+        f"{name} was created with version {before}, and its server has {now or 'none'}"
         for name, before, now in changed
     )
-    mends = "; ".join(_mend(sql.Identifier(name).as_string(None), now) for name, _, now in changed)
-    return Note(f"{told}: an index of texts may be out of order; as the owner of each: {mends}")
+    fixes = "; ".join(_fix(sql.Identifier(name).as_string(None), now) for name, _, now in changed)
+    return Note(f"{changes}: a text index may be out of order; as the owner of each: {fixes}")
 
 
-def _mend(name: str, now: str | None) -> str:
-    """Return what to do about a database, whose name is as SQL has it."""
-    if now is None:  # another C library, as Alpine's, for which REFRESH is refused
+def _fix(name: str, now: str | None) -> str:
+    """Return how to fix a database; `name` is quoted for SQL."""
+    if now is None:  # another C library, such as Alpine's, for which REFRESH is refused
         return f"`REINDEX DATABASE {name}`, then move it to a new database (`pg_dump`) in time"
     return f"`REINDEX DATABASE {name}`, then `ALTER DATABASE {name} REFRESH COLLATION VERSION`"
 

@@ -1,7 +1,8 @@
-"""`atx doctor`: a line for each connection, permission and setting, with the mend.
+"""`atx doctor`: one line for each connection, permission and setting, with the fix.
 
-A line begins with `ok`, `note` (to be known; no run fails for it) or `FAIL`. Here are the servers;
-files, settings, records and the media have modules of their own. Not here: the mending.
+A line begins with `ok`, `note` (worth knowing; no run fails because of it) or `FAIL`. Here are the
+order of the lines and the checks of servers; files, settings, records and the media database have
+modules of their own. Not here: the fixing.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ from atx_assets.settings import Settings, guessed_zone
 from atx_assets.storage.disk_errors import why_unreadable
 
 _LEAST_FREE = 1 << 30
-#: A time of every day, as nearly all have it; of anything else Dagster knows what it takes, whose
-#: import lasts longer than all checks together.
+#: A time of each day, which nearly everybody sets. Any other value is checked by Dagster, whose
+#: import takes longer than all checks together.
 _EACH_DAY = re.compile(r"([1-5]?[0-9]) (1?[0-9]|2[0-3]) \* \* \*", re.ASCII)
 
 _logger = logging.getLogger(__name__)
@@ -64,25 +65,25 @@ def doctor(
     deep: bool = False,
     ignored: Sequence[str] = (),
 ) -> None:
-    """Check everything that a run needs, a line each.
+    """Check everything that a run needs, one line each.
 
     Args:
         settings: what to check.
         say: is called with each line.
-        send_test_alert: send a message to `ATX_ALERT_URL`, too.
-        deep: make an MLflow run and an artifact, too, and delete them.
-        ignored: variables of libpq's and MLflow's that are set and do not count.
+        send_test_alert: also send a message to `ATX_ALERT_URL`.
+        deep: also make an MLflow run and an artifact, and delete them.
+        ignored: variables of libpq and MLflow that are set but have no effect.
 
     Raises:
-        AtxError: something is wrong; how many things, the lines say which.
+        AtxError: some checks failed; it says how many, and the lines say which.
     """
     failed = 0
 
     def line(name: str, check: Callable[[], str]) -> None:
         nonlocal failed
         try:
-            told = check()
-            say(f"{'note' if isinstance(told, Note) else 'ok  '}  {name}: {told}")
+            result = check()
+            say(f"{'note' if isinstance(result, Note) else 'ok  '}  {name}: {result}")
         except AtxError as error:
             failed += 1
             say(f"FAIL  {name}: {error}")
@@ -90,7 +91,7 @@ def doctor(
             failed += 1
             where = f"{error.filename}: " if error.filename else ""
             say(f"FAIL  {name}: {where}{why_unreadable(error)}")
-        except Exception as error:  # one that breaks must not hide what the others find
+        except Exception as error:  # a check that breaks must not hide what the others find
             failed += 1
             say(f"FAIL  {name}: the check itself broke ({type(error).__name__}: {error})")
             _logger.debug("%s broke", name, exc_info=True)
@@ -101,7 +102,7 @@ def doctor(
     line("data folder", lambda: _writable(settings.data_dir, "ATX_DATA_DIR"))
     line("room for files", lambda: check_inodes(settings))
     line("writer", lambda: check_writer(settings))
-    # Of a folder without results, Dagster's records say whether it is a new one: see `_checks`.
+    # Whether a folder without results is a new one, Dagster's records say: see `_checks`.
     if not empty:
         for name, check in _FILE_CHECKS.items():
             line(name, partial(check, settings))
@@ -114,10 +115,10 @@ def doctor(
     line("MLflow's variables", lambda: check_mlflow_variables(of_mlflow))
     line(".env", check_env_file)
     line("ports", lambda: check_ports(settings))
-    line("who may ask", lambda: _strangers(settings))
+    line("who may ask", lambda: _access(settings))
     line("alerts", lambda: _alerts(settings, send_test=send_test_alert))
-    line("alerts now", lambda: _standing(settings))
-    if is_gone:  # to open it would make a new one in its place
+    line("alerts now", lambda: _active_alerts(settings))
+    if is_gone:  # opening it would create a new one in its place
         raise AtxError(f"{failed} of the checks above failed")
     try:
         with open_home(settings) as ready:
@@ -133,7 +134,7 @@ def doctor(
 def _is_empty(folder: Path) -> bool:
     try:
         return not has_results(folder)
-    except OSError:  # each line says so
+    except OSError:  # the lines about its files report it
         return False
 
 
@@ -142,12 +143,12 @@ def _is_missing(folder: Path) -> bool:
         folder.stat()
     except FileNotFoundError:
         return True
-    except OSError:  # its own line says so
+    except OSError:  # the home's line reports it
         return False
     return False
 
 
-#: What is looked at in the data folder, by the name of its line.
+#: The checks of the data folder's files, by the name of their line.
 _FILE_CHECKS = {"results": check_results, "rows": check_quarantine, "models": check_models}
 
 
@@ -184,7 +185,7 @@ def _checks(
 
 
 def _checks_of_empty(settings: Settings, gone: str) -> Iterator[tuple[str, Callable[[], str]]]:
-    """Yield the checks of an empty data folder: a failure if its data are gone."""
+    """Yield the checks of an empty data folder: one failure if its data are gone."""
 
     def fail() -> str:
         raise AtxError(gone)
@@ -197,7 +198,7 @@ def _checks_of_empty(settings: Settings, gone: str) -> Iterator[tuple[str, Calla
 
 
 def _storage_is_reached(settings: Settings) -> bool:
-    """Whether more can be said of Dagster's storage than that it cannot be reached."""
+    """Return whether Dagster's storage can be reached, so that its records can be checked."""
     try:
         reach_storage(settings)
     except (DatabaseError, SettingError):
@@ -208,8 +209,8 @@ def _storage_is_reached(settings: Settings) -> bool:
 def _home(settings: Settings, *, is_gone: bool) -> str:
     if is_gone:
         raise AtxError(
-            f"{settings.home} is not there, and {settings.data_dir} holds results: set ATX_HOME to "
-            "where the home is now; to begin a new one, `atx start`"
+            f"{settings.home} is missing, and {settings.data_dir} holds results: set ATX_HOME to "
+            "where the home is now; `atx start` creates a new one"
         )
     return _writable(settings.home, "ATX_HOME")
 
@@ -218,7 +219,7 @@ def _writable(folder: Any, setting: str) -> str:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise AtxError(f"{folder} cannot be made ({error.strerror}): set {setting}") from error
+        raise AtxError(f"{folder} cannot be created ({error.strerror}): set {setting}") from error
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         raise AtxError(
             f"{folder} cannot be written to: mount its disk for writing, or set {setting}"
@@ -228,29 +229,29 @@ def _writable(folder: Any, setting: str) -> str:
     free = shutil.disk_usage(folder).free
     if free < _LEAST_FREE:
         raise AtxError(f"{folder} has {free >> 20} MB free, and a run needs 1,024: make room")
-    told = f"{folder} can be written to, {free >> 30} GB free"
+    state = f"{folder} can be written to, {free >> 30} GB free"
     if stat.S_IMODE(folder.stat().st_mode) & (stat.S_IRGRP | stat.S_IROTH):
-        return Note(f"{told}; other users can list it: `chmod go-rwx '{folder}'` closes it")
-    return told
+        return Note(f"{state}; other users can list it: `chmod go-rwx '{folder}'` closes it")
+    return state
 
 
-def _strangers(settings: Settings) -> str:
-    """Say by which names `atx up` is called, and whether others can; that is no failure."""
+def _access(settings: Settings) -> str:
+    """Say which names `atx up` answers to. That others can open it is a note, not a failure."""
     from atx_assets.web.guard import open_to_others
 
     names = " and to ".join(("this machine's own names", *settings.allowed_hosts))
-    if told := open_to_others(settings):
-        return Note(told)
+    if warning := open_to_others(settings):
+        return Note(warning)
     return f"`atx up` listens on {settings.bind} and answers to {names}"
 
 
 def _corrections(settings: Settings) -> str:
     from atx_assets.sources.correct.correction import check_permission
 
-    told, may = check_permission(settings)
-    if may:
-        return Note(f"{told}, and {may} as well: sql/atx_corrector.sql makes one who may not")
-    return told
+    needed, more = check_permission(settings)
+    if more:
+        return Note(f"{needed}, and {more} as well: sql/atx_corrector.sql makes a user who may not")
+    return needed
 
 
 def _nightly(settings: Settings) -> str:
@@ -258,33 +259,33 @@ def _nightly(settings: Settings) -> str:
     if not _EACH_DAY.fullmatch(when.retrain_cron):
         from atx_assets.defs.schedules import nightly_schedule
 
-        nightly_schedule(settings)  # Dagster knows whether it is a time
-    told = f"{when.retrain_cron} ({when.timezone})"
-    return Note(f"{told}; {guess}") if (guess := guessed_zone()) else told
+        nightly_schedule(settings)  # raises if Dagster cannot read it
+    time = f"{when.retrain_cron} ({when.timezone})"
+    return Note(f"{time}; {guess}") if (guess := guessed_zone()) else time
 
 
-def _standing(settings: Settings) -> str:
-    """Name the alerts that stand: raised, and no good run since."""
+def _active_alerts(settings: Settings) -> str:
+    """Name the active alerts: raised, with no good run since."""
     from atx_assets.alerts.file import AlertFile
 
-    standing = AlertFile(settings.home).peek()
-    if standing is None:
-        return Note(f"{settings.home / 'alerts.json'} is damaged: the next alert writes it anew")
-    if not standing:
-        return "none stands"
-    told = (f"{datetime.fromtimestamp(e.at):%Y-%m-%d %H:%M} {e.title}" for e in standing.values())
-    return Note(f"{'; '.join(told)}: docs/operations.md says what to do")
+    active = AlertFile(settings.home).peek()
+    if active is None:
+        return Note(f"{settings.home / 'alerts.json'} is damaged: the next alert rewrites it")
+    if not active:
+        return "none is active"
+    alerts = (f"{datetime.fromtimestamp(e.at):%Y-%m-%d %H:%M} {e.title}" for e in active.values())
+    return Note(f"{'; '.join(alerts)}: docs/operations.md says what to do")
 
 
 def _alerts(settings: Settings, *, send_test: bool) -> str:
-    """Say where alerts go. The address itself may hold a secret, and is never shown."""
+    """Say where alerts go, without the address itself, which may hold a secret."""
     from atx_assets.alerts.alerts import receiver, send
     from atx_assets.alerts.messages import Alert
 
     if not settings.automation.alert_url:
         if send_test:
             raise AtxError("no test message can be sent: set ATX_ALERT_URL")
-        return "to the log alone; set ATX_ALERT_URL to be told"
+        return "only to the log; set ATX_ALERT_URL to have them sent to you"
     try:
         where = f"to {receiver(settings)} as {settings.automation.alert_format}"
         if not send_test:

@@ -1,8 +1,8 @@
-"""`atx doctor` on files: room, the data folder's writer, results and models as written, backups.
+"""`atx doctor` on files: room on disk, the data folder's writer, quarantine, leftovers, backups.
 
-Each check returns what it found, as a `Note` where that is to be known, and raises an AtxError
-with the mend where a run or a reader would fail. Not here: servers (`doctor.py`), settings
-(`settings.py`), versions and records (`records.py`).
+Each check returns what it found, as a `Note` if it is worth knowing, and raises an AtxError with
+the fix if a run or a reader would fail. Not here: servers (`doctor.py`), settings (`settings.py`),
+versions and records (`records.py`).
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from atx_assets.sources.extracted import in_words, set_aside, too_many
 from atx_assets.storage.data_folder import DataFolder
 from atx_assets.storage.locks import take_lock
 
-#: A run makes some hundred files, and PostgreSQL as many.
+#: A run makes about a hundred files, and PostgreSQL as many.
 _LEAST_INODES = 2_000
 
 
 def check_inodes(settings: Settings) -> str:
-    """See that there is room for more files, which may be over before the bytes are."""
+    """Check that the disks have inodes left: they may run out before the bytes do."""
     for folder, name in ((settings.home, "ATX_HOME"), (settings.data_dir, "ATX_DATA_DIR")):
         if not folder.is_dir():
             continue
-        there = os.statvfs(folder)
-        if there.f_files and there.f_favail < _LEAST_INODES:  # btrfs counts none
+        disk = os.statvfs(folder)
+        if disk.f_files and disk.f_favail < _LEAST_INODES:  # btrfs reports none
             raise AtxError(
-                f"the disk of {folder} has room for {there.f_favail} more files, and a run needs "
+                f"the disk of {folder} has room for {disk.f_favail} more files, and a run needs "
                 f"{_LEAST_INODES:,}: remove small files there, or set {name}"
             )
     return "enough"
 
 
 def check_writer(settings: Settings) -> str:
-    """Say who writes to the data folder now; the kernel frees its lock when a holder dies."""
+    """Say who is writing to the data folder. The kernel frees the lock when its holder dies."""
     lock = settings.data_dir / ".writer.lock"
     try:
         with lock.open("r") as file:
             try:
                 take_lock(file.fileno(), lock, shared=True)
             except BlockingIOError:
-                return Note(f"{file.read() or 'somebody'} is writing to it; others wait for that")
+                return Note(f"{file.read() or 'somebody'} is writing to it; others wait")
     except FileNotFoundError:
         pass
     except PermissionError as error:
@@ -52,47 +52,47 @@ def check_writer(settings: Settings) -> str:
 
 
 def check_quarantine(settings: Settings) -> str:
-    """Say how many rows of the source could not be used when it was read last.
+    """Say how many rows of the source could not be used when it was last read.
 
     Raises:
-        AtxError: so many that runs are stopped.
+        AtxError: there are so many that runs stop.
     """
     files = DataFolder(settings.data_dir)
     if not files.path("quarantine").exists():
-        return Note("not sorted yet: `atx run` does")
+        return Note("not checked yet: `atx run` checks them")
     quarantined, read = set_aside(files)
-    told = in_words(quarantined, read)
+    counted = in_words(quarantined, read)
     if limit := too_many(quarantined, read, settings):
         raise AtxError(
-            f"{told}{limit}, and runs are stopped: mend them at their source (`atx show "
+            f"{counted}{limit}, and runs stop: fix them at their source (`atx show "
             "quarantine` lists them) or set it higher, then `atx run`"
         )
-    return Note(f"{told}: `atx show quarantine` says why") if quarantined else told
+    return Note(f"{counted}: `atx show quarantine` says why") if quarantined else counted
 
 
 def check_leftovers(settings: Settings) -> str:
-    """Look for what crashes have left half-written."""
+    """Look for files that crashes have left half-written."""
     left = [*_left(settings.data_dir), *_left(settings.data_dir / "models")]
     left += [path.name for path in settings.home.glob("postgres.new-*")]
     for folder in (settings.home, settings.data_dir):
         left += [p.name for p in folder.parent.glob(f".{folder.name}.restoring")]
     if left:
         return Note(
-            f"a crash has left {', '.join(sorted(left))}: harmless, written over or removed by the "
-            "next that makes the same"
+            f"a crash left {', '.join(sorted(left))}: harmless; the next step that writes the same "
+            "file overwrites or removes it"
         )
     return "none"
 
 
 def check_backups(settings: Settings) -> str:
-    """Say when the last backup was made. No run fails for want of one, nor for a record of it."""
+    """Say when the last backup was made. A missing backup, or record of one, fails no run."""
     try:
-        made = last_backup(settings.home)
+        last = last_backup(settings.home)
     except FileError as error:
         return Note(str(error))
-    if made is None:
+    if last is None:
         return Note("none is recorded: `atx backup` makes one")
-    return f"the last was made on {made:%Y-%m-%d %H:%M}"
+    return f"the last was made on {last:%Y-%m-%d %H:%M}"
 
 
 def _left(folder: Path) -> list[str]:

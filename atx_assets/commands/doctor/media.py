@@ -1,6 +1,6 @@
-"""`atx doctor` on the media database: what a run would find, and whether the champion knows it.
+"""`atx doctor` on the media database: what a run would read, and whether the champion fits it.
 
-Not here: whether labels have gone since the results were made (`records.py`).
+Not here: whether labels have disappeared since the results were made (`records.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from atx_assets.sources.read.fingerprints import Fingerprints
 
 
-#: Labels that a line names.
+#: Labels that a line names at most.
 _NAMED = 5
 
 
@@ -26,23 +26,23 @@ class MediaDatabase:
     """The media database as a run would read it.
 
     Attributes:
-        layout: the layout that `check` has found; empty until then.
-        prints: the fingerprints of labels and films that it has read; None until then.
-        states: what is known of the labels of reviewed rows; empty where nothing can be.
+        layout: the layout that `check` found; empty before.
+        prints: the fingerprints of labels and films that `check` read; None before.
+        states: what is known of the labels of reviewed rows; empty if the table has none.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Take the settings that say where it is; nothing is read yet."""
+        """Keep the settings that say where the database is. Nothing is read yet."""
         self._settings = settings
         self.layout = ""
         self.prints: Fingerprints | None = None
         self.states: States = {}
 
     def check(self) -> str:
-        """Find the layout, and count films and labels as a run would, reading nothing else.
+        """Find the layout, and count films and labels as a run would, without reading more.
 
         Raises:
-            AtxError: it cannot be read, or holds too few labels to learn from.
+            AtxError: the database cannot be read, or holds too few labels to learn from.
         """
         from atx_assets.learning.folds import LEAST_LABELS
         from atx_assets.sources.observed_record import observed
@@ -63,15 +63,17 @@ class MediaDatabase:
             settings.database, statement_timeout=settings.statement_timeout, read_only=True
         )
         with explained(settings.database), connection:
-            there = "SELECT coalesce(to_regclass('atp.media'), to_regclass('atp.training')) IS NULL"
-            if own and connection.execute(there).fetchone() == (True,):
+            empty = "SELECT coalesce(to_regclass('atp.media'), to_regclass('atp.training')) IS NULL"
+            if own and connection.execute(empty).fetchone() == (True,):
                 return Note(f"{where}empty: `atx load FILE` fills it, or `atx demo` with a sample")
-            found = find_visible_source(connection, settings.source)
-            source, self.states = observed(connection, found, settings.home, settings.data_dir)
+            visible_source = find_visible_source(connection, settings.source)
+            source, self.states = observed(
+                connection, visible_source, settings.home, settings.data_dir
+            )
             filtered = filters_rows(connection, source)
             visible = policy(connection, source)
             prints = read_fingerprints(connection, source)
-            may = "" if own else more_than_needed(connection)
+            more = "" if own else more_than_needed(connection)
         self.layout, self.prints = source.layout.name, prints
         labels, films = (int(p.split("-")[0]) for p in (prints.labels, prints.media))
         if labels < 2 * LEAST_LABELS:
@@ -80,48 +82,48 @@ class MediaDatabase:
                 f"keeps and {LEAST_LABELS} skips are needed: "
                 + (f"row-level security hides some; {visible}" if filtered else "label more films")
             )
-        told = f"{where}atp.{source.layout.table}, {films} rows of films, {labels} with a label"
+        counted = f"{where}atp.{source.layout.table}, {films} rows of films, {labels} with a label"
         if filtered:
-            return Note(f"{told} that row-level security shows this user; for all, {visible}")
-        if may:
+            return Note(f"{counted} that row-level security shows this user; for all, {visible}")
+        if more:
             return Note(
-                f"{told}; a run needs SELECT alone, and this user may {may} as well: "
-                "sql/atx_reader.sql makes one who may not"
+                f"{counted}; a run needs only SELECT, and this user may {more} as well: "
+                "sql/atx_reader.sql makes a user who may not"
             )
-        return told
+        return counted
 
     def check_labels(self) -> str:
-        """Name the labels of reviewed rows that are the downloader's, and so teach nothing."""
+        """Name the labels that the downloader gave to reviewed rows: nothing learns from them."""
         from atx_assets.sources.observed_labels import of_models
         from atx_assets.sources.observed_record import ObservedRecord
 
-        found = of_models(self.states, ObservedRecord(self._settings.home).names())
-        if not found:
+        labels = of_models(self.states, ObservedRecord(self._settings.home).names())
+        if not labels:
             return "the downloader has given none to a reviewed row"
-        told = []
-        for why in dict.fromkeys(label["why"] for label in found):
+        groups = []
+        for why in dict.fromkeys(label["why"] for label in labels):
             names = [
                 f"{label['title']} ({label['imdb_id']}, {label['is']})"
-                for label in found
+                for label in labels
                 if label["why"] == why
             ]
             more = f"; and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-            told.append(f"{len(names):,} {why} ({'; '.join(names[:_NAMED])}{more})")
+            groups.append(f"{len(names):,} {why} ({'; '.join(names[:_NAMED])}{more})")
         return Note(
-            f"{', '.join(told)}: nothing learns from these; `atx correct keep` or `skip` makes "
+            f"{', '.join(groups)}: nothing learns from these; `atx correct keep` or `skip` makes "
             "one a person's"
         )
 
     def check_layout(self) -> str:
-        """See that the champion has learned from the layout that was found.
+        """Check that the champion learned from the layout that was found.
 
         Raises:
-            AtxError: it has learned from the other one, in the words with which scoring refuses.
+            AtxError: it learned from the other one; the line is the one with which scoring fails.
         """
         bundles = Bundles(DataFolder(self._settings.data_dir))
         try:
             _ = bundles.champion().encoding
-        except (FileError, OSError, ValueError):  # none yet, or damaged: one line is enough
-            return f"{self.layout}; of the champion, see the models above"
+        except (FileError, OSError, ValueError):  # none yet, or damaged: the models' line says it
+            return f"{self.layout}; for the champion, see the models above"
         bundles.champion_of(self.layout)
         return f"{self.layout}, and the champion has learned from it"

@@ -1,6 +1,6 @@
-"""`atx doctor` on MLflow: what it says when asked, and, if wanted, what it takes.
+"""`atx doctor` on MLflow: what the server answers and, with `--deep`, what it accepts.
 
-Not here: the asking (`models/mlflow_server.py`) and the proof (`models/mlflow_proof.py`).
+Not here: the requests (`models/mlflow_server.py`) and the proof (`models/mlflow_proof.py`).
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ _logger = logging.getLogger(__name__)
 
 
 def check_mlflow(settings: Settings) -> str:
-    """Ask MLflow for its version, for our experiment, and for the registered model's name.
+    """Ask MLflow for its version, atx's experiment, and the registered model's name.
 
-    MLflow itself is not imported for that, which takes longer than all other checks together.
+    Does not import mlflow, which takes longer than all other checks together.
     """
     if not settings.mlflow_on:
-        return "off (ATX_MLFLOW); versions, champion and rollback are in the data folder alone"
+        return "off (ATX_MLFLOW); versions, champion and rollback are only in the data folder"
     if before := former_home(settings):
         return Note(
             f"the home was moved or copied from {before}: the next `atx run`, `atx up` or "
-            f"`atx start` has MLflow's store name {settings.home}"
+            f"`atx start` changes the paths in MLflow's store to {settings.home}"
         )
-    found = reach(settings)
-    where = shown_uri(settings) + (f", MLflow {found.version}" if found.version else "")
-    if not found.asked:
+    server = reach(settings)
+    where = shown_uri(settings) + (f", MLflow {server.version}" if server.version else "")
+    if not server.asked:
         return Note(f"{where} wants a login of a kind that only `atx doctor --deep` tries")
-    if found.experiment and found.experiment.deleted:
+    if server.experiment and server.experiment.deleted:
         return Note(
             f"{where}; the experiment {EXPERIMENT} was deleted there: the next training restores it"
         )
-    if found.hidden:
+    if server.hidden:
         return Note(
             f"{where}; it does not say whether it has a registered model {settings.model_name} "
             "(403): `atx doctor --deep` tries"
@@ -44,12 +44,12 @@ def check_mlflow(settings: Settings) -> str:
 
 
 def prove_mlflow(settings: Settings) -> str:
-    """Have MLflow take a run and an artifact, and delete them again.
+    """Make a run and an artifact in MLflow, and delete them again.
 
-    Nothing is tried of a store that the next run first brings up to date, or to where the home is.
+    Tries nothing on a store that the next run first upgrades, or updates after a moved home.
     """
     if former_home(settings) or mlflow_age(settings) is Age.OLDER:
-        return Note("not tried before the next `atx run`, `atx up` or `atx start` has put it right")
+        return Note("not tried until the next `atx run`, `atx up` or `atx start` has updated it")
     reach(settings)
     from mlflow.exceptions import MlflowException
 

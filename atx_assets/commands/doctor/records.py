@@ -1,6 +1,6 @@
-"""`atx doctor` on records: versions of tables, results and what they were made from, runs, clock.
+"""`atx doctor` on records: versions of tables, age and inputs of the results, runs, clock.
 
-The servers of the home run while this looks. Not here: whether they can be reached (`doctor.py`).
+The servers of the home are running meanwhile. Not here: whether they can be reached (`doctor.py`).
 """
 
 from __future__ import annotations
@@ -25,53 +25,53 @@ _CLOCK = 300
 
 
 def check_tables(settings: Settings) -> str:
-    """Say whether the tables of Dagster and the embedded MLflow store are those of our versions."""
+    """Say whether the tables of Dagster and of the embedded MLflow fit the installed versions."""
     check_stores(settings)
     ages = {"Dagster's": dagster_age(settings), "MLflow's": mlflow_age(settings)}
-    told = ", ".join(f"{name} are {age.value}" for name, age in ages.items())
+    named = ", ".join(f"{name} are {age.value}" for name, age in ages.items())
     if Age.OLDER in ages.values():
         return Note(
-            f"{told}: the next `atx up` or `atx run` brings them up to date; `atx backup` first"
+            f"{named}: the next `atx up` or `atx run` brings them up to date; `atx backup` first"
         )
-    return told
+    return named
 
 
 def check_history(settings: Settings) -> str:
-    """Say how old the results are, and whether runs have lost their process or the clock is odd."""
+    """Say how old the results are, whether a run lost its process, and if the clock is wrong."""
     if none := _no_records(settings):
         return none
     from atx_assets.automation.dead_runs import is_gone
 
     with dagster_records(settings) as records:
         lost = [run.run_id[:8] for run in records.under_way() if is_gone(run.tags, run.began)]
-        made = records.latest("scored_results")
-    if made is None:
-        told = "no results are recorded"
+        last = records.latest("scored_results")
+    if last is None:
+        age = "no results are recorded"
     else:
-        at = datetime.fromtimestamp(made.at).astimezone()
-        told = f"the last results are of {at:%Y-%m-%d %H:%M}"
-        if made.at > time.time() + _CLOCK:
+        at = datetime.fromtimestamp(last.at).astimezone()
+        age = f"the last results are from {at:%Y-%m-%d %H:%M}"
+        if last.at > time.time() + _CLOCK:
             return Note(
-                f"{told}, and this clock says {datetime.now().astimezone():%Y-%m-%d %H:%M}: one of "
+                f"{age}, and this clock says {datetime.now().astimezone():%Y-%m-%d %H:%M}: one of "
                 "them is wrong; set the clock (`timedatectl`), and the results will follow"
             )
     if lost:
         return Note(
-            f"{told}; run {', '.join(lost)} has lost its process: the next `atx up` marks it as "
+            f"{age}; run {', '.join(lost)} has lost its process: the next `atx up` marks it as "
             "failed and goes on"
         )
-    return told
+    return age
 
 
 def check_labels(settings: Settings, now: Fingerprints) -> str:
-    """See that labels and films are there as before, as whatever starts by itself does.
+    """Check that labels and films are still there, by the rule of the sensors.
 
     Args:
-        settings: where the records are, and the share of labels that may go.
-        now: of the labels and films that are in the database.
+        settings: where the records are, and the share of labels that may disappear.
+        now: the fingerprints of the labels and films in the database.
 
     Raises:
-        AtxError: so many are gone that nothing is rebuilt, in the words of the sensors.
+        AtxError: so many are gone that nothing is rebuilt; the line is that of the sensors.
     """
     from atx_assets.automation.held import held_before
     from atx_assets.automation.losses import gone_at_once
@@ -87,7 +87,7 @@ def check_labels(settings: Settings, now: Fingerprints) -> str:
 
 
 def missing_data(settings: Settings) -> str:
-    """Say that the data are gone from the data folder, with the mend; else nothing."""
+    """Return a line with the fix if the data folder has lost its data; else an empty string."""
     from atx_assets.automation.held import data_gone
 
     with _latest(settings) as latest:
@@ -96,7 +96,7 @@ def missing_data(settings: Settings) -> str:
 
 @contextmanager
 def _latest(settings: Settings) -> Iterator[Callable[[str], Made | None]]:
-    """Yield what returns the last record of an asset; None of each where there are no records."""
+    """Yield a function that returns an asset's last record, or None if there are no records."""
     if _no_records(settings):
         yield lambda _asset: None
         return
@@ -105,7 +105,7 @@ def _latest(settings: Settings) -> Iterator[Callable[[str], Made | None]]:
 
 
 def _no_records(settings: Settings) -> str:
-    """Say why Dagster's records cannot be read by the Dagster that is installed, if they cannot."""
+    """Return why the installed Dagster cannot read its records; empty if it can."""
     age = dagster_age(settings)
     if age is Age.CURRENT:
         return ""

@@ -1,6 +1,6 @@
-"""`atx doctor` on settings: names that nothing reads, a file others can read, ports.
+"""`atx doctor` on settings: names that nothing reads, a file that others can read, ports.
 
-Not here: values that cannot be used, for which no command starts (`settings.py`).
+Not here: invalid values, with which no command starts (`settings.py`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from atx_assets.settings import ROOT, Settings, environment, read_settings
 from atx_assets.storage.locks import try_lock, unlock
 
 
-class _Asked(Mapping[str, str]):
-    """An empty environment that remembers which names it was asked for."""
+class _AskedNames(Mapping[str, str]):
+    """An empty environment that records which names are looked up."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
@@ -37,9 +37,9 @@ class _Asked(Mapping[str, str]):
 def check_names(values: Mapping[str, str] | None = None) -> str:
     """Look for names that nothing reads, in the environment and `.env`: ATX_… and PG_….
 
-    A database of one's own whose name is not read is the embedded one, and nobody is told.
+    If PG_HOST is misspelled, atx reads the embedded database instead of the owner's, silently.
     """
-    asked = _Asked()
+    asked = _AskedNames()
     read_settings(asked)
     given = environment() if values is None else values
     ours = sorted(name for name in given if name.startswith(("ATX_", "PG_")))
@@ -52,57 +52,57 @@ def check_names(values: Mapping[str, str] | None = None) -> str:
 
 
 def check_libpq(settings: Settings, ignored: Sequence[str]) -> str:
-    """Say which variables of libpq's are set and do not count, and which hold."""
+    """Say which variables of libpq are set but have no effect, and which apply."""
     names = obeyed_names()
-    holds = f"{names} hold for your own server"
-    told = "none counts" if not names or all(own_databases(settings)) else holds
+    applies = f"{names} apply to your own server"
+    effect = "none has an effect" if not names or all(own_databases(settings)) else applies
     if ignored:
         return Note(
-            f"{', '.join(ignored)} set, and not obeyed: PG_HOST, PG_PORT, PG_DB, PG_USER, PG_PASS "
-            "and DAGSTER_POSTGRES_URL alone say where a connection goes, and as whom"
-            + (f"; {told}" if told == holds else "")
+            f"{', '.join(ignored)} set, but not used: only PG_HOST, PG_PORT, PG_DB, PG_USER, "
+            "PG_PASS and DAGSTER_POSTGRES_URL say where a connection goes, and as which user"
+            + (f"; {effect}" if effect == applies else "")
         )
-    return told
+    return effect
 
 
 def check_mlflow_variables(ignored: Sequence[str]) -> str:
-    """Say which variables of MLflow's are set and do not count."""
+    """Say which variables of MLflow are set but have no effect."""
     if not ignored:
-        return "none that does not count"
+        return "none without effect"
     return Note(
-        f"{', '.join(ignored)} set, and not obeyed: MLFLOW_HOST and MLFLOW_PORT alone say where "
-        "MLflow is, and ATX_MODEL_NAME which registered model is atx's"
+        f"{', '.join(ignored)} set, but not used: only MLFLOW_HOST and MLFLOW_PORT say where "
+        "MLflow is, and only ATX_MODEL_NAME names atx's registered model"
     )
 
 
 def _unknown(name: str, known: set[str]) -> str:
     nearest = difflib.get_close_matches(name, sorted(known), n=1)
-    mend = f"did you mean {nearest[0]}?" if nearest else "docs/settings.md lists them all"
-    return f"{name} is no setting, and nothing reads it: {mend}"
+    hint = f"did you mean {nearest[0]}?" if nearest else "docs/settings.md lists them all"
+    return f"{name} is not a setting, and nothing reads it: {hint}"
 
 
-#: A line of `.env` that sets a password, a token or an address, or has a password in one.
+#: A line of `.env` that sets a password, a token or an address, or has an address with a user.
 _SECRET = re.compile(
     r"^\s*(export\s+)?\w+(_PASS|_PASSWORD|_TOKEN|_URL)\s*=\s*\S|^[^#]*://[^/\s]+@", re.MULTILINE
 )
 
 
 def check_env_file() -> str:
-    """Say whether other users of this machine may read `.env`, and the passwords in it."""
+    """Say whether other users of this machine can read `.env` and the passwords in it."""
     path = ROOT / ".env"
     try:
         mode, text = path.stat().st_mode, path.read_text(errors="replace")
     except FileNotFoundError:
         return "there is none"
     except OSError as error:
-        return Note(f"{path} cannot be read ({error.strerror}), and none of it counts")
+        return Note(f"{path} cannot be read ({error.strerror}): none of its settings apply")
     if _SECRET.search(text) and mode & (stat.S_IRGRP | stat.S_IROTH):
         return Note(f"it holds secrets and other users can read it: `chmod 600 '{path}'`")
-    return "for you alone" if not mode & 0o077 else "it holds no secrets"
+    return "only you can read it" if not mode & 0o077 else "it holds no secrets"
 
 
 def check_ports(settings: Settings) -> str:
-    """Say whether the ports of `atx up` are free, unless one has them."""
+    """Say whether the ports of `atx up` are free, or whether an `atx up` of this home has them."""
     from atx_assets.web.processes import free_port
 
     lock = settings.home / "locks" / "up"
@@ -116,6 +116,6 @@ def check_ports(settings: Settings) -> str:
         wanted["MLFLOW_PORT"] = settings.mlflow_port
     taken = {name: port for name, port in wanted.items() if free_port(port) != port}
     if taken:
-        told = ", ".join(f"{port} ({name})" for name, port in taken.items())
-        return Note(f"taken: {told}; `atx up` takes the next free ones and says which")
+        named = ", ".join(f"{port} ({name})" for name, port in taken.items())
+        return Note(f"taken: {named}; `atx up` uses the next free ones and says which")
     return f"{', '.join(map(str, wanted.values()))} are free"

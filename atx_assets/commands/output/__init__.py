@@ -1,1 +1,1 @@
-"""How commands tell what they do: lines, a moving display, tables. Not here: what they tell."""
+"""How commands show their output: lines, a moving display, tables. Not here: what they do."""

@@ -1,6 +1,6 @@
-"""How a command tells what it does: lines for a pipe, a display that moves for a terminal.
+"""How a command shows its output: lines for a pipe, a moving display for a terminal.
 
-Not here: what is told (`progress.py`, `summary.py`, `commands/show.py`).
+Not here: the texts themselves (`progress.py`, `summary.py`, `commands/show.py`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from rich.progress import Task, TaskID
 
 
-#: The bar of all assets together; each of the others is of a step.
+#: The bar of all assets together; every other bar shows one step.
 ASSETS = "assets"
-#: Seconds of a search by which its end is estimated: all of it, as its parts differ in speed.
+#: Seconds over which the speed of a search is averaged: all of it, as its parts differ in speed.
 _WHOLE = 1e9
 
 
 class Output(Enum):
-    """What a command prints: all, nothing but what is wrong, or one JSON object at its end."""
+    """What a command prints: everything, only warnings, or one JSON object at its end."""
 
     SHOWN = "shown"
     QUIET = "quiet"
@@ -35,22 +35,22 @@ class Output(Enum):
 
 
 class Display:
-    """Lines, and nothing that moves."""
+    """Prints lines, and nothing that moves."""
 
     def __init__(self, output: Output = Output.SHOWN) -> None:
-        """Tell on standard output, or only what is wrong, or nothing."""
+        """Print everything, only warnings, or nothing."""
         self._output = output
 
-    #: Whether it shows how far a run is while it is `showing`.
+    #: Whether it shows a run's progress while it is `showing`.
     moves = False
 
     def say(self, line: str) -> None:
-        """Tell a line, if lines are wanted."""
+        """Print a line, if lines are wanted."""
         if self._output is Output.SHOWN:
             click.echo(line)
 
     def warn(self, line: str) -> None:
-        """Tell of something wrong, which only JSON has in another place."""
+        """Print a warning. With JSON nothing is printed: the JSON object holds it."""
         if self._output is Output.QUIET:
             click.echo(f"atx: {line.strip()}", err=True)
         else:
@@ -58,13 +58,13 @@ class Display:
 
     @contextmanager
     def showing(self, total: int) -> Iterator[None]:
-        """Show how far a run is that makes `total` assets, while the block lasts."""
+        """Show the progress of a run that makes `total` assets, while the block lasts."""
         yield
 
     def draw(self, step: str, done: float | None = None) -> None:
-        """Show that a step is under way, and how far its search is, up to 1.
+        """Show that a step is under way, and how far its search is, from 0 to 1.
 
-        Of the step `ASSETS`, which all the others are parts of, assets are counted.
+        For the step `ASSETS`, which all others are parts of, `done` is a number of assets.
         """
 
     def end(self, step: str) -> None:
@@ -72,7 +72,7 @@ class Display:
 
 
 class LiveDisplay(Display):
-    """Lines, and below them how far the run is: a bar of the assets, and one for each step."""
+    """Prints lines, and below them a bar for all assets and one for each step."""
 
     moves = True
 
@@ -85,7 +85,7 @@ class LiveDisplay(Display):
         self._total = 0
 
     def say(self, line: str) -> None:
-        """Tell a line, above what moves."""
+        """Print a line above the bars."""
         if self._bars and self._output is Output.SHOWN:
             self._bars.console.out(line, highlight=False)
         else:
@@ -93,10 +93,10 @@ class LiveDisplay(Display):
 
     @contextmanager
     def showing(self, total: int) -> Iterator[None]:
-        """Show how far a run is while the block lasts; nothing of it stays."""
+        """Show a run's progress while the block lasts, and then erase it."""
         self._total, self._tasks = total, {}
         try:
-            # What anybody prints meanwhile comes out above it, whole.
+            # Whatever is printed meanwhile comes out whole, above the bars.
             with _terminal_itself(self._stream) as terminal, _bars_on(terminal) as self._bars:
                 self.draw(ASSETS, 0)
                 yield
@@ -104,7 +104,7 @@ class LiveDisplay(Display):
             self._bars = None
 
     def draw(self, step: str, done: float | None = None) -> None:
-        """Draw a step's bar, which only moves to and fro until it is known how far it is."""
+        """Draw a step's bar, which moves to and fro until `done` is known."""
         if not self._bars:
             return
         if step not in self._tasks:
@@ -114,14 +114,14 @@ class LiveDisplay(Display):
             self._bars.update(self._tasks[step], completed=done, total=total)
 
     def end(self, step: str) -> None:
-        """Take the bar of a step away."""
+        """Remove the bar of a step."""
         if self._bars and step in self._tasks:
             self._bars.remove_task(self._tasks.pop(step))
 
 
 @contextmanager
 def _terminal_itself(stream: TextIO) -> Iterator[TextIO]:
-    """Yield the terminal behind a stream, which stays it while Dagster keeps what steps print."""
+    """Yield the terminal behind a stream: Dagster redirects the stream to capture steps' output."""
     encoding = stream.encoding or "utf-8"
     with os.fdopen(os.dup(stream.fileno()), "w", encoding=encoding, errors="replace") as terminal:
         yield terminal
@@ -133,25 +133,25 @@ def _bars_on(terminal: TextIO) -> Bars:
     from rich.table import Column
     from rich.text import Text
 
-    class Told(ProgressColumn):
+    class Status(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(_told(task))
+            return Text(_status(task))
 
     class Fitted(Progress):
         def get_renderables(self) -> Iterator[RenderableType]:
-            # The console would ask the standard streams, of which Dagster keeps two.
+            # The console would ask the standard streams, two of which Dagster redirects.
             if (size := os.get_terminal_size(terminal.fileno())).columns:
                 console.size = ConsoleDimensions(*size)
             yield from super().get_renderables()
 
     console = console_on(terminal)
-    # Of one width, so that the bars stay where they are.
+    # A fixed width, so that the bars stay where they are.
     name = Column(no_wrap=True, overflow="ellipsis", width=16)
     return Fitted(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False, table_column=name),
         BarColumn(None, table_column=Column(max_width=40)),
-        Told(table_column=Column(no_wrap=True, overflow="ellipsis")),
+        Status(table_column=Column(no_wrap=True, overflow="ellipsis")),
         console=console,
         refresh_per_second=8,
         speed_estimate_period=_WHOLE,
@@ -159,7 +159,7 @@ def _bars_on(terminal: TextIO) -> Bars:
     )
 
 
-def _told(task: Task) -> str:
+def _status(task: Task) -> str:
     elapsed = duration(task.elapsed or 0)
     if task.total is None:
         return elapsed
@@ -170,7 +170,7 @@ def _told(task: Task) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as a person reads them: 9 s, 1:05 min, 2:03:04 h."""
+    """Format seconds for a person: 9 s, 1:05 min, 2:03:04 h."""
     minutes, rest = divmod(round(seconds), 60)
     if not minutes:
         return f"{rest} s"
@@ -179,9 +179,9 @@ def duration(seconds: float) -> str:
 
 
 def display(output: Output) -> Display:
-    """Return what tells on the streams of this process as they are.
+    """Return the display that suits the current streams of this process.
 
-    With JSON, standard output is kept for it: what moves is drawn on standard error.
+    With JSON, standard output is reserved for it, and the bars are drawn on standard error.
     """
     stream = sys.stderr if output is Output.JSON else sys.stdout
     if output is not Output.QUIET and is_terminal(stream):
@@ -190,12 +190,12 @@ def display(output: Output) -> Display:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Say whether a stream is a terminal that can do more than print lines."""
+    """Return whether a stream is a terminal that can do more than print lines."""
     return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 def console_on(stream: TextIO) -> Console:
-    """Return a terminal to print tables and what moves on, without colours under NO_COLOR."""
+    """Return a console for tables and moving bars, without colours under NO_COLOR."""
     from rich.console import Console
 
     return Console(file=stream, force_terminal=True, highlight=False, markup=False, emoji=False)

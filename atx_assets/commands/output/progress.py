@@ -1,6 +1,6 @@
-"""A run's events while they happen: what was made, what a check found, why it failed.
+"""Shows a run's events as they happen: assets made, checks that did not pass, the failure.
 
-Not here: running (`commands/run.py`), nor how it looks (`display.py`).
+Not here: running (`commands/run.py`), nor how lines and bars look (`display.py`).
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from atx_assets.plain_text import plain
 if TYPE_CHECKING:
     import dagster as dg
 
-#: What a nested search takes where that on all labels takes 1, by ATX_SEARCH: the same on fewer
-#: labels (0.65 and 0.73 on 2,397), or a race over a fifth of the grid.
+#: The time of one nested search, relative to the search on all labels, by ATX_SEARCH: the same
+#: search on fewer labels (0.65 and 0.73 on 2,397 labels), or a race over a fifth of the grid.
 _NESTED = {"race": 0.2, "full": 0.7, "off": 0.7}
 _SEARCH = re.compile(
     r"hyperparameters: (?:nested search (?P<number>\d+) of \d+: )?"
     r"(?P<done>\d+) of (?P<all>\d+) fits"
 )
 
-#: The figures told of an asset in its line of progress.
+#: The figures in an asset's line of progress.
 _FIGURES = (
     "note",
     "rows of films",
@@ -56,11 +56,11 @@ _FIGURES = (
 
 @dataclass
 class Outcome:
-    """What a run did so far.
+    """What a run has done so far.
 
-    `assets` has for each that was made its `seconds`, `rows` (null where it has none) and
-    `figures`; `checks` has `asset`, `check`, `severity` (warning or error) and `description` of
-    each that did not pass.
+    `assets` has `seconds`, `rows` (None if it has no rows) and `figures` of each asset made;
+    `checks` has `asset`, `check`, `severity` (warning or error) and `description` of each check
+    that did not pass.
     """
 
     run_id: str | None = None
@@ -71,7 +71,7 @@ class Outcome:
 
 
 class Progress:
-    """Tells of a run's events while they happen, and notes them down."""
+    """Shows a run's events as they happen, and records them in an `Outcome`."""
 
     def __init__(
         self,
@@ -82,19 +82,19 @@ class Progress:
         outcome: Outcome,
         search: str = "race",
     ) -> None:
-        """Follow a run that is to make so many assets; `search` is what ATX_SEARCH says."""
+        """Follow a run that makes `total` assets; `search` is the value of ATX_SEARCH."""
         self._instance, self._display, self._outcome = instance, display, outcome
         self._run_id = outcome.run_id = run_id
         self._cursor: str | None = None
         self._ended = threading.Event()
         self._total, self._search = total, search
-        #: When each step began that has not ended (seconds since 1970), and how far the search is.
+        #: When each running step began (seconds since 1970), and how far the search is (0 to 1).
         self._making: dict[str, float] = {}
         self._share = 0.0
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Tell of the events until the block ends, and of the last of them after it."""
+        """Show the events while the block runs, and the last of them after it."""
         thread = threading.Thread(target=self._follow, name="atx-progress", daemon=True)
         with self._display.showing(self._total):
             thread.start()
@@ -103,34 +103,34 @@ class Progress:
             finally:
                 self._ended.set()
                 thread.join()
-                self._tell()
+                self._show_new_events()
 
     def _follow(self) -> None:
         from sqlalchemy.exc import DBAPIError
 
         while not self._ended.wait(0.5):
             try:
-                self._tell()
+                self._show_new_events()
             except Exception as error:
-                # Told of at the next look, or at the end, which fails for want of it.
+                # The next look shows these events. If the storage stays away, the last one fails.
                 if not (isinstance(error, DBAPIError) or is_storage_failure(error)):
                     raise
 
-    def _tell(self) -> None:
+    def _show_new_events(self) -> None:
         while True:
             page = self._instance.get_records_for_run(self._run_id, cursor=self._cursor)
             self._cursor = page.cursor
             for record in page.records:
-                self._tell_of(record.event_log_entry)
+                self._show(record.event_log_entry)
             if not page.has_more:
                 return
 
-    def _tell_of(self, entry: dg.EventLogEntry) -> None:
+    def _show(self, entry: dg.EventLogEntry) -> None:
         event, outcome, making = entry.dagster_event, self._outcome, self._making
         if event is None:
-            # A line that an asset or a resource logged, and not one of Dagster's own.
+            # A line that an asset or a resource logged, not an event of Dagster's own.
             if entry.level == logging.INFO:
-                self._tell_of_line(entry)
+                self._show_log_line(entry)
             return
         kind, step = event.event_type_value, event.step_key or ""
         if kind == "STEP_START":
@@ -140,14 +140,14 @@ class Progress:
             asset = event.asset_key.to_user_string() if event.asset_key else ""
             seconds = entry.timestamp - making.get(step, entry.timestamp)
             metadata = event.step_materialization_data.materialization.metadata
-            outcome.assets[asset] = found = _found(seconds, metadata)
+            outcome.assets[asset] = made = _made(seconds, metadata)
             self._display.draw(ASSETS, len(outcome.assets))
-            self._display.say(f"  {asset:<18}{seconds:6.1f} s  {_told(found['figures'])}")
+            self._display.say(f"  {asset:<18}{seconds:6.1f} s  {_format(made['figures'])}")
         elif kind in ("STEP_SUCCESS", "STEP_SKIPPED"):
             making.pop(step, None)
             self._display.end(step)
         elif kind == "ASSET_CHECK_EVALUATION":
-            self._tell_of_check(event.asset_check_evaluation_data)
+            self._show_check(event.asset_check_evaluation_data)
         elif kind == "STEP_FAILURE" and not outcome.failure:
             error: Any = event.step_failure_data.error
             outcome.interrupted = error.cls_name == "DagsterExecutionInterruptedError"
@@ -156,13 +156,13 @@ class Progress:
             error = getattr(event.event_specific_data, "error", None)
             outcome.failure = cause_of(error) if error else ""
 
-    def _tell_of_line(self, entry: dg.EventLogEntry) -> None:
+    def _show_log_line(self, entry: dg.EventLogEntry) -> None:
         line, known = plain(entry.user_message), self._share
         share = search_share(line, self._search)
         if share is None:
             self._display.say(f"    {line}")
             return
-        # Threads log what they have done, and may come out of order.
+        # Several threads log their progress, so that lines may be out of order.
         if share <= known:
             return
         self._share = share
@@ -170,7 +170,7 @@ class Progress:
         if not self._display.moves and int(share * 10) > int(known * 10):
             self._display.say(f"    {line} ({share:.0%} of the search)")
 
-    def _tell_of_check(self, check: Any) -> None:
+    def _show_check(self, check: Any) -> None:
         if check.passed:
             return
         asset, warning = check.asset_key.to_user_string(), check.severity.value == "WARN"
@@ -186,28 +186,28 @@ class Progress:
         line = plain(f"    {what}: {check.check_name}: {check.description}")
         if warning or self._outcome.failure:
             self._display.warn(line)
-        else:  # what ends the command with its one line
+        else:  # the command ends with it as its one error line
             self._display.say(line)
             self._outcome.failure = f"{asset}: {check.check_name}: {check.description}"
 
 
 def search_share(line: str, search: str) -> float | None:
-    """Return the share of the search that is done, up to 1, from a line that it logged.
+    """Return how much of the search is done (0 to 1), from a line that the search logged.
 
-    None if the line tells of something else. The share is of the time: what the search takes on
-    all labels, and on those of each fold but one.
+    None if the line is about something else. It is a share of the time for the search on all
+    labels and the nested searches, each of which leaves out one fold.
     """
-    found = _SEARCH.match(line)
-    if not found:
+    match = _SEARCH.match(line)
+    if not match:
         return None
-    part = int(found["done"]) / int(found["all"])
-    number = int(found["number"] or 0)
+    part = int(match["done"]) / int(match["all"])
+    number = int(match["number"] or 0)
     nested = _NESTED[search]
     done = 1 + nested * (number - 1 + part) if number else part
     return done / (1 + nested * FOLDS)
 
 
-def _found(seconds: float, metadata: Any) -> dict[str, Any]:
+def _made(seconds: float, metadata: Any) -> dict[str, Any]:
     rows = metadata.get("dagster/row_count")
     return {
         "seconds": round(seconds, 3),
@@ -216,7 +216,7 @@ def _found(seconds: float, metadata: Any) -> dict[str, Any]:
     }
 
 
-def _told(figures: dict[str, Any]) -> str:
+def _format(figures: dict[str, Any]) -> str:
     return ", ".join(
         f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
         for name, value in figures.items()

@@ -1,4 +1,4 @@
-"""What `atx run` and `atx demo` say of the results, read from the files. Not here: the results."""
+"""The results that `atx run` and `atx demo` print, read from the files. Not here: their making."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ RECOMMENDED = 5
 
 
 def findings(settings: Settings) -> dict[str, Any] | None:
-    """Return what was found, and how good it is; None before the first scoring.
+    """Return the results and their quality; None before the first scoring.
 
     Returns:
         Counts of films, labels, rows set aside and mistakes; the version that scored, its place
-        and threshold; PR-AUC (mean and std over folds) beside what it must beat; the unlabelled
-        films most surely keeps; where report and files are.
+        and threshold; PR-AUC (mean and std over folds) and that of the baselines; the unlabelled
+        films most likely to be keeps; where report and files are.
     """
     files = DataFolder(settings.data_dir)
     if not files.path("scored_results").exists():
@@ -79,13 +79,13 @@ def findings(settings: Settings) -> dict[str, Any] | None:
 def summary(
     settings: Settings, *, figures: bool = False, usual_data: Path | None = None
 ) -> Iterator[str]:
-    """Yield, line by line, what was found and where it is; nothing before the first scoring.
+    """Yield the lines with the results and where they are; none before the first scoring.
 
     Args:
         settings: of the home.
-        figures: whether to tell all that was measured, or the headline alone.
-        usual_data: the data folder that a command reads without further words, if it is another
-            one, as after a demo apart.
+        figures: yield all measured figures, not only the headline.
+        usual_data: the data folder that a plain command reads, if it is another one, as after a
+            demo in a home of its own.
     """
     found = findings(settings)
     if found is None:
@@ -118,12 +118,12 @@ def _films(found: Mapping[str, Any]) -> Iterator[str]:
 def _headline(found: Mapping[str, Any], bundle: Bundle) -> Iterator[str]:
     model = f"the model (version {found['version']}), nested{nested_mark(bundle.about['quality'])}"
     rule = found["rule"]
-    yield "  PR-AUC, each film scored by models that had not seen its verdict; 1 is perfect"
+    yield "  PR-AUC, each film scored by models that had not seen its label; 1 is perfect"
     yield f"    {model:<39} {shown(found['nested_pr_auc'])}"
     yield f"    {'best single-feature rule':<40}{shown(rule['pr_auc'])}   ({rule['name']})"
     yield f"    {'always skip':<40}{shown(found['always_skip']['pr_auc'])}"
     yield ""
-    place = "champion" if found["place"] == "champion" else "champion no more"
+    place = "champion" if found["place"] == "champion" else "no longer champion"
     yield (
         f"  version {found['version']} scores ({place}, made {found['made'][:16]}): "
         f"a keep from {found['threshold']:.0%} on"
@@ -137,7 +137,7 @@ def _figures(bundle: Bundle) -> Iterator[str]:
     yield f"  version {bundle.version}: {combination}"
     yield f"  best rule: {quality['the_rule']}"
     yield "  nested: hyperparameters and threshold chosen without the fold measured, 5 folds"
-    yield "  elsewhere: mean ± standard deviation of 25 folds; in a part of the labels, of 5 seeds"
+    yield "  elsewhere: mean ± standard deviation of 25 folds; of 5 seeds for a part of the labels"
     for heading, table in measure_tables(quality, bundle.judged):
         yield ""
         yield from _table(heading, table)
@@ -154,7 +154,7 @@ def _table(heading: str, table: Any) -> Iterator[str]:
 
 
 def _waiting(found: Mapping[str, Any]) -> Iterator[str]:
-    """Tell of a model that was trained last and did not become champion."""
+    """Yield lines about the challenger: the last trained model, if it did not become champion."""
     challenger = found["challenger"]
     if challenger:
         yield ""
@@ -174,9 +174,9 @@ def _verdicts(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _next(found: Mapping[str, Any], usual_data: Path) -> Iterator[str]:
-    """Name the commands that go on from here, as they can be typed here."""
+    """Yield the next commands, as they can be typed in this shell."""
     program = "atx" if shutil.which("atx") else os.path.relpath(Path(sys.executable).parent / "atx")
-    if Path(found["data"]).resolve() != usual_data.resolve():  # of a demo apart
+    if Path(found["data"]).resolve() != usual_data.resolve():  # a demo in a home of its own
         program = f"ATX_DATA_DIR={shlex.quote(found['data'])} {program}"
     yield f"  next    {program} show queue           what to label, or label again"
     if film := next(iter(found["recommended"]), None):

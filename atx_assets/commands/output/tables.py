@@ -1,7 +1,7 @@
-"""Tables of what titles may hold: for a terminal at its width, for a pipe as wide as they are.
+"""Tables of films: fitted to the width of a terminal, or as wide as they are for a pipe.
 
-Not here: what is in a table (`commands/show.py`). A title may hold anything: characters of two
-columns or none, text from right to left, what a terminal would obey.
+Not here: what is in a table (`commands/show.py`). A title may hold anything: characters that take
+two columns or none, right-to-left text, control sequences that a terminal would obey.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from atx_assets.plain_text import plain
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: The lines of each cell, by the names of the columns, which are those of the first row.
+#: The lines of each cell, by column name. All rows have the columns of the first.
 Row = Mapping[str, Sequence[str]]
 
 
 def aligned(rows: Sequence[Row]) -> list[str]:
-    """Return a line a row under the names of the columns, nothing cut off."""
+    """Return one line per row below a line of column names; nothing is cut off."""
     from rich.cells import cell_len
 
     cells = [list(rows[0]), *([plain("; ".join(cell)) for cell in row.values()] for row in rows)]
@@ -41,9 +41,9 @@ def print_table(
     """Print rows on the terminal, each line of a cell on a line of its own.
 
     Args:
-        rows: with the columns `film` first and `id`, which comes below it.
+        rows: each with the columns `film`, which comes first, and `id`, printed below it.
         narrow: the names of the columns to print.
-        wide: of those on a terminal that is `least` characters wide.
+        wide: the same for a terminal of at least `least` characters.
         least: see `wide`.
     """
     from rich.text import Text
@@ -58,7 +58,7 @@ def print_table(
         table.add_row(*cells)
     console.print(table)
     if not is_wide and tuple(narrow) != tuple(wide):
-        hint = f"the labelled films most like it: atx explain ID, or {least} columns"
+        hint = f"for the labelled films most like it: atx explain ID, or {least} columns"
         console.print(Text(hint, style="dim"))
 
 
@@ -81,7 +81,7 @@ def _table(names: Iterable[str]) -> Table:
 
 
 def _on_terminal(text: str) -> str:
-    """Return text that does not turn round what stands behind it on its line."""
+    """Return text that does not reverse what follows it on its line."""
     clean = plain(text)
-    turns = any(unicodedata.bidirectional(c) in ("R", "AL", "AN") for c in clean)
-    return f"{clean}\u200e" if turns else clean
+    reverses = any(unicodedata.bidirectional(c) in ("R", "AL", "AN") for c in clean)
+    return f"{clean}\u200e" if reverses else clean

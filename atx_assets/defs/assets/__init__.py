@@ -1,1 +1,1 @@
-"""The assets, one file an asset or a pair. Not here: how anything is computed (`learning/`)."""
+"""The assets, one file per asset or pair. Not here: how anything is computed (`learning/`)."""

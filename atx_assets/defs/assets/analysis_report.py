@@ -1,7 +1,4 @@
-"""The report: one page to look at.
-
-Not here: the page and what it shows (`report/`).
-"""
+"""The asset of the report. Not here: the page and what it shows (`report/`)."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from atx_assets.schemas import Column
 from atx_assets.sources.extracted import fingerprint_metadata, snapshot_of
 
 _SECTION = "section"
-#: What the page has, in its order: no table, but its parts are what people look for.
+#: The sections of the page in order, shown in place of columns: they are what people look for.
 _PARTS = (
     Column("what changed since the last model", _SECTION, "labels, and films with another verdict"),
     Column(
@@ -78,8 +75,8 @@ def analysis_report(
     drawn = list(report_figures(scored, blind_of(scored)))
     shown_figures: dict[str, Any] = {}
     for name, picture in page_pictures(scored, drawn).items():
-        with files.replacing(files.folder / f"report_{name}.png") as beside:
-            beside.write_bytes(picture)
+        with files.replacing(files.folder / f"report_{name}.png") as new_file:
+            new_file.write_bytes(picture)
         shown_figures |= asset_page.figure(settings, name, picture)
     path = files.write_text("analysis_report", render_page(files, scored, drawn))
     return dg.MaterializeResult(

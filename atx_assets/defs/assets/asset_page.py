@@ -1,4 +1,4 @@
-"""What every asset tells on its page: columns, lineage, previews. Not here: any asset."""
+"""What every asset shows on its page: columns, lineage, previews. Not here: any asset."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 OWNERS = ["team:atx"]
 
-#: For what people read: the nightly run makes it anew, whatever has changed or not.
+#: For assets that people read: the nightly run rebuilds them, changed or not.
 FRESHNESS = dg.FreshnessPolicy.time_window(
     warn_window=timedelta(hours=26), fail_window=timedelta(hours=50)
 )
 PREVIEW_ROWS = 8
 
-# What the UI makes a link of, however it is spelled: a joiner of no width after it keeps it text.
+# What the UI turns into a link, in upper or lower case; a zero-width joiner after it prevents that.
 _LINKED = re.compile(r"https?:(?=//)|www(?=\.)|(?<=\w)@(?=\w)", re.IGNORECASE)
-#: What means something in Markdown.
+#: The characters that have a meaning in Markdown.
 _MARKS = frozenset("&<>|[]!*_`\\~")
 
-#: Characters of Markdown from which on the UI hides a value behind a link.
+#: The number of characters of Markdown from which the UI hides a value behind a link.
 _HIDDEN_FROM = 1000
 
 # The groups, in the order in which data passes through them.
@@ -41,17 +41,17 @@ class Clock:
     """How long an asset takes, for the plot on its page."""
 
     def __init__(self) -> None:
-        """Begin to count."""
+        """Start the clock."""
         self._began = time.monotonic()
 
     @property
     def seconds(self) -> float:
-        """Seconds since the clock was made."""
+        """Seconds since the clock was created."""
         return round(time.monotonic() - self._began, 2)
 
 
 def table_schema(columns: Iterable[Column]) -> dg.TableSchema:
-    """Return the columns as the UI shows them."""
+    """Return the columns in the form that the UI shows."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -66,7 +66,7 @@ def table_schema(columns: Iterable[Column]) -> dg.TableSchema:
 
 
 def lineage(sources: Mapping[str, Sequence[tuple[dg.AssetKey, str]]]) -> dg.TableColumnLineage:
-    """Return where each column came from: for a column, pairs of upstream asset and column."""
+    """Return the lineage of columns; each has pairs of upstream asset and column."""
     return dg.TableColumnLineage(
         {
             column: [dg.TableColumnDep(asset_key=key, column_name=name) for key, name in parents]
@@ -76,7 +76,7 @@ def lineage(sources: Mapping[str, Sequence[tuple[dg.AssetKey, str]]]) -> dg.Tabl
 
 
 def from_scores(columns: Iterable[Column]) -> dg.TableColumnLineage:
-    """Return the lineage of records about films: from their scores, or else from the titles."""
+    """Return the lineage of records about films: their scores, or otherwise the titles."""
     scores, titles = dg.AssetKey("scored_results"), dg.AssetKey("titles")
     scored = {c.name for c in SCORED_RESULTS}
     given = {c.name for c in (*MEDIA, *TITLES)}
@@ -95,7 +95,7 @@ def from_scores(columns: Iterable[Column]) -> dg.TableColumnLineage:
         if name in scored or name in given:
             parents[name] = [(scores if name in scored else titles, name)]
     wanted = {c.name for c in columns}
-    return lineage({name: found for name, found in parents.items() if name in wanted})
+    return lineage({name: pairs for name, pairs in parents.items() if name in wanted})
 
 
 def from_titles(columns: Iterable[str]) -> dict[str, list[tuple[dg.AssetKey, str]]]:
@@ -108,7 +108,7 @@ def preview(
     columns: Sequence[str],
     limit: int = PREVIEW_ROWS,
 ) -> Any:
-    """Return the first rows, as many as the page shows at once, as a table."""
+    """Return a table of the first rows, as many as the page shows without a link."""
     if not isinstance(rows, Sequence):
         present = [c for c in columns if c in rows.schema.names]
         rows, columns = rows.select(present).slice(0, limit).to_pylist(), present
@@ -130,7 +130,7 @@ def _cell(value: Any) -> str:
         value = ", ".join(map(str, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    # A title may hold anything: it must not become a cell's border, a tag or somebody's picture.
+    # A title may hold anything: it must not become a cell border, a tag or a linked picture.
     text = _LINKED.sub("\\g<0>\u2060", " ".join(str(value).split())[:80])
     return "".join(f"&#{ord(c)};" if c in _MARKS else c for c in text)
 
@@ -138,14 +138,14 @@ def _cell(value: Any) -> str:
 def figure(settings: Settings, name: str, picture: bytes, now: str = "now") -> dict[str, Any]:
     """Return a figure for an asset's page: as it is now, and as it was when the asset was made.
 
-    The first is shown at once; it is one of the report's, which `atx up` serves. The second is
-    in the page itself, which hides it behind a link.
+    The first is shown directly; it is one of the report's, which `atx up` serves. The second is
+    part of the page itself, which hides it behind a link.
 
     Args:
         settings: say where the report is served.
         name: of the report's figure, such as `calibration`.
         picture: PNG.
-        now: what the first is.
+        now: the name of the first.
     """
     address, words = f"{report_address(settings)}report_{name}.png", name.replace("_", " and ")
     return {
@@ -155,10 +155,10 @@ def figure(settings: Settings, name: str, picture: bytes, now: str = "now") -> d
 
 
 def report_address(settings: Settings) -> str:
-    """Return where `atx up` serves the report: a browser follows no link from a page to a file."""
+    """Return the report's address in `atx up`: a browser follows no link from a page to a file."""
     return f"http://{settings.web_host}:{settings.report_port}/"
 
 
 def image(picture: bytes) -> dg.MarkdownMetadataValue:
-    """Return a PNG as the UI shows it."""
+    """Return a PNG in the form that the UI shows."""
     return dg.MetadataValue.md(f"![](data:image/png;base64,{base64.b64encode(picture).decode()})")

@@ -1,4 +1,4 @@
-"""The mistakes of the model, as records that a person can read: two lists, the surest first."""
+"""The mistakes of the model as two lists of readable records, the surest mistake first."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _errors(
     results = scored.results
     wrong = np.flatnonzero(pc.equal(results["cm_value"], kind).fill_null(False).to_numpy())
     probability = results["probability"].to_numpy()[wrong]
-    # Ties by key, which is the order of the rows.
+    # Ties stay in the order of the rows, which is that of the keys.
     order = np.argsort(-probability if surest_first == "descending" else probability, kind="stable")
     records = records_of(scored, wrong[order])
     path = files.write_records(asset, records, files.fingerprints("scored_results"))

@@ -1,6 +1,6 @@
-"""The search for hyperparameters, and how good what a search finds is.
+"""The search for hyperparameters, and the quality of what such a search finds.
 
-Not here: how a search works (`learning/tuning.py`), the model that is made with its winner.
+Not here: how a search works (`learning/tuning.py`), training a model with its winner.
 """
 
 import json
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from atx_assets.learning.tuning import Part, Progress
     from atx_assets.models.training_data import TrainingData
 
-#: The name under which the table of results carries the record of its search along.
+#: The metadata key under which the table of results carries the record of its search.
 _RECORD = b"atx_search"
 
-#: The columns as the page shows them: the 30 of single folds in one line.
+#: The columns on the page: the 30 of single folds are one line.
 _COLUMNS = (
     *(c for c in schemas.GRID_SEARCH_RESULTS if not re.match("fold[0-9]", c.name)),
     schemas.Column("fold0_… to fold4_…", schemas.FLOAT, "each of these scores in each fold"),
@@ -131,7 +131,7 @@ def _search(
     say: "Progress",
     part: "Part | None" = None,
 ) -> "SearchResult":
-    """Search as ATX_SEARCH says; a race may be over a part of the grid."""
+    """Search as ATX_SEARCH says; a race may cover only a part of the grid."""
     from functools import partial
 
     from atx_assets.learning import tuning
@@ -151,7 +151,7 @@ def _search(
 
 
 def _logged(log: Callable[..., None], what: str, lines: int) -> "Progress":
-    """Return what logs how far a search is, in no more lines; `atx run` reads them."""
+    """Return a function that logs a search's progress, in `lines` lines; `atx run` reads them."""
 
     def say(done: int, total: int) -> None:
         if done * lines // total > (done - 1) * lines // total:
@@ -163,10 +163,10 @@ def _logged(log: Callable[..., None], what: str, lines: int) -> "Progress":
 def _nested(data: "TrainingData", learning: Learning, say: Callable[..., None]) -> dict[str, Any]:
     """Measure what a search finds, in folds that it does not see.
 
-    A figure measured on the labels that chose hyperparameters and threshold is flattered: Cawley
-    and Talbot (2010), On Over-fitting in Model Selection. Each of these races is over a fifth of
-    the grid: five over all of it take four times as long, and the figure stays within its noise
-    (`benchmarks/nested.py`).
+    A figure measured on the labels that chose hyperparameters and threshold is too good: Cawley
+    and Talbot (2010), On Over-fitting in Model Selection. Each of these races covers a fifth of the
+    grid: five races over the whole grid take four times as long, and the figure stays within its
+    noise (`benchmarks/nested.py`).
     """
     from atx_assets.learning.contenders import refitted
     from atx_assets.learning.evaluation import assign_folds
@@ -189,7 +189,7 @@ def _nested(data: "TrainingData", learning: Learning, say: Callable[..., None]) 
 
 
 def _rows(result: "SearchResult") -> list[dict[str, Any]]:
-    """Make a row a combination; what was not scored is null."""
+    """Return one row per combination; scores that were not computed are None."""
     import numpy as np
 
     def known(value: float) -> float | None:
@@ -198,7 +198,7 @@ def _rows(result: "SearchResult") -> list[dict[str, Any]]:
     every, near, means = result.in_every_fold, result.near_best, result.means
     rows = []
     for at, combination in enumerate(result.combinations):
-        # As scikit-learn ranks: equals share the best rank.
+        # Ranked like scikit-learn: equal scores share the best rank.
         ahead = np.count_nonzero(means[every] > means[at])
         scored = ~np.isnan(result.scores[at]).all(axis=1)
         row: dict[str, Any] = {key: combination[key] for key in schemas.GRID_KEYS}

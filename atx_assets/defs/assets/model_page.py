@@ -1,4 +1,4 @@
-"""What the page of `tuned_classifier` tells of a model. Not here: how good it is (`learning/`)."""
+"""What the page of `tuned_classifier` shows of a model. Not here: measuring it (`learning/`)."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def model_page(
     judged: Mapping[str, Any],
     pictures: Mapping[str, bytes],
 ) -> dict[str, Any]:
-    """Return the metadata in the order in which a person asks: place, figures, and then the rest.
+    """Return the metadata in the order of a reader's questions: place, figures, then the rest.
 
     Args:
         settings: say where the report is served.
         bundle: the model that was trained.
         champion: the one that scores.
-        judged: how the first was judged, see `Bundle.judged`.
+        judged: the judgement of `bundle`, see `Bundle.judged`.
         pictures: of its quality, PNG by name.
     """
     about = bundle.about
@@ -84,5 +84,5 @@ def model_page(
 
 
 def _rounded(value: float) -> float:
-    """Round what is to be looked at; the bundle has every digit."""
+    """Round a figure for the page; the bundle has every digit."""
     return round(value, 4)

@@ -64,35 +64,35 @@ def raw_media(
     if gone := gone_from(context.instance, files.folder):
         if started_by_itself(context.run):
             raise AtxError(gone)
-        context.log.warning("%s. A person started this run: it begins anew", gone)
+        context.log.warning("%s. A person started this run: it starts without them", gone)
     clock = asset_page.Clock()
     path = files.path("raw_media")
     # The transaction ends before the file is replaced: a server that stops after the last row
     # fails the run, which must then have changed nothing.
     settings = current_settings.read()
     record = ObservedRecord(settings.home)
-    with files.replacing(path) as beside:
-        with media_database.reading(settings) as (connection, found_source):
-            source, states = observed(connection, found_source, record.home, files.folder)
+    with files.replacing(path) as new_file:
+        with media_database.reading(settings) as (connection, visible_source):
+            source, states = observed(connection, visible_source, record.home, files.folder)
             context.log.info("reading atp.%s (%s layout)", source.layout.table, source.layout.name)
             fingerprints = asdict(read_fingerprints(connection, source))
             snapshot = {"layout": source.layout.name, "fingerprints": fingerprints}
-            rows = extract(connection, source, beside, snapshot)
-        of_models = _record(record, states, beside) if states else []
-    # The file takes its place after the record: whoever is killed between the two leaves a record
-    # of what the table holds, from which the next extraction sees nothing new.
+            rows = extract(connection, source, new_file, snapshot)
+        of_models = _record(record, states, new_file) if states else []
+    # The file is replaced after the record is written: a run that is killed between the two leaves
+    # a record of the table's content, to which the next extraction adds nothing new.
     if of_models:
         context.log.warning(
             "%d labels of reviewed rows are not learned from: the downloader gave them",
             len(of_models),
         )
-    # Not the whole file again: memory must not grow with the table.
+    # Only single columns are read again: memory must not grow with the table.
     types = pq.read_table(path, columns=["media_type"])["media_type"]
     kinds = {str(v["values"]): v["counts"] for v in pc.value_counts(types).to_pylist()}
     first: Any = next(pq.ParquetFile(path).iter_batches(asset_page.PREVIEW_ROWS), [])
     columns = {c.name: c for c in source.layout.columns}
     made_up = "hash" in source.columns and is_sample(pq.read_table(path, columns=["hash"])["hash"])
-    found = [
+    present = [
         columns.get(n, schemas.Column(n, schemas.STRING, "not one of the layout's columns"))
         for n in source.columns
     ]
@@ -109,7 +109,7 @@ def raw_media(
             "preview": asset_page.preview(
                 first, ["media_title", "release_year", "genre", "label", "rejection_status"]
             ),
-            "dagster/column_schema": asset_page.table_schema(found),
+            "dagster/column_schema": asset_page.table_schema(present),
             "dagster/column_lineage": asset_page.lineage({n: [(key, n)] for n in source.columns}),
             "file": dg.MetadataValue.path(str(path)),
             **fingerprint_metadata(snapshot),
@@ -118,7 +118,7 @@ def raw_media(
 
 
 def _record(record: "ObservedRecord", states: "States", extracted: Path) -> list[dict[str, Any]]:
-    """Write down what was seen of labels; return those that are a model's, with their titles."""
+    """Record the observed labels; return those that a model gave, with their titles."""
     import pyarrow.parquet as pq
 
     from atx_assets.sources.observed_labels import of_models

@@ -38,7 +38,7 @@ def review_queue(current_settings: CurrentSettings, files: DataFiles) -> dg.Mate
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(records),
-            **_told(records),
+            **_by_task(records),
             "labels doubted": len(doubt.rows),
             "labels doubted by": f"{doubt.models}; rule-made ones first",
             "dagster/column_lineage": asset_page.from_scores(schemas.REVIEW_QUEUE),
@@ -50,8 +50,8 @@ def review_queue(current_settings: CurrentSettings, files: DataFiles) -> dg.Mate
     )
 
 
-def _told(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Count and show the films of each task, as the asset's page has them."""
+def _by_task(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return counts and previews of the films of each task, for the asset's page."""
     films = {
         task: [r for r in records if r["task"] == task] for task in (AGAIN, LABEL, RECOMMENDED)
     }

@@ -46,24 +46,24 @@ def scored_results(
     parts = {**files.fingerprints("titles"), "bundle": bundle.digest}
     none = schemas.arrow_schema(schemas.SCORED_RESULTS).empty_table()
     schema = with_snapshot(none, snapshot_of(about)).schema
-    told = _Told()
+    tally = _Tally()
     with files.writing_table("scored_results", schema, parts) as writer:
         for scored in scored_parts(files, bundle):
             writer.write_table(scored)
-            told.add(scored)
+            tally.add(scored)
     shared = [c.name for c in schemas.SCORED_RESULTS if c in schemas.TITLES]
     parent = dg.AssetKey("titles")
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": told.films,
+            "dagster/row_count": tally.films,
             "preview": asset_page.preview(
-                told.surest, ["media_title", "release_year", "probability"]
+                tally.surest, ["media_title", "release_year", "probability"]
             ),
             "the preview shows": "the surest keeps among unlabelled films",
-            "films": told.films,
-            "unlabelled films": told.unlabelled,
-            "unlabelled films predicted keep": told.keeps,
-            **{name: told.outcomes[name] for name in ("tp", "fp", "tn", "fn")},
+            "films": tally.films,
+            "unlabelled films": tally.unlabelled,
+            "unlabelled films predicted keep": tally.keeps,
+            **{name: tally.outcomes[name] for name in ("tp", "fp", "tn", "fn")},
             "model version": bundle.version,
             "seconds": clock.seconds,
             "report": dg.MetadataValue.url(asset_page.report_address(current_settings.read())),
@@ -82,8 +82,8 @@ def scored_results(
     )
 
 
-class _Told:
-    """What the asset's page says of the scores, added up part by part."""
+class _Tally:
+    """The figures on the asset's page, added up part by part."""
 
     def __init__(self) -> None:
         self.films = self.unlabelled = self.keeps = 0
@@ -91,7 +91,7 @@ class _Told:
         self.surest: list[dict[str, Any]] = []
 
     def add(self, scored: pa.Table) -> None:
-        """Count the films of a part, and keep the surest keeps among those that nobody labelled."""
+        """Count the films of a part, and remember the surest keeps among unlabelled ones."""
         from atx_assets.models.scored import counts
 
         unlabelled = scored.filter(scored["label_source"].is_null())

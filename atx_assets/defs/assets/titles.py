@@ -1,4 +1,4 @@
-"""The source's rows as titles, which every later asset reads, and those rows that are set aside.
+"""Turns the source's rows into titles, which every later asset reads, and sets unusable rows aside.
 
 Not here: which rows are set aside (`sources/contract.py`), what a title is (`sources/titles.py`).
 """
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from atx_assets.sources.layouts import Layout
     from atx_assets.sources.sorted_library import SortedLibrary
 
-#: Who gives labels, in the words of the page.
+#: Who gave labels: the page's words and the values of `label_source`.
 _GIVERS = {
     "labelled by a person": "human",
     "labelled by a rule": "rule",
     "labelled by a model": "model",
     "unlabelled": None,
 }
-#: Lines of a table of reasons or mends on the page.
+#: Lines in a table of reasons or mends on the page.
 _KINDS_SHOWN = 12
 _RAW = dg.AssetKey("raw_media")
 
@@ -59,7 +59,7 @@ TITLES = dg.AssetSpec(
 def titles(
     context: dg.AssetExecutionContext, current_settings: CurrentSettings, files: DataFiles
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Sort the rows, set aside what cannot be used, and make the titles of all others."""
+    """Sort the rows, set aside what cannot be used, and make titles from all others."""
     from atx_assets.sources.sorted_library import SortedLibrary
 
     clock = asset_page.Clock()
@@ -72,7 +72,7 @@ def titles(
             return
         counts = library.counts
         if limit := too_many(counts.quarantined, counts.read, current_settings.read()):
-            # The titles that there are stay, and with them all that was made from them.
+            # The existing titles stay, and with them everything that was made from them.
             context.log.error("%s%s", in_words(counts.quarantined, counts.read), limit)
             return
         yield _titles(files, library, parts)
@@ -81,27 +81,27 @@ def titles(
 def _quarantine(
     files: DataFiles, library: "SortedLibrary", parts: Mapping[str, str], clock: asset_page.Clock
 ) -> dg.MaterializeResult[None]:
-    """Write the rows that are set aside, and say what is told of them."""
+    """Write the rows that are set aside, and return the asset's metadata."""
     from atx_assets.sources.quarantine import quarantine_table
     from atx_assets.sources.read.extract import mended_on_reading
 
-    source, found, layout = files.path("raw_media"), library.counts, library.layout
-    table = quarantine_table(source, found, layout)
-    carried = with_snapshot(table, {**library.snapshot, "rows_read": found.read})
+    source, counts, layout = files.path("raw_media"), library.counts, library.layout
+    table = quarantine_table(source, counts, layout)
+    carried = with_snapshot(table, {**library.snapshot, "rows_read": counts.read})
     path = files.write_table("quarantine", carried, parts)
-    mends = found.mends | {f"while reading: {k}": n for k, n in mended_on_reading(source).items()}
+    mends = counts.mends | {f"while reading: {k}": n for k, n in mended_on_reading(source).items()}
     return dg.MaterializeResult(
         asset_key=QUARANTINE.key,
         metadata={
             "dagster/row_count": table.num_rows,
-            "in short": in_words(found.quarantined, found.read),
-            "rows read": found.read,
-            "good": found.good,
-            "mended": found.mended,
-            "set aside": found.quarantined,
-            "share set aside": round(found.share, 6),
+            "in short": in_words(counts.quarantined, counts.read),
+            "rows read": counts.read,
+            "good": counts.good,
+            "mended": counts.mended,
+            "set aside": counts.quarantined,
+            "share set aside": round(counts.share, 6),
             "seconds": clock.seconds,
-            "reasons": _kinds(found.reasons, "reason", "rows"),
+            "reasons": _kinds(counts.reasons, "reason", "rows"),
             "mends": _kinds(mends, "mend", "values"),
             "preview": asset_page.preview(table, ["media_title", "source_key", "reasons"])
             if table.num_rows
@@ -121,23 +121,23 @@ def _quarantine(
 def _titles(
     files: DataFiles, library: "SortedLibrary", parts: Mapping[str, str]
 ) -> dg.MaterializeResult[None]:
-    """Make and write the titles, and say what is told of them."""
-    clock, told = asset_page.Clock(), _Told()
+    """Make and write the titles, and return the asset's metadata."""
+    clock, tally = asset_page.Clock(), _Tally()
     with files.writing_table("titles", library.schema, parts) as writer:
         for table in library.titles():
             writer.write_table(table, data_folder.ROWS_A_GROUP)
-            told.add(table)
+            tally.add(table)
     return dg.MaterializeResult(
         asset_key=TITLES.key,
         metadata={
-            "dagster/row_count": told.titles,
-            "titles": told.titles,
-            **told.givers(),
-            "learned from": told.learned_from,
+            "dagster/row_count": tally.titles,
+            "titles": tally.titles,
+            **tally.givers(),
+            "learned from": tally.learned_from,
             "layout": library.layout.name,
             "seconds": clock.seconds,
             "preview": asset_page.preview(
-                told.first, ["media_title", "release_year", "label", "label_source"]
+                tally.first, ["media_title", "release_year", "label", "label_source"]
             ),
             "the preview shows": "the first titles that a model learns from",
             "dagster/column_schema": asset_page.table_schema(
@@ -150,8 +150,8 @@ def _titles(
     )
 
 
-class _Told:
-    """What the asset's page says of the titles, added up part by part."""
+class _Tally:
+    """The figures on the asset's page, added up part by part."""
 
     def __init__(self) -> None:
         self.titles = self.learned_from = 0
@@ -159,7 +159,7 @@ class _Told:
         self._givers: Counter[str | None] = Counter()
 
     def add(self, titles: "pa.Table") -> None:
-        """Count the titles of a part, and keep the first that a model learns from."""
+        """Count the titles of a part, and remember the first that a model learns from."""
         from atx_assets.models.scored import counts
 
         trains = titles.filter(titles["trains"])
@@ -170,7 +170,7 @@ class _Told:
         self.first += trains.slice(0, wanted).to_pylist()
 
     def givers(self) -> dict[str, int]:
-        """Return how many titles have their label from whom."""
+        """Return the number of titles by who gave their label."""
         return {words: self._givers[source] for words, source in _GIVERS.items()}
 
 
@@ -192,8 +192,8 @@ def _parents(layout: "Layout") -> dict[str, list[tuple[dg.AssetKey, str]]]:
         "label_date": ("updated_at",),
     }
     same = ("imdb_id", "tmdb_id", "media_title", "hash", "original_title", "created_at")
-    there = {c.name for c in layout.columns}
-    own |= {name: (name,) for name in (*same, *layout.features) if name in there}
+    known = {c.name for c in layout.columns}
+    own |= {name: (name,) for name in (*same, *layout.features) if name in known}
     return {column: [(_RAW, name) for name in names] for column, names in own.items() if names}
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dg.asset(
-    deps=["titles", "quarantine"],  # whose check lets nothing be made of a spoilt source
+    deps=["titles", "quarantine"],  # quarantine's check stops the run if the source is spoilt
     group_name=asset_page.TRAINING,
     kinds={"json", "python"},
     owners=asset_page.OWNERS,
@@ -155,10 +155,10 @@ def training_table(
 def _label_changes(
     context: dg.AssetExecutionContext, files: DataFiles, titles: "pa.Table"
 ) -> "LabelChanges | None":
-    """Compare the labels with those learned from last, and say so; None where nothing was learned.
+    """Compare the labels with those of the last training and log it; None if there was none.
 
-    Those of the version trained last, and not of the table made last: a run that was broken off
-    between the two has taught nothing.
+    Compares with the version trained last, not with the last training table: a run that was
+    interrupted between the two has trained nothing.
     """
     from atx_assets.models.bundles import Bundles
 
@@ -167,7 +167,7 @@ def _label_changes(
         if trained is None:
             return None
         changes = label_changes(titles, trained.learned_from)
-    except (MissingError, DamagedError) as error:  # the training says what to do
+    except (MissingError, DamagedError) as error:  # the training reports how to fix it
         context.log.warning("labels cannot be compared with the last training: %s", error)
         return None
     context.log.info("labels since the last training: %s", changes)
@@ -197,9 +197,9 @@ def least_titles(layout: "Layout", settings: Settings) -> dict[str, int]:
 
 
 def feature_columns(encoding: "FeatureEncoding") -> list[schemas.Column]:
-    """Describe the features as columns: each number, and the categories of a kind in one line.
+    """Describe the features as columns: one line per number, and one line per kind of category.
 
-    One line each would be hundreds, under which an asset's page hides its story.
+    One line per category would be hundreds, and would hide everything else on the asset's page.
     """
     numbers = [
         schemas.Column(n.feature, "float", f"{n.column}, scaled to 0-1 over the training rows")
@@ -209,7 +209,7 @@ def feature_columns(encoding: "FeatureEncoding") -> list[schemas.Column]:
         schemas.Column(
             f"{g.column}_…",
             "uint8",
-            f"{len(g.categories)} columns, one a category: 1 where {g.column} has it",
+            f"{len(g.categories)} columns, one per category: 1 if {g.column} has it",
         )
         for g in encoding.categorical
     ]

@@ -1,7 +1,7 @@
-"""The classifier: trained, measured, logged, and promoted if it is fit to take the place.
+"""Trains, measures and logs the classifier, and promotes it if it is good enough.
 
-Not here: how fit, evaluation and the decision work (`learning/`), how a bundle is kept
-(`models/bundles.py`), what MLflow is told (`report/tracking.py`).
+Not here: how training, evaluation and the decision work (`learning/`), how a bundle is kept
+(`models/bundles.py`), what is logged to MLflow (`report/tracking.py`).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from atx_assets.operating_point import OperatingPoint
     from atx_assets.report.tracking import Trained
 
-#: What the model answers.
-_ANSWER = Column("probability", FLOAT, "chance of a keep, from the features of a film")
-_UNCHANGED = "trained again, and the same to the last byte"
+#: The model's output.
+_ANSWER = Column("probability", FLOAT, "probability of a keep, from the features of a film")
+_UNCHANGED = "trained again, and identical to the last byte"
 
 
 @dg.asset(
@@ -42,7 +42,7 @@ _UNCHANGED = "trained again, and the same to the last byte"
     kinds={"xgboost", "mlflow"},
     owners=asset_page.OWNERS,
     code_version="3",
-    # Not the features, which are the columns of the encoding: their list would hide the story.
+    # Without the features, which the encoding lists: they would hide everything else on the page.
     metadata={"dagster/column_schema": asset_page.table_schema([_ANSWER])},
 )
 def tuned_classifier(
@@ -86,7 +86,7 @@ def tuned_classifier(
         )
         champion = bundle if judged["promoted"] or before is None else before
         if run:
-            # They import MLflow, which nobody waits for with ATX_MLFLOW=off.
+            # Imported here: they import MLflow, which is slow and unused with ATX_MLFLOW=off.
             from atx_assets.models.registered_model import mirror
             from atx_assets.report.tracking import Trained
 
@@ -94,8 +94,8 @@ def tuned_classifier(
             trained = Trained(bundle, judged, data, search, grid, known, curves)
             challenger = None if judged["promoted"] else bundle
             with mlflow.telling(settings):
-                url = _tell_mlflow(run, trained, mlflow, context.run.run_id, settings)
-                # Before the champion itself: when MLflow goes away here, the last model stays.
+                url = _log_to_mlflow(run, trained, mlflow, context.run.run_id, settings)
+                # Before the champion changes: if MLflow goes away here, the last model stays.
                 mirror(run.tracking_client, settings.model_name, champion, challenger)
             page = {"MLflow run": dg.MetadataValue.url(url)}
         if judged["promoted"]:
@@ -121,7 +121,7 @@ def tuned_classifier(
 
 
 def _evidence(data: "TrainingData", titles: "pa.Table", settings: Settings) -> "Evidence":
-    """Put together what quality is measured on."""
+    """Return the data on which quality is measured."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -143,9 +143,9 @@ def _evidence(data: "TrainingData", titles: "pa.Table", settings: Settings) -> "
 def _comparable(
     search: dict[str, Any], data: "TrainingData", point: "OperatingPoint"
 ) -> dict[str, Any]:
-    """Return what the search measured; without its verdicts, if they were taken elsewhere.
+    """Return the search's measures, without those at the threshold if the operating point changed.
 
-    `current` says whether it was measured on the labels and features that the model learns from.
+    `current` says whether they were measured on the labels and features of this training.
     """
     from atx_assets.models.training_data import training_sha256
 
@@ -167,7 +167,7 @@ def _train(
     nested: dict[str, Any],
     titles: "pa.Table",
 ) -> tuple["NewBundle", list[float]]:
-    """Fit and measure; return all that makes the version, and its PR-AUC in each fold.
+    """Train and measure; return everything in the new version, and its PR-AUC in each fold.
 
     Raises:
         SettingError: no threshold reaches the operating point.
@@ -181,7 +181,7 @@ def _train(
     in_use = next(row for row in quality["alternatives"] if row["in_use"])
     if in_use["threshold"] is None:
         raise SettingError(
-            f"ATX_OPERATING_POINT={evidence.point} is out of reach: no threshold comes to it out "
+            f"ATX_OPERATING_POINT={evidence.point} is out of reach: no threshold reaches it out "
             "of fold; ask for less, or set f1. The last model stays in place"
         )
     new = NewBundle(
@@ -205,10 +205,10 @@ def _train(
     return new, pr_auc
 
 
-def _tell_mlflow(
+def _log_to_mlflow(
     run: Any, trained: "Trained", mlflow: Mlflow, dagster_run: str, settings: Settings
 ) -> str:
-    """Log and register a model, unless MLflow has this very one; return its run's page."""
+    """Log and register a model, unless MLflow already has it; return its run's page."""
     from atx_assets.models.mlflow_client import run_url
     from atx_assets.models.registered_model import register, registered
     from atx_assets.report.tracking import describe, log
@@ -216,7 +216,7 @@ def _tell_mlflow(
     client = run.tracking_client
     known = registered(client, settings.model_name, trained.bundle)
     if known is not None:
-        # One run a model: the one that made the same bytes first. It may have failed after that.
+        # One run per model: the first that made these bytes. It may have failed afterwards.
         mlflow.forget(run)
         client.set_terminated(known.run_id, "FINISHED")
         client.set_tag(known.run_id, "atx.promotion", trained.judged.get("reason", ""))
@@ -247,10 +247,10 @@ def _say(
 def _learned_from(
     data: "TrainingData", titles: "pa.Table", chosen: "Hyperparameters", held_out: "OutOfFold"
 ) -> "pa.Table":
-    """Put down who was learned from, kept out of which models, and how probable as a keep.
+    """Return the films learned from, the folds that held each out, and a sceptical probability.
 
-    `sceptical` is the probability by models that do not trust a rule's keeps; by the models of the
-    folds where people gave too few keeps to do without those.
+    `sceptical` is the probability by models that do not trust a rule's keeps, or by the models of
+    the folds if people gave too few keeps to train without those.
     """
     import numpy as np
     import pyarrow as pa

@@ -1,1 +1,1 @@
-"""What assets are handed: PostgreSQL, MLflow, the files under the data folder."""
+"""The resources of assets: settings, PostgreSQL, MLflow, the files under the data folder."""

@@ -1,4 +1,4 @@
-"""The settings as the graph gets them: read once for each run and each tick.
+"""The settings as a Dagster resource: read once per run and once per tick.
 
 Not here: which settings there are, and how one is read (`settings.py`).
 """
@@ -12,10 +12,10 @@ from atx_assets.settings import Settings, read_settings
 class CurrentSettings(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The settings as they are when a run or a tick first asks for them.
 
-    Dagster makes one of these for each run (for each step, if each has its own process) and for
-    each tick, so a change in `.env` holds from the next one on. The settings are not read when it
-    is made: a setting that cannot be used is then the error of the step, or the reason why a sensor
-    skips, in one line. The failure of a resource would be a traceback, and would fail the tick.
+    Dagster creates one of these for each run (for each step, if each has its own process) and for
+    each tick, so a change in `.env` applies from the next one on. Creating it reads nothing: an
+    invalid setting is then the error of the step, or the reason why a sensor skips, in one line. A
+    resource that fails to be created would print a traceback, and would fail the tick.
     """
 
     _settings: Settings | None = PrivateAttr(default=None)
@@ -34,10 +34,10 @@ class CurrentSettings(dg.ConfigurableResource):  # type: ignore[type-arg]
 def given_settings(settings: Settings) -> CurrentSettings:
     """Return the resource with these settings in it, whatever the environment says.
 
-    For who has the settings already: `atx run`, and tests.
+    For callers that already have the settings: `atx run`, and tests.
     """
 
-    # A class of its own: Dagster makes a resource anew from its fields for each run and tick.
+    # A class of its own: for each run and tick, Dagster recreates a resource from its fields.
     class Given(CurrentSettings):
         __doc__ = CurrentSettings.__doc__
 

@@ -1,4 +1,4 @@
-"""The data folder as assets get it: a resource of Dagster's, held by one run at a time.
+"""The data folder as a Dagster resource, which one run at a time holds.
 
 Not here: its files (`storage/data_folder.py`).
 """
@@ -25,12 +25,12 @@ class DataFiles(dg.ConfigurableResource, DataFolder):  # type: ignore[type-arg]
 
     @property
     def folder(self) -> Path:
-        """The data folder: `directory`, or `ATX_DATA_DIR` when that is empty."""
+        """The data folder: `directory`, or `ATX_DATA_DIR` if that is empty."""
         return Path(self.directory) if self.directory else self.current_settings.read().data_dir
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[DataFiles]:
-        """Hold the folder while a run (or a step, where each has a process) writes to it."""
+        """Hold the folder while a run (or a step, if each has its own process) writes to it."""
         run = context.run.run_id if context.run else "-"
         with only_writer(self.folder, run, context.log):
             yield self

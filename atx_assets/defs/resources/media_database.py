@@ -1,4 +1,4 @@
-"""The media database as assets see it: one read-only moment of it."""
+"""The media database as a Dagster resource: one read-only snapshot of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MediaDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Open one read-only, repeatable-read transaction, and find the layout in it.
 
         Raises:
-            AtxError: it cannot be reached or read, or holds no layout of atx.
+            AtxError: it cannot be reached or read, or has neither layout.
         """
         from atx_assets.sources.read.database import connect, explained
         from atx_assets.sources.read.rights import find_visible_source

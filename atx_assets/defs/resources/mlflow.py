@@ -1,7 +1,7 @@
-"""MLflow as assets see it: one MLflow run for each model trained.
+"""MLflow as a Dagster resource: one MLflow run for each model trained.
 
 dagster-mlflow ties the MLflow run to the Dagster run. Not here: where MLflow is
-(`models/mlflow_server.py`), whether it takes what we tell it (`models/mlflow_proof.py`), what is
+(`models/mlflow_server.py`), whether it accepts what we log (`models/mlflow_proof.py`), what is
 logged (`report/tracking.py`), the registered model (`models/registered_model.py`).
 """
 
@@ -25,10 +25,10 @@ from atx_assets.models.mlflow_server import (
 from atx_assets.process_environment import impatient_after
 from atx_assets.settings import Settings
 
-#: Seconds of asking it this and that, after which it may take no more than one to answer: telling
-#: it of a model takes a hundred questions, and at ten seconds each a run would hang for an hour.
+#: Seconds of requests after which each may take only one second more: logging a model takes a
+#: hundred requests, and at ten seconds each a run would hang for an hour.
 PATIENCE = 45
-#: Ended runs of Dagster; whatever MLflow still holds to be running under one of them is not.
+#: Ended states of Dagster runs; an MLflow run under such a run is not running any more.
 _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
@@ -37,16 +37,16 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @contextmanager
     def run(self, context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Any]:
-        """Open the MLflow run of this Dagster run, and end it in the state that is true.
+        """Open the MLflow run of this Dagster run, and end it in the right state.
 
         dagster-mlflow's own resource would open it before the first asset, import a hundred
-        megabytes to do so, and leave a failed step's run marked as finished.
+        megabytes to do so, and mark the run of a failed step as finished.
 
         Yields:
-            What has MLflow's functions for the run, or None with `ATX_MLFLOW=off`.
+            An object with MLflow's functions for the run, or None with `ATX_MLFLOW=off`.
 
         Raises:
-            AtxError: MLflow does not answer within seconds, or stops to.
+            AtxError: MLflow does not answer within seconds, or stops answering.
         """
         if not settings.mlflow_on:
             yield None
@@ -70,10 +70,10 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @contextmanager
     def telling(self, settings: Settings) -> Iterator[None]:
-        """Let the block tell MLflow something, and lose patience with it after `PATIENCE`.
+        """Explain MLflow's failures in the block, and shorten its timeout after `PATIENCE`.
 
         Raises:
-            AtxError: MLflow stops to answer, answers with an error, or too slowly.
+            AtxError: MLflow stops answering, answers with an error, or too slowly.
         """
         from mlflow.exceptions import MlflowException
 
@@ -86,10 +86,10 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
             raise failure(error, settings) from shown_cause(error, settings)
 
     def check(self, settings: Settings, log: logging.Logger) -> None:
-        """Make sure that MLflow takes what a training tells it, before minutes go into a search.
+        """Check that MLflow accepts what a training logs, before a search takes minutes.
 
         Raises:
-            AtxError: it does not answer within seconds, or does not take a run or an artifact.
+            AtxError: it does not answer within seconds, or does not accept a run or an artifact.
         """
         if not settings.mlflow_on:
             return
@@ -100,17 +100,17 @@ class Mlflow(dg.ConfigurableResource):  # type: ignore[type-arg]
             prove(settings, log)
 
     def forget(self, run: Any) -> None:
-        """End and delete the run that is open: there was nothing to tell in it."""
+        """End and delete the open run: there was nothing to log in it."""
         mlflow_run = run.active_run().info.run_id
         run.end_run()
         run.tracking_client.delete_run(mlflow_run)
 
 
 def _end_run(state: str, log: logging.Logger) -> None:
-    """End the run in `state`; when MLflow is gone, the next training finds it and does it.
+    """End the run in `state`; if MLflow is gone, the next training does it.
 
-    By then all else is told and the champion is in place: nothing is left that could fail. What is
-    raised may hold MLflow's password, and is not told.
+    By then everything else is logged and the champion is in place, so this raises nothing. The
+    error's text may hold MLflow's password, and is not logged.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -118,13 +118,13 @@ def _end_run(state: str, log: logging.Logger) -> None:
     try:
         mlflow.end_run(state)
     except (MlflowException, OSError):
-        log.warning("MLflow does not take that its run is %s; the next training tells it", state)
+        log.warning("MLflow could not mark its run as %s; the next training does it", state)
 
 
 def _end_left_runs(instance: dg.DagsterInstance) -> None:
-    """Mark as ended what runs in MLflow under a Dagster run that has ended.
+    """End the MLflow runs that seem to be running under an ended Dagster run.
 
-    A process that was killed, or from which MLflow was taken away, could not do it itself.
+    A process that was killed, or that lost MLflow, could not do it itself.
     """
     import mlflow
 
@@ -139,13 +139,13 @@ def _end_left_runs(instance: dg.DagsterInstance) -> None:
 
 def _dagster_mlflow(context: dg.AssetExecutionContext, settings: Settings) -> Any:
     with warnings.catch_warnings():
-        # It says at every import that it is in beta, which our versions are pinned for.
+        # It warns at every import that it is in beta; our versions are pinned for that reason.
         warnings.simplefilter("ignore", dg.BetaWarning)
         from dagster_mlflow.resources import MlFlow
 
         return MlFlow(
             SimpleNamespace(
-                # What it logs, that a run of its own is open, nobody asks for.
+                # It logs that a run is open, which is of no use in the run's own log.
                 log=logging.getLogger("dagster_mlflow"),
                 dagster_run=context.run,
                 run_id=context.run.run_id,

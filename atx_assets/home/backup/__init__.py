@@ -1,1 +1,1 @@
-"""All that a home and its data folder hold in one file, and back from it."""
+"""Backs up a home and its data folder into one file, and restores them from it."""

@@ -1,9 +1,9 @@
-"""What `atx backup` and `atx restore` agree on: the parts of the one file, and its manifest.
+"""The format of a backup, shared by `atx backup` and `atx restore`: its parts and its manifest.
 
 The file is a gzipped tar. First comes `manifest.json`: the number of this format, the versions of
-what made it, what is inside with size and sha256, and what is not. Then `data/` and `home/` with
-files as they lay there, `databases/` with dumps that any later PostgreSQL reads, and `mlflow.db`.
-Not here: what is taken (`backup.py`), where it is put (`restore.py`).
+the programs that made it, what is inside with size and sha256, and what is not. Then `data/` and
+`home/` with unchanged files, `databases/` with dumps that any later PostgreSQL reads, and
+`mlflow.db`. Not here: what is backed up (`backup.py`), where it is put (`restore.py`).
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from atx_assets.home.postgres.cluster import MADE
 from atx_assets.plain_text import shown
 from atx_assets.storage.locks import take_lock
 
-#: Raised when a file of today can no longer be read as if it were of tomorrow.
+#: To be incremented when a later atx can no longer read the files of an earlier one unchanged.
 FORMAT = 1
 
 MANIFEST, MLFLOW = "manifest.json", "mlflow.db"
 DATA, HOME, DATABASES = "data/", "home/", "databases/"
 
-#: What lies in a home and is made anew, is another form of what is inside, or is a lock. All else
-#: is taken, so that what a later atx keeps there is not lost by this list. None of it is put back:
-#: a cluster of PostgreSQL's own files, or settings of Dagster's, would run what they say.
+#: Files of a home that are rebuilt, are in the backup in another form, or are locks. Everything
+#: else is backed up, so that this list does not lose what a later atx keeps there. A restore
+#: refuses them: PostgreSQL's own files, or settings of Dagster, would run what they say.
 LEFT_OUT: tuple[str, ...] = ("postgres", "logs", "locks", "tmp", "alerts.lock", RECORD, MADE)
 LEFT_OUT += ("dagster/dagster.yaml", "dagster/.nux", "dagster/.telemetry", "dagster/logs")
 LEFT_OUT += ("mlflow/mlflow.db",)
 LEFT_OUT += tuple(f"mlflow/mlflow.db-{end}" for end in ("journal", "wal", "shm"))
 
-#: Bytes of a manifest at most: one of 300,000 files.
+#: The largest manifest in bytes: enough for 300,000 files.
 LONGEST_MANIFEST = 64 << 20
 
 #: Databases, or versions of programs, that a backup names at most.
 _MOST_NAMED = 1_000
-#: The file in a folder of work by which it is held against others.
+#: The lock file in a working folder that keeps other processes out of it.
 _LOCK = ".lock"
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
-#: Bytes that are held at once.
+#: Bytes held in memory at a time.
 CHUNK = 1 << 20
 
 
@@ -64,11 +64,11 @@ class Member:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is told of a backup.
+    """The description of a backup.
 
-    `home` and `data_dir` are the folders that it was made of; `databases` are names of databases
-    by the member that holds the dump; `versions` are those of atx, PostgreSQL, Dagster, MLflow;
-    `not_inside` are lines for people.
+    `home` and `data_dir` are the folders that were backed up; `databases` has the name of each
+    database by the member that holds its dump; `versions` are those of atx, PostgreSQL, Dagster,
+    MLflow; `not_inside` are lines for people.
     """
 
     format: int
@@ -81,15 +81,15 @@ class Manifest:
     members: list[Member] = field(default_factory=list)
 
     def to_json(self) -> bytes:
-        """Return it as it stands in the file."""
+        """Return the content of `manifest.json`."""
         return (json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n").encode()
 
     @classmethod
     def from_json(cls, text: bytes, file: Path) -> Manifest:
-        """Read one, and refuse names that would lead out of where they belong.
+        """Parse a manifest, and refuse names that would lead out of the restored folders.
 
         Raises:
-            AtxError: a later atx made it, or it is none.
+            AtxError: a later atx made the backup, or the text is not a manifest.
         """
         try:
             if _is_too_dense(text):
@@ -100,26 +100,26 @@ class Manifest:
                 by = versions.get("atx", "?") if isinstance(versions, dict) else "?"
                 raise AtxError(
                     f"{file} was made by a later atx ({shown(str(by), 20)}), whose backups this "
-                    "one does not know: restore it with that"
+                    "one cannot read: restore it with that version"
                 )
             return _manifest(said)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise AtxError(
-                f"{file} is no backup of atx, or damaged: its list is not one"
+                f"{file} is damaged, or not a backup of atx: its list of files is not valid"
             ) from error
 
 
 def _is_too_dense(text: bytes) -> bool:
-    """Say whether JSON has so many values for its size that they would take gigabytes.
+    """Return whether JSON has so many values for its size that they would take gigabytes.
 
-    An entry of a file has four of these marks in over a hundred bytes.
+    The entry of a file has four of these marks in more than a hundred bytes.
     """
     bare = _STRING.sub(b"", text)
     return 20 * sum(bare.count(mark) for mark in (b"[", b"{", b",")) > len(text) + 20_000
 
 
 def _manifest(said: dict[str, Any]) -> Manifest:
-    """Make a manifest of what a file says; a ValueError or KeyError where it may be none."""
+    """Return a manifest from parsed JSON; raise ValueError or KeyError if it is not valid."""
     members = [
         Member(_name(entry["name"]), _whole(entry["size"]), _digest(entry["sha256"]))
         for entry in _each(said["members"], dict)
@@ -137,57 +137,57 @@ def _manifest(said: dict[str, Any]) -> Manifest:
         members=members,
     )
     if said.keys() != {part.name for part in fields(Manifest)}:
-        raise ValueError("it says more than we know")
+        raise ValueError("unknown entries")
     names = {member.name for member in members}
     dumps, databases = manifest.databases.keys(), set(manifest.databases.values())
     if len(names) != len(members) or not dumps <= names or len(databases) != len(dumps):
-        raise ValueError("names twice, or none")
-    # Every later database may be a copy of the templates.
+        raise ValueError("a name that is missing or there twice")
+    # A changed template would change every database that is created later.
     wrong = databases & {"", "template0", "template1"}
     if wrong or not all(dump.startswith(DATABASES) for dump in dumps):
-        raise ValueError("no database of a backup")
+        raise ValueError("not a database of a backup")
     return manifest
 
 
 def _each(said: Any, kind: type) -> list[Any]:
     if not isinstance(said, list) or not all(isinstance(entry, kind) for entry in said):
-        raise ValueError("not a list of that kind")
+        raise ValueError("not a list of the expected kind")
     return said
 
 
 def _texts(said: Any, most: int) -> dict[str, str]:
     if not isinstance(said, dict) or len(said) > _MOST_NAMED:
-        raise ValueError("not so many names")
+        raise ValueError("not an object, or too many names")
     return {_text(name, 4096): _text(value, most) for name, value in said.items()}
 
 
 def _text(said: Any, most: int) -> str:
-    """Take a text of that many bytes at most, without NUL and half characters."""
+    """Return a text of at most `most` bytes, without NUL and lone surrogates, or raise."""
     if not isinstance(said, str) or len(said.encode()) > most or "\0" in said:
-        raise ValueError("no text, or a long one")
+        raise ValueError("not a text, or too long")
     return said
 
 
 def _whole(said: Any) -> int:
     if type(said) is not int or not 0 <= said < 2**62:
-        raise ValueError("no whole number")
+        raise ValueError("not a whole number")
     return said
 
 
 def _digest(said: Any) -> str:
     if not re.fullmatch("[0-9a-f]{64}", _text(said, 64)):
-        raise ValueError("no checksum")
+        raise ValueError("not a checksum")
     return str(said)
 
 
 def _folder(said: Any) -> str:
     if not PurePosixPath(_text(said, 4096)).is_absolute():
-        raise ValueError("no folder")
+        raise ValueError("not an absolute path")
     return str(said)
 
 
 def _name(said: Any) -> str:
-    """Take the name of a file that leads to where it belongs."""
+    """Return the name of a file if it stays in the folders of a backup, or raise ValueError."""
     name = _text(said, 4096)
     path = PurePosixPath(name)
     plain = not path.is_absolute() and str(path) == name and ".." not in path.parts
@@ -198,9 +198,9 @@ def _name(said: Any) -> str:
 
 @contextmanager
 def work_folder(path: Path) -> Iterator[Path]:
-    """Make `path`, hold it against others, and remove it with all that is in it at the end.
+    """Create `path`, lock it, and remove it with its content at the end.
 
-    What a process that was killed has left there is removed first.
+    The leftovers of a killed process are removed first.
 
     Raises:
         AtxError: another process holds it.
@@ -208,7 +208,7 @@ def work_folder(path: Path) -> Iterator[Path]:
     path.mkdir(mode=0o700, exist_ok=True)
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        # A file in it, as NFS locks no folder.
+        # A file in it is locked, because NFS cannot lock a folder.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         held = os.open(_LOCK, flags, 0o600, dir_fd=folder)
     finally:
@@ -216,13 +216,13 @@ def work_folder(path: Path) -> Iterator[Path]:
     lock = path / _LOCK
     try:
         take_lock(held, lock)
-        # Whoever held it may have removed it since it was opened: it guards nothing any more.
+        # Its last holder may have removed the file since it was opened: the lock is useless then.
         if not os.path.samestat(os.fstat(held), lock.lstat()):
             raise FileNotFoundError
     except (BlockingIOError, FileNotFoundError):
         os.close(held)
-        raise AtxError(f"another atx is at work in {path}: let it end first") from None
-    except NoLocksError:  # what is there may be another's
+        raise AtxError(f"another atx is using {path}: let it end first") from None
+    except NoLocksError:  # the content may belong to another atx
         os.close(held)
         if [*path.iterdir()] == [lock]:
             lock.unlink()
@@ -236,7 +236,7 @@ def work_folder(path: Path) -> Iterator[Path]:
 
 
 def _clear(path: Path, lock: Path, *, ignore_errors: bool = False) -> None:
-    """Remove all that is in a folder but the lock."""
+    """Remove everything in a folder except the lock."""
     for left in [*path.iterdir()]:
         if left == lock:
             continue
@@ -247,11 +247,11 @@ def _clear(path: Path, lock: Path, *, ignore_errors: bool = False) -> None:
 
 
 def _remove(path: Path, lock: Path, held: int) -> None:
-    """Remove a folder that we hold, the lock last: without it another atx may begin in it."""
+    """Remove a folder that we hold, the lock last: without it another atx may start using it."""
     with suppress(OSError):
         _clear(path, lock, ignore_errors=True)
     with suppress(OSError):
         lock.unlink()
     os.close(held)  # before the folder goes: NFS keeps an open file in it under another name
-    with suppress(OSError):  # another atx is in it already
+    with suppress(OSError):  # another atx is already using it
         path.rmdir()

@@ -1,6 +1,6 @@
-"""`atx backup`: all that a home and its data folder hold, in one file.
+"""`atx backup`: writes everything in a home and its data folder into one file.
 
-Not here: what the file looks like (`archive.py`), putting it back (`restore.py`).
+Not here: the format of the file (`archive.py`), restoring it (`restore.py`).
 """
 
 from __future__ import annotations
@@ -48,31 +48,29 @@ _logger = logging.getLogger("atx_assets")
 
 
 def backup(settings: Settings, file: Path | None, say: Callable[[str], None]) -> Path:
-    """Write everything of a home into one file, readable by its owner alone; return the file.
+    """Write everything in a home into one file that only its owner can read; return the file.
 
-    `atx up` may go on: a run under way is waited for, and one that comes waits.
+    `atx up` may go on running: the backup waits for a run in progress, and new runs wait for it.
 
     Args:
-        settings: the home, the data folder, and which servers are the home's own.
-        file: what to write; by default `atx-backup-<date>-<time>.tar.gz` in the current folder.
-        say: is called with each line to tell.
+        settings: the home, the data folder, and which servers belong to the home.
+        file: the file to write; by default `atx-backup-<date>-<time>.tar.gz` in the current folder.
+        say: is called with each line of output.
 
     Raises:
-        AtxError: there is such a file already, there is nothing to take, or something cannot be
-            read or written. Nothing is left behind then.
+        AtxError: the file already exists, there is nothing to back up, or something cannot be read
+            or written. Nothing is left behind then.
     """
     now = datetime.now().astimezone()
     file = (file or Path(f"atx-backup-{now:%Y-%m-%d-%H%M}.tar.gz")).absolute()
     if file.exists() or file.is_symlink():
-        raise AtxError(f"{file} is there already: name another file, or move it away")
+        raise AtxError(f"{file} already exists: name another file, or move it away")
     if not file.parent.is_dir():
-        raise AtxError(f"there is no folder {file.parent}: make it, or name another")
+        raise AtxError(f"there is no folder {file.parent}: create it, or name another")
     if not settings.home.is_dir():
-        raise AtxError(
-            f"{settings.home} is not there, so there is nothing to back up: set ATX_HOME"
-        )
+        raise AtxError(f"{settings.home} is missing, so there is nothing to back up: set ATX_HOME")
     if settings.home.resolve() == settings.data_dir.resolve():
-        raise AtxError("ATX_HOME and ATX_DATA_DIR are one folder: set them to two")
+        raise AtxError("ATX_HOME and ATX_DATA_DIR are the same folder: set them to two")
     follow_home(settings)
     try:
         with work_folder(file.parent / f".{file.name}.new") as work:
@@ -82,17 +80,17 @@ def backup(settings: Settings, file: Path | None, say: Callable[[str], None]) ->
         raise AtxError(f"cannot write the backup {file} ({error.strerror}{name})") from error
     try:
         record_backup(settings.home, _as_text(now))
-    except OSError as error:  # the backup is whole all the same
-        _logger.warning("when it was made is not recorded in the home (%s)", error.strerror)
+    except OSError as error:  # the backup itself is complete
+        _logger.warning("the home could not record this backup (%s)", error.strerror)
     say(f"{file}: {_size(size)}, {count} files")
     for check in (check_results, check_models):
         try:
             check(settings)
-        except AtxError as error:  # whatever it is, the backup is made
+        except AtxError as error:  # a fault in the data does not prevent a backup
             say(f"WARNING, it is in the backup as it is: {error}")
     if code:
         say(
-            f"WARNING, restoring it takes --trust-code, for what you have made: {shown(code[0])}"
+            f"WARNING, restoring it needs --trust-code, because of code of yours: {shown(code[0])}"
             + (f" and {len(code) - 1} more" if len(code) > 1 else "")
         )
     for line in _not_inside(settings):
@@ -101,7 +99,7 @@ def backup(settings: Settings, file: Path | None, say: Callable[[str], None]) ->
 
 
 def _write(settings: Settings, now: datetime, file: Path, work: Path) -> tuple[int, int, list[str]]:
-    """Write the file; return its size, how many files are in it, and what of it is code."""
+    """Write the file; return its size in bytes, the number of files in it, and the code in it."""
     from atx_assets.storage.writer_lock import only_writer
 
     with only_writer(settings.data_dir, "atx backup", _logger):
@@ -111,7 +109,7 @@ def _write(settings: Settings, now: datetime, file: Path, work: Path) -> tuple[i
             copy_store(settings.home / "mlflow" / "mlflow.db", work / MLFLOW)
             sources[MLFLOW] = work / MLFLOW
         sources |= {name: work / Path(name).name for name in made}
-        # After the databases: the record of corrections may know of more than they do, not of less.
+        # After the databases: the record of corrections may hold more than they do, but not less.
         apart = (file, work)
         sources |= dict(_files(settings.home, HOME, [settings.data_dir, *apart]))
         sources |= dict(_files(settings.data_dir, DATA, [settings.home, *apart]))
@@ -126,20 +124,20 @@ def _write(settings: Settings, now: datetime, file: Path, work: Path) -> tuple[i
             not_inside=_not_inside(settings),
             members=members,
         )
-        beside = work / "whole"
-        with beside.open("xb") as raw:
+        unfinished = work / "whole"
+        with unfinished.open("xb") as raw:
             with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=5) as packed:
                 _pack(packed, manifest, sources)
             raw.flush()
             os.fsync(raw.fileno())
             size = raw.tell()
-    # Taken first, so that a file that came meanwhile is not written over.
+    # The name is claimed first, so that a file that appeared meanwhile is not overwritten.
     try:
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError as error:
-        raise AtxError(f"{file} has come meanwhile: name another file") from error
-    beside.chmod(0o600)
-    beside.replace(file)
+        raise AtxError(f"{file} was created meanwhile: name another file") from error
+    unfinished.chmod(0o600)
+    unfinished.replace(file)
     folder = os.open(file.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -156,13 +154,13 @@ def _dumped(settings: Settings, work: Path) -> tuple[dict[str, str], dict[str, s
     """Dump every database of the embedded server.
 
     Returns:
-        Their names by member, the versions of what made them, and what of them is code.
+        Their names by member, the versions of the programs, and the code in the databases.
     """
     versions = {"atx": version("atx-assets"), "dagster": version("dagster")}
     versions["mlflow"] = version("mlflow")
     made: dict[str, str] = {}
     code: list[str] = []
-    # Also one that the settings do not use now: it may hold what they used before.
+    # Even if the settings do not use the server now: it may hold what they used before.
     if (settings.home / "postgres").is_dir():
         with EmbeddedPostgres(settings.home) as server:
             versions["postgresql"] = server_version(server)
@@ -175,15 +173,15 @@ def _dumped(settings: Settings, work: Path) -> tuple[dict[str, str], dict[str, s
 
 
 def _files(folder: Path, prefix: str, apart: list[Path]) -> Iterator[tuple[str, Path]]:
-    """Find the plain files below a folder, without what is not to be taken, in order of names."""
+    """Yield the regular files below a folder that belong in a backup, ordered by name."""
     folder = folder.resolve()
     left_out = {folder / name for name in (LEFT_OUT if prefix == HOME else (".writer.lock",))}
     for path in sorted(_walked(folder, left_out | {path.resolve() for path in apart})):
         name = path.relative_to(folder).as_posix()
         if not stat.S_ISREG(path.lstat().st_mode):
-            _logger.warning("not in the backup, as it is no plain file: %s", path)
+            _logger.warning("not in the backup, because it is not a regular file: %s", path)
         elif not _is_text(name):
-            _logger.warning("not in the backup, as its name is not UTF-8: %s", ascii(name))
+            _logger.warning("not in the backup, because its name is not UTF-8: %s", ascii(name))
         elif not (prefix == HOME and name.startswith(("postgres.new-", "mlflow/mlflow.db."))):
             yield prefix + name, path
 
@@ -199,9 +197,9 @@ def _is_text(name: str) -> bool:
 def _walked(folder: Path, left_out: set[Path]) -> Iterator[Path]:
     for entry in os.scandir(folder):
         path = Path(entry.path)
-        # What a process that was killed has left half-written.
+        # Half-written leftovers of killed processes.
         half = entry.name.startswith(".") and (entry.name.endswith(".new") or ".new-" in entry.name)
-        # Passwords are kept apart, wherever somebody has put them.
+        # Passwords stay out of the backup, in whatever folder the file is.
         if half or path in left_out or entry.name == ".env":
             continue
         if entry.is_dir(follow_symlinks=False):
@@ -225,14 +223,14 @@ def _pack(packed: gzip.GzipFile, manifest: Manifest, sources: dict[str, Path]) -
         if len(about) > LONGEST_MANIFEST:
             raise AtxError(
                 f"{manifest.home} and {manifest.data_dir} hold {len(manifest.members):,} files, "
-                "and a backup takes 300,000: remove some of dagster/storage, the logs of old runs"
+                "and a backup holds at most 300,000: remove old runs' logs from dagster/storage"
             )
         tar.addfile(_info(MANIFEST, len(about)), io.BytesIO(about))
         for member in manifest.members:
             path = sources[member.name]
             with ExitStack() as opened:
                 reading = _Hashed(opened.enter_context(path.open("rb")), member)
-                # When a version was saved is told by the time of its file.
+                # The time of its file says when a version was saved.
                 tar.addfile(_info(member.name, member.size, path.stat().st_mtime), reading)
                 reading.finish(path)
 
@@ -244,7 +242,7 @@ def _info(name: str, size: int, time: float = 0) -> tarfile.TarInfo:
 
 
 class _Hashed(io.RawIOBase):
-    """A file that sees to it that what is read is what was counted."""
+    """A file that checks that its content is what was hashed for the manifest."""
 
     def __init__(self, file: IO[bytes], member: Member) -> None:
         self._file, self._member, self._digest = file, member, hashlib.sha256()
@@ -263,13 +261,13 @@ def _not_inside(settings: Settings) -> list[str]:
     from atx_assets.models.mlflow_server import shown_uri
 
     media, dagster = own_databases(settings)
-    lines = ["your .env, with your settings and passwords: keep it apart"]
+    lines = ["your .env, with your settings and passwords: keep a copy elsewhere"]
     if not media:
-        lines.append(f"the media database, {settings.database}: back it up by its own means")
+        lines.append(f"the media database, {settings.database}: back it up with its own tools")
     if not dagster:
-        lines.append("the database of DAGSTER_POSTGRES_URL: back it up by its own means")
+        lines.append("the database of DAGSTER_POSTGRES_URL: back it up with its own tools")
     if settings.mlflow_on and settings.mlflow_host:
-        lines.append(f"the MLflow server at {shown_uri(settings)}: back it up by its own means")
+        lines.append(f"the MLflow server at {shown_uri(settings)}: back it up with its own tools")
     return lines
 
 

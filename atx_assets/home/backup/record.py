@@ -1,6 +1,6 @@
-"""The record of a home's last backup: a small file in it, from which `atx doctor` tells.
+"""The record of a home's last backup: a small file in the home, which `atx doctor` reads.
 
-It is not in the backup, which is made before its record: a restore writes the one of that backup.
+It is not in the backup, which is made before its record; a restore writes the record anew.
 Not here: backing up (`backup.py`).
 """
 
@@ -17,7 +17,7 @@ FILE = "last_backup.json"
 
 
 def record_backup(home: Path, made: str) -> None:
-    """Put down that a whole backup of `home` was made at a time, as its manifest has it.
+    """Record that a complete backup of `home` was made; `made` is the time in its manifest.
 
     Raises:
         OSError: it cannot be written.
@@ -39,6 +39,8 @@ def last_backup(home: Path) -> datetime | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise FileError(f"{path} cannot be read ({error.strerror}): look at it") from error
+        raise FileError(
+            f"{path} cannot be read ({error.strerror}): check its permissions"
+        ) from error
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        raise DamagedError(f"{path} is damaged: the next `atx backup` writes it anew") from error
+        raise DamagedError(f"{path} is damaged: the next `atx backup` rewrites it") from error

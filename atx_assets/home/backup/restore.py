@@ -1,9 +1,9 @@
-"""`atx restore`: a home and its data folder as a backup has them, in another place or the same.
+"""`atx restore`: restores a home and its data folder from a backup, in any place.
 
-All is made beside its place, checked, and renamed when it is whole. The file may be anybody's: no
-name in it is followed out of the new folders, nothing in it is run but the statements of its dumps,
-by a role that may do nothing else (`home/postgres/dumps.py`), and what would run later is refused.
-Not here: what the file looks like (`archive.py`), making one (`backup.py`).
+Everything is unpacked next to its place, checked, and renamed when complete. The file may come from
+anybody: no name in it leads out of the new folders, only the statements of its dumps are run, by a
+role that may do nothing else (`home/postgres/dumps.py`), and anything that would run later is
+refused. Not here: the format of the file (`archive.py`), making one (`backup.py`).
 """
 
 from __future__ import annotations
@@ -42,35 +42,35 @@ from atx_assets.models.mlflow_server import EXPERIMENT, embedded_store, store_ur
 from atx_assets.plain_text import shown
 from atx_assets.settings import Settings
 
-#: Lines that are told of what is not in a backup; atx writes four.
+#: Lines printed at most about what is not in a backup; atx writes four.
 _MOST_LINES = 10
 
 
 def restore(
     settings: Settings, file: Path, say: Callable[[str], None], *, trust_code: bool = False
 ) -> None:
-    """Make `ATX_HOME` and `ATX_DATA_DIR`, both empty or missing, what `file` holds.
+    """Restore `file` into `ATX_HOME` and `ATX_DATA_DIR`, which must be empty or missing.
 
     Args:
-        settings: which folders to make.
-        file: what `atx backup` has written, on this machine or another.
-        say: is called with each line to tell.
-        trust_code: restore functions, triggers and views of its databases, too, whatever they do.
+        settings: which folders to create.
+        file: what `atx backup` wrote, on this machine or another.
+        say: is called with each line of output.
+        trust_code: also restore functions, triggers and views of its databases, whatever they do.
 
     Raises:
-        AtxError: a folder is not empty, or the file is damaged, cut short, of a later atx, no
+        AtxError: a folder is not empty, or the file is damaged, cut short, from a later atx, not a
             backup, or holds code. Nothing is left behind then.
     """
     home, data = settings.home, settings.data_dir
     if home.resolve() == data.resolve():
-        raise AtxError("ATX_HOME and ATX_DATA_DIR are one folder: set them to two")
+        raise AtxError("ATX_HOME and ATX_DATA_DIR are the same folder: set them to two")
     if home.resolve().is_relative_to(data.resolve()):
-        raise AtxError("ATX_HOME lies in ATX_DATA_DIR: set it to a folder of its own")
+        raise AtxError("ATX_HOME is inside ATX_DATA_DIR: set it to a folder of its own")
     if not file.is_file():
-        raise AtxError(f"{file} is not there")
+        raise AtxError(f"{file} does not exist")
     for folder, name in ((home, "ATX_HOME"), (data, "ATX_DATA_DIR")):
         _must_be_empty(folder, name)
-    if settings.mlflow_on:  # else the next training would find that out
+    if settings.mlflow_on:  # a path that cannot be used would otherwise fail the next training
         store_uri(embedded_store(settings))
     try:
         with work_folder(_beside(home)) as made:
@@ -89,20 +89,20 @@ def restore(
     except OSError as error:
         name = f": {shown(str(error.filename), 300)}" if error.filename else ""
         raise AtxError(f"cannot restore {file} ({error.strerror}{name})") from error
-    _tell(settings, manifest, say)
+    _report(settings, manifest, say)
 
 
 def _must_be_empty(folder: Path, name: str) -> None:
     try:
         if folder.is_symlink() or (folder.exists() and any(folder.iterdir())):
             raise AtxError(
-                f"{folder} is not empty: a backup is restored into an empty or missing {name} only"
+                f"{folder} is not empty: a backup is restored only into an empty or missing {name}"
             )
         if os.path.ismount(folder):
             raise AtxError(f"{folder} is a disk of its own: set {name} to a folder in it")
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise AtxError(f"{folder} cannot be made ({error.strerror}): set {name}") from error
+        raise AtxError(f"{folder} cannot be created ({error.strerror}): set {name}") from error
 
 
 def _beside(folder: Path) -> Path:
@@ -112,13 +112,13 @@ def _beside(folder: Path) -> Path:
 def _fill(
     file: Path, work: Path, home: Path, data: Path, settings: Settings, trust_code: bool
 ) -> Manifest:
-    """Unpack and check everything, then make databases and store of it, in new folders."""
+    """Unpack and check everything, then restore databases and store, all in new folders."""
     _make(data)
     with _readable(file) as tar:
         manifest = _manifest(file, tar)
         _check_room(file, manifest, data, settings)
         _unpack(file, tar, manifest, work, home, data)
-    # Asked of the file system, which may take `Postgres` for `postgres`.
+    # The file system is asked: it may take `Postgres` for `postgres`.
     for name in LEFT_OUT:
         if os.path.lexists(home / name):
             raise AtxError(f"{file} was not made by atx: it holds {HOME}{name}")
@@ -129,7 +129,7 @@ def _fill(
             (work / MLFLOW).replace(store)
             _adopt(store, manifest, settings.home)
         if manifest.databases:
-            # Were we killed here, the next restore would remove its files, and that ends it.
+            # If we are killed here, the next restore removes its files, which ends the server.
             with EmbeddedPostgres(home) as server:
                 for member, name in manifest.databases.items():
                     restore_database(server, name, work / member, trust_code=trust_code)
@@ -143,38 +143,38 @@ def _fill(
 
 
 def _adopt(store: Path, manifest: Manifest, home: Path) -> None:
-    """Make MLflow's store of an archive one of the home that it is restored to.
+    """Change the paths in a backup's MLflow store to those of the restored home.
 
     Raises:
-        AtxError: it holds code, or is damaged.
+        AtxError: the store holds code, or is damaged.
     """
     refuse_code(store)
     try:
-        # Of a home that was moved before it was backed up, the store may name an earlier place.
+        # If the home was moved before it was backed up, the store may name an earlier place.
         before = recorded_home(store, EXPERIMENT) or Path(manifest.home)
         move_store(store, store.parent / "artifacts", before, home)
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise AtxError(f"MLflow's store in it is damaged ({shown(str(error))})") from error
+        raise AtxError(f"its MLflow store is damaged ({shown(str(error))})") from error
 
 
 @contextmanager
 def _readable(file: Path) -> Iterator[TarReader]:
-    """Open a backup, and say in a line what is wrong with one that cannot be read to its end."""
+    """Open a backup, and raise a one-line error if it cannot be read to its end."""
     try:
         with file.open("rb") as raw, gzip.GzipFile(fileobj=raw) as packed:
             yield TarReader(packed)
     except EOFError as error:
-        raise AtxError(f"{file} is cut short: copy it again, or take another backup") from error
+        raise AtxError(f"{file} is cut short: copy it again, or use another backup") from error
     except (gzip.BadGzipFile, TarError, zlib.error) as error:
-        raise AtxError(f"{file} is damaged, or no backup of atx: take another one") from error
+        raise AtxError(f"{file} is damaged, or not a backup of atx: use another one") from error
 
 
 def _manifest(file: Path, tar: TarReader) -> Manifest:
     first = tar.next()
     if first is None or first.name != MANIFEST or not first.is_file:
-        raise AtxError(f"{file} is no backup of atx: it does not begin with its list")
+        raise AtxError(f"{file} is not a backup of atx: it does not begin with a list of files")
     if first.size > LONGEST_MANIFEST:
-        raise AtxError(f"{file} is damaged: its list is {first.size:,} bytes long")
+        raise AtxError(f"{file} is damaged: its list of files is {first.size:,} bytes long")
     parts = []
     while part := tar.read(CHUNK):
         parts.append(part)
@@ -194,12 +194,12 @@ def _check_room(file: Path, manifest: Manifest, folder: Path, settings: Settings
 def _unpack(
     file: Path, tar: TarReader, manifest: Manifest, work: Path, home: Path, data: Path
 ) -> None:
-    """Write the members to where they belong, each as its name in the list says and no other."""
+    """Write each member of the list to its place, and refuse any other."""
     expected = {member.name: member for member in manifest.members}
     while (entry := tar.next()) is not None:
         member = expected.pop(entry.name, None)
         if member is None or not entry.is_file or entry.size != member.size:
-            raise AtxError(f"{file} is damaged: '{shown(entry.name)}' is not as its list has it")
+            raise AtxError(f"{file} is damaged: '{shown(entry.name)}' differs from its list")
         target = _target(member.name, work, home, data)
         _make(target.parent)
         _copy(file, tar, entry, member, target)
@@ -208,7 +208,7 @@ def _unpack(
 
 
 def _make(folder: Path) -> None:
-    """Make a folder and those above it that are missing; `mkdir` gives the mode to the last one."""
+    """Create a folder and its missing parents: `mkdir` would give the mode only to the last one."""
     if not folder.is_dir():
         _make(folder.parent)
         folder.mkdir(mode=0o700)
@@ -233,13 +233,13 @@ def _copy(file: Path, tar: TarReader, entry: Entry, member: Member, target: Path
         os.fsync(fd)
     if digest.hexdigest() != member.sha256:
         raise AtxError(
-            f"{file} is damaged: {shown(member.name)} has another checksum than when it was made"
+            f"{file} is damaged: {shown(member.name)} has another checksum than its list says"
         )
     os.utime(target, (entry.time, entry.time))
 
 
 def _sync(folder: Path) -> None:
-    """Have the disk take names and databases; the files that were unpacked it has."""
+    """Write names and databases to the disk; the unpacked files already are."""
     for path in [folder, *folder.rglob("*")]:
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
             continue
@@ -251,11 +251,11 @@ def _sync(folder: Path) -> None:
 
 
 def _put(places: list[tuple[Path, Path]]) -> None:
-    """Rename each made folder to its place; if one cannot be, the others are taken back."""
+    """Rename each new folder to its place; if one rename fails, undo the others."""
     done: list[tuple[Path, Path]] = []
     try:
         for made, place in places:
-            made.rename(place)  # over an empty folder, too
+            made.rename(place)  # also replaces an empty folder
             done.append((made, place))
     except BaseException:
         for made, place in reversed(done):
@@ -263,8 +263,8 @@ def _put(places: list[tuple[Path, Path]]) -> None:
         raise
 
 
-def _tell(settings: Settings, manifest: Manifest, say: Callable[[str], None]) -> None:
-    # All of it may be anybody's words.
+def _report(settings: Settings, manifest: Manifest, say: Callable[[str], None]) -> None:
+    # Anybody may have written the texts of a manifest.
     versions = shown(", ".join(f"{name} {of}" for name, of in manifest.versions.items()), 200)
     say(f"restored what {shown(manifest.home, 300)} held on {shown(manifest.made)} ({versions})")
     say(f"home {settings.home}   data {settings.data_dir}")
@@ -274,7 +274,7 @@ def _tell(settings: Settings, manifest: Manifest, say: Callable[[str], None]) ->
     if own and manifest.databases and settings.pg_db not in manifest.databases.values():
         names = ", ".join(name for name in manifest.databases.values() if name != "postgres")
         say(
-            f"PG_DB is {settings.pg_db}, and the backup has {shown(names, 300)}: set it to that of "
-            "the media"
+            f"PG_DB is {settings.pg_db}, and the backup has {shown(names, 300)}: set it to the one "
+            "with the media"
         )
-    say("`atx doctor` checks it all, `atx up` goes on")
+    say("`atx doctor` checks everything, `atx up` carries on")

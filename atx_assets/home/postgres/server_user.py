@@ -1,8 +1,8 @@
-"""Whom the PostgreSQL server runs as, and what that user must be able to reach.
+"""Which user runs the PostgreSQL server, and which folders that user must be able to reach.
 
-PostgreSQL refuses to run as root. Started by root it runs as the owner of its data, at first
-the system user `atx_postgres`; where root may not become another user, as in a container without
-capabilities, as root in a user namespace.
+PostgreSQL refuses to run as root. If root starts it, it runs as the owner of its data, which is the
+system user `atx_postgres` for new data. If root may not become another user, as in a container
+without capabilities, it runs as root in a user namespace.
 """
 
 import logging
@@ -22,7 +22,8 @@ from atx_assets.errors import AtxError
 SYSTEM_USER = "atx_postgres"
 
 _IN_NAMESPACE = (sys.executable, "-I", str(Path(__file__).with_name("user_namespace.py")))
-#: What root needs to run programs as another user, and to reach what is theirs, by Linux's numbers.
+#: The capabilities that root needs to run programs as another user and to reach their files, with
+#: Linux's numbers.
 _CAPABILITIES = {"CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "KILL": 5, "SETGID": 6, "SETUID": 7}
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class ServerUser:
 
     @property
     def has_name(self) -> bool:
-        """Say whether /etc/passwd, or what stands for it, names this user."""
+        """Whether /etc/passwd, or another user database, names this user."""
         try:
             return bool(pwd.getpwuid(self.uid))
         except KeyError:
@@ -61,17 +62,17 @@ class ServerUser:
 
 
 def server_user(data: Path) -> ServerUser:
-    """Return the user for the server of `data`, making the system user for a first start by root.
+    """Return the user for the server of `data`; for a first start by root, create the system user.
 
     Raises:
-        AtxError: the data belongs to somebody as whom we cannot run, or there is no such user
-            and none can be made.
+        AtxError: the data belong to a user as which we cannot run, or the system user is missing
+            and cannot be created.
     """
     me = os.geteuid()
     owner = data.stat() if data.exists() else None
     if owner and me not in (0, owner.st_uid):
         raise AtxError(
-            f"{data} belongs to {user_name(owner.st_uid)} and not to {user_name(me)}: run atx as "
+            f"{data} belongs to {user_name(owner.st_uid)}, not to {user_name(me)}: run atx as "
             "its owner, or set ATX_HOME to a folder of your own"
         )
     own = ServerUser(me, os.getegid())
@@ -88,8 +89,8 @@ def server_user(data: Path) -> ServerUser:
         return ServerUser(owner.st_uid, owner.st_gid)
     if owner and not _is_wholly_roots(data):
         raise AtxError(
-            f"{data} belongs to root, as whom PostgreSQL refuses to run: give it to its own user "
-            f"with `chown -R {SYSTEM_USER}: '{data}'`"
+            f"{data} belongs to root, and PostgreSQL refuses to run as root: give it to its own "
+            f"user with `chown -R {SYSTEM_USER}: '{data}'`"
         )
     if owner or missing:
         if why := _no_namespace():
@@ -104,7 +105,7 @@ def server_user(data: Path) -> ServerUser:
 
 
 def _missing_capabilities() -> list[str]:
-    """Name what root usually may and this one may not; nothing where the system has no such."""
+    """Name the capabilities that this root lacks; none if the system has no capabilities."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -115,7 +116,7 @@ def _missing_capabilities() -> list[str]:
 
 
 def _is_wholly_roots(data: Path) -> bool:
-    """Whether root made the data, and has not merely taken the folder of another user's."""
+    """Return whether root created the data, and did not just take another user's folder."""
     try:
         return (data / "PG_VERSION").stat().st_uid == 0
     except OSError:
@@ -123,14 +124,14 @@ def _is_wholly_roots(data: Path) -> bool:
 
 
 def _no_namespace() -> str:
-    """Say why no user namespace can be used; nothing where one can."""
+    """Return why no user namespace can be used; empty if one can."""
     done = subprocess.run(_IN_NAMESPACE, capture_output=True, text=True, check=False)
-    told = (done.stderr.strip().splitlines() or ["it failed"])[-1].removeprefix("error: ")
-    return told if done.returncode else ""
+    reason = (done.stderr.strip().splitlines() or ["it failed"])[-1].removeprefix("error: ")
+    return reason if done.returncode else ""
 
 
 def user_name(uid: int) -> str:
-    """Return the name of the user `uid`, or its number where it has none."""
+    """Return the name of the user `uid`, or its number if it has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -138,10 +139,10 @@ def user_name(uid: int) -> str:
 
 
 def open_way(target: Path, user: ServerUser) -> None:
-    """Let `user` search (not read) each folder on the way to `target`; done by root alone.
+    """Let `user` search (not read) each folder above `target`; only root does this.
 
-    Only o+x is added, and only where it is missing: an ancestor made readable would show the
-    names of everything that lies in somebody's home.
+    Only o+x is added, and only where it is missing: a readable ancestor would show the names of
+    everything in a person's home folder.
 
     Raises:
         AtxError: a folder stays closed.
@@ -156,9 +157,9 @@ def open_way(target: Path, user: ServerUser) -> None:
             folder.chmod(mode | stat.S_IXOTH)
         except OSError as error:
             raise AtxError(
-                f"the PostgreSQL server runs as {user_name(user.uid)}, who cannot pass through "
+                f"the PostgreSQL server runs as {user_name(user.uid)}, which cannot pass through "
                 f"{folder} ({error.strerror}): run atx as an ordinary user, or set ATX_HOME to a "
-                "folder that everybody can pass through"
+                "folder that every user can pass through"
             ) from error
         logger.info(
             "added search permission (o+x) to %s, so that %s can reach %s",
@@ -169,7 +170,7 @@ def open_way(target: Path, user: ServerUser) -> None:
 
 
 def _ancestors(target: Path) -> list[Path]:
-    """Return the folders above `target`, as it is written and as its links resolve."""
+    """Return the folders above `target`, both as written and with links resolved."""
     ways = [*target.absolute().parents, *target.resolve().parents]
     return sorted(set(ways), key=lambda folder: len(folder.parts))
 
@@ -181,11 +182,11 @@ def _system_user() -> pwd.struct_passwd:
             return pwd.getpwnam(SYSTEM_USER)
         except KeyError:
             error = _add_system_user()
-            # Another program may hold the lock of /etc/passwd, or just have made the user.
+            # Another program may hold the lock of /etc/passwd, or have just created the user.
             time.sleep(0.3 if error else 0)
     raise AtxError(
         f"PostgreSQL does not run as root, and the system user {SYSTEM_USER} for it cannot be "
-        f"made ({error}): run atx as an ordinary user, or make that user yourself"
+        f"created ({error}): run atx as an ordinary user, or create that user yourself"
     )
 
 

@@ -1,4 +1,4 @@
-"""The folder of the PostgreSQL server's Unix socket, ours alone. Its path: `embedded.py`."""
+"""The private folder of the PostgreSQL server's Unix socket. Not here: its path (`embedded.py`)."""
 
 import contextlib
 import os
@@ -9,29 +9,29 @@ from atx_assets.home.postgres.server_user import ServerUser, user_name
 
 
 def make_private(folder: Path, user: ServerUser) -> None:
-    """Make `folder` for `user` alone.
+    """Create `folder`, which only `user` can enter.
 
     Raises:
-        AtxError: somebody else has made it.
+        AtxError: another user has created it.
     """
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if os.geteuid() == 0 and found.st_uid == 0 and folder.is_dir() and not folder.is_symlink():
+    status = folder.lstat()
+    if os.geteuid() == 0 and status.st_uid == 0 and folder.is_dir() and not folder.is_symlink():
         user.own(folder)
-        found = folder.lstat()
-    # Anybody can make a folder under /tmp: one who waits there would be taken for our server.
-    if folder.is_symlink() or not folder.is_dir() or found.st_uid != user.uid:
+        status = folder.lstat()
+    # Anybody can create a folder under /tmp, and clients would take a server there for ours.
+    if folder.is_symlink() or not folder.is_dir() or status.st_uid != user.uid:
         raise AtxError(
-            f"{folder}, where the socket of PostgreSQL belongs, is somebody else's "
-            f"({user_name(found.st_uid)}'s): set ATX_HOME to a shorter path, or have that user "
+            f"{folder}, the folder of PostgreSQL's socket, belongs to another user "
+            f"({user_name(status.st_uid)}): set ATX_HOME to a shorter path, or have that user "
             "remove it"
         )
     folder.chmod(0o700)
 
 
 def is_private(folder: Path, data: Path) -> bool:
-    """Whether `folder` is a true folder of the data's owner, so that its socket is our server's."""
+    """Return whether the data's owner also owns `folder`, so that its socket is our server's."""
     try:
         return not folder.is_symlink() and folder.lstat().st_uid == data.stat().st_uid
     except OSError:

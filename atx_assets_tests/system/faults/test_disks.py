@@ -267,7 +267,7 @@ def test_a_home_whose_disk_is_full_is_one_line_and_goes_on_once_there_is_room(
             assert told.returncode == 1
             line = told.stderr.splitlines()[-1]
             assert line.startswith("atx: Dagster's storage (")
-            assert "in the middle (" in line
+            assert "during the run (" in line
             assert line.endswith("what was there before stays in place")
             if MAY_MOUNT:
                 assert "No space left on device): make room on its disk" in line

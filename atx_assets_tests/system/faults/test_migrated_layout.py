@@ -76,8 +76,8 @@ def test_results_follow_a_database_that_changes_its_layout_and_back(living: Livi
     scoring = living.place.run("score", living.instance)
     assert not scoring.success
     assert files.path("scored_results").read_bytes() == before
-    assert living.follows().startswith("the results hold the ")
-    assert living.follows("film_sensor").startswith("the results hold the ")
+    assert living.follows().startswith("the results are up to date with ")
+    assert living.follows("film_sensor").startswith("the results are up to date with ")
     assert "labels are gone" not in living.alerts()
     assert layout_of_results(living) == {"training"}
     labels = dict(
@@ -100,7 +100,7 @@ def test_results_follow_a_database_that_changes_its_layout_and_back(living: Livi
 
     # And back: what was made from these films before is made again, row for row.
     migrate_back(living)
-    assert living.follows().startswith("the results hold the ")
+    assert living.follows().startswith("the results are up to date with ")
     assert layout_of_results(living) == {"media"}
     assert Bundles(files).champion().version == first
     assert files.read_table("scored_results").equals(scores)

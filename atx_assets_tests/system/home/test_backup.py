@@ -288,7 +288,7 @@ def test_a_backup_is_whole_where_its_record_cannot_be_written(
     (small.home / "last_backup.json").mkdir()
     file = small.home.parent / "b.tar.gz"
     backup(small, file, lambda _: None)
-    assert "when it was made is not recorded in the home (Is a directory)" in caplog.text
+    assert "the home could not record this backup (Is a directory)" in caplog.text
     assert isinstance(check_backups(small), Note)
     assert [p.name for p in small.home.iterdir() if p.name.startswith(".")] == []
     restore(elsewhere(small), file, lambda _: None)
@@ -310,7 +310,7 @@ def test_a_damaged_record_of_the_last_backup_is_a_note(small: Settings, content:
     (small.home / "last_backup.json").write_text(content)
     told = check_backups(small)
     assert isinstance(told, Note)
-    assert "is damaged: the next `atx backup` writes it anew" in told
+    assert "is damaged: the next `atx backup` rewrites it" in told
     backup(small, small.home.parent / "b.tar.gz", lambda _: None)
     assert check_backups(small).startswith("the last was made on")
 
@@ -333,7 +333,7 @@ def test_leftovers_of_a_crash_locks_and_links_are_not_taken(
             "home/observed_labels.parquet",
             "data/media.parquet",
         ]
-    assert "no plain file" in caplog.text
+    assert "not a regular file" in caplog.text
 
 
 def test_a_file_whose_name_is_no_text_is_named_and_left_out(
@@ -356,7 +356,9 @@ def test_a_backup_of_more_files_than_a_restore_reads_is_not_made(
 
 
 def test_a_folder_that_is_missing_is_named(small: Settings) -> None:
-    with pytest.raises(AtxError, match=r"^there is no folder .*/missing: make it, or name another"):
+    with pytest.raises(
+        AtxError, match=r"^there is no folder .*/missing: create it, or name another"
+    ):
         backup(small, small.home.parent / "missing" / "b.tar.gz", lambda _: None)
 
 
@@ -470,7 +472,7 @@ def good(small: Settings) -> bytes:
 def test_a_file_cut_short_is_refused(small: Settings, good: bytes, left: int) -> None:
     file = small.home.parent / "cut.tar.gz"
     file.write_bytes(good[:left])
-    refuses(small, file, "cut short|no backup of atx|damaged")
+    refuses(small, file, "cut short|not a backup of atx|damaged")
 
 
 @pytest.mark.parametrize("at", [0, 11, 300, 50_000, -5])
@@ -479,14 +481,14 @@ def test_a_file_with_a_byte_turned_is_refused(small: Settings, good: bytes, at: 
     turned[at] ^= 0xFF
     file = small.home.parent / "turned.tar.gz"
     file.write_bytes(turned)
-    refuses(small, file, "damaged|no backup of atx|cut short")
+    refuses(small, file, "damaged|not a backup of atx|cut short")
 
 
 def test_a_file_that_is_no_backup_is_refused(small: Settings) -> None:
     for content in (b"", b"hello", gzip.compress(b"hello" * 1000)):
         file = small.home.parent / "other"
         file.write_bytes(content)
-        refuses(small, file, "no backup of atx|cut short")
+        refuses(small, file, "not a backup of atx|cut short")
     with pytest.raises(AtxError, match="is not there"):
         restore(elsewhere(small), small.home.parent / "missing", lambda _: None)
 
@@ -500,7 +502,7 @@ def test_a_file_of_a_later_atx_is_refused(small: Settings) -> None:
     "name", ["../evil", "data/../../evil", "/tmp/evil", "evil", "home//a", "data/./a", "data/a/"]
 )
 def test_a_name_that_leads_elsewhere_is_refused(small: Settings, name: str) -> None:
-    refuses(small, packed(small.home.parent / "b.tar.gz", {name: b"1"}), "no backup of atx")
+    refuses(small, packed(small.home.parent / "b.tar.gz", {name: b"1"}), "not a backup of atx")
 
 
 def test_what_is_not_as_its_list_has_it_is_refused(small: Settings) -> None:
@@ -508,12 +510,12 @@ def test_what_is_not_as_its_list_has_it_is_refused(small: Settings) -> None:
     digest = hashlib.sha256(b"1").hexdigest()
     one = {"name": "data/a", "size": 1, "sha256": digest}
     refuses(small, packed(file, {"data/a": b"2"}, members=[one]), "another checksum")
-    refuses(small, packed(file, {"data/a": b"12"}, members=[one]), "not as its list has it")
+    refuses(small, packed(file, {"data/a": b"12"}, members=[one]), "differs from its list")
     refuses(small, packed(file, {"data/a": b"1", "data/b": b"1"}, members=[one]), "'data/b'")
     other = {**one, "name": "data/b"}
     refuses(small, packed(file, {"data/a": b"1"}, members=[one, other]), "data/b is missing")
-    refuses(small, packed(file, {"data/a": b"1"}, members=[one, one]), "no backup of atx")
-    refuses(small, packed(file, {"data/a": b"1"}, databases={"home/x": "media"}), "no backup")
+    refuses(small, packed(file, {"data/a": b"1"}, members=[one, one]), "not a backup of atx")
+    refuses(small, packed(file, {"data/a": b"1"}, databases={"home/x": "media"}), "not a backup")
 
 
 @pytest.mark.parametrize(
@@ -530,7 +532,7 @@ def test_a_link_or_a_device_is_refused(small: Settings, kind: bytes) -> None:
         odd = tarfile.TarInfo("data/a")
         odd.type, odd.linkname = kind, "/etc/passwd"
         tar.addfile(odd)
-    refuses(small, file, "not as its list has it")
+    refuses(small, file, "differs from its list")
 
 
 def test_a_dump_that_postgresql_cannot_read_is_refused(small: Settings) -> None:

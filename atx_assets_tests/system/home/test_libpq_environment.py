@@ -130,7 +130,7 @@ def test_a_shell_in_which_an_older_atx_env_was_evaluated_still_holds_the_server(
 
 def test_doctor_names_what_does_not_count(program: Program) -> None:
     told = program("doctor", PGHOSTADDR="127.0.0.1", PGPASSWORD="s3cret", PGSSLMODE="require")
-    assert "note  libpq's variables: PGHOSTADDR, PGPASSWORD set, and not obeyed: " in told.stdout
+    assert "note  libpq's variables: PGHOSTADDR, PGPASSWORD set, but not used: " in told.stdout
     assert "ok    media database: " in told.stdout or "note  media database: " in told.stdout
     assert "s3cret" not in told.stdout + told.stderr
 
@@ -202,7 +202,7 @@ def test_how_safe_it_must_be_holds_for_a_server_of_somebodys_and_a_failure_names
     with pytest.raises(AtxError, match=rf"{said}.*, and {name}, which also count$"):
         connect(tcp_database, statement_timeout=5)
     settings = read_settings({"DAGSTER_POSTGRES_URL": _address(tcp_database)})
-    with pytest.raises(AtxError, match=rf"{name} of the environment, which hold for it too$"):
+    with pytest.raises(AtxError, match=rf"{name} in the environment, which apply to it too$"):
         reach_storage(settings)
 
 

@@ -33,6 +33,6 @@ def test_plain_dagster_says_in_a_line_what_to_do_first(words: list[str], tmp_pat
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1] == (
-        "Error: DAGSTER_POSTGRES_URL is not set, so that nobody knows where Dagster's records are: "
+        "Error: DAGSTER_POSTGRES_URL is not set, so Dagster cannot find its records: "
         'start the servers with `atx start`, then `eval "$(atx env)"`; or use `atx up`'
     )

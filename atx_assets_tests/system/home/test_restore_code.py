@@ -132,7 +132,9 @@ def test_code_that_runs_later_is_refused_in_a_line(
     made.execute(f"{_TRIGGER} $$ BEGIN PERFORM 1; RETURN NEW; END $$".encode())
     made.execute('CREATE TABLE atp."\x1b[2J" (a text)')
     made.execute('CREATE VIEW atp."\x1b[2J\nall is well" AS SELECT 1')
-    told = refuses(small, forged(small, database), r"holds code, .* restore it with --trust-code")
+    told = refuses(
+        small, forged(small, database), r"holds code that .* restore it with --trust-code"
+    )
     assert "\x1b" not in told
 
 
@@ -155,7 +157,7 @@ def test_a_backup_of_ones_own_code_says_so_and_is_restored_if_it_is_trusted(
         backup(small, file, lines.append)
     finally:
         stop_servers(small)
-    told = "WARNING, restoring it takes --trust-code, for what you have made: view atp.mine"
+    told = "WARNING, restoring it needs --trust-code, because of code of yours: view atp.mine"
     assert f"{told} in media" in lines
     refuses(small, file, "view atp.mine")
     restore(new, file, lines.append, trust_code=True)
@@ -237,12 +239,12 @@ def test_a_store_of_mlflows_with_code_is_refused(small: Settings, statement: str
     file = packed(
         small.home.parent / "b.tar.gz", {"mlflow.db": store(small.home.parent, statement)}
     )
-    refuses(small, file, "MLflow's store in it holds code that is not MLflow's: [tvx]")
+    refuses(small, file, "its MLflow store holds code that is not MLflow's: [tvx]")
 
 
 def test_a_damaged_store_of_mlflows_is_one_line(small: Settings) -> None:
     file = packed(small.home.parent / "b.tar.gz", {"mlflow.db": b"no database" * 100})
-    refuses(small, file, "MLflow's store in it is damaged")
+    refuses(small, file, "its MLflow store is damaged")
 
 
 def test_a_store_and_artifacts_that_are_no_text_come_back(small: Settings) -> None:

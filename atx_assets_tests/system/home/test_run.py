@@ -307,7 +307,7 @@ def test_doctor_says_what_a_user_may_do_beyond_what_is_needed(atx, sample):
     assert "note  media database: " in out
     assert told in out
     assert "note  corrections: " in out
-    assert "sql/atx_corrector.sql makes one" in out
+    assert "sql/atx_corrector.sql makes a user" in out
 
 
 def test_an_unreachable_storage_of_dagster_is_one_line(atx, sample):

@@ -196,7 +196,9 @@ def test_dagsters_tables_of_a_later_release_are_left_alone(
     with instance(ready):
         pass
     sql(ready, f"UPDATE alembic_version SET version_num = '{LATER}'")
-    with pytest.raises(AtxError, match=r"Dagster keeps .* are of a later release of atx: install"):
+    with pytest.raises(
+        AtxError, match=r"of Dagster in .* are from a later release of atx: install"
+    ):
         ready_stores(ready)
     assert main(["run", "--job", "score"]) == 1
     told = capsys.readouterr().err.strip().splitlines()
@@ -210,7 +212,7 @@ def test_mlflows_store_of_a_later_release_is_left_alone(ready: Settings) -> None
     with closing(sqlite3.connect(store)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", [LATER])
     before = store.read_bytes()
-    with pytest.raises(AtxError, match=r"MLflow keeps .* are of a later release of atx: install"):
+    with pytest.raises(AtxError, match=r"of MLflow in .* are from a later release of atx: install"):
         ready_stores(ready)
     assert store.read_bytes() == before
     ready_stores(replace(ready, mlflow_on=False))

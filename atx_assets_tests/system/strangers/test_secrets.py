@@ -57,7 +57,7 @@ def test_nothing_that_is_said_holds_a_secret(house: Any, leak: Any) -> None:
     for what, words in {
         "wrong password": "check PG_USER and PG_PASS",
         "wrong corrector": "check ATX_CORRECTION_PG_USER and ATX_CORRECTION_PG_PASS",
-        "storage: not escaped": "DAGSTER_POSTGRES_URL is no address",
+        "storage: not escaped": "DAGSTER_POSTGRES_URL is not the address",
         "storage: wrong password": "Dagster's storage cannot be reached",
         "mlflow: locked": "wants a login (401)",
         "mlflow: failing": "answers with an error (500)",

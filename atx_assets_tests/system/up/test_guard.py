@@ -296,7 +296,7 @@ def test_nothing_is_said_where_only_this_machine_reaches_it(bind: str) -> None:
 @pytest.mark.parametrize("bind", ["0.0.0.0", "192.168.1.10"])
 def test_a_line_says_that_others_reach_it_and_that_there_is_no_password(bind: str) -> None:
     line = open_to_others(replace(SETTINGS, bind=bind))
-    assert line.startswith(f"ATX_BIND={bind}: whoever reaches this machine may do all that you may")
+    assert line.startswith(f"ATX_BIND={bind}: whoever reaches this machine can do all that you can")
     assert "no password" in line
 
 

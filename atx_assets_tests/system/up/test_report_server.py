@@ -46,7 +46,7 @@ def test_a_port_that_somebody_has_taken_meanwhile_is_one_line(report: Path) -> N
         taken.listen()
         port = taken.getsockname()[1]
         settings = read_settings({"ATX_REPORT_PORT": str(port)})
-        words = rf"^the report cannot be shown on port {port} \(.*\): .* set ATX_REPORT_PORT$"
+        words = rf"^the report cannot be served on port {port} \(.*\): .* set ATX_REPORT_PORT$"
         with pytest.raises(AtxError, match=words), report_server(report, settings):
             pass
 

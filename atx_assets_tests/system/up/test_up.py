@@ -75,7 +75,7 @@ def test_a_child_that_never_answers_is_not_waited_for_for_ever(
     children: Children, tmp_path: Path
 ) -> None:
     sh(children, "echo loading; exec sleep 60", tmp_path)
-    with pytest.raises(AtxError, match=r"Shell has not answered in 0 s: loading"):
+    with pytest.raises(AtxError, match=r"Shell did not answer within 0 s: loading"):
         children.wait_until(lambda: False, "Shell", 0.3)
 
 
