@@ -32,7 +32,7 @@ def record(title: str, number: int, **changed: object) -> dict[str, object]:
         **{column.name: None for column in REVIEW_QUEUE},
         "rank": number,
         "task": "label_again",
-        "because": f"a person said keep, but models blind to that put a keep at {number}%",
+        "because": f"a person said keep, but models put a keep at {number}%",
         "media_title": title,
         "release_year": 2000 + number,
         "genre": ["Sci-Fi", "Drama"] if number % 2 else ["Horror", "N/A"],

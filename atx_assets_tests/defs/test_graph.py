@@ -370,7 +370,9 @@ def test_lists_refuse_scores_of_another_model_of_that_number(copied):
     about["threshold"] /= 2
     sums_of(champion.folder / "bundle.json").unlink()
     (champion.folder / "bundle.json").write_text(json.dumps(about))
-    with pytest.raises(AtxError, match="made by another version 1 of the model than there is now"):
+    with pytest.raises(
+        AtxError, match="made by another version 1 of the model than the current one"
+    ):
         read_scored(copied.files)
 
 

@@ -257,7 +257,7 @@ def test_a_store_that_another_program_has_locked_is_whole_and_nobody_says_otherw
         ("database or disk is full", "make room on its disk"),
         ("disk I/O error", "its disk fails or is full: look at the system's log"),
         ("attempt to write a readonly database", "change its owner, or mount its disk"),
-        ("unable to open database file", "see that it and its folder can be written to"),
+        ("unable to open database file", "check that it and its folder can be written to"),
         ("database disk image is malformed", "is damaged (malformed): restore a backup, or move"),
         ("file is not a database", "is damaged (file is not a database): restore a backup"),
         ("no such column: x", "cannot be used (no such column: x): `atx doctor --deep` tries"),

@@ -130,7 +130,7 @@ def test_a_server_of_mlflow_2_is_told_before_the_search(copied, mlflow_server):
     as_old = {"word": "/version", "body": b"2.22.4", "status": 200, "only": True}
     with strange(**as_old, behind=mlflow_server.port) as old:
         line = refused(copied, check_mlflow, **old.settings)
-    assert "is MLflow 2.22.4, and atx needs 3.0 or later: update it" in line
+    assert "is MLflow 2.22.4, but atx needs 3.0 or later: update it" in line
 
 
 @pytest.mark.parametrize(
