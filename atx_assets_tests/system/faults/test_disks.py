@@ -163,9 +163,7 @@ if MAY_MOUNT:
             disk.fill()
             told = failure(copied.run(assets=[dg.AssetKey("raw_media")], ATX_DATA_DIR=str(data)))
             assert told.startswith(f"{data} cannot be written (the disk is full: make room")
-            with pytest.raises(
-                AtxError, match="has 0 MB free, and a run needs 1,024: make room"
-            ):
+            with pytest.raises(AtxError, match="has 0 MB free, and a run needs 1,024: make room"):
                 doctors_line(data, "ATX_DATA_DIR")
             disk.make_room()
             disk.forbid_writing()
