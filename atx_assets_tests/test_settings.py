@@ -559,7 +559,7 @@ def test_a_host_is_a_name_an_address_or_a_folder(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["db:5432", "db/media", "a b", "[::1]", "a,,b", "-db"])
 def test_what_is_more_than_a_host_is_refused(host: str) -> None:
-    assert "PG_HOST is not a host: write its name, its address" in failure(PG_HOST=host)
+    assert "PG_HOST is not a host: write only its name, its address" in failure(PG_HOST=host)
 
 
 def test_the_home_of_nobody_is_named() -> None:

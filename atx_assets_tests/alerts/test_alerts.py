@@ -280,9 +280,7 @@ def test_an_answer_that_is_no_success_is_one_line_and_the_alert_arrives_later_on
     monkeypatch.setattr(web_request, "_TIMEOUT", 0.4)
     receiver.answer = answer
     assert raise_alert(settings, NASTY, log)
-    assert said()[1:] == [
-        f"an alert has not arrived and is tried again for a day: 127.0.0.1: {reason}"
-    ]
+    assert said()[1:] == [f"an alert has not arrived and is retried for a day: 127.0.0.1: {reason}"]
     assert not entries(settings)[NASTY.cause]["told"]
     monkeypatch.setattr(web_request, "_TIMEOUT", 10)
     receiver.answer = 204
@@ -466,7 +464,7 @@ def test_a_damaged_file_is_put_aside_with_a_line(settings, receiver, said, conte
         case "clear":
             clear(settings, "labels:")
     assert file.with_name("alerts.json.damaged").read_bytes() == content
-    assert said()[0] == f"{file} is damaged and was put aside as alerts.json.damaged"
+    assert said()[0] == f"{file} is damaged and was moved to alerts.json.damaged"
 
 
 def test_a_write_that_fails_leaves_the_file_as_it_was(settings, said, monkeypatch) -> None:
@@ -677,7 +675,7 @@ def test_the_heartbeat_is_tried_twice_and_breaks_nothing(
     heartbeat(settings_of(tmp_path, ATX_HEARTBEAT_URL=receiver.url), log)
     assert len(receiver.asked) == 2
     [line] = said()
-    assert line.startswith("the heartbeat was not taken: 127.0.0.1: ")
+    assert line.startswith("the heartbeat was not delivered: 127.0.0.1: ")
 
 
 def test_without_an_address_there_is_no_heartbeat(tmp_path, receiver, said) -> None:

@@ -198,7 +198,10 @@ class TestAttempts:
     def test_after_the_last_attempt_it_is_left(self):
         decision = labels(attempts=[attempt(minutes_ago=10_000)] * 4)
         assert decision.request is None
-        assert "attempt 4 (run run-8) failed: left until something changes" in decision.reason
+        assert (
+            "attempt 4 (run run-8) failed: no further attempt until something changes"
+            in decision.reason
+        )
 
     def test_other_labels_are_a_new_state_and_begin_at_one(self):
         request = labels(labels=C, attempts=[attempt()] * 4, seen=Seen(C, 0, 0, NOW)).request

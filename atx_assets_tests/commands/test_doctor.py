@@ -198,7 +198,7 @@ class TestFiles:
         files.write_table("quarantine", pa.Table.from_pylist([row], arrow_schema(QUARANTINE)))
         is_note(check_quarantine(done), "1 of 1,500 rows is set aside (0.07%)", "show quarantine")
         stopped = replace(done, quarantine_block=0.0)
-        with pytest.raises(AtxError, match=r"BLOCK \(0\) allows, and runs are stopped: mend them"):
+        with pytest.raises(AtxError, match=r"BLOCK \(0\) allows, and runs stop: fix them"):
             check_quarantine(stopped)
 
     @pytest.mark.parametrize("asset", ["raw_media", "scored_results", "review_queue"])

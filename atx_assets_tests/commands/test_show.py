@@ -145,7 +145,7 @@ def test_genres_are_told_apart_in_any_case_and_joined_if_repeated(show):
         f"tt{n:07}" for n in (1, 3, 5, 7)
     }
     assert len(re.findall(r"tt\d+", show("errors", "--genre", "horror", "--genre", "Drama"))) == 7
-    assert show("errors", "--genre", "horror", "--kind", "fp") == "no mistake\n"
+    assert show("errors", "--genre", "horror", "--kind", "fp") == "no mistakes\n"
 
 
 @pytest.mark.parametrize("spelled", ["sci\u200b-fi", "\u00a0SCI-FI ", "Ｓｃｉ-Fi"])

@@ -137,7 +137,7 @@ class TestTheNight:
         """Kept out: a skipped night, of which nobody is told."""
         down = {"PG_HOST": "127.0.0.1", "PG_PORT": "9"}
         request = asked(living, **down)
-        assert "could not be looked at beforehand: cannot connect" in request.tags["atx/why"]
+        assert "could not be read beforehand: cannot connect" in request.tags["atx/why"]
         assert not living.place.run("full_rebuild", living.instance, request.tags, **down).success
 
 

@@ -209,7 +209,7 @@ def test_a_run_that_a_check_stopped_is_not_repeated_until_films_change(living):
     assert living.place.files.path("false_positives").read_bytes() == before
     living.passes(100_000)
     assert "attempt 1 (run " in (answer := living.tick())
-    assert "was stopped by a check: left until something changes" in answer
+    assert "was stopped by a check: no further attempt until something changes" in answer
     living.connection.execute("UPDATE atp.media SET release_year = 1999 WHERE right(hash, 1) < '8'")
     assert living.follows() == "the results are up to date with 750 labels"
 

@@ -141,7 +141,7 @@ def test_the_demo_can_be_run_again_when_its_files_are_gone(demo):
     shutil.rmtree(demo.data)
     again = demo("demo", ATX_SEARCH="off", ATX_MLFLOW="off")
     assert again.returncode == 0, again.stderr
-    assert "0 releases added, 19,893 there already" in again.stdout
+    assert "0 releases added, 19,893 already there" in again.stdout
 
 
 def test_the_demo_stays_out_of_a_home_with_another_library(program, shared_data):

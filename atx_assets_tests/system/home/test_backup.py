@@ -343,7 +343,7 @@ def test_a_file_whose_name_is_no_text_is_named_and_left_out(
     (small.data_dir / os.fsdecode(b"caf\xe9.txt")).write_text("x")
     file = small.home.parent / "b.tar.gz"
     backup(small, file, lambda _: None)
-    assert "not in the backup, as its name is not UTF-8: 'caf\\udce9.txt'" in caplog.text
+    assert "not in the backup, because its name is not UTF-8: 'caf\\udce9.txt'" in caplog.text
     restore(elsewhere(small), file, lambda _: None)
 
 
@@ -351,7 +351,7 @@ def test_a_backup_of_more_files_than_a_restore_reads_is_not_made(
     small: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("atx_assets.home.backup.backup.LONGEST_MANIFEST", 100)
-    with pytest.raises(AtxError, match="hold 3 files, and a backup takes 300,000"):
+    with pytest.raises(AtxError, match="hold 3 files, and a backup holds at most 300,000"):
         backup(small, small.home.parent / "b.tar.gz", lambda _: None)
 
 
@@ -375,7 +375,7 @@ def test_no_home_is_restored_where_mlflow_has_no_address(small: Settings) -> Non
 def test_a_file_that_is_there_is_not_written_over(small: Settings) -> None:
     file = small.home.parent / "b.tar.gz"
     file.write_text("mine")
-    with pytest.raises(AtxError, match="is there already"):
+    with pytest.raises(AtxError, match="already exists"):
         backup(small, file, lambda _: None)
     assert file.read_text() == "mine"
 

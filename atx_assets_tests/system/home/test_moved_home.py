@@ -128,7 +128,7 @@ def test_whatever_opens_a_moved_home_makes_it_whole(use, copied, monkeypatch, tm
     if use == "start":
         start_servers(settings)
     elif use == "promote":
-        with pytest.raises(AtxError, match="champion already"):
+        with pytest.raises(AtxError, match="already the champion"):
             promote(settings, 1, lambda line: None)
     else:
         file = backup(settings, tmp_path / "b.tar.gz", lambda line: None)

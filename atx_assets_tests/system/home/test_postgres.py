@@ -429,7 +429,7 @@ def test_a_server_whose_data_are_whole_is_not_to_be_restored(home: Path) -> None
         pass
     with (home / "postgres" / "postgresql.conf").open("a") as file:
         file.write("work_mem = much\n")
-    with pytest.raises(AtxError, match=r"did not start: .* errors: mend that and start again; th"):
+    with pytest.raises(AtxError, match=r"did not start: .* errors: fix that and start again; th"):
         EmbeddedPostgres(home).acquire()
     assert not Cluster(home).lives
 

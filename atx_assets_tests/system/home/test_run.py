@@ -303,7 +303,7 @@ def test_doctor_says_what_a_user_may_do_beyond_what_is_needed(atx, sample):
     assert "ok    corrections: atx_corrector may change labels\n" in out
     status, out, _ = atx("doctor", PG_USER=sample.user, ATX_CORRECTION_PG_USER=sample.user)
     assert status == 0
-    told = " this user may do anything, as a superuser as well: sql/atx_reader.sql makes one"
+    told = " this user may do anything, as a superuser as well: sql/atx_reader.sql makes a user"
     assert "note  media database: " in out
     assert told in out
     assert "note  corrections: " in out

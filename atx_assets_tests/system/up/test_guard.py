@@ -301,7 +301,9 @@ def test_a_line_says_that_others_reach_it_and_that_there_is_no_password(bind: st
 
 
 def test_an_address_of_another_machine_is_named_as_the_cause() -> None:
-    with pytest.raises(AtxError, match=r"192\.0\.2\.1 is no address of this machine: set ATX_BIND"):
+    with pytest.raises(
+        AtxError, match=r"192\.0\.2\.1 is not an address of this machine: set ATX_BIND"
+    ):
         free_port(3000, "192.0.2.1")
 
 
