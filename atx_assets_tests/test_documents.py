@@ -1,4 +1,4 @@
-"""The pages that people read: their links lead somewhere, and the glossary has each word once."""
+"""The pages that people read: links lead somewhere, the glossary and the columns are right."""
 
 import re
 from collections import Counter
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from atx_assets.settings import ROOT
+from atx_assets.sources.layouts import LAYOUTS, Layout
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 SOURCES = sorted((ROOT / "atx_assets").rglob("*.py"))
@@ -61,3 +62,13 @@ class TestGlossary:
     def test_each_meaning_is_one_sentence(self, rows: list[list[str]]) -> None:
         wrong = [row[0] for row in rows if not re.fullmatch(r"[A-Z](?:(?!\. [A-Z]).)*\.", row[1])]
         assert wrong == []
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=lambda layout: layout.name)
+def test_the_columns_of_an_export_stand_in_operations(layout: Layout) -> None:
+    text = (ROOT / "docs" / "operations.md").read_text().partition("\n## Load an export\n")[2]
+    row = re.search(rf"(?m)^\| `{layout.name}` \|(.*)\|(.*)\|$", text)
+    assert row
+    for cell, required in ((row[1], True), (row[2], False)):
+        columns = {column.name for column in layout.columns if column.required == required}
+        assert set(re.findall(r"`(\w+)`", cell)) == columns
