@@ -319,7 +319,7 @@ def test_the_host_of_mlflow_may_be_an_address(value: str) -> None:
 def test_what_is_no_host_of_mlflow_is_refused_without_being_told(value: str) -> None:
     """Kept out: the error of the library that cannot read it, with the password in it."""
     told = failure(MLFLOW_HOST=value)
-    assert told.startswith("MLFLOW_HOST is no name of a host: write")
+    assert told.startswith("MLFLOW_HOST is not the name of a host: write")
     assert value not in told
 
 

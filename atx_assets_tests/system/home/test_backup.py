@@ -538,7 +538,7 @@ def test_a_link_or_a_device_is_refused(small: Settings, kind: bytes) -> None:
 def test_a_dump_that_postgresql_cannot_read_is_refused(small: Settings) -> None:
     file = small.home.parent / "b.tar.gz"
     packed(file, {"databases/0.dump": b"DROP"}, databases={"databases/0.dump": "media"})
-    refuses(small, file, "pg_restore gave up")
+    refuses(small, file, "pg_restore failed")
 
 
 def test_neither_a_home_nor_a_data_folder_is_written_over(small: Settings, good: bytes) -> None:

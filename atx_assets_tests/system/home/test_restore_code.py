@@ -52,7 +52,7 @@ def test_a_check_that_runs_a_program_runs_none(
     made.execute("INSERT INTO atp.media VALUES ('a')")
     program = f"COPY (SELECT 1) TO PROGRAM 'touch {trace}'"
     made.execute(f"{function} $$ BEGIN {program}; RETURN true; END $$".encode())
-    assert "permission denied" in refuses(small, forged(small, database), "pg_restore gave up")
+    assert "permission denied" in refuses(small, forged(small, database), "pg_restore failed")
     assert not trace.exists()
 
 

@@ -184,7 +184,7 @@ def test_an_upgrade_of_mlflows_store_that_fails_leaves_it_as_it_was(ready: Setti
         connection.execute("DROP TABLE secrets")
         connection.execute("DROP TABLE experiment_tags")
     before = store.read_bytes()
-    with pytest.raises(AtxError, match=r"cannot bring .*it is as it was: set ATX_MLFLOW=off"):
+    with pytest.raises(AtxError, match=r"cannot bring .*it is unchanged: set ATX_MLFLOW=off"):
         ready_stores(ready)
     assert store.read_bytes() == before
     assert [path.name for path in store.parent.iterdir()] == ["mlflow.db"]

@@ -61,7 +61,7 @@ def test_nothing_that_is_said_holds_a_secret(house: Any, leak: Any) -> None:
         "storage: wrong password": "Dagster's storage cannot be reached",
         "mlflow: locked": "wants a login (401)",
         "mlflow: failing": "answers with an error (500)",
-        "mlflow: no host": "MLFLOW_HOST is no name of a host",
+        "mlflow: no host": "MLFLOW_HOST is not the name of a host",
         "permission denied": "GRANT SELECT ON atp.media TO atx_reader",
         "error in SQL": "division by zero",
     }.items():
