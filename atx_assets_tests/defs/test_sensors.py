@@ -236,7 +236,7 @@ def test_a_label_on_a_row_that_is_set_aside_is_waited_for_by_nobody(living):
 def test_labels_that_only_rules_gave_are_learned_from_once_an_hour(living):
     title, by_person = living.some_titles(2)
     living.label(title, "accepted")
-    assert "all of it by rules: learned from at most once in 60 min" in living.ticks()
+    assert "all of them by rules: learned from at most once in 60 min" in living.ticks()
     living.label(by_person, "override")
     assert living.follows() == "the results are up to date with 750 labels"
     assert actual(living, title) == [True]

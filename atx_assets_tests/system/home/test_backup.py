@@ -489,7 +489,7 @@ def test_a_file_that_is_no_backup_is_refused(small: Settings) -> None:
         file = small.home.parent / "other"
         file.write_bytes(content)
         refuses(small, file, "not a backup of atx|cut short")
-    with pytest.raises(AtxError, match="is not there"):
+    with pytest.raises(AtxError, match="does not exist"):
         restore(elsewhere(small), small.home.parent / "missing", lambda _: None)
 
 
