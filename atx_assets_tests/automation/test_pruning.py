@@ -215,7 +215,7 @@ def test_no_statement_and_no_look_takes_more_than_a_batch(
     """Kept out: a first pruning of years that reads all runs at once, or locks for minutes."""
     records, year = lived
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(pruning, "_TOLD", 10)
+    monkeypatch.setattr(pruning, "_LOG_EVERY", 10)
     monkeypatch.setattr(pruning, "RUNS", 10)
     monkeypatch.setattr(pruning, "ROWS", 50)
     copy_runs(records.tables, [year.second], range(1, 61))

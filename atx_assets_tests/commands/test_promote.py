@@ -179,7 +179,7 @@ def test_nothing_that_is_trained_is_one_line(atx, tmp_path, monkeypatch):
     status, _, err = atx("promote", "1")
     assert status == 1
     assert err.startswith("atx: version 1 is not in ")
-    assert err.endswith("there is none\n")
+    assert err.endswith("versions there: none\n")
     status, _, err = atx("rollback")
     assert status == 1
     assert err.startswith("atx: no model has been trained yet: run full_rebuild")
