@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from atx_assets.alerts.messages import Alert
-from atx_assets.automation.failures import _with_mend, refusal
+from atx_assets.automation.failures import _with_fix, refusal
 from atx_assets.definitions import build_defs
 from atx_assets.settings import ROOT
 from atx_assets_tests.builders.environment import require
@@ -30,7 +30,7 @@ def titles() -> set[str]:
 def test_each_alert_has_a_row_that_its_last_line_leads_to() -> None:
     assert len(titles()) >= 4
     for title in titles():
-        line = _with_mend(Alert("x", title, "why")).text.splitlines()[-1]
+        line = _with_fix(Alert("x", title, "why")).text.splitlines()[-1]
         place = re.fullmatch(r"What to do: docs/operations\.md#([a-z-]+)", line)
         assert place, line
         row = f'| <a id="{place[1]}"></a>**{title.removeprefix("atx: ")}** |'
