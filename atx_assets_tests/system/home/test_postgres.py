@@ -411,7 +411,7 @@ def test_a_file_of_postgres_that_is_somebody_elses_is_named_with_the_mend(home: 
 )
 def test_the_mend_is_no_dearer_than_the_fault(home: Path, cause: str, mend: str) -> None:
     (home / "postgres").mkdir(parents=True)
-    assert Cluster(home)._mend(cause) == mend
+    assert Cluster(home)._fix(cause) == mend
 
 
 def test_a_server_that_gives_up_says_why(home: Path) -> None:
