@@ -101,7 +101,7 @@ def _prune(pool: Pool, folder: Path) -> None:
         tables.execute("CREATE TABLE IF NOT EXISTS old (id serial)")
         tables.execute("INSERT INTO old SELECT FROM generate_series(1, 45_000)")
         batch = "DELETE FROM old WHERE id IN (SELECT id FROM old LIMIT %(rows)s)"
-        assert pruning._prune_rows(tables, batch, set(), datetime.now(UTC)) == 45_000
+        assert pruning._prune_rows(tables, batch, datetime.now(UTC)) == 45_000
 
 
 ACTIONS: dict[str, Callable[[Pool, Path], object]] = {
