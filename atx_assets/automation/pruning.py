@@ -66,6 +66,12 @@ _LEFT_OVERS = {
                 GROUP BY asset_key, dagster_event_type)
             LIMIT %(rows)s)
     """,
+    # Of those events; Dagster deletes the tags of a run's events with them.
+    "tags of events": """
+        DELETE FROM asset_event_tags WHERE id IN (
+            SELECT t.id FROM asset_event_tags t LEFT JOIN event_logs e ON e.id = t.event_id
+            WHERE e.id IS NULL AND t.event_timestamp < %(before)s LIMIT %(rows)s)
+    """,
     # Dagster leaves them when a run is deleted.
     "evaluations of checks": """
         DELETE FROM asset_check_executions WHERE id IN (
