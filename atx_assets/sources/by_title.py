@@ -215,6 +215,7 @@ class _OnDisk:
     def append(self, rows: pa.Table) -> None:
         if self._writer is None:
             self._names = rows.column_names
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             options = pa.ipc.IpcWriteOptions(compression="lz4")
             self._writer = pa.ipc.new_stream(str(self._path), rows.schema, options=options)
         # As one batch: the rows arrive in the small chunks that filtering left.

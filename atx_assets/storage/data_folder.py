@@ -108,14 +108,13 @@ class DataFolder:
 
     @contextmanager
     def scratch(self, asset: str) -> Iterator[Path]:
-        """Yield an empty folder for what does not fit in memory; it is removed when the block ends.
+        """Yield the path of a folder for what does not fit in memory.
 
-        It is on the disk of the data folder: the system's temporary folder is often in memory.
+        Whoever needs it makes it, and it is removed when the block ends. It is on the disk of the data folder: the system's temporary folder is often in memory.
         """
         folder = self.folder / f".{asset}{SCRATCH}"
         with writable(folder):
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(mode=0o700, parents=True)
             try:
                 yield folder
             finally:

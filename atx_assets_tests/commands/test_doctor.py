@@ -115,7 +115,9 @@ def test_a_file_that_cannot_be_opened_is_told_and_the_rest_is_looked_at(bare: Se
     with pytest.raises(AtxError, match=r"^1 of the checks above failed$"):
         doctor(bare, said.append)
     (fault,) = [line for line in said if line.startswith("FAIL")]
-    assert fault.startswith(f"FAIL  writer: {bare.data_dir / '.writer.lock'}: Is a directory: check")
+    assert fault.startswith(
+        f"FAIL  writer: {bare.data_dir / '.writer.lock'}: Is a directory: check"
+    )
     assert said[-1].startswith("ok    settings: ")
 
 
