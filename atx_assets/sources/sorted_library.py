@@ -38,7 +38,7 @@ class SortedLibrary:
 
         Args:
             files: the data folder.
-            folder: an empty folder for the waiting rows of a large library.
+            folder: where the rows of a large library wait; it is made if there are any.
 
         Raises:
             AtxError: the file is missing or damaged, or does not have its layout.

@@ -110,7 +110,8 @@ class DataFolder:
     def scratch(self, asset: str) -> Iterator[Path]:
         """Yield the path of a folder for what does not fit in memory.
 
-        Whoever needs it makes it, and it is removed when the block ends. It is on the disk of the data folder: the system's temporary folder is often in memory.
+        Whoever needs it makes it, and it is removed when the block ends. It is on the disk of the
+        data folder: the system's temporary folder is often in memory.
         """
         folder = self.folder / f".{asset}{SCRATCH}"
         with writable(folder):
