@@ -20,12 +20,12 @@ import pyarrow.compute as pc
 
 from atx_assets.sources.layouts import Layout
 from atx_assets.sources.verdicts import (
-    ids_and_keys,
     ids_of_names,
     join_by_name,
     keys_without_id,
     known_text,
     named_ids,
+    title_keys,
 )
 
 #: Rows per range. Making titles takes a few times the memory of one range.
@@ -54,32 +54,22 @@ class TitleRows:
     aside: pa.Table
 
 
-def range_bounds(samples: Iterable[pa.Table], rows: int, layout: Layout) -> list[str]:
+def range_bounds(parts: Iterable[pa.Table], rows: int, layout: Layout) -> list[str]:
     """Return the keys at which the ranges of titles begin, except the first range.
 
     Args:
-        samples: some of the library's rows, see `sample`, with the columns that make up keys.
+        parts: the library's rows, with the columns that make up keys; read only if needed.
         rows: number of rows in the library.
         layout: the layout of the rows.
     """
     ranges = -(-rows // ROWS_A_RANGE)
     if ranges < 2:
         return []
-    keys = pa.chunked_array([_keys(part, layout) for part in samples], pa.string())
+    samples = (part.take(np.arange(0, part.num_rows, _SAMPLED)) for part in parts)
+    keys = pa.chunked_array([title_keys(rows, layout) for rows in samples], pa.string())
     keys = keys.drop_null().sort()
     at = [len(keys) * number // ranges for number in range(1, ranges)]
     return sorted({keys[place].as_py() for place in at if place < len(keys)})
-
-
-def sample(rows: pa.Table) -> pa.Table:
-    """Return the rows of one part of the library from which the ranges are chosen."""
-    return rows.take(pa.array(range(0, rows.num_rows, _SAMPLED), pa.int64()))
-
-
-def _keys(rows: pa.Table, layout: Layout) -> pa.Array:
-    if layout.name == "training":
-        return rows["imdb_id"].combine_chunks()
-    return ids_and_keys(rows)[1]
 
 
 class RowsByTitle:
@@ -109,12 +99,12 @@ class RowsByTitle:
             films: usable film rows, which follow those added before by the source's key.
             aside: rows set aside whose verdict counts for the title with their IMDb id.
         """
+        aside = self._with_places(aside.select(films.column_names))
         films = self._with_places(films)
-        aside = self._with_places(aside.select(films.column_names[:-1]))
         ids = known_text(films["imdb_id"]).combine_chunks()
         if self._layout.name == "media" and ids.null_count:
             without = films.filter(ids.is_null())
-            self._without_id.append(without.replace_schema_metadata(None))
+            self._without_id.append(without)
             self._names_without_id.append(pc.unique(keys_without_id(without)))
             films, ids = films.filter(ids.is_valid()), ids.drop_null()
         self._distribute(films, ids, ids, aside=False)
@@ -125,7 +115,7 @@ class RowsByTitle:
         """Number the rows, continuing after the rows added before."""
         places = np.arange(self._taken, self._taken + rows.num_rows)
         self._taken += rows.num_rows
-        return rows.append_column(_PLACE, pa.array(places))
+        return rows.replace_schema_metadata(None).append_column(_PLACE, pa.array(places))
 
     def ranges(self) -> Iterator[TitleRows]:
         """Yield the rows of each range that has a title, in the order of the titles' keys."""
@@ -167,8 +157,7 @@ class RowsByTitle:
     def _distribute(self, rows: pa.Table, ids: pa.Array, keys: pa.Array, *, aside: bool) -> None:
         """Add each row to the range of its title."""
         rows = (
-            rows.replace_schema_metadata(None)
-            .append_column(_ID, ids)
+            rows.append_column(_ID, ids)
             .append_column(_KEY, keys)
             .append_column(_ASIDE, pa.repeat(aside, rows.num_rows))
         )

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from atx_assets import schemas
 from atx_assets.errors import AtxError
-from atx_assets.sources.by_title import RowsByTitle, range_bounds, sample
+from atx_assets.sources.by_title import RowsByTitle, range_bounds
 from atx_assets.sources.contract import RowCounts, RowSorter
 from atx_assets.sources.extracted import in_words, layout_of, snapshot_of, with_snapshot
 from atx_assets.sources.layouts import FILM, Layout
@@ -97,10 +97,8 @@ def sort_extracted(files: DataFolder) -> RowCounts:
 
 def _bounds(files: DataFolder, about: pa.Table, layout: Layout) -> list[str]:
     """Choose the ranges of titles for a library."""
-    needed = {"media_type", "imdb_id", *layout.names, "release_year"}
-    parts = files.read_parts("raw_media", needed) if about.num_rows else ()
-    samples = (sample(part) for part in parts)
-    return range_bounds(samples, about.num_rows, layout)
+    needed = {"imdb_id", *layout.names, "release_year"}
+    return range_bounds(files.read_parts("raw_media", needed), about.num_rows, layout)
 
 
 def _parts(files: DataFolder, layout: Layout) -> Iterator[pa.Table]:

@@ -24,7 +24,6 @@ from atx_assets.sources.verdicts import (
     ReleaseVerdicts,
     find_verdicts,
     flag,
-    ids_and_keys,
     name_of,
     training_flags,
 )
@@ -93,19 +92,6 @@ def titles_schema(source: pa.Schema, layout: Layout) -> pa.Schema:
     own = schemas.arrow_schema(schemas.TITLES)
     features = [source.field(name) for name in layout.features if name not in own.names]
     return pa.schema([*own, *features])
-
-
-def title_keys(films: pa.Table, layout: Layout) -> pa.Array:
-    """Return the key of each film row's title, as `titles` has it in `key`.
-
-    Args:
-        films: all film rows of the source table: which title a release without an IMDb id joins
-            depends on the others.
-        layout: their layout.
-    """
-    if layout.name == "media":
-        return ids_and_keys(films)[1]
-    return films["imdb_id"].combine_chunks()
 
 
 def _assemble(films: pa.Table, layout: Layout, made: dict[str, Any]) -> pa.Table:

@@ -112,6 +112,19 @@ def ids_and_keys(films: pa.Table) -> tuple[pa.Array, pa.Array]:
     return join_by_name(imdb, pair, ids_of_names([named_ids(imdb, pair, without)]))
 
 
+def title_keys(films: pa.Table, layout: Layout) -> pa.Array:
+    """Return the key of each film row's title, as `titles` has it in `key`.
+
+    Args:
+        films: all film rows of the source table: which title a release without an IMDb id joins
+            depends on the others.
+        layout: their layout.
+    """
+    if layout.name == "media":
+        return ids_and_keys(films)[1]
+    return films["imdb_id"].combine_chunks()
+
+
 def named_ids(imdb: pa.Array, pair: pa.Array, wanted: pa.Array) -> pa.Table:
     """Return the IMDb ids that releases with the wanted pairs of name and year have.
 

@@ -32,7 +32,8 @@ from atx_assets.sources.correct.plan import (
 from atx_assets.sources.layouts import FILM, SourceTable
 from atx_assets.sources.quarantine import quarantine_table
 from atx_assets.sources.read.extract import extract
-from atx_assets.sources.titles import title_keys, titles
+from atx_assets.sources.titles import titles
+from atx_assets.sources.verdicts import title_keys
 
 _HASH = next(column.pattern for column in MEDIA if column.name == "hash")
 
