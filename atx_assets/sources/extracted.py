@@ -12,23 +12,20 @@ from typing import TYPE_CHECKING, Any
 from atx_assets.settings import Settings
 from atx_assets.sources.layouts import LAYOUTS, Layout
 from atx_assets.storage.data_folder import DataFolder
+from atx_assets.storage.parts import CARRIED, carried_by
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-#: The name under which parquet files store a snapshot.
-_SNAPSHOT = b"atx"
-
-
 def with_snapshot(table: pa.Table, snapshot: Mapping[str, Any]) -> pa.Table:
     """Return the table with what it was made from attached: layout and fingerprints."""
-    return table.replace_schema_metadata({_SNAPSHOT: json.dumps(dict(snapshot)).encode()})
+    return table.replace_schema_metadata({CARRIED: json.dumps(dict(snapshot)).encode()})
 
 
 def snapshot_of(table: pa.Table) -> dict[str, Any]:
     """Return what `with_snapshot` attached."""
-    said = json.loads((table.schema.metadata or {})[_SNAPSHOT])
+    said = carried_by(table.schema)
     return {name: said[name] for name in ("layout", "fingerprints")}
 
 
@@ -75,8 +72,7 @@ def set_aside(files: DataFolder) -> tuple[int, int]:
     if not files.path("quarantine").exists():
         return 0, 0
     quarantine = files.read_table("quarantine", ())
-    said = json.loads((quarantine.schema.metadata or {}).get(_SNAPSHOT, b"{}"))
-    read: int = said.get("rows_read", 0)
+    read: int = carried_by(quarantine.schema).get("rows_read", 0)
     if not read and files.path("raw_media").exists():  # made by an earlier atx
         read = files.read_table("raw_media", ()).num_rows
     return quarantine.num_rows, read

@@ -29,6 +29,7 @@ from pyarrow import csv
 from atx_assets.schemas import BOOL, FLOAT, INT, STRING, STRINGS, TIME, arrow_type
 from atx_assets.sources.layouts import SCHEMA, SourceTable
 from atx_assets.sources.models_labels import models_labels_metadata
+from atx_assets.storage.parts import CARRIED
 
 _BATCH_BYTES = 16 << 20
 _EVERY_ROW = sql.SQL("true")
@@ -78,7 +79,7 @@ def extract(
     Returns:
         The number of rows.
     """
-    about = {b"atx": json.dumps(dict(snapshot)), **models_labels_metadata(source.by_model)}
+    about = {CARRIED: json.dumps(dict(snapshot)), **models_labels_metadata(source.by_model)}
     schema = _arrow_schema(source).with_metadata(about)
     marks, mended = _Marks(), Counter[str]()
     # A parallel sort in memory is faster than following the primary key's index, which reads the
