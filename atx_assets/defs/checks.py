@@ -127,7 +127,7 @@ def labels_still_there(
 @dg.asset_check(asset="training_table", blocking=True)
 def training_keys_unique(files: DataFiles) -> dg.AssetCheckResult:
     """Each training row has a key, and no two rows share one."""
-    return _unique(files.read_table("training_table"), "key", "training rows")
+    return _unique(files.read_table("training_table", ["key"]), "key", "training rows")
 
 
 @dg.asset_check(asset="training_table", blocking=True)
@@ -137,7 +137,7 @@ def enough_labels(files: DataFiles) -> dg.AssetCheckResult:
 
     from atx_assets.learning.folds import LEAST_LABELS, too_few_labels
 
-    table = files.read_table("training_table")
+    table = files.read_table("training_table", ["label"])
     keeps = pc.sum(pc.cast(table["label"], "int64")).as_py() or 0
     skips = table.num_rows - keeps
     passed = min(keeps, skips) >= LEAST_LABELS
@@ -154,7 +154,7 @@ def only_trusted_labels(files: DataFiles) -> dg.AssetCheckResult:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    table = files.read_table("training_table")
+    table = files.read_table("training_table", ["key", "label", "label_source"])
     trusted = pc.is_in(table["label_source"], pa.array(["human", "rule"]))
     bad = table.filter(pc.or_(pc.invert(trusted), table["label"].is_null()))
     examples = ", ".join(bad["key"].slice(0, _EXAMPLES).to_pylist())
@@ -217,11 +217,12 @@ def encoder_round_trip(files: DataFiles) -> dg.AssetCheckResult:
     table = files.read_table("training_table")
     encoding = FeatureEncoding.from_json(files.read_text("feature_encoding"))
     titles = read_titles(files)
-    if not pa.array(table["key"]).equals(pa.array(titles.filter(titles["trains"])["key"])):
+    titles = titles.filter(titles["trains"])
+    if not pa.array(table["key"]).equals(pa.array(titles["key"])):
         return dg.AssetCheckResult(
             passed=False, description="training_table has other titles than the file titles has now"
         )
-    matrix = encoding.matrix(titles.filter(titles["trains"]))
+    matrix = encoding.matrix(titles)
     different = [
         name
         for at, name in enumerate(encoding.names)
@@ -296,7 +297,7 @@ def _differing_films(files: DataFiles) -> dict[str, int]:
 def _agrees(files: DataFiles, asset: str, kind: str) -> dg.AssetCheckResult:
     import pyarrow.compute as pc
 
-    results = files.read_table("scored_results")
+    results = files.read_table("scored_results", ["key", "cm_value"])
     expected = set(results.filter(pc.equal(results["cm_value"], kind))["key"].to_pylist())
     listed = [record["key"] for record in files.read_records(asset)]
     differing = expected.symmetric_difference(listed)

@@ -5,7 +5,6 @@ Not here: how a bundle is read (`bundle.py`), which number it gets (`bundles.py`
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from atx_assets.learning.features import FeatureEncoding
 from atx_assets.learning.models import fingerprint
 from atx_assets.models import bundle
 from atx_assets.models.bundle import as_json, fold_file, sync
-from atx_assets.storage.checksums import announce
+from atx_assets.storage.checksums import announce, sum_of
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class NewBundle:
             "sha256": fingerprint(in_order, len(self.encoding.names)),
         }
         digests = {
-            str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            str(path.relative_to(folder)): sum_of(path)
             for path in sorted(folder.rglob("*"))
             if path.is_file()
         }
